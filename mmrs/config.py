@@ -1,0 +1,83 @@
+"""YAML + ``a.b=c`` overrides -> a validated pydantic model, with errors that name the key and the way out."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from mmrs.errors import UserError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def load_yaml(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Read a YAML mapping (safe loader) and set each ``a.b=c`` override; the value is read as YAML too.
+
+    Raises:
+        UserError: no such file, broken YAML, no mapping, or an override without ``=``.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"recipe {path} not found; `ls recipes` shows those of the project.") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"recipe {path} cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"recipe {path} must be a mapping of keys to values, found {type(content).__name__}.")
+    for override in overrides:
+        _set(content, override)
+    return content
+
+
+def validated(model: type[Model], content: dict[str, Any], where: str) -> Model:
+    """`content` as a `model`. Raises UserError with every fault, one line each."""
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        lines = [_explain(model, fault) for fault in error.errors()]
+        raise UserError(f"{where}:\n  " + "\n  ".join(lines)) from error
+
+
+def _set(content: dict[str, Any], override: str) -> None:
+    key, separator, value = override.partition("=")
+    if not separator or not key:
+        raise UserError(f"--set {override!r} must look like a.b=c.")
+    *parents, last = key.split(".")
+    place: Any = content
+    for name in parents:
+        place = place[int(name)] if isinstance(place, list) and name.isdigit() else place.setdefault(name, {})
+        if not isinstance(place, dict | list):
+            raise UserError(f"--set {override!r}: {name!r} holds a plain value, nothing can be set inside it.")
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise UserError(f"--set {override!r}: the value is no YAML: {error}") from error
+    if isinstance(place, list):
+        if not last.isdigit() or int(last) >= len(place):
+            raise UserError(f"--set {override!r}: {last!r} is no position of a list of {len(place)}.")
+        place[int(last)] = parsed
+    else:
+        place[last] = parsed
+
+
+def _explain(model: type[BaseModel], fault: Any) -> str:
+    location = [str(part) for part in fault["loc"]]
+    where = ".".join(location) or "recipe"
+    if fault["type"] != "extra_forbidden":
+        return f"{where}: {fault['msg']} (found {fault.get('input')!r})" if location else str(fault["msg"])
+    near = difflib.get_close_matches(location[-1], _known_keys(model), n=1)
+    return f"{where}: unknown key" + (f"; did you mean {near[0]!r}?" if near else "")
+
+
+def _known_keys(model: type[BaseModel]) -> list[str]:
+    keys: list[str] = []
+    for name, field in model.model_fields.items():
+        keys.append(name)
+        for kind in (field.annotation, *getattr(field.annotation, "__args__", ())):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                keys += _known_keys(kind)
+    return keys

@@ -1,0 +1,77 @@
+"""The detection answer: format and parse.
+
+Grammar (MMRS-1M; joining words and singular form are our choice where the release is unknown)::
+
+    answer = "There is|are " group {", " group} [" and " group] " in the image."
+           | "There are no " plural " in the image."
+    group  = "<p>" count " " name "</p>" "[" boxes "]"
+    count  = "one" .. "ten" | digits (from 11 on);  name = category when count is one, else its plural
+
+The parser also reads groups without the ``<p>`` tags, as the paper's demonstrations show them, and never raises.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from mmrs.geometry import SquareFrame
+from mmrs.instructions.dialects import ParsedBoxes, parse_boxes
+from mmrs.instructions.prompts import plural
+
+_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_COUNTS = {word: number for number, word in enumerate(_WORDS)} | {"no": 0, "a": 1, "an": 1}
+# The closing bracket may be missing: a generation can end at its token limit.
+_GROUP = re.compile(r"(?P<phrase>[^\[\]]*)\[(?P<boxes>[^\[\]]*)(?:\]|$)")
+_COUNTED = re.compile(r"(?:.*[^\w])?(?P<count>\d{1,6}|" + "|".join(_COUNTS) + r")\s+(?P<name>\S.*)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedGroup:
+    """One group of an answer. `category` is None when the name is no known category; `count` None when absent."""
+
+    name: str
+    category: str | None
+    count: int | None
+    boxes: ParsedBoxes
+
+
+def count_word(count: int) -> str:
+    """``1`` -> ``one`` ... ``10`` -> ``ten``, digits above."""
+    return _WORDS[count] if count < len(_WORDS) else str(count)
+
+
+def format_detections(groups: Sequence[tuple[str, int, str]]) -> str:
+    """The answer for (category, count, box text) groups, in the order given. Counts are at least 1."""
+    if not groups:
+        return format_absence("object")
+    parts = [
+        f"<p>{count_word(count)} {category if count == 1 else plural(category)}</p>{boxes}"
+        for category, count, boxes in groups
+    ]
+    listed = parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
+    return f"There {'is' if groups[0][1] == 1 else 'are'} {listed} in the image."
+
+
+def format_absence(category: str) -> str:
+    """The answer when the image has no object of the category (``object``: none at all)."""
+    return f"There are no {plural(category)} in the image."
+
+
+def parse_detections(text: str, frame: SquareFrame, categories: Collection[str]) -> list[ParsedGroup]:
+    """Every bracket group of an answer, boxes in pixels of the unpadded image. An absence gives an empty list."""
+    names = {name: category for category in categories for name in (plural(category), category)}
+    groups = []
+    for match in _GROUP.finditer(text):
+        phrase = match["phrase"].replace("<p>", " ").replace("</p>", " ").strip()
+        counted = _COUNTED.fullmatch(phrase)
+        name = (counted["name"] if counted else phrase).strip()
+        count = None
+        if counted:
+            word = counted["count"]
+            count = _COUNTS[word] if word in _COUNTS else int(word)
+        groups.append(
+            ParsedGroup(name, names.get(name, names.get(name.lower())), count, parse_boxes(match["boxes"], frame))
+        )
+    return groups

@@ -1,0 +1,22 @@
+"""Prompts of MMRS-1M, as recovered from projects that parse the release (oriented wording: our choice)."""
+
+from __future__ import annotations
+
+CLASSIFICATION = (
+    "What is the category of this remote sensing image? Answer the question using a single word or phrase."
+)
+CAPTIONING = "Please provide an one-sentence caption for the provided remote sensing image in details."
+DETECTION_ALL = {
+    "detection-hbb": "Please detect all objects in this image.",
+    # The release's oriented prompt is not known; this one names the box kind, so that one image can have both.
+    "detection-obb": "Please detect all objects in this image using oriented bounding boxes.",
+}
+DETECTION_CLASS = {
+    "detection-hbb": "Detect {plural} shown in the image using horizontal bounding boxes.",
+    "detection-obb": "Detect {plural} shown in the image using oriented bounding boxes.",
+}
+
+
+def plural(category: str) -> str:
+    """The release's naive plural: one ``s`` at the end, whatever the word."""
+    return category + "s"

@@ -1,0 +1,56 @@
+"""Progress of long work: bars on a terminal, plain lines elsewhere, nothing when quiet."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Reports on standard error, so that standard output stays for results."""
+
+    quiet: bool = False
+
+    @contextmanager
+    def stage(self, title: str, total: int, unit: str = "") -> Iterator[Callable[[int], None]]:
+        """A stage of `total` steps; call the yielded function with the number of steps just done."""
+        if self.quiet:
+            yield lambda steps: None
+        elif sys.stderr.isatty():
+            yield from _bar(title, total)
+        else:
+            yield from _lines(title, total, unit)
+
+
+def _bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as RichProgress
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with RichProgress(*columns, console=Console(stderr=True)) as bars:
+        task = bars.add_task(title, total=total)
+        yield lambda steps: bars.advance(task, steps)
+
+
+def _lines(title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    started = said = time.monotonic()
+    done = 0
+
+    def advance(steps: int) -> None:
+        nonlocal done, said
+        done += steps
+        now = time.monotonic()
+        if now - said >= _SECONDS_BETWEEN_LINES:
+            said = now
+            print(f"{title}: {done} of {total} {unit}".rstrip(), file=sys.stderr, flush=True)
+
+    yield advance
+    what = f"{done} {unit}".rstrip()
+    print(f"{title}: {what} in {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)

@@ -1,0 +1,197 @@
+"""THE schema: one `Record` per stored image, and its canonical JSON.
+
+Pixels of the stored image plus the image size are the one stored truth. Instruction text (`dialogues`) is rendered
+from them and can be rendered again.
+
+Corner rule of `AnnotatedObject.quad`: four corners in pixels, clockwise on screen (x right, y down), origin at the top
+left corner of the top left pixel. Where the source gives a meaning to its first corner (DOTA: the object's head) it
+stays first; otherwise `mmrs.geometry.canonical_quad` puts the corner nearest to the image's top left first.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+SCHEMA = "mmrs-record-1"
+
+Sensor = Literal["optical", "sar", "infrared"]
+Task = Literal["classification", "captioning", "detection-hbb", "detection-obb"]
+Text = Annotated[str, Field(min_length=1)]
+Pixels = Annotated[float, Field(allow_inf_nan=False)]
+Point = tuple[Pixels, Pixels]
+Quad = tuple[Point, Point, Point, Point]
+HBB = tuple[Pixels, Pixels, Pixels, Pixels]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Window(_Part):
+    """The part of a larger scene that a tile shows, in pixels of the scene."""
+
+    x: int = Field(ge=0)
+    y: int = Field(ge=0)
+    width: int = Field(gt=0)
+    height: int = Field(gt=0)
+
+
+class ImageInfo(_Part):
+    """The stored image. `sha256` is that of the stored bytes; `reencoded` says why they differ from the source's.
+
+    `render` states the map from the source's values to the stored 8 bits where one was applied (limits, bits, log), so
+    that it can be undone.
+    """
+
+    width: int = Field(gt=0)
+    height: int = Field(gt=0)
+    mode: Literal["L", "RGB"]
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    reencoded: Text | None = None
+    render: dict[str, Any] | None = None
+    parent: Text | None = None
+    window: Window | None = None
+
+    @model_validator(mode="after")
+    def _tile_has_parent(self) -> ImageInfo:
+        if self.window is not None and self.parent is None:
+            raise ValueError("a tile (`window`) needs the name of its scene (`parent`)")
+        return self
+
+
+class AnnotatedObject(_Part):
+    """One annotated object, in pixels of the stored image.
+
+    `hbb` (xmin, ymin, xmax, ymax; right and bottom edges exclusive) is set only where the source has a true horizontal
+    box; elsewhere the horizontal box is the extent of `quad`. An `ignore` object (for instance HIT-UAV's DontCare) is
+    kept but appears in no text and no score. `flags` keeps what the source or the conversion says beyond the schema.
+    """
+
+    category: Text
+    label: Text
+    quad: Quad
+    hbb: HBB | None = None
+    difficult: bool = False
+    truncated: bool = False
+    ignore: bool = False
+    flags: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("hbb")
+    @classmethod
+    def _ordered(cls, hbb: HBB | None) -> HBB | None:
+        if hbb is not None and not (hbb[0] < hbb[2] and hbb[1] < hbb[3]):
+            raise ValueError(f"hbb {list(hbb)} must have xmin < xmax and ymin < ymax")
+        return hbb
+
+    def extent(self) -> HBB:
+        """(xmin, ymin, xmax, ymax) in pixels: the true horizontal box, or the extent of the quad."""
+        if self.hbb is not None:
+            return self.hbb
+        xs, ys = zip(*self.quad, strict=True)
+        return min(xs), min(ys), max(xs), max(ys)
+
+
+class Question(_Part):
+    question: Text
+    answer: Text
+    type: Text | None = None
+
+
+class Expression(_Part):
+    """A referring expression for `objects[object]`."""
+
+    text: Text
+    object: int = Field(ge=0)
+
+
+class Turn(_Part):
+    """One turn of a dialogue in LLaVA form."""
+
+    sender: Literal["human", "gpt"] = Field(alias="from")
+    value: Text
+
+
+class Dialogue(_Part):
+    """A rendered dialogue about the image; dialogues of one image are independent of each other."""
+
+    task: Task
+    turns: tuple[Turn, ...] = Field(min_length=2)
+
+    @model_validator(mode="after")
+    def _alternates(self) -> Dialogue:
+        senders = [turn.sender for turn in self.turns]
+        if senders != ["human", "gpt"] * (len(senders) // 2):
+            raise ValueError(f"turns must alternate human, gpt; found {senders}")
+        return self
+
+
+class Provenance(_Part):
+    """Where the annotation came from: the file, relative to the source's root, and the id that the source used."""
+
+    annotation: Text | None = None
+    original_id: Text | None = None
+    layout: Text | None = None
+
+
+class Annotations(_Part):
+    """What a converter knows of one image; everything in a `Record` but the image itself.
+
+    `label` is the scene's class in unified, readable form (``baseball diamond``), `source_label` the source's spelling.
+    `declared_size` is the (width, height) that the annotation file claims; the build compares it with the image.
+    """
+
+    objects: tuple[AnnotatedObject, ...] = ()
+    label: Text | None = None
+    source_label: Text | None = None
+    captions: tuple[Text, ...] = ()
+    questions: tuple[Question, ...] = ()
+    expressions: tuple[Expression, ...] = ()
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    provenance: Provenance = Provenance()
+    declared_size: tuple[int, int] | None = None
+
+
+class Record(_Part):
+    """One stored image and all that is known of it. `id` is ``<source>/<split>/<stem>``."""
+
+    schema_version: Literal["mmrs-record-1"] = Field(default="mmrs-record-1", alias="schema")
+    id: str = Field(pattern=r"^[^/]+/[^/]+/.+$")
+    source: Text
+    split: Text
+    sensor: Sensor
+    image: ImageInfo
+    objects: tuple[AnnotatedObject, ...] = ()
+    label: Text | None = None
+    source_label: Text | None = None
+    captions: tuple[Text, ...] = ()
+    questions: tuple[Question, ...] = ()
+    expressions: tuple[Expression, ...] = ()
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    licence: Text
+    provenance: Provenance = Provenance()
+    dialogues: tuple[Dialogue, ...] = ()
+
+    @model_validator(mode="after")
+    def _references_exist(self) -> Record:
+        for expression in self.expressions:
+            if expression.object >= len(self.objects):
+                named = f"object {expression.object} of {len(self.objects)}"
+                raise ValueError(f"expression {expression.text!r} names {named}")
+        return self
+
+    def to_json(self) -> bytes:
+        """Canonical JSON: UTF-8, sorted keys, no blanks, so equal records have equal bytes."""
+        return canonical_json(self.model_dump(mode="json", by_alias=True))
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Record:
+        """Parse and validate. Raises `pydantic.ValidationError` or `orjson.JSONDecodeError`."""
+        return cls.model_validate(orjson.loads(data))
+
+
+def canonical_json(value: Any) -> bytes:
+    """Canonical JSON bytes of plain values: sorted keys, no blanks, shortest float form."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)

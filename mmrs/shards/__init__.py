@@ -1,0 +1,1 @@
+"""WebDataset shards: tar writer, side index, manifest, random-access reader."""

@@ -1,0 +1,55 @@
+"""The side index: one Parquet file beside each tar, one row per sample, written in the same pass as the tar.
+
+It carries all that planning, filtering, counting and packing need, so none of them opens a tar.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+SCHEMA = pa.schema(
+    [
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("image_offset", pa.int64(), nullable=False),
+        pa.field("image_size", pa.int64(), nullable=False),
+        pa.field("record_offset", pa.int64(), nullable=False),
+        pa.field("record_size", pa.int64(), nullable=False),
+        pa.field("width", pa.int32(), nullable=False),
+        pa.field("height", pa.int32(), nullable=False),
+        pa.field("scene", pa.string()),
+        pa.field("label", pa.string()),
+        pa.field("categories", pa.list_(pa.string()), nullable=False),
+        pa.field("objects", pa.int32(), nullable=False),
+        pa.field("ignored_objects", pa.int32(), nullable=False),
+        pa.field("captions", pa.int32(), nullable=False),
+        pa.field("dialogue_tasks", pa.list_(pa.string()), nullable=False),
+        pa.field("dialogue_chars", pa.list_(pa.int32()), nullable=False),
+        pa.field("perceptual_hash", pa.uint64()),
+        pa.field("reencoded", pa.string()),
+        pa.field("sha256", pa.string(), nullable=False),
+    ],
+    metadata={"format": "mmrs-index-1"},
+)
+
+
+def write_index(file: BinaryIO, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write the rows (keys of `SCHEMA`) as one Parquet file. Equal rows give equal bytes for one pyarrow version."""
+    pq.write_table(pa.Table.from_pylist(list(rows), schema=SCHEMA), file, compression="zstd", store_schema=True)
+
+
+def read_index(path: Path) -> pa.Table:
+    """Read one index.
+
+    Raises:
+        ValueError: the file has other columns than `SCHEMA`.
+    """
+    table = pq.read_table(path)
+    if not table.schema.equals(SCHEMA):
+        raise ValueError(f"{path}: columns {table.schema.names} are not those of an mmrs index")
+    return table

@@ -1,0 +1,123 @@
+"""`manifest.json`: every shard of a data set with its digests, and what a user must know of the sources.
+
+The sha256 of the manifest's canonical JSON (without `id`) is the data set's id. Nothing in it depends on the machine,
+the number of workers or the time of the build.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mmrs.errors import UserError
+from mmrs.record import canonical_json
+
+MANIFEST_NAME = "manifest.json"
+SHARD_PATH = r"^[a-z0-9-]+/[a-z0-9_-]+-\d{5}-of-\d{5}\.tar$"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ShardEntry(_Part):
+    """One tar and its index. Paths are relative to the data set's folder; sizes in bytes."""
+
+    source: str
+    split: str
+    path: str = Field(pattern=SHARD_PATH)
+    records: int = Field(gt=0)
+    bytes: int
+    sha256: str
+    index_bytes: int
+    index_sha256: str
+
+    @property
+    def index_path(self) -> str:
+        return index_path(self.path)
+
+
+class SplitCounts(_Part):
+    """What a split holds. `dialogues` counts per task; `quarantined_*` were found and not stored."""
+
+    records: int = 0
+    objects: int = 0
+    ignored_objects: int = 0
+    captions: int = 0
+    reencoded: int = 0
+    dialogues: dict[str, int] = Field(default_factory=dict)
+    quarantined_items: int = 0
+    quarantined_objects: int = 0
+
+
+class SourceEntry(_Part):
+    sensor: str
+    licence: str
+    tasks: tuple[str, ...]
+    categories: tuple[str, ...]
+    image_suffix: dict[str, Literal["jpg", "png"]]
+    converter_version: int
+    options: dict[str, Any]
+    splits: dict[str, SplitCounts]
+
+
+class Manifest(_Part):
+    format: Literal["mmrs-manifest-1"] = "mmrs-manifest-1"
+    tool_version: str
+    recipe_digest: str
+    sources: dict[str, SourceEntry]
+    shards: tuple[ShardEntry, ...]
+    quarantine_sha256: str
+    id: str = ""
+
+    def with_id(self) -> Manifest:
+        """The manifest with its id filled in."""
+        return self.model_copy(update={"id": self.computed_id()})
+
+    def computed_id(self) -> str:
+        """sha256 of the canonical JSON of everything but `id`."""
+        return hashlib.sha256(canonical_json(self.model_dump(mode="json", exclude={"id"}))).hexdigest()
+
+    def to_json(self) -> bytes:
+        """Readable JSON with sorted keys; the id is computed on the canonical form, not on these bytes."""
+        return orjson.dumps(
+            self.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+        )
+
+
+def index_path(shard_path: str) -> str:
+    """``hit-uav/train-00000-of-00002.tar`` -> ``hit-uav/train-00000-of-00002.parquet``."""
+    return shard_path.removesuffix(".tar") + ".parquet"
+
+
+def done_path(shard_path: str) -> str:
+    """``hit-uav/train-00000-of-00002.tar`` -> ``hit-uav/train-00000-of-00002.done.json``."""
+    return shard_path.removesuffix(".tar") + ".done.json"
+
+
+def load_manifest(folder: Path) -> Manifest:
+    """Read and check a data set's manifest.
+
+    Raises:
+        UserError: no manifest (the build did not finish), a foreign file, or an id that is not that of its content.
+    """
+    path = folder / MANIFEST_NAME
+    if not path.is_file():
+        raise UserError(
+            f"{folder} has no {MANIFEST_NAME}: it is no finished data set. "
+            f"Build one with `mmrs build RECIPE --out {folder}` (an interrupted build continues)."
+        )
+    try:
+        manifest = Manifest.model_validate(orjson.loads(path.read_bytes()))
+    except (ValidationError, orjson.JSONDecodeError) as error:
+        raise UserError(f"{path} is no mmrs manifest: {error}. Rebuild it with `mmrs build`.") from error
+    if (actual := manifest.computed_id()) != manifest.id:
+        raise UserError(
+            f"{path} was changed after the build: its id is {manifest.id[:12]}, its content's {actual[:12]}. "
+            "Rebuild it with `mmrs build`."
+        )
+    return manifest

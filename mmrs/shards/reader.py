@@ -1,0 +1,81 @@
+"""Random access to a finished data set: indexes in memory, members by offset, no tar is ever scanned."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import pyarrow as pa
+
+from mmrs.errors import UserError
+from mmrs.record import Record
+from mmrs.shards.index import read_index
+from mmrs.shards.manifest import Manifest, load_manifest
+
+
+@dataclass
+class ShardSet:
+    """A finished data set on disk.
+
+    File descriptors open on first use and are per process: an instance may be pickled or forked into workers.
+    """
+
+    folder: Path
+    _files: dict[tuple[int, int], int] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        return load_manifest(self.folder)
+
+    def table(self, split: str, sources: tuple[str, ...] | None = None) -> pa.Table:
+        """Index rows of one split, in manifest order, with a column `shard` (position in ``manifest.shards``).
+
+        Raises:
+            UserError: the split or a source is not in the data set; names what is there.
+        """
+        known = sorted(self.manifest.sources)
+        unknown = sorted(set(sources or ()) - set(known))
+        if unknown:
+            raise UserError(f"{self.folder} has no source {unknown[0]!r}; it has {', '.join(known)}.")
+        tables = []
+        for number, shard in enumerate(self.manifest.shards):
+            if shard.split == split and (sources is None or shard.source in sources):
+                table = read_index(self.folder / shard.index_path)
+                tables.append(table.append_column("shard", pa.array([number] * len(table), pa.int32())))
+        if not tables:
+            splits = sorted({f"{shard.source}/{shard.split}" for shard in self.manifest.shards})
+            wanted = ", ".join(sources) if sources else "any source"
+            raise UserError(f"{self.folder} has no split {split!r} of {wanted}; it has {', '.join(splits)}.")
+        return pa.concat_tables(tables).combine_chunks()
+
+    def read(self, shard: int, offset: int, size: int) -> bytes:
+        """`size` bytes at `offset` of the numbered shard. Raises OSError when the shard ends before them."""
+        data = os.pread(self._descriptor(shard), size, offset)
+        if len(data) != size:
+            raise OSError(f"{self.manifest.shards[shard].path}: {len(data)} of {size} bytes at offset {offset}")
+        return data
+
+    def record(self, row: dict) -> Record:
+        """The record of an index row (a dict with `shard`, `record_offset`, `record_size`)."""
+        return Record.from_json(self.read(row["shard"], row["record_offset"], row["record_size"]))
+
+    def image(self, row: dict) -> bytes:
+        """The stored image bytes of an index row."""
+        return self.read(row["shard"], row["image_offset"], row["image_size"])
+
+    def _descriptor(self, shard: int) -> int:
+        # Keyed by process: a descriptor inherited through fork stays valid but one from a pickle would not be ours.
+        key = (os.getpid(), shard)
+        if key not in self._files:
+            self._files[key] = os.open(self.folder / self.manifest.shards[shard].path, os.O_RDONLY)
+        return self._files[key]
+
+    def __getstate__(self) -> dict:
+        return {"folder": self.folder, "_files": {}}
+
+    def close(self) -> None:
+        """Close the descriptors that this process opened."""
+        for key in [key for key in self._files if key[0] == os.getpid()]:
+            os.close(self._files.pop(key))

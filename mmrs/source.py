@@ -1,0 +1,152 @@
+"""What a converter hands to the build: items, annotations, and the protocol that the build relies on.
+
+`mmrs` knows no single source. Converters (in ``converters/``) implement `Source`; the build only calls it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from mmrs.record import Annotations, Sensor, Task
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One image of a source, found but not opened.
+
+    Args:
+        stem: unique within (source, split); becomes the last part of the record id.
+        image: the image file.
+        annotations: the annotation files that `Source.read` will read (they decide when a shard is rebuilt).
+        payload: rows of a shared annotation file (COCO or caption JSON) that belong to this image; plain values only.
+        scene: name of what neighbouring images have in common (a flight, a scene); the plan spreads one scene apart.
+    """
+
+    stem: str
+    image: Path
+    annotations: tuple[Path, ...] = ()
+    payload: Any = None
+    scene: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tiling:
+    """How large scenes are cut. Windows start every ``size - overlap`` pixels; the last one ends at the border.
+
+    Args:
+        size: side of the square window in pixels. A smaller scene gives one window of its own size.
+        overlap: pixels shared by neighbouring windows.
+        min_iof: an object stays in a tile when at least this share of its area (intersection over foreground) is
+            inside; it then keeps its full quad, is flagged with its IoF, and text uses the clipped box.
+        keep_empty: share (0..1) of tiles without objects that are kept, chosen by a hash of the tile's name.
+    """
+
+    size: int = 1024
+    overlap: int = 200
+    min_iof: float = 0.7
+    keep_empty: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.overlap < self.size:
+            raise ValueError(f"tiling overlap {self.overlap} must be at least 0 and less than size {self.size}")
+        if not 0 < self.min_iof <= 1:
+            raise ValueError(f"tiling min_iof {self.min_iof} must be in (0, 1]")
+        if not 0 <= self.keep_empty <= 1:
+            raise ValueError(f"tiling keep_empty {self.keep_empty} must be in [0, 1]")
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """What a source found on disk for one split.
+
+    Args:
+        items: sorted by stem.
+        notes: choices a user should know of, one sentence each (which variant of an unpacking was taken).
+        problems: (path, reason) of annotation rows or files that belong to no usable image; quarantined, never silent.
+    """
+
+    items: tuple[Item, ...]
+    notes: tuple[str, ...] = ()
+    problems: tuple[tuple[str, str], ...] = ()
+
+
+@runtime_checkable
+class Source(Protocol):
+    """The contract between a converter and the build. Instances are small, picklable and hold options only."""
+
+    @property
+    def name(self) -> str:
+        """Key of the source: ``[a-z0-9-]+``."""
+
+    @property
+    def version(self) -> int:
+        """Raised whenever the converter's output changes; a new version rebuilds the source's shards."""
+
+    @property
+    def sensor(self) -> Sensor: ...
+
+    @property
+    def licence(self) -> str:
+        """Key of the licence, ``unknown`` where none is stated."""
+
+    @property
+    def tasks(self) -> Sequence[Task]:
+        """The tasks that every image of the source is annotated for, with the options at hand."""
+
+    @property
+    def splits(self) -> Sequence[str]: ...
+
+    @property
+    def categories(self) -> Sequence[str]:
+        """Unified category names that objects or labels can have (empty for caption-only sources)."""
+
+    @property
+    def tiling(self) -> Tiling | None:
+        """How scenes are cut, None where images are stored whole."""
+
+    def discover(self, root: Path, split: str) -> Discovery:
+        """List the split's items. Cheap, sorted, never opens an image.
+
+        Raises:
+            mmrs.errors.UserError: the layout is not there; names what was found, what was expected, what to type next.
+        """
+        ...
+
+    def read(self, item: Item) -> Annotations:
+        """Parse one image's annotation.
+
+        Raises:
+            mmrs.errors.BadItem: the annotation cannot be used.
+        """
+        ...
+
+    def options(self) -> dict[str, Any]:
+        """Plain values of every option that changes the output (part of the shards' task digest)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SourceBuild:
+    """One source as a recipe asks for it."""
+
+    source: Source
+    root: Path
+    splits: tuple[str, ...]
+    limit: int | None = None
+    tasks: frozenset[str] | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+def ensure_unique_stems(items: Iterable[Item]) -> tuple[tuple[Item, ...], tuple[tuple[str, str], ...]]:
+    """Keep the first item of each stem; return the items and a problem (path, reason) for each later one."""
+    seen: dict[str, Item] = {}
+    problems = []
+    for item in items:
+        if item.stem in seen:
+            problems.append((str(item.image), f"stem {item.stem!r} is already used by {seen[item.stem].image}"))
+        else:
+            seen[item.stem] = item
+    return tuple(seen.values()), tuple(problems)
