@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, field_validator, model_validator
 
 SCHEMA = "mmrs-record-1"
 
@@ -24,6 +24,16 @@ Pixels = Annotated[float, Field(allow_inf_nan=False)]
 Point = tuple[Pixels, Pixels]
 Quad = tuple[Point, Point, Point, Point]
 HBB = tuple[Pixels, Pixels, Pixels, Pixels]
+
+
+def _from_text(value: Any) -> Any:
+    return orjson.loads(value) if isinstance(value, str) else value
+
+
+# Free-form keys are stored as JSON text: table readers (Arrow, `datasets`) need one schema for every record of a set.
+JsonText = Annotated[
+    dict[str, Any], BeforeValidator(_from_text), PlainSerializer(lambda value: canonical_json(value).decode())
+]
 
 
 class _Part(BaseModel):
@@ -51,7 +61,7 @@ class ImageInfo(_Part):
     mode: Literal["L", "RGB"]
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     reencoded: Text | None = None
-    render: dict[str, Any] | None = None
+    render: JsonText | None = None
     parent: Text | None = None
     window: Window | None = None
 
@@ -77,7 +87,7 @@ class AnnotatedObject(_Part):
     difficult: bool = False
     truncated: bool = False
     ignore: bool = False
-    flags: dict[str, Any] = Field(default_factory=dict)
+    flags: JsonText = Field(default_factory=dict)
 
     @field_validator("hbb")
     @classmethod
@@ -149,7 +159,7 @@ class Annotations(_Part):
     captions: tuple[Text, ...] = ()
     questions: tuple[Question, ...] = ()
     expressions: tuple[Expression, ...] = ()
-    metadata: dict[str, Any] = Field(default_factory=dict)
+    metadata: JsonText = Field(default_factory=dict)
     provenance: Provenance = Provenance()
     declared_size: tuple[int, int] | None = None
 
@@ -169,7 +179,7 @@ class Record(_Part):
     captions: tuple[Text, ...] = ()
     questions: tuple[Question, ...] = ()
     expressions: tuple[Expression, ...] = ()
-    metadata: dict[str, Any] = Field(default_factory=dict)
+    metadata: JsonText = Field(default_factory=dict)
     licence: Text
     provenance: Provenance = Provenance()
     dialogues: tuple[Dialogue, ...] = ()

@@ -25,6 +25,8 @@ from mmrs.shards.index import read_index
 from mmrs.shards.manifest import Manifest, ShardEntry, done_path, load_manifest
 from mmrs.shards.tar import MEMBER_NAME
 
+_SHOWN_FINDINGS = 20
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -158,3 +160,19 @@ def _sample_findings(tar_bytes: bytes, row: dict[str, Any], shard: ShardEntry) -
         yield "index and record disagree on the dialogues' tasks"
     if (record.image.width, record.image.height) != (row["width"], row["height"]):
         yield "index and record disagree on the image's size"
+
+
+def describe(result: Verification) -> str:
+    """The outcome in words; the first findings in full."""
+    shards = len(result.manifest.shards)
+    if not result.findings:
+        return f"ok: {result.samples} samples in {shards} shards, data set {result.manifest.id[:16]}"
+    lines = [str(finding) for finding in result.findings[:_SHOWN_FINDINGS]]
+    if len(result.findings) > _SHOWN_FINDINGS:
+        lines.append(f"... and {len(result.findings) - _SHOWN_FINDINGS} more")
+    damaged = len({finding.path for finding in result.findings})
+    lines.append(
+        f"{len(result.findings)} findings in {damaged} files of {shards} shards. Delete the files named above and run "
+        "the same `mmrs build` again: it writes only what is missing."
+    )
+    return "\n".join(lines)

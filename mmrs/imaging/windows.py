@@ -57,9 +57,16 @@ def read_windows(path: Path, windows: Sequence[Window]) -> Iterator[np.ndarray]:
                 area = rasterio.windows.Window(window.x, window.y, window.width, window.height)
                 pixels = scene.read(bands, window=area)
                 if palette is not None:
-                    table = np.array([palette[index][:3] for index in range(256)], dtype=np.uint8)
-                    yield table[pixels[0]]
+                    yield _colours(palette)[pixels[0]]
                 else:
                     yield pixels[0] if len(bands) == 1 else np.moveaxis(pixels, 0, -1)
     except RasterioError as error:
         raise BadItem(f"scene cannot be read: {error}", str(path)) from error
+
+
+def _colours(palette: dict[int, tuple[int, ...]]) -> np.ndarray:
+    # A palette need not define all 256 entries; pixels use the defined ones only.
+    table = np.zeros((256, 3), dtype=np.uint8)
+    for index, colour in palette.items():
+        table[index] = colour[:3]
+    return table

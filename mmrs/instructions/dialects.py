@@ -35,9 +35,9 @@ class Dialect:
     widen_degenerate: bool
 
     def max_error_pixels(self, frame: SquareFrame) -> float:
-        """Largest error of one coordinate after format and parse, in pixels (half a step; a step where widened)."""
+        """Largest error of one coordinate after format and parse, in pixels: half a step, 1.5 where widened."""
         step = frame.side * 10.0**-self.decimals
-        return step if self.widen_degenerate else step / 2
+        return step * 1.5 if self.widen_degenerate else step / 2
 
     def format_hbb(self, boxes: npt.ArrayLike, frame: SquareFrame) -> str:
         """``(N, 4)`` pixel boxes, clipped to the image -> text."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-CLASSIFICATION = (
-    "What is the category of this remote sensing image? Answer the question using a single word or phrase."
-)
+CLASSIFICATION = "What is the category of this remote sensing image? Answer the question using a single word or phrase."
 CAPTIONING = "Please provide an one-sentence caption for the provided remote sensing image in details."
 DETECTION_ALL = {
     "detection-hbb": "Please detect all objects in this image.",

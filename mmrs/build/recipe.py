@@ -1,0 +1,92 @@
+"""A build recipe: which sources, from where, and how they are rendered and sharded."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from mmrs.config import load_yaml, validated
+from mmrs.instructions.dialects import dialect
+from mmrs.instructions.render import RenderOptions
+from mmrs.record import Task, canonical_json
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SourceRecipe(_Part):
+    """One source of a recipe.
+
+    Args:
+        name: a name of `mmrs sources`.
+        root: folder with the source as downloaded; default ``<data_root>/<name>``.
+        splits: splits to build; default all that the source has.
+        tasks: tasks to render; default all that the source is annotated for.
+        limit: at most this many images of each split, chosen by the recipe's seed.
+        options: options of the converter (`mmrs sources NAME` lists them).
+    """
+
+    name: str
+    root: Path | None = None
+    splits: tuple[str, ...] | None = None
+    tasks: frozenset[Task] | None = None
+    limit: int | None = Field(default=None, gt=0)
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class BuildRecipe(_Part):
+    """A whole build. Sizes in bytes.
+
+    Args:
+        data_root: folder that holds one folder per source; relative paths start at the current folder.
+        seed: of the order of samples, of limits and of kept empty tiles.
+        dialect: how boxes are written: ``mmrs`` (three decimals) or ``mmrs1m`` (two, as released).
+        shard_bytes: planned size of a shard.
+        validation: L0 header only, L1 decode at 1/8 scale (default), L2 full decode.
+        quarantine_ceiling: largest share of a source's images, or of its objects, that may be bad.
+    """
+
+    data_root: Path = Path("data")
+    seed: int = 0
+    dialect: str = "mmrs"
+    per_class_prompts: bool = True
+    max_objects_per_dialogue: int = Field(default=60, gt=0)
+    shard_bytes: int = Field(default=256 * 2**20, gt=0)
+    validation: Literal["L0", "L1", "L2"] = "L1"
+    quarantine_ceiling: float = Field(default=0.005, ge=0, le=1)
+    sources: tuple[SourceRecipe, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _sources_once(self) -> BuildRecipe:
+        names = [source.name for source in self.sources]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"source {twice[0]!r} is listed twice; list it once with all its splits")
+        dialect(self.dialect)
+        return self
+
+    def root_of(self, source: SourceRecipe) -> Path:
+        return source.root if source.root is not None else self.data_root / source.name
+
+    def render_options(self, tasks: frozenset[Task]) -> RenderOptions:
+        return RenderOptions(dialect(self.dialect), tasks, self.per_class_prompts, self.max_objects_per_dialogue)
+
+    def digest(self) -> str:
+        """sha256 of all that can change the output: everything but where the sources lie."""
+        content = self.model_dump(mode="json", exclude={"data_root": True, "sources": {"__all__": {"root"}}})
+        for source in content["sources"]:
+            source["tasks"] = sorted(source["tasks"]) if source["tasks"] is not None else None
+        return hashlib.sha256(canonical_json(content)).hexdigest()
+
+
+def load_recipe(path: Path, overrides: tuple[str, ...] = ()) -> BuildRecipe:
+    """Read a recipe file and apply ``a.b=c`` overrides.
+
+    Raises:
+        UserError: missing file, broken YAML, unknown key (with the nearest known name), wrong value.
+    """
+    return validated(BuildRecipe, load_yaml(path, overrides), where=str(path))

@@ -1,0 +1,313 @@
+"""Build one shard: tar, index, done-file. Idempotent, and a function of the task alone."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mmrs.build.objects import check_objects, cut_to_window
+from mmrs.build.plan import PlannedSample
+from mmrs.build.quarantine import QuarantineEntry, entry_for, relative_to_root
+from mmrs.errors import BadItem
+from mmrs.files import atomic_writer, write_atomic
+from mmrs.imaging.store import StoredImage, Validation, encode_pixels, store_file
+from mmrs.imaging.windows import read_windows
+from mmrs.instructions.render import RenderOptions, render
+from mmrs.record import AnnotatedObject, Annotations, ImageInfo, Record, canonical_json
+from mmrs.shards.index import write_index
+from mmrs.shards.manifest import SplitCounts, done_path, index_path
+from mmrs.shards.tar import TarWriter
+from mmrs.source import Source
+
+# Raised when equal tasks would give other bytes than before; every shard is then rebuilt.
+TASK_FORMAT = 1
+STATE_FOLDER = ".build"
+
+
+@dataclass(frozen=True, slots=True)
+class ShardTask:
+    """All that one shard depends on. `path` is relative to the data set's folder."""
+
+    path: str
+    source: Source
+    root: Path
+    split: str
+    first_ordinal: int
+    samples: tuple[PlannedSample, ...]
+    suffix: Literal["jpg", "png"]
+    render: RenderOptions
+    validation: Validation
+
+    def digest(self) -> str:
+        """sha256 over options and the state (size, mtime) of every input file; decides whether to rebuild."""
+        content = {
+            "format": TASK_FORMAT,
+            "source": [self.source.name, self.source.version, self.source.options()],
+            "split": [self.split, self.first_ordinal, self.suffix, self.validation],
+            "render": repr((self.render.dialect, sorted(self.render.tasks), self.render.per_class_prompts)),
+            "limit": self.render.max_objects_per_dialogue,
+            "samples": [self._sample_state(sample) for sample in self.samples],
+        }
+        return hashlib.sha256(canonical_json(content)).hexdigest()
+
+    def _sample_state(self, sample: PlannedSample) -> list[Any]:
+        item, probe = sample.item, sample.probe
+        files = [(relative_to_root(str(path), self.root), *_file_state(path)) for path in item.annotations]
+        window = sample.window.model_dump() if sample.window else None
+        image = [relative_to_root(str(item.image), self.root), probe.file_bytes, probe.mtime_ns]
+        return [sample.stem, item.scene, image, files, window, item.payload]
+
+
+class ShardResult(BaseModel):
+    """What the done-file says: digests of the written files, counts, and what was not stored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal["mmrs-shard-1"] = "mmrs-shard-1"
+    records: int
+    bytes: int
+    sha256: str
+    index_bytes: int
+    index_sha256: str
+    counts: SplitCounts
+    dialogues_too_long: int
+    quarantine: tuple[QuarantineEntry, ...]
+
+
+def _file_state(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return -1, -1
+    return status.st_size, status.st_mtime_ns
+
+
+def finished(task: ShardTask, out: Path) -> ShardResult | None:
+    """The result of an earlier run when it was made by an equal task and its files are all there, else None."""
+    try:
+        if (out / STATE_FOLDER / (task.path + ".task")).read_text() != task.digest():
+            return None
+        result = ShardResult.model_validate(orjson.loads((out / done_path(task.path)).read_bytes()))
+        whole = result.records == 0 or (
+            (out / task.path).stat().st_size == result.bytes
+            and (out / index_path(task.path)).stat().st_size == result.index_bytes
+        )
+    except (OSError, ValidationError, orjson.JSONDecodeError):
+        return None
+    return result if whole else None
+
+
+def build_shard(task: ShardTask, out: Path) -> ShardResult:
+    """Write one shard under `out`: tar, then index, then done-file, each atomically and in this order.
+
+    A shard without any usable sample gets a done-file only: WebDataset readers reject empty tars.
+    """
+    (out / done_path(task.path)).unlink(missing_ok=True)
+    rows: list[dict[str, Any]] = []
+    counts: Counter[str] = Counter()
+    dialogues: Counter[str] = Counter()
+    quarantine: list[QuarantineEntry] = []
+    with atomic_writer(out / task.path) as file:
+        writer = TarWriter(file)
+        for ordinal, sample, outcome in _outcomes(task):
+            if isinstance(outcome, QuarantineEntry):
+                quarantine.append(outcome)
+                continue
+            quarantine += outcome.problems
+            key = f"{task.source.name}-{task.split}-{ordinal:08d}"
+            image = writer.add(f"{key}.{task.suffix}", outcome.image.data)
+            record = writer.add(f"{key}.json", outcome.record.to_json())
+            rows.append(
+                _index_row(key, outcome, sample)
+                | {"image_offset": image.offset, "image_size": image.size}
+                | {"record_offset": record.offset, "record_size": record.size}
+            )
+            dialogues.update(dialogue.task for dialogue in outcome.record.dialogues)
+            counts["too_long"] += outcome.too_long
+        tar_sha256 = writer.finish()
+    buffer = io.BytesIO()
+    write_index(buffer, rows)
+    if rows:
+        write_atomic(out / index_path(task.path), buffer.getvalue())
+    else:
+        (out / task.path).unlink()
+        (out / index_path(task.path)).unlink(missing_ok=True)
+    result = ShardResult(
+        records=len(rows),
+        bytes=writer.bytes_written,
+        sha256=tar_sha256,
+        index_bytes=buffer.tell(),
+        index_sha256=hashlib.sha256(buffer.getvalue()).hexdigest(),
+        counts=_counts(rows, dialogues, quarantine),
+        dialogues_too_long=counts["too_long"],
+        quarantine=tuple(sorted(quarantine, key=lambda entry: entry.sort_key)),
+    )
+    write_atomic(out / STATE_FOLDER / (task.path + ".task"), task.digest().encode())
+    write_atomic(out / done_path(task.path), orjson.dumps(result.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS))
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    image: StoredImage
+    record: Record
+    problems: tuple[QuarantineEntry, ...]
+    too_long: int
+
+
+def _outcomes(task: ShardTask) -> Iterator[tuple[int, PlannedSample, _Stored | QuarantineEntry]]:
+    tiles = _encode_tiles(task)
+    annotations: dict[str, Annotations | BadItem] = {}
+    reported: set[str] = set()
+    for position, sample in enumerate(task.samples):
+        item = sample.item
+        if item.stem not in annotations:
+            annotations[item.stem] = _read(task, sample)
+        known = annotations[item.stem]
+        # The tiles of one scene share its annotation: its faults are reported with the first of them only.
+        first = item.stem not in reported
+        reported.add(item.stem)
+        try:
+            if isinstance(known, BadItem):
+                raise known
+            stored = _assemble(task, sample, known, tiles.get(sample.stem), first)
+        except BadItem as error:
+            if not first:
+                continue
+            lost = sum(other.item.stem == item.stem for other in task.samples) if sample.window else 1
+            yield position, sample, entry_for(error, task.source.name, task.split, item.image, task.root, lost)
+            continue
+        yield task.first_ordinal + position, sample, stored
+
+
+def _read(task: ShardTask, sample: PlannedSample) -> Annotations | BadItem:
+    try:
+        annotations = task.source.read(sample.item)
+        size = sample.probe.upright_size
+        if annotations.declared_size not in (None, size):
+            declared = "x".join(str(side) for side in annotations.declared_size or ())
+            actual = f"{sample.item.image.name} is {size[0]}x{size[1]}"
+            file = str(sample.item.annotations[0]) if sample.item.annotations else None
+            raise BadItem(f"annotation is for a {declared} image, {actual}", file)
+    except BadItem as error:
+        return error
+    return annotations
+
+
+def _encode_tiles(task: ShardTask) -> dict[str, StoredImage | BadItem]:
+    tiled = [sample for sample in task.samples if sample.window is not None]
+    encoded: dict[str, StoredImage | BadItem] = {}
+    for _, group in groupby(sorted(tiled, key=lambda sample: sample.item.stem), key=lambda sample: sample.item.stem):
+        members = sorted(group, key=lambda sample: (sample.window.y, sample.window.x) if sample.window else (0, 0))
+        windows = [sample.window for sample in members if sample.window is not None]
+        try:
+            for sample, pixels in zip(members, read_windows(members[0].item.image, windows), strict=True):
+                if pixels.dtype != "uint8":
+                    raise BadItem(f"scene has {pixels.dtype} pixels; tiles need 8 bits", str(sample.item.image))
+                encoded[sample.stem] = encode_pixels(pixels, task.suffix, "tile of a scene")
+        except BadItem as error:
+            encoded.update({sample.stem: error for sample in members})
+    return encoded
+
+
+def _assemble(
+    task: ShardTask, sample: PlannedSample, known: Annotations, tile: StoredImage | BadItem | None, first: bool
+) -> _Stored:
+    if isinstance(tile, BadItem):
+        raise tile
+    image = tile or store_file(sample.item.image, sample.probe, task.suffix, task.source.sensor, task.validation)
+    objects, reasons = check_objects(known.objects, *sample.probe.upright_size)
+    if sample.window is not None and task.source.tiling is not None:
+        objects = cut_to_window(objects, sample.window, task.source.tiling.min_iof)
+    record = _record(task, sample, known, image, objects)
+    rendered = render(record, task.render)
+    place = sample.item.annotations[0] if sample.item.annotations else sample.item.image
+    problems = tuple(
+        QuarantineEntry(
+            source=task.source.name,
+            split=task.split,
+            level="object",
+            path=relative_to_root(str(place), task.root),
+            reason=f"{sample.item.stem}: {reason}",
+            images=0,
+        )
+        for reason in (reasons if first else ())
+    )
+    return _Stored(image, record.model_copy(update={"dialogues": rendered.dialogues}), problems, rendered.too_long)
+
+
+def _record(
+    task: ShardTask,
+    sample: PlannedSample,
+    known: Annotations,
+    image: StoredImage,
+    objects: tuple[AnnotatedObject, ...],
+) -> Record:
+    return Record(
+        id=f"{task.source.name}/{task.split}/{sample.stem}",
+        source=task.source.name,
+        split=task.split,
+        sensor=task.source.sensor,
+        image=ImageInfo(
+            width=image.width,
+            height=image.height,
+            mode=image.mode,
+            sha256=hashlib.sha256(image.data).hexdigest(),
+            reencoded=image.reencoded,
+            render=image.render,
+            parent=sample.item.stem if sample.window else None,
+            window=sample.window,
+        ),
+        objects=objects,
+        label=known.label,
+        source_label=known.source_label,
+        captions=known.captions,
+        questions=known.questions,
+        expressions=known.expressions,
+        metadata=known.metadata,
+        licence=task.source.licence,
+        provenance=known.provenance,
+    )
+
+
+def _index_row(key: str, stored: _Stored, sample: PlannedSample) -> dict[str, Any]:
+    record = stored.record
+    return {
+        "key": key,
+        "id": record.id,
+        "width": record.image.width,
+        "height": record.image.height,
+        "scene": sample.item.scene,
+        "label": record.label,
+        "categories": sorted({item.category for item in record.objects if not item.ignore}),
+        "objects": sum(not item.ignore for item in record.objects),
+        "ignored_objects": sum(item.ignore for item in record.objects),
+        "captions": len(record.captions),
+        "dialogue_tasks": [dialogue.task for dialogue in record.dialogues],
+        "dialogue_chars": [sum(len(turn.value) for turn in dialogue.turns) for dialogue in record.dialogues],
+        "perceptual_hash": stored.image.perceptual_hash,
+        "reencoded": record.image.reencoded,
+        "sha256": record.image.sha256,
+    }
+
+
+def _counts(rows: list[dict[str, Any]], dialogues: Counter[str], quarantine: list[QuarantineEntry]) -> SplitCounts:
+    return SplitCounts(
+        records=len(rows),
+        objects=sum(row["objects"] for row in rows),
+        ignored_objects=sum(row["ignored_objects"] for row in rows),
+        captions=sum(row["captions"] for row in rows),
+        reencoded=sum(row["reencoded"] is not None for row in rows),
+        dialogues=dict(sorted(dialogues.items())),
+        quarantined_items=sum(entry.images for entry in quarantine),
+        quarantined_objects=sum(entry.level == "object" for entry in quarantine),
+    )

@@ -1,0 +1,89 @@
+"""Record -> dialogues: what is asked, and what is never said."""
+
+import pytest
+
+from mmrs.geometry import SquareFrame, quad_from_hbb
+from mmrs.instructions import prompts
+from mmrs.instructions.answers import parse_detections
+from mmrs.instructions.dialects import DIALECTS
+from mmrs.instructions.render import RenderOptions, render
+from mmrs.record import AnnotatedObject, ImageInfo, Record
+
+ALL = frozenset({"classification", "captioning", "detection-hbb", "detection-obb"})
+
+
+def make_record(objects=(), **parts) -> Record:
+    image = ImageInfo(width=640, height=512, mode="L", sha256="0" * 64)
+    things = tuple(
+        AnnotatedObject(category=name, label=name, quad=quad_from_hbb(box)[0].tolist(), hbb=box, ignore=ignore)
+        for name, box, ignore in objects
+    )
+    return Record(
+        id="toy/train/a",
+        source="toy",
+        split="train",
+        sensor="infrared",
+        image=image,
+        objects=things,
+        licence="CC0",
+        **parts,
+    )
+
+
+def options(tasks=ALL, **changes) -> RenderOptions:
+    return RenderOptions(dialect=DIALECTS["mmrs"], tasks=tasks, **changes)
+
+
+def test_each_reference_caption_is_a_dialogue_of_its_own():
+    record = make_record(captions=("a road .", "a wide road ."), label="freeway")
+    rendered = render(record, options(frozenset({"classification", "captioning"}))).dialogues
+    assert [(d.task, len(d.turns), d.turns[1].value) for d in rendered] == [
+        ("classification", 2, "freeway"),
+        ("captioning", 2, "a road ."),
+        ("captioning", 2, "a wide road ."),
+    ]
+
+
+def test_detection_covers_all_objects_and_each_class():
+    boxes = [
+        ("car", (10, 20, 60, 50), False),
+        ("person", (100, 100, 110, 130), False),
+        ("car", (300, 9, 340, 40), False),
+    ]
+    rendered = render(make_record(boxes), options(frozenset({"detection-hbb"}))).dialogues
+    assert [d.turns[0].value for d in rendered] == [
+        "Please detect all objects in this image.",
+        "Detect cars shown in the image using horizontal bounding boxes.",
+        "Detect persons shown in the image using horizontal bounding boxes.",
+    ]
+    groups = parse_detections(rendered[0].turns[1].value, SquareFrame(640, 512), ["car", "person"])
+    assert [(g.category, g.count) for g in groups] == [("car", 2), ("person", 1)]
+    assert abs(groups[0].boxes.hbb[0] - [10, 20, 60, 50]).max() <= 0.32 + 1e-9
+
+
+def test_ignored_objects_appear_in_no_text_and_forbid_saying_none():
+    only_ignored = make_record([("dontcare", (10, 10, 50, 50), True)])
+    assert render(only_ignored, options()).dialogues == ()
+    mixed = make_record([("dontcare", (10, 10, 50, 50), True), ("car", (60, 60, 90, 90), False)])
+    texts = [d.turns[1].value for d in render(mixed, options()).dialogues]
+    assert texts and not any("dontcare" in text for text in texts)
+
+
+def test_an_empty_image_says_so():
+    (dialogue,) = render(make_record(), options(frozenset({"detection-hbb"}))).dialogues
+    assert dialogue.turns[1].value == "There are no objects in the image."
+
+
+@pytest.mark.parametrize(("limit", "kept", "left_out"), [(3, 2, 0), (2, 0, 2)])
+def test_a_list_is_never_cut(limit, kept, left_out):
+    boxes = [("car", (10 * n, 20, 10 * n + 8, 50), False) for n in range(3)]
+    rendered = render(make_record(boxes), options(frozenset({"detection-hbb"}), max_objects_per_dialogue=limit))
+    assert (len(rendered.dialogues), rendered.too_long) == (kept, left_out)
+
+
+def test_boxes_in_text_are_clipped_to_the_image():
+    record = make_record([("car", (-40, -10, 20, 30), False)])
+    (dialogue, _) = render(record, options(frozenset({"detection-hbb"}))).dialogues
+    (group,) = parse_detections(dialogue.turns[1].value, SquareFrame(640, 512), ["car"])
+    assert group.boxes.hbb[0].tolist() == pytest.approx([0, 0, 20, 30], abs=0.33)
+    assert dialogue.turns[0].value == prompts.DETECTION_ALL["detection-hbb"]
