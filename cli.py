@@ -1,0 +1,286 @@
+"""The command line: parse, call one function, print. Heavy imports happen inside the commands."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+import click
+
+FOLDER = click.Path(file_okay=False, path_type=Path)
+RECIPES = Path(__file__).resolve().parent / "recipes"
+DEMO_DETECTION = {
+    "images_per_split": "{train: 3000, val: 50, test: 200}",
+    "objects_per_image": "[1, 1]",
+    "object_sides": "[140, 280]",
+    "dont_care": "false",
+    "equal_classes": "true",
+    "layouts": "[rotate_json]",
+}
+DEMO_CLASSIFICATION = {"images_per_class": "60"}
+
+
+class _Commands(click.Group):
+    """A group that turns every error into one readable message and an exit code: 2 for mistakes, 1 for failures."""
+
+    def invoke(self, ctx: click.Context):
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, KeyboardInterrupt):
+            raise
+        except Exception as error:
+            if ctx.params.get("debug"):
+                raise
+            self._report(error)
+
+    @staticmethod
+    def _report(error: Exception) -> None:
+        from mmrs.errors import RunFailure, UserError
+
+        if isinstance(error, UserError | RunFailure):
+            message = str(error)
+        else:
+            message = (
+                f"{type(error).__name__}: {error}\nThis is a fault of the program; `mmrs --debug ...` shows where."
+            )
+        click.echo(f"error: {message}", err=True)
+        sys.exit(2 if isinstance(error, UserError) else 1)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option("--quiet", is_flag=True, help="No progress on standard error.")
+@click.version_option(package_name="mmrs")
+@click.pass_context
+def main(ctx: click.Context, debug: bool, quiet: bool) -> None:
+    """Remote-sensing data sets -> instruction shards -> a streaming fine-tune of EarthGPT -> scores.
+
+    Exit codes: 0 done, 1 failure, 2 mistake in the command or its input, 75 training stopped by a signal after a
+    checkpoint (run it again), 130 interrupted.
+    """
+    from mmrs.progress import Progress
+
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    ctx.obj = Progress(quiet=quiet)
+
+
+def _pairs(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    """``NAME=VALUE`` options as a mapping."""
+    pairs = {}
+    for value in values:
+        name, separator, content = value.partition("=")
+        if not separator or not name or not content:
+            raise click.BadParameter(f"{value!r} must look like NAME=VALUE", context, parameter)
+        pairs[name] = content
+    return pairs
+
+
+def _recipe_path(kind: str, recipe: str) -> Path:
+    """A recipe given by path, or by the name of one of the project's."""
+    shipped = RECIPES / kind / f"{recipe}.yaml"
+    return shipped if not Path(recipe).exists() and shipped.exists() else Path(recipe)
+
+
+option_workers = click.option(
+    "--workers", default=os.cpu_count() or 1, show_default=True, type=click.IntRange(1), help="Processes."
+)
+option_options = click.option(
+    "--set",
+    "options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=_pairs,
+    help="Option of the converter; repeatable.",
+)
+option_overrides = click.option(
+    "--set", "overrides", multiple=True, metavar="A.B=C", help="Change a key of the recipe; repeatable."
+)
+
+
+@main.command()
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def sources(name: str | None, as_json: bool) -> None:
+    """List the data sets that can be converted, or show one: tasks, sensor, licence, splits, layout, options."""
+    from converters.listing import describe
+
+    click.echo(describe(name, as_json))
+
+
+@main.command()
+@click.argument("source")
+@click.option("--out", type=FOLDER, required=True, help="Folder to write to; must not exist or be empty.")
+@click.option("--seed", default=0, show_default=True, help="Same seed, same files.")
+@option_options
+def sample(source: str, out: Path, seed: int, options: dict[str, str]) -> None:
+    """Write a small generated stand-in of SOURCE in its true layout, to try a recipe without any download."""
+    from converters.listing import write_sample
+
+    click.echo(write_sample(source, out, seed, options))
+
+
+@main.command()
+@click.argument("source")
+@click.argument("root", type=FOLDER)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--compare-layouts", is_flag=True, help="Compare all layouts found, object by object (HIT-UAV).")
+@option_options
+@click.pass_obj
+def scan(progress, source: str, root: Path, as_json: bool, compare_layouts: bool, options: dict[str, str]) -> None:
+    """Say what of SOURCE is under ROOT, what is missing, and how it compares with the published counts.
+
+    Annotations are parsed, images are not opened, nothing is written.
+    """
+    from converters.scan import compare, scan_source
+
+    if compare_layouts:
+        click.echo(compare(source, root, as_json))
+    else:
+        click.echo(scan_source(source, root, options, progress).render(as_json))
+
+
+@main.command()
+@click.argument("recipe")
+@click.option("--out", type=FOLDER, required=True, help="Folder of the data set; an interrupted build continues there.")
+@click.option(
+    "--root", "roots", multiple=True, metavar="SOURCE=DIR", callback=_pairs, help="Where a source lies; repeatable."
+)
+@option_overrides
+@option_workers
+@click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
+@click.pass_obj
+def build(progress, recipe, out: Path, roots: dict[str, str], overrides, workers: int, dry_run: bool) -> None:
+    """Build WebDataset shards from the sources of RECIPE (a YAML file, or the name of one in recipes/build)."""
+    from converters.resolve import resolve
+    from mmrs.build import run
+    from mmrs.build.recipe import load_recipe
+    from mmrs.build.summary import describe_plan, describe_result
+
+    parsed = load_recipe(_recipe_path("build", recipe), overrides)
+    found = resolve(parsed, {name: Path(folder) for name, folder in roots.items()})
+    plan = run.plan_build(found, parsed, workers, progress)
+    click.echo(describe_plan(plan))
+    if not dry_run:
+        click.echo(describe_result(run.build(plan, parsed, out, workers, progress), out))
+
+
+@main.command()
+@click.argument("folder", type=FOLDER)
+@option_workers
+@click.pass_obj
+def verify(progress, folder: Path, workers: int) -> None:
+    """Check every byte, member, record and image of a data set written by `mmrs build`. Exit code 1 on any finding."""
+    from mmrs.verify import describe
+    from mmrs.verify import verify as check
+
+    result = check(folder, workers, progress)
+    click.echo(describe(result))
+    if result.findings:
+        sys.exit(1)
+
+
+@main.command()
+@click.argument("recipe")
+@option_overrides
+def train(recipe: str, overrides: tuple[str, ...]) -> None:
+    """Train EarthGPT on shards as RECIPE says (a YAML file, or the name of one in recipes/train).
+
+    A run that was stopped continues from its newest checkpoint when the same command is given again.
+    """
+    from training.config import load_config
+    from training.run import train as run_training
+    from training.stop import RunStopped
+
+    try:
+        result = run_training(load_config(_recipe_path("train", recipe), overrides))
+    except RunStopped as stopped:
+        click.echo(stopped.message, err=True)
+        raise
+    click.echo(f"loss {result.final_loss:.4f} after {result.steps} steps; model {result.model}, curve {result.plot}")
+
+
+@main.command("eval")
+@click.argument("model", type=FOLDER)
+@click.argument("data", type=FOLDER)
+@click.option("--split", default="test", show_default=True, help="Split to score.")
+@click.option(
+    "--source", "sources", multiple=True, help="Only this source; repeatable. Default: all that have the split."
+)
+@click.option(
+    "--task", "tasks", multiple=True, help="Only this task; repeatable. Default: classification, detection-hbb."
+)
+@click.option(
+    "--limit", type=click.IntRange(1), help="At most this many images of each source, chosen by a fixed seed."
+)
+@click.option("--batch-size", default=32, show_default=True, type=click.IntRange(1), help="Prompts generated at once.")
+@click.option("--max-new-tokens", default=256, show_default=True, type=click.IntRange(1), help="Longest answer.")
+@click.option("--out", type=FOLDER, required=True, help="Folder for predictions.jsonl, scores.json, predictions.png.")
+@click.pass_obj
+def evaluate(progress, model, data, split, sources, tasks, limit, batch_size, max_new_tokens, out) -> None:
+    """Score MODEL on a split of DATA by greedy generation: accuracy for classes, F1 at IoU 0.5 for boxes."""
+    from training.evaluation.run import EvaluationConfig, describe
+    from training.evaluation.run import evaluate as run_evaluation
+
+    config = EvaluationConfig(
+        model=model,
+        data=data,
+        split=split,
+        sources=sources or None,
+        tasks=tasks or ("classification", "detection-hbb"),
+        limit=limit,
+        batch_size=batch_size,
+        max_new_tokens=max_new_tokens,
+        out=out,
+    )
+    click.echo(describe(run_evaluation(config, progress)))
+
+
+@main.command()
+@click.option(
+    "--out", type=FOLDER, default=Path("demo-output"), show_default=True, help="Folder for everything it makes."
+)
+@option_workers
+@click.pass_context
+def demo(ctx: click.Context, out: Path, workers: int) -> None:
+    """The whole system in one go on generated scenes: sample, scan, build, verify, train (tiny, CPU), eval.
+
+    Run again after an interruption, it continues: finished shards, checkpoints and samples are kept.
+    """
+    raw, shards, run, scores = out / "raw", out / "shards", out / "run", out / "scores"
+    _demo_sample(ctx, "hit-uav", raw / "hit-uav", DEMO_DETECTION)
+    _demo_sample(ctx, "ucmerced", raw / "ucmerced", DEMO_CLASSIFICATION)
+    _step(ctx, scan, source="hit-uav", root=raw / "hit-uav")
+    _step(ctx, build, recipe="demo", out=shards, overrides=(f"data_root={raw}",), workers=workers)
+    _step(ctx, verify, folder=shards, workers=workers)
+    _step(ctx, train, recipe="demo", overrides=(f"data.folders={shards}", f"out={run}"))
+    _step(ctx, evaluate, model=run / "model", data=shards, out=scores)
+    click.echo(f"\nshards        {shards}\nmodel         {run / 'model'}\nrun           {run}")
+    click.echo(f"scores        {scores / 'scores.json'}\npredictions   {scores / 'predictions.png'}")
+
+
+def _demo_sample(ctx: click.Context, source: str, out: Path, options: dict[str, str]) -> None:
+    """Write a sample once: a marker, written last, tells a whole one from an interrupted one."""
+    finished = out.with_suffix(".finished")
+    if finished.exists():
+        return
+    if out.exists():
+        shutil.rmtree(out)
+    _step(ctx, sample, source=source, out=out, seed=0, options=options)
+    finished.touch()
+
+
+def _step(ctx: click.Context, command: click.Command, **arguments) -> None:
+    """Run one command of the demo, after showing how to type it."""
+    words = [arguments[name] for name in ("source", "root", "recipe", "folder", "model", "data") if name in arguments]
+    options = [f"--set {value}" for value in arguments.get("overrides", ())]
+    options += [f"--set '{name}={value}'" for name, value in arguments.get("options", {}).items()]
+    options += [f"--out {arguments['out']}"] if "out" in arguments else []
+    click.secho("\n$ " + " ".join(["mmrs", str(command.name), *map(str, words), *options]), bold=True)
+    ctx.invoke(command, **arguments)
+
+
+if __name__ == "__main__":
+    main()

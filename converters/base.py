@@ -1,0 +1,143 @@
+"""The `Converter` base class and the lazily imported registry of converters.
+
+A source module defines one frozen dataclass whose fields are the source's options, decorated with ``@register(name)``.
+`get` imports only the module that ``catalog.yaml`` names for that source.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from converters import catalog
+from converters.catalog import Counts, SourceFacts
+from mmrs.errors import UserError
+from mmrs.record import Annotations, Sensor, Task
+from mmrs.source import Discovery, Item, Tiling
+
+C = TypeVar("C", bound="type[Converter]")
+
+
+@dataclass(frozen=True)
+class Converter(ABC):
+    """Implements `mmrs.source.Source` from the catalogue's facts; subclasses add options, `discover` and `read`."""
+
+    key: ClassVar[str] = ""
+    revision: ClassVar[int] = 1
+
+    @property
+    def facts(self) -> SourceFacts:
+        """The source's row of the catalogue."""
+        return catalog.facts(self.key)
+
+    @property
+    def name(self) -> str:
+        """Key of the source."""
+        return self.key
+
+    @property
+    def version(self) -> int:
+        """`revision` of the class: raised whenever the converter's output changes."""
+        return self.revision
+
+    @property
+    def sensor(self) -> Sensor:
+        """Sensor of every image."""
+        return self.facts.sensor
+
+    @property
+    def licence(self) -> str:
+        """Licence key of the catalogue."""
+        return self.facts.licence
+
+    @property
+    def tasks(self) -> Sequence[Task]:
+        """Tasks that every image is annotated for."""
+        return self.facts.tasks
+
+    @property
+    def splits(self) -> Sequence[str]:
+        """Names of the splits."""
+        return self.facts.splits
+
+    @property
+    def categories(self) -> Sequence[str]:
+        """Unified category names of objects or labels."""
+        return self.facts.categories
+
+    @property
+    def tiling(self) -> Tiling | None:
+        """None: images are stored whole."""
+        return None
+
+    def published(self, split: str) -> Counts:
+        """Published size of a split; all None where nothing was published."""
+        return self.facts.published.get(split, Counts())
+
+    def options(self) -> dict[str, Any]:
+        """Every option by name, as plain values."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    def check_split(self, split: str) -> None:
+        """Raises `UserError` when the source has no such split."""
+        if split not in self.splits:
+            raise UserError(
+                f"{self.name} has no split {split!r}{catalog.nearest(split, self.splits)}; "
+                f"its splits are {', '.join(self.splits)}. `mmrs sources` shows them."
+            )
+
+    @abstractmethod
+    def discover(self, root: Path, split: str) -> Discovery:
+        """List the split's items, sorted by stem, without opening an image. Raises `UserError` for a wrong layout."""
+
+    @abstractmethod
+    def read(self, item: Item) -> Annotations:
+        """Parse one image's annotation. Raises `BadItem` when it cannot be used."""
+
+
+def register(name: str) -> Callable[[C], C]:
+    """Class decorator: this class converts the catalogue's source `name`."""
+
+    def mark(cls: C) -> C:
+        cls.key = name
+        return cls
+
+    return mark
+
+
+def get(name: str, **options: Any) -> Converter:
+    """The converter of a source with the given options. Imports that source's module only.
+
+    Raises:
+        UserError: unknown source, unknown option, or a value that the option does not take.
+    """
+    cls = _converter_class(catalog.facts(name))
+    known = [field.name for field in dataclasses.fields(cls)]
+    for option in options:
+        if option not in known:
+            listed = f"its options are {', '.join(known)}" if known else "it has no options"
+            raise UserError(
+                f"{name} has no option {option!r}{catalog.nearest(option, known)}; {listed}. "
+                "`mmrs sources` describes them."
+            )
+    try:
+        return TypeAdapter(cls).validate_python(options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        named = f"option {first['loc'][0]} = {first['input']!r}: " if first["loc"] else "options: "
+        raise UserError(f"{name}: {named}{first['msg']}. `mmrs sources` describes the options.") from error
+
+
+def _converter_class(facts: SourceFacts) -> type[Converter]:
+    module = importlib.import_module(facts.module)
+    for value in vars(module).values():
+        if isinstance(value, type) and issubclass(value, Converter) and value.key == facts.name:
+            return value
+    raise LookupError(f"{facts.module} registers no converter for {facts.name!r}; decorate its class with @register")

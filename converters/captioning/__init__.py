@@ -1,0 +1,1 @@
+"""Converters of captioning sources, one module each."""

@@ -1,0 +1,110 @@
+"""The facts of every source, read from ``catalog.yaml`` and validated; no source module is imported here."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Annotated
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from mmrs.errors import UserError
+from mmrs.record import Sensor, Task
+
+CATALOG = Path(__file__).with_name("catalog.yaml")
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
+Text = Annotated[str, Field(min_length=1)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class _Facts(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Counts(_Facts):
+    """Published size of one split; None where nothing was published."""
+
+    images: Count | None = None
+    objects: Count | None = None
+    captions: Count | None = None
+
+
+class Variant(_Facts):
+    """One release of a source: the labels it may use and its published sizes."""
+
+    labels: tuple[Text, ...]
+    published: dict[str, Counts] = Field(default_factory=dict)
+
+
+class SourceFacts(_Facts):
+    """What is known of one source, whether or not it is on disk.
+
+    `licence` is an SPDX identifier where there is one, else ``public-domain``, ``academic-only`` or ``unknown``.
+    `classes` maps the source's label to the unified category; `ignored_labels` mark regions that count as nothing.
+    """
+
+    name: Name
+    title: Text
+    module: Text
+    samples: Text
+    sensor: Sensor
+    tasks: Annotated[tuple[Task, ...], Field(min_length=1)]
+    splits: Annotated[tuple[Text, ...], Field(min_length=1)]
+    split_policy: Text
+    licence: Annotated[str, Field(pattern=r"^[A-Za-z0-9.+-]+$")]
+    licence_evidence: Text
+    home: Text
+    citation: Text
+    evaluation_only: bool = False
+    published: dict[str, Counts] = Field(default_factory=dict)
+    published_evidence: Text
+    variants: dict[str, Variant] = Field(default_factory=dict)
+    classes: dict[str, Text] = Field(default_factory=dict)
+    ignored_labels: tuple[Text, ...] = ()
+    layouts: Annotated[dict[str, Text], Field(min_length=1)]
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """Unified category names, in catalogue order, each once."""
+        return tuple(dict.fromkeys(self.classes.values()))
+
+    @model_validator(mode="after")
+    def _consistent(self) -> SourceFacts:
+        for split in self.published:
+            if split not in self.splits:
+                raise ValueError(f"{self.name}: published split {split!r} is none of {list(self.splits)}")
+        for key, variant in self.variants.items():
+            unknown = sorted(set(variant.labels) - set(self.classes))
+            if unknown:
+                raise ValueError(f"{self.name}: variant {key} has labels {unknown} that `classes` lacks")
+        return self
+
+
+@cache
+def load_catalog(path: Path = CATALOG) -> dict[str, SourceFacts]:
+    """Name -> facts, sorted by name. Raises `pydantic.ValidationError` for a malformed catalogue."""
+    rows = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return {name: SourceFacts(name=name, **rows[name]) for name in sorted(rows)}
+
+
+def names() -> tuple[str, ...]:
+    """Names of all sources, sorted. Imports no source module."""
+    return tuple(load_catalog())
+
+
+def facts(name: str) -> SourceFacts:
+    """Facts of one source. Raises `UserError` with the nearest name when there is no such source."""
+    known = load_catalog()
+    if name not in known:
+        raise UserError(f"unknown source {name!r}{nearest(name, known)}. `mmrs sources` lists all {len(known)}.")
+    return known[name]
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`` (did you mean 'x'?)`` for a misspelt word, or nothing where no known word is close."""
+    matches = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.5)
+    return f" (did you mean {matches[0]!r}?)" if matches else ""

@@ -1,0 +1,1 @@
+"""Converters of scene classification sources, one module each."""

@@ -1,0 +1,1 @@
+"""Converters of detection sources, one module each."""

@@ -1,0 +1,178 @@
+"""DOTA v1.0, v1.5 and v2.0: large aerial scenes with oriented boxes.
+
+Layout: ``{train,val}/images/*.png`` and ``{train,val}/labelTxt*/*.txt``. The three releases share images and differ in
+labels, so the release is an option and never guessed. The first corner of a DOTA box is meaningful (the head of a plane
+or vehicle) and stays first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import BeforeValidator, Field
+
+from converters.base import Converter, register
+from converters.catalog import Counts
+from converters.formats.dota import DotaFile, read_dota, read_meta
+from converters.formats.shapes import plain_quads
+from converters.formats.text import finite
+from converters.layout import (
+    FileList,
+    Problem,
+    ignored_note,
+    layout_error,
+    list_files,
+    locate_root,
+    subfolders,
+    tail,
+)
+from mmrs.geometry import clockwise, signed_area
+from mmrs.record import AnnotatedObject, Annotations, Provenance
+from mmrs.source import Discovery, Item, Tiling
+
+UNVERSIONED = "labelTxt"
+# The downloads carry horizontal copies of the labels beside the oriented ones.
+HORIZONTAL_MARKS = ("hbb", "rec", "task2")
+DIFFICULT, CUT_BY_TILE = 1, 2
+
+
+@register("dota")
+@dataclass(frozen=True)
+class Dota(Converter):
+    """Options: `release` of the labels; `tile_size`, `tile_overlap` (pixels), `min_iof`, `keep_empty` of the tiling."""
+
+    release: Annotated[Literal["1.0", "1.5", "2.0"], BeforeValidator(str)] = "1.0"
+    tile_size: Annotated[int, Field(gt=0)] = 1024
+    tile_overlap: Annotated[int, Field(ge=0)] = 200
+    min_iof: float = 0.7
+    keep_empty: float = 0.0
+
+    def __post_init__(self) -> None:
+        # Refuses an impossible tiling when the converter is made, not when the first scene is cut.
+        _ = self.tiling
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The release's classes in the source's spelling."""
+        return self.facts.variants[self.release].labels
+
+    @property
+    def categories(self) -> Sequence[str]:
+        """Unified names of the release's classes."""
+        return tuple(self.facts.classes[label] for label in self.labels)
+
+    @property
+    def tiling(self) -> Tiling:
+        """Windows of `tile_size` with `tile_overlap`."""
+        return Tiling(self.tile_size, self.tile_overlap, self.min_iof, self.keep_empty)
+
+    def published(self, split: str) -> Counts:
+        """Published size of the release's split."""
+        return self.facts.variants[self.release].published.get(split, Counts())
+
+    def discover(self, root: Path, split: str) -> Discovery:
+        """Pair scenes and label files by stem; either without the other is a problem."""
+        self.check_split(split)
+        base, notes = locate_root(self.name, root, lambda folder: _has_split(folder, self.splits), self.splits)
+        if not _has_split(base, (split,)):
+            raise layout_error(self.name, base, f"has no {split}/images", [f"{base / split / 'images'}/*.png"])
+        images = list_files(base / split / "images", base)
+        folder, label_notes = self._label_folder(base, split)
+        labels = list_files(folder, base, {".txt"})
+        metas = list_files(base / split / "meta", base, {".txt"})
+        items, problems = _pair(images, labels, metas)
+        notes += (*label_notes, *ignored_note(base / split / "images", images.ignored))
+        return Discovery(items, notes, images.problems + labels.problems + problems)
+
+    def read(self, item: Item) -> Annotations:
+        """Quads start at the source's first corner; ``gsd_m`` and ``image_source`` where the file states them."""
+        path = item.annotations[0]
+        parsed = read_dota(path, self.labels)
+        header = parsed.header
+        for meta in item.annotations[1:]:
+            header = {**header, **read_meta(meta)}
+        metadata: dict[str, object] = {}
+        if "imagesource" in header:
+            metadata["image_source"] = header["imagesource"]
+        if "gsd" in header:
+            metadata["gsd_m"] = finite(header["gsd"], "gsd", str(path))
+        if "acquisition dates" in header:
+            metadata["acquisition_dates"] = header["acquisition dates"]
+        return Annotations(
+            objects=self._objects(parsed),
+            metadata=metadata,
+            provenance=Provenance(
+                annotation=tail(path, 3), original_id=item.stem, layout=f"{path.parent.name} as {self.release}"
+            ),
+        )
+
+    def _objects(self, parsed: DotaFile) -> tuple[AnnotatedObject, ...]:
+        corners = np.array([obj.corners for obj in parsed.objects], dtype=np.float64).reshape(-1, 4, 2)
+        quads = plain_quads(clockwise(corners))
+        flat = signed_area(corners) == 0
+        classes = self.facts.classes
+        return tuple(
+            AnnotatedObject(
+                category=classes[obj.label],
+                label=obj.label,
+                quad=quad,
+                difficult=obj.difficult == DIFFICULT,
+                truncated=obj.difficult == CUT_BY_TILE,
+                # A box without area names no place that a text or a score could use.
+                ignore=bool(no_area),
+                flags={"zero_area": True} if no_area else {},
+            )
+            for obj, quad, no_area in zip(parsed.objects, quads, flat, strict=True)
+        )
+
+    def _label_folder(self, root: Path, split: str) -> tuple[Path, tuple[str, ...]]:
+        """The folder with the release's label files, never another release's. Raises `UserError`."""
+        present = [child.name for child in subfolders(root / split) if child.name.lower().startswith("labeltxt")]
+        versioned = f"labelTxt-v{self.release}"
+        for name, note in ((versioned, ""), (UNVERSIONED, f"{split}/{UNVERSIONED} states no release")):
+            if name in present:
+                folder, nested = _innermost(root / split / name)
+                notes = (f"{note}; its labels are read as DOTA {self.release}",) if note else ()
+                return folder, notes + nested
+        reason = (
+            f"has no labels of DOTA {self.release} for {split}; label folders there: {', '.join(present) or 'none'}"
+        )
+        others = [key for key in self.facts.variants if f"labelTxt-v{key}" in present]
+        if others:
+            reason += f" (releases are never mixed; choose release={others[0]})"
+        raise layout_error(self.name, root, reason, [f"{root / split / versioned}/*.txt"])
+
+
+def _has_split(root: Path, splits: Sequence[str]) -> bool:
+    return any((root / split / "images").is_dir() for split in splits)
+
+
+def _innermost(folder: Path) -> tuple[Path, tuple[str, ...]]:
+    """The folder itself, or its one child with oriented labels where an archive unpacked one level deeper."""
+    if any(entry.suffix == ".txt" for entry in folder.iterdir()):
+        return folder, ()
+    oriented = [
+        child for child in subfolders(folder) if not any(mark in child.name.lower() for mark in HORIZONTAL_MARKS)
+    ]
+    if len(oriented) == 1:
+        return oriented[0], (f"labels were found one folder down, in {oriented[0]}",)
+    return folder, ()
+
+
+def _pair(images: FileList, labels: FileList, metas: FileList) -> tuple[tuple[Item, ...], tuple[Problem, ...]]:
+    items, problems = [], []
+    for stem, image in sorted(images.by_stem.items()):
+        label = labels.by_stem.get(stem)
+        if label is None:
+            problems.append((str(image), "image without a label file"))
+            continue
+        meta = metas.by_stem.get(stem)
+        items.append(Item(stem, image, (label,) if meta is None else (label, meta), None, stem))
+    for stem, label in labels.by_stem.items():
+        if stem not in images.by_stem:
+            problems.append((str(label), "label file without an image"))
+    return tuple(items), tuple(problems)

@@ -1,0 +1,51 @@
+"""Scene classification by class folders: ``<folder>/<class>/<image>``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from converters.layout import IMAGE_SUFFIXES, Problem, ignored_note, list_files, subfolders
+
+SEPARATORS = re.compile(r"[\s_-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class ClassFolders:
+    """Images by label, in the order of the labels asked for and sorted within; `problems` are (path, reason)."""
+
+    images: dict[str, tuple[Path, ...]]
+    notes: tuple[str, ...]
+    problems: tuple[Problem, ...]
+
+
+def normal_form(name: str) -> str:
+    """Class name without case, blanks, underscores and hyphens, under which spellings of one class are equal."""
+    return SEPARATORS.sub("", name).casefold()
+
+
+def read_class_folders(
+    folder: Path, root: Path, labels: Sequence[str], suffixes: Collection[str] = IMAGE_SUFFIXES
+) -> ClassFolders:
+    """List the images of every class folder, never opening one.
+
+    Folders are matched to `labels` by `normal_form`. An unknown class folder is one problem per image in it; a missing
+    one is one problem.
+    """
+    known = {normal_form(label): label for label in labels}
+    images: dict[str, tuple[Path, ...]] = {label: () for label in labels}
+    problems: list[Problem] = []
+    ignored: list[str] = []
+    for child in subfolders(folder):
+        files = list_files(child, root, suffixes)
+        label = known.get(normal_form(child.name))
+        ignored += [f"{child.name}/{name}" for name in files.ignored]
+        if label is None:
+            problems += [(str(path), f"class folder {child.name!r} is unknown") for path in files.by_name.values()]
+            continue
+        problems += files.problems
+        images[label] += tuple(files.by_stem.values())
+    problems += [(str(folder / label), "class folder is missing or empty") for label in labels if not images[label]]
+    return ClassFolders(images, ignored_note(folder, ignored), tuple(problems))

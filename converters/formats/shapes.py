@@ -1,0 +1,54 @@
+"""Numbers of annotation files -> plain quads and boxes of the record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mmrs.errors import BadItem
+from mmrs.record import HBB, Quad
+
+# Sine and cosine differ in the last bits between machines; a fixed number of digits keeps records byte-identical.
+DECIMALS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class BoxObject:
+    """One object as its file states it, in pixels, angle in radians.
+
+    Exactly one of `box` (xmin, ymin, xmax, ymax) and `rotated` (cx, cy, width, height, angle) is set. `line` is the
+    1-based line of a text file, where one is known.
+    """
+
+    label: str
+    box: tuple[float, float, float, float] | None = None
+    rotated: tuple[float, float, float, float, float] | None = None
+    difficult: bool = False
+    truncated: bool = False
+    line: int | None = None
+
+
+def plain_quads(quads: npt.ArrayLike) -> list[Quad]:
+    """``(N, 4, 2)`` pixels -> N quads of Python floats, rounded to 1/10,000 pixel."""
+    # Adding zero turns -0.0 into 0.0, which would be another text in JSON.
+    rounded = np.round(np.asarray(quads, dtype=np.float64).reshape(-1, 4, 2), DECIMALS) + 0.0
+    return [((a[0], a[1]), (b[0], b[1]), (c[0], c[1]), (d[0], d[1])) for a, b, c, d in rounded.tolist()]
+
+
+def check_box(box: HBB, path: str, line: int | None = None) -> HBB:
+    """The (xmin, ymin, xmax, ymax) box itself. Raises `BadItem` for an inverted or empty one."""
+    xmin, ymin, xmax, ymax = box
+    if not (xmin < xmax and ymin < ymax):
+        raise BadItem(f"box {list(box)} is inverted or empty (xmin < xmax and ymin < ymax expected)", path, line)
+    return box
+
+
+def check_rotated(
+    box: tuple[float, float, float, float, float], path: str, line: int | None = None
+) -> tuple[float, float, float, float, float]:
+    """The (cx, cy, width, height, angle) box itself. Raises `BadItem` unless width and height are positive."""
+    if box[2] <= 0 or box[3] <= 0:
+        raise BadItem(f"rotated box {list(box)} must have a positive width and height", path, line)
+    return box

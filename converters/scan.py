@@ -1,0 +1,171 @@
+"""Scan: what of a source is on disk, what is missing, how it compares with the published counts, what to do next."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+import converters
+from mmrs.errors import BadItem, UserError
+from mmrs.progress import Progress
+from mmrs.text import table
+
+_SHOWN_PROBLEMS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class SplitScan:
+    """One split on disk. `published_*` is None where nothing was published; `problems` are (path, reason)."""
+
+    split: str
+    images: int
+    objects: int
+    ignored_objects: int
+    captions: int
+    categories: dict[str, int]
+    published_images: int | None
+    published_objects: int | None
+    published_captions: int | None
+    problems: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """A scanned source; `absent` splits have the reason why they could not be read."""
+
+    source: str
+    root: str
+    splits: tuple[SplitScan, ...]
+    absent: dict[str, str]
+    notes: tuple[str, ...]
+
+    def render(self, as_json: bool) -> str:
+        """Text for a person, or JSON with everything."""
+        if as_json:
+            return orjson.dumps(asdict(self), option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS).decode()
+        rows = [
+            (
+                part.split,
+                _against(part.images, part.published_images),
+                _against(part.objects + part.ignored_objects, part.published_objects),
+                part.ignored_objects,
+                _against(part.captions, part.published_captions),
+                len(part.problems),
+            )
+            for part in self.splits
+        ]
+        lines = [f"{self.source} in {self.root}"]
+        lines.append(table(("split", "images", "objects", "ignored", "captions", "problems"), rows))
+        categories: Counter[str] = Counter()
+        for part in self.splits:
+            categories.update(part.categories)
+        if categories:
+            lines.append("classes: " + ", ".join(f"{name} {count}" for name, count in sorted(categories.items())))
+        lines += [f"note: {note}" for note in self.notes]
+        lines += [f"missing: {split}: {reason}" for split, reason in self.absent.items()]
+        for part in self.splits:
+            lines += [f"problem: {path}: {reason}" for path, reason in part.problems[:_SHOWN_PROBLEMS]]
+            if len(part.problems) > _SHOWN_PROBLEMS:
+                lines.append(f"         ... and {len(part.problems) - _SHOWN_PROBLEMS} more in {part.split} (--json)")
+        lines.append(f"next: `mmrs build {self.source} --root {self.source}={self.root} --out DIR`")
+        return "\n".join(lines)
+
+
+def _against(found: int, published: int | None) -> str:
+    if published is None:
+        return str(found)
+    return f"{found} of {published}" if found != published else f"{found} (as published)"
+
+
+def scan_source(name: str, root: Path, options: Mapping[str, Any], progress: Progress) -> Scan:
+    """Discover every split and parse every annotation; no image is opened.
+
+    Raises:
+        UserError: unknown source or option, or no split of the source is under `root`.
+    """
+    source = converters.get(name, **options)
+    splits, notes, absent = [], [], {}
+    for split in source.splits:
+        try:
+            found = source.discover(root, split)
+        except UserError as error:
+            absent[split] = str(error)
+            continue
+        notes += [note for note in found.notes if note not in notes]
+        splits.append(_scan_split(source, split, found, progress))
+    if not splits:
+        raise UserError(next(iter(absent.values())))
+    return Scan(name, str(root), tuple(splits), absent, tuple(notes))
+
+
+def _scan_split(source: converters.Converter, split: str, found: Any, progress: Progress) -> SplitScan:
+    problems = list(found.problems)
+    counts: Counter[str] = Counter()
+    categories: Counter[str] = Counter()
+    with progress.stage(f"scan {source.name}/{split}", len(found.items)) as advance:
+        for item in found.items:
+            advance(1)
+            try:
+                annotations = source.read(item)
+            except BadItem as error:
+                place = error.path or str(item.image)
+                problems.append((f"{place}:{error.line}" if error.line else place, error.reason))
+                continue
+            counts["images"] += 1
+            counts["ignored"] += sum(thing.ignore for thing in annotations.objects)
+            counts["objects"] += sum(not thing.ignore for thing in annotations.objects)
+            counts["captions"] += len(annotations.captions)
+            categories.update(thing.category for thing in annotations.objects if not thing.ignore)
+            if annotations.label is not None:
+                categories[annotations.label] += 1
+    published = source.published(split)
+    return SplitScan(
+        split=split,
+        images=counts["images"],
+        objects=counts["objects"],
+        ignored_objects=counts["ignored"],
+        captions=counts["captions"],
+        categories=dict(sorted(categories.items())),
+        published_images=published.images,
+        published_objects=published.objects,
+        published_captions=published.captions,
+        problems=tuple(problems),
+    )
+
+
+def compare(name: str, root: Path, as_json: bool) -> str:
+    """Compare the layouts of a source that has several, object by object, for every split; list every disagreement.
+
+    Raises:
+        UserError: the source has one layout only, or a layout to compare with is missing.
+    """
+    if name != "hit-uav":
+        raise UserError(f"{name} has one layout, there is nothing to compare; hit-uav has four.")
+    from converters.detection import hit_uav_layouts
+
+    reports = [hit_uav_layouts.compare(root, split) for split in converters.get(name).splits]
+    if as_json:
+        content = [report.to_dict() for report in reports]
+        return orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS).decode()
+    lines = []
+    for report in reports:
+        rows = [(layout, report.images[layout], report.objects[layout]) for layout in report.images]
+        lines += [f"{report.split}:", table(("layout", "images", "objects"), rows)]
+        lines += [f"  {what}: {count}" for what, count in report.counts.items()]
+        for row in report.disagreements[:_SHOWN_PROBLEMS]:
+            where = row.stem if row.index is None else f"{row.stem} object {row.index}"
+            lines.append(f"  {row.layout} {where}: {row.field} is {row.found!r}, {row.reference} has {row.expected!r}")
+        if len(report.disagreements) > _SHOWN_PROBLEMS:
+            lines.append(f"  ... and {len(report.disagreements) - _SHOWN_PROBLEMS} more (--json lists all)")
+        for edges in report.edges:
+            lines.append(
+                f"  {edges.layout}: edges lie {edges.mean_below_px:.3f} px below the rotated extent on average "
+                f"(at most {edges.greatest_below_px:.3f}), {edges.floored_edges_share:.2%} are its floor; "
+                f"IoU mean {edges.mean_iou:.3f}, least {edges.least_iou:.3f}"
+            )
+    return "\n".join(lines)

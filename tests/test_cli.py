@@ -1,0 +1,186 @@
+"""The command line as a user meets it: help, exit codes, messages with a next step."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+import cli
+from tests.support.sources import write_toy
+
+ROOT = Path(__file__).resolve().parents[1]
+COMMANDS = sorted(cli.main.commands)
+
+
+def mmrs(*words, **options):
+    return CliRunner().invoke(cli.main, [str(word) for word in words], **options)
+
+
+@pytest.fixture(scope="module")
+def hit_uav(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli") / "hit-uav"
+    assert mmrs("sample", "hit-uav", "--out", folder).exit_code == 0
+    return folder
+
+
+def test_the_commands_are_those_of_the_readme():
+    assert COMMANDS == ["build", "demo", "eval", "sample", "scan", "sources", "train", "verify"]
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_is_complete_and_fast(command):
+    words = [sys.executable, "-m", "cli", *([command] if command else []), "--help"]
+    best = float("inf")
+    for _ in range(3):
+        started = time.perf_counter()
+        shown = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, check=True).stdout
+        best = min(best, time.perf_counter() - started)
+    assert best < 0.5
+    assert "Usage:" in shown and len(shown) > 150
+
+
+def test_heavy_packages_are_imported_by_no_help():
+    script = (
+        "import sys, cli; print(sorted({'torch', 'transformers', 'pyarrow', 'numpy', 'pydantic'} & set(sys.modules)))"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT).stdout.strip() == "[]"
+    )
+
+
+def test_the_job_from_sample_to_verify(hit_uav, tmp_path):
+    root = f"hit-uav={hit_uav}"
+    scanned = mmrs("scan", "hit-uav", hit_uav)
+    assert scanned.exit_code == 0 and "next:" in scanned.output
+    dry = mmrs("build", "hit-uav", "--root", root, "--out", tmp_path / "out", "--dry-run")
+    assert dry.exit_code == 0 and not (tmp_path / "out").exists()
+    built = mmrs("build", "hit-uav", "--root", root, "--out", tmp_path / "out", "--workers", 1)
+    assert built.exit_code == 0, built.output
+    checked = mmrs("verify", tmp_path / "out", "--workers", 1)
+    assert (checked.exit_code, checked.stdout[:3]) == (0, "ok:")
+    assert (
+        "rebuilt" not in built.output
+        and "0 written now"
+        in mmrs("build", "hit-uav", "--root", root, "--out", tmp_path / "out", "--workers", 1).output
+    )
+    tar = next((tmp_path / "out").rglob("*.tar"))
+    tar.write_bytes(tar.read_bytes()[:-1] + b"x")
+    assert mmrs("verify", tmp_path / "out", "--workers", 1).exit_code == 1
+
+
+def test_scan_and_sources_print_json(hit_uav):
+    scan = json.loads(mmrs("--quiet", "scan", "hit-uav", hit_uav, "--json").output)
+    assert {part["split"] for part in scan["splits"]} == {"train", "val", "test"}
+    assert {source["name"] for source in json.loads(mmrs("sources", "--json").output)} >= {
+        "hit-uav",
+        "dota",
+        "ucmerced",
+        "rsicd",
+    }
+    assert json.loads(mmrs("sources", "dota", "--json").output)["licence"] == "academic-only"
+
+
+def test_layouts_of_the_sample_agree(hit_uav):
+    reports = json.loads(mmrs("scan", "hit-uav", hit_uav, "--compare-layouts", "--json").output)
+    assert [report["disagreements"] for report in reports] == [[], [], []]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["build", "no-such-recipe", "--out", "x"], "not found"),
+        (["build", "hit-uav", "--out", "x"], "mmrs sample hit-uav"),
+        (["build", "hit-uav", "--out", "x", "--set", "seeed=1"], "did you mean 'seed'"),
+        (["build", "hit-uav", "--out", "x", "--set", "seed"], "a.b=c"),
+        (["build", "hit-uav", "--out", "x", "--set", "dialect=klingon"], "mmrs, mmrs1m"),
+        (["build", "hit-uav", "--out", "x", "--root", "dota=/tmp"], "does not list 'dota'"),
+        (["build", "hit-uav", "--out", "x", "--root", "dota"], "NAME=VALUE"),
+        (["scan", "hit_uav", "x"], "did you mean 'hit-uav'"),
+        (["scan", "hit-uav", "no-such-folder"], "found:"),
+        (["scan", "dota", ".", "--set", "realease=1.0"], "did you mean 'release'"),
+        (["sample", "hit-uav", "--out", "."], "not empty"),
+        (["sources", "nothing-like-it"], "mmrs sources"),
+        (["verify", "."], "mmrs build"),
+        (["train", "no-such-recipe"], "no-such-recipe"),
+        (["eval", "no-model", ".", "--out", "x"], "mmrs build"),
+        (["eval", "no-model", ".", "--out", "x", "--limit", "0"], "--limit"),
+    ],
+)
+def test_mistakes_end_with_2_and_a_next_step(words, says, tmp_path, monkeypatch):
+    (tmp_path / "something").touch()
+    monkeypatch.chdir(tmp_path)
+    result = mmrs(*words)
+    assert result.exit_code == 2, result.output
+    assert says in result.output
+    assert "Traceback" not in result.output
+
+
+def test_faults_of_the_program_end_with_1_and_debug_shows_them(monkeypatch):
+    def broken(*_):
+        raise RuntimeError("out of paper")
+
+    monkeypatch.setattr("converters.listing.describe", broken)
+    result = mmrs("sources")
+    assert (result.exit_code, "out of paper" in result.output, "--debug" in result.output) == (1, True, True)
+    assert isinstance(mmrs("--debug", "sources").exception, RuntimeError)
+
+
+def test_an_interrupted_build_says_so_and_goes_on(hit_uav, tmp_path):
+    """SIGTERM in the middle: exit code 143, no manifest, and the same command finishes the work."""
+    write_toy(tmp_path / "toy")
+    words = [
+        sys.executable,
+        "-m",
+        "cli",
+        "build",
+        "hit-uav",
+        "--root",
+        f"hit-uav={hit_uav}",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    words += ["--set", "shard_bytes=20000", "--workers", "1"]
+    process = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    while process.poll() is None and not list((tmp_path / "out").rglob("*.done.json")):
+        time.sleep(0.002)
+    process.terminate()
+    process.communicate()
+    if process.returncode:
+        assert process.returncode == 143
+        assert not (tmp_path / "out" / "manifest.json").exists()
+    assert subprocess.run(words, cwd=ROOT, capture_output=True).returncode == 0
+    assert mmrs("verify", tmp_path / "out", "--workers", 1).exit_code == 0
+
+
+def test_imports_point_down():
+    """cli -> training, converters -> mmrs."""
+    allowed = {"mmrs": {"mmrs"}, "converters": {"mmrs", "converters"}, "training": {"mmrs", "training"}}
+    ours = set(allowed) | {"cli"}
+    import ast
+
+    for package, targets in allowed.items():
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+                if isinstance(node, ast.ImportFrom):
+                    names = [node.module or ""]
+                for name in names:
+                    top = name.partition(".")[0]
+                    assert top not in ours or top in targets, f"{path.relative_to(ROOT)} imports {name}"
+
+
+def test_training_needs_no_package_of_the_data_side():
+    blocked = "rasterio shapely polars datasets"
+    script = (
+        "import sys\n"
+        f"for name in {blocked.split()!r}: sys.modules[name] = None\n"
+        "import training.run, training.evaluation.run\n"
+    )
+    environment = os.environ | {"HF_HUB_OFFLINE": "1"}
+    result = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, env=environment)
+    assert result.returncode == 0, result.stderr

@@ -1,0 +1,83 @@
+"""Scores as pure functions of answers and references.
+
+Classification: exact match after normalising case, blanks and the final full stop; an answer outside the class list
+is wrong and counted apart. Detection: precision, recall and F1 with one-to-one matching inside each category at an IoU
+threshold; needs no confidences and no order. Whatever cannot be read counts as a false positive, never as absent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+_RESAMPLES = 1000
+
+
+def normalise_answer(text: str) -> str:
+    """Lower case, single blanks, no final full stop; ``_`` and ``-`` read as blanks."""
+    words = text.lower().replace("_", " ").replace("-", " ").split()
+    return " ".join(words).rstrip(".").strip()
+
+
+@dataclass(frozen=True, slots=True)
+class DetectionCounts:
+    """Boxes of one image: matched, predicted without a match (malformed ones included), true without a match."""
+
+    true_positives: int
+    false_positives: int
+    false_negatives: int
+
+
+def count_detections(
+    iou: npt.NDArray[np.float64],
+    predicted: Sequence[str | None],
+    true: Sequence[str],
+    ignored: npt.NDArray[np.bool_],
+    malformed: int,
+    threshold: float,
+) -> DetectionCounts:
+    """Match predictions to true boxes of the same category, best IoU first, each at most once.
+
+    Args:
+        iou: ``(predictions, true boxes)``.
+        predicted: category of each prediction, None for an unknown name.
+        true: category of each true box.
+        ignored: true boxes that count neither as found nor as missed; predictions on them are left out too.
+        malformed: pieces of the answer that were no box.
+        threshold: least IoU of a match.
+    """
+    same = np.array([[p == t for t in true] for p in predicted], dtype=bool).reshape(len(predicted), len(true))
+    allowed = (iou >= threshold) & same & ~ignored[None, :]
+    matched_predictions: set[int] = set()
+    matched_true: set[int] = set()
+    pairs = np.argwhere(allowed)
+    for index in np.argsort(-iou[allowed], kind="stable"):
+        prediction, target = int(pairs[index][0]), int(pairs[index][1])
+        if prediction not in matched_predictions and target not in matched_true:
+            matched_predictions.add(prediction)
+            matched_true.add(target)
+    on_ignored = set(np.flatnonzero(((iou >= threshold) & ignored[None, :]).any(axis=1)).tolist())
+    unmatched = set(range(len(predicted))) - matched_predictions - on_ignored
+    found = len(matched_true)
+    return DetectionCounts(found, len(unmatched) + malformed, int((~ignored).sum()) - found)
+
+
+def f1(counts: npt.ArrayLike) -> tuple[float, float, float]:
+    """(precision, recall, F1) from ``(N, 3)`` rows of true positives, false positives, false negatives, summed."""
+    found, wrong, missed = np.asarray(counts, dtype=np.float64).reshape(-1, 3).sum(axis=0)
+    precision = found / (found + wrong) if found + wrong else 0.0
+    recall = found / (found + missed) if found + missed else 0.0
+    score = 2 * found / (2 * found + wrong + missed) if 2 * found + wrong + missed else 0.0
+    return float(precision), float(recall), float(score)
+
+
+def bootstrap_interval(rows: npt.ArrayLike, score, seed: int = 0) -> tuple[float, float]:
+    """95 % interval of ``score(rows)`` when images are drawn with replacement; `rows` has one row per image."""
+    values = np.asarray(rows, dtype=np.float64)
+    generator = np.random.default_rng(seed)
+    draws = [score(values[generator.integers(0, len(values), len(values))]) for _ in range(_RESAMPLES)]
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return float(low), float(high)
