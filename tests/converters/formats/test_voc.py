@@ -1,0 +1,115 @@
+import pytest
+
+from converters.formats.voc import check_names_image, parse_voc
+from mmrs.errors import BadItem
+
+BOX = "<bndbox><xmin>1</xmin><ymin>2</ymin><xmax>30</xmax><ymax>40.5</ymax></bndbox>"
+ROTATED = "<robndbox><cx>10</cx><cy>11</cy><w>4</w><h>6</h><angle>0.5</angle></robndbox>"
+
+
+def annotation(inner: str) -> bytes:
+    return f"<annotation>\n<filename>a.jpg</filename>\n{inner}\n</annotation>".encode()
+
+
+def voc_object(inner: str) -> bytes:
+    return annotation(f"<object>\n<name>Car</name>{inner}</object>")
+
+
+def test_horizontal_and_rotated_objects():
+    voc = parse_voc(
+        annotation(
+            f"<size><width>64</width><height>51</height></size><object><name>Car</name><difficult>1</difficult>{BOX}"
+            f"</object>\n<object><name>Bus</name><truncated>1</truncated>{ROTATED}</object>"
+        ),
+        "a.xml",
+    )
+    first, second = voc.objects
+    assert voc.size == (64, 51) and voc.filename == "a.jpg"
+    assert (first.label, first.box, first.rotated) == ("Car", (1, 2, 30, 40.5), None)
+    assert (first.difficult, first.truncated, first.line) == (True, False, 3)
+    assert (second.rotated, second.box, second.truncated, second.line) == ((10, 11, 4, 6, 0.5), None, True, 4)
+
+
+def test_an_image_without_objects_and_size():
+    voc = parse_voc(b"<?xml version='1.0' encoding='utf-8'?><annotation/>", "a.xml")
+    assert (voc.objects, voc.size, voc.filename) == ((), None, None)
+
+
+def test_chinese_text_and_crlf():
+    voc = parse_voc("<annotation>\r\n<folder>图像</folder>\r\n</annotation>".encode(), "a.xml")
+    assert voc.folder == "图像"
+
+
+@pytest.mark.parametrize(
+    ("inner", "words"),
+    [
+        ("", "neither of <bndbox> and <robndbox>"),
+        (BOX + ROTATED, "both of"),
+        (BOX.replace("<xmin>1</xmin>", ""), "<bndbox> without <xmin>"),
+        (BOX.replace(">1<", "><"), "<bndbox> without <xmin>"),
+        (BOX.replace(">1<", ">one<"), "xmin is 'one'"),
+        (BOX.replace(">1<", ">nan<"), "xmin is 'nan'"),
+        (BOX.replace(">1<", ">inf<"), "xmin is 'inf'"),
+        (BOX.replace(">1<", ">1e300<"), "beyond"),
+        (BOX.replace(">1<", ">30<"), "inverted or empty"),
+        (BOX.replace(">1<", ">31<"), "inverted or empty"),
+        (ROTATED.replace(">4<", ">0<"), "positive width and height"),
+        (ROTATED.replace(">0.5<", ">-<"), "angle is '-'"),
+        ("<difficult>maybe</difficult>" + BOX, "difficult is 'maybe'"),
+    ],
+)
+def test_bad_objects_name_path_and_line(inner, words):
+    with pytest.raises(BadItem, match=words) as caught:
+        parse_voc(voc_object(inner), "some/a.xml")
+    assert (caught.value.path, caught.value.line) == ("some/a.xml", 3)
+
+
+def test_object_without_name():
+    with pytest.raises(BadItem, match="without <name>"):
+        parse_voc(annotation(f"<object>{BOX}</object>"), "a.xml")
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "empty file"),
+        (b" \n", "empty file"),
+        (b"not xml", "not XML"),
+        (b"<annotation>\n<object>\n</annotation>", "not XML"),
+        (b"<html></html>", "<annotation> expected"),
+        (b"<annotation>\xff</annotation>", "byte 0xff at offset 12"),
+        (b"<annotation>\0</annotation>", "not XML"),
+        (b"<annotation><size><width>-1</width><height>2</height></size></annotation>", "negative"),
+    ],
+)
+def test_bad_files(data, words):
+    with pytest.raises(BadItem, match=words):
+        parse_voc(data, "a.xml")
+
+
+def test_entity_bomb_is_refused():
+    entities = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 10))
+    bomb = f'<!DOCTYPE annotation [<!ENTITY l0 "lol">{entities}]><annotation><folder>&l9;</folder></annotation>'
+    with pytest.raises(BadItem, match="refused"):
+        parse_voc(bomb.encode(), "bomb.xml")
+
+
+def test_external_entity_is_refused():
+    data = b'<!DOCTYPE a [<!ENTITY e SYSTEM "file:///etc/passwd">]><annotation><folder>&e;</folder></annotation>'
+    with pytest.raises(BadItem, match="refused"):
+        parse_voc(data, "a.xml")
+
+
+def test_deep_nesting_does_not_crash():
+    data = b"<annotation>" + b"<a>" * 50_000 + b"</a>" * 50_000 + b"</annotation>"
+    assert parse_voc(data, "deep.xml").objects == ()
+
+
+@pytest.mark.parametrize(
+    "filename", ["1_60_80_0_07518", "1_60_80_0_07518.jpg", "D:\\x\\1_60_80_0_07518.jpg", "v1.5.jpg"]
+)
+def test_label_file_of_the_image(filename):
+    voc = parse_voc(f"<annotation><filename>{filename}</filename></annotation>".encode(), "x")
+    check_names_image(voc, "v1.5" if filename.startswith("v") else "1_60_80_0_07518", "x")
+    with pytest.raises(BadItem, match="label file of another image"):
+        check_names_image(voc, "1_60_80_0_07519", "x")
