@@ -1,0 +1,209 @@
+"""Reading packs: equal for any number of workers; broken samples are left out, named, counted and capped."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import fields, replace
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mmrs.errors import RunFailure, UserError
+from tests.training.shard_folder import make_shard_folder
+from training.data.lengths import length_table, tokenizer_digest, turns_of
+from training.data.loader import PackDataset, PackSampler, check_skipped, pack_loader
+from training.data.plan import PlanSettings
+from training.data.selection import select
+from training.data.stream import PackStream
+from training.data.summary import plan_lines, summarise
+from training.model import EarthGPTProcessor, build_position_ids, pad_and_resize
+
+
+@pytest.fixture(scope="module")
+def processor(model_folder):
+    return EarthGPTProcessor.from_pretrained(model_folder)
+
+
+def make_stream(selection, processor, cache, tokens_per_pack=320):
+    digest = tokenizer_digest(processor)
+    settings = PlanSettings(
+        data_set_id=selection.data_set_id,
+        tokenizer_digest=digest,
+        seed=0,
+        tokens_per_pack=tokens_per_pack,
+        prefix_tokens=len(processor.encode_prefix(True)),
+        max_positions=256,
+        shuffle_block_samples=4,
+        shuffle_window_blocks=2,
+        packing_window_units=50,
+    )
+    return PackStream(length_table(selection, processor, digest, cache), settings)
+
+
+def read(selection, processor, stream, workers=0, packs=None, **options):
+    dataset = PackDataset(selection, stream.lengths, processor, stream.settings.tokens_per_pack, **options)
+    sampler = PackSampler(stream, stream.start(), packs or len(stream.plan(0)), 1)
+    return list(pack_loader(dataset, sampler, workers))
+
+
+def same(first, second):
+    pairs = [(getattr(first, field.name), getattr(second, field.name)) for field in fields(first)]
+    return all(torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b for a, b in pairs)
+
+
+def test_equal_content_for_any_number_of_workers(shards, processor, tmp_path):
+    selection = select([shards], "train")
+    stream = make_stream(selection, processor, tmp_path)
+    torch.manual_seed(3)
+    random_state = torch.get_rng_state()
+    alone, one, two = (read(selection, processor, stream, workers, packs=16) for workers in (0, 1, 2))
+    assert len(alone) == 16 and alone[-1].epoch >= 1
+    assert all(same(a, b) and same(a, c) for a, b, c in zip(alone, one, two, strict=True))
+    assert torch.equal(torch.get_rng_state(), random_state)
+
+
+def test_a_pack_holds_the_dialogues_and_images_of_the_records(shards, processor, tmp_path):
+    selection = select([shards], "train")
+    stream = make_stream(selection, processor, tmp_path)
+    seen = []
+    for number, pack in enumerate(read(selection, processor, stream)):
+        units = stream.plan(0).pack(number)
+        assert pack.sample_ids == tuple(selection.sample_id(row) for row, _ in units)
+        cursor = 0
+        for image, (row, entries) in enumerate(units):
+            with Image.open(io.BytesIO(selection.image(row))) as opened:
+                assert np.array_equal(pack.pixel_values_NCHW[image].numpy(), pad_and_resize(opened, 32))
+            text = processor.encode_prefix(True)
+            for entry in entries:
+                dialogue = selection.record(row).dialogues[selection.dialogue_number[entry]]
+                text += processor.encode_dialogue(turns_of(dialogue))[0]
+                seen.append((row, int(selection.dialogue_number[entry])))
+            assert pack.input_ids_L[cursor : cursor + len(text)].tolist() == text
+            cursor += len(text)
+        assert cursor == pack.real_tokens == stream.plan(0).pack_tokens[number]
+        expected = build_position_ids(pack.image_segment_L[None], pack.dialogue_segment_L[None])[0]
+        assert torch.equal(pack.position_ids_L, expected)
+    assert sorted(seen) == [
+        (int(r), int(d)) for r, d in zip(selection.dialogue_row, selection.dialogue_number, strict=True)
+    ]
+
+
+def test_targets_are_the_answers_predicted_from_the_position_before(shards, processor, tmp_path):
+    selection = select([shards], "train", tasks=("classification",))
+    stream = make_stream(selection, processor, tmp_path)
+    assert selection.tasks == ("classification",)
+    for pack in read(selection, processor, stream):
+        assert torch.equal(pack.input_ids_L[pack.target_positions_T + 1], pack.target_ids_T)
+        assert torch.equal(
+            pack.dialogue_segment_L[pack.target_positions_T + 1], pack.dialogue_segment_L[pack.target_positions_T]
+        )
+        for unit, sample_id in enumerate(pack.sample_ids):
+            answer = processor.tokenizer.decode(pack.target_ids_T[pack.target_units_T == unit])
+            colour = ["red", "green", "blue", "white"][int(sample_id[-5:]) % 4]
+            assert answer.replace("</s>", "").strip() == colour
+
+
+def test_a_broken_image_is_left_out_and_named(processor, tmp_path):
+    selection = select([make_shard_folder(tmp_path / "data", broken=(4, 11))], "train")
+    stream = make_stream(selection, processor, tmp_path)
+    clean = select([make_shard_folder(tmp_path / "clean")], "train")
+    packs, others = read(selection, processor, stream), {}
+    skipped = [sample_id for pack in packs for sample_id, _ in pack.skipped]
+    assert sorted(skipped) == ["toy/train/00004", "toy/train/00011"]
+    for pack in packs:
+        others |= {sample_id: None for sample_id in pack.sample_ids}
+        assert all("Error" in reason for _, reason in pack.skipped)
+        assert len(pack.pixel_values_NCHW) == len(pack.sample_ids)
+        assert pack.real_tokens == int((pack.image_segment_L >= 0).sum()) <= 320
+    assert len(others) == len(clean) - 2
+    assert all(same(a, b) for a, b in zip(packs, read(selection, processor, stream, workers=1), strict=True))
+
+
+def test_a_pack_of_broken_samples_alone_is_all_padding(processor, tmp_path):
+    selection = select([make_shard_folder(tmp_path / "data", 4, 1, broken=range(4))], "train")
+    pack = read(selection, processor, make_stream(selection, processor, tmp_path))[0]
+    assert pack.targets == pack.real_tokens == len(pack.sample_ids) == 0
+    assert pack.pixel_values_NCHW.shape == (0, 3, 32, 32)
+
+
+def test_image_digests_are_compared_on_request(processor, tmp_path):
+    folder = make_shard_folder(tmp_path / "data", 6, 1)
+    selection = select([folder], "train")
+    tar = next(folder.glob("toy/*.tar"))
+    data = bytearray(tar.read_bytes())
+    # The comment-free tail of a JPEG can change without a decoder noticing.
+    place = int(selection.image_offset[2] + selection.image_size[2] - 3)
+    data[place] ^= 1
+    tar.write_bytes(data)
+    stream = make_stream(selection, processor, tmp_path)
+    unchecked = [pack.skipped for pack in read(selection, processor, stream)]
+    checked = [pack.skipped for pack in read(selection, processor, stream, verify_images=True)]
+    assert not any(unchecked)
+    assert [(name, "sha256" in reason) for skipped in checked for name, reason in skipped] == [
+        ("toy/train/00002", True)
+    ]
+
+
+def test_a_length_table_of_another_tokenizer_stops_the_run(shards, processor, tmp_path):
+    selection = select([shards], "train")
+    stream = make_stream(selection, processor, tmp_path)
+    wrong = replace(stream.lengths, tokens=stream.lengths.tokens + 1)
+    dataset = PackDataset(selection, wrong, processor, 640)
+    with pytest.raises(RunFailure, match=r"lengths"):
+        dataset[next(iter(stream.walk(stream.start())))]
+
+
+def test_the_length_table_is_read_back_and_depends_on_the_tokenizer(shards, processor, tmp_path, monkeypatch):
+    selection = select([shards], "train")
+    digest = tokenizer_digest(processor)
+    first = length_table(selection, processor, digest, tmp_path)
+    (path,) = tmp_path.glob("*.safetensors")
+    monkeypatch.setattr(EarthGPTProcessor, "encode_dialogue", lambda self, turns: ([0], [True]))
+    again = length_table(selection, processor, digest, tmp_path)
+    assert np.array_equal(first.tokens, again.tokens) and np.array_equal(first.targets, again.targets)
+    assert tokenizer_digest(processor) != digest
+    assert length_table(selection, processor, tokenizer_digest(processor), tmp_path).tokens.max() == 1
+    path.write_bytes(path.read_bytes()[:40])
+    assert length_table(selection, processor, digest, tmp_path).tokens.max() == 1
+
+
+def test_the_ceiling_needs_both_count_and_share():
+    check_skipped(samples=1000, skipped=10, max_samples=10, max_share=0.0)
+    check_skipped(samples=10_000, skipped=50, max_samples=10, max_share=0.005)
+    with pytest.raises(RunFailure, match=r"11 of 1000"):
+        check_skipped(samples=1000, skipped=11, max_samples=10, max_share=0.01)
+
+
+def test_selection_by_source_and_refusals(shards, processor, tmp_path):
+    other = make_shard_folder(tmp_path / "other", 5, 1, source="second")
+    both = select([shards, other], "train")
+    assert len(both) == 29 and both.sources == ("second", "toy")
+    assert select([shards, other], "train", sources=("second",)).sources == ("second",)
+    assert np.diff(both.shard_run).max() == 1
+    assert both.record(28).id == both.sample_id(28) == "second/train/00004"
+    with pytest.raises(UserError, match=r"same data set"):
+        select([shards, shards], "train")
+    with pytest.raises(UserError, match=r"third"):
+        select([shards, other], "train", sources=("third",))
+    with pytest.raises(UserError, match=r"no split 'val'"):
+        select([shards], "val")
+    with pytest.raises(UserError, match=r"detection-obb"):
+        select([shards], "train", tasks=("detection-obb",))
+    next(other.glob("second/*.tar")).unlink()
+    with pytest.raises(UserError, match=r"is missing"):
+        select([other], "train")
+
+
+def test_the_summary_counts_and_names_what_is_left_out(shards, processor, tmp_path):
+    selection = select([shards], "train")
+    stream = make_stream(selection, processor, tmp_path, tokens_per_pack=64)
+    summary = summarise(stream.plan(0), stream.lengths, stream.settings, selection)
+    assert summary["dialogues"] + len(summary["excluded"]) == len(stream.lengths)
+    assert summary["excluded"] and all(item["tokens"] > 64 for item in summary["excluded"])
+    assert sum(summary["dialogues_per_task"].values()) == summary["dialogues"]
+    lines = "\n".join(plan_lines(summary, stream.settings, 5, 2))
+    assert summary["excluded"][0]["sample"] in lines and "left out" in lines
+    assert len(list(islice(stream.walk(stream.start()), summary["packs"]))) == summary["packs"]

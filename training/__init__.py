@@ -1,0 +1,1 @@
+"""Training, evaluation and serving of EarthGPT models. Knows `mmrs` and nothing of `converters`."""

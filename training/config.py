@@ -1,0 +1,219 @@
+"""The configuration of a training run: YAML file, `--set a.b=c` overrides, checks at construction.
+
+Two rules decide what may differ when a run is resumed: a field marked `HARMLESS` may; every other one changes the
+mathematics and is refused by name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic.config import JsonDict
+
+from mmrs.config import load_yaml, validated
+from mmrs.errors import UserError
+
+HARMLESS: JsonDict = {"harmless": True}
+Share = Annotated[float, Field(ge=0, le=1)]
+Names = Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str | Path) else value
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class ModelConfig(_Part):
+    """Either `preset` (random weights, a tokenizer of its own) or `path` (a folder that `save_pretrained` wrote)."""
+
+    preset: str | None = None
+    path: Path | None = Field(default=None, json_schema_extra=HARMLESS)
+    vocab_size: int = Field(default=1024, ge=1)
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> ModelConfig:
+        if (self.preset is None) == (self.path is None):
+            raise ValueError("set exactly one of model.preset (for instance tiny) and model.path (a model folder)")
+        return self
+
+
+class DataConfig(_Part):
+    """What is read and in which order.
+
+    `shuffle_block_samples` neighbours of one tar stay together while blocks are permuted; samples are then permuted
+    within windows of `shuffle_window_blocks` blocks; packs are filled from windows of `packing_window_units` images.
+    A run ends when more than `max_skipped_samples` and more than `max_skipped_share` of its samples are unreadable.
+    """
+
+    folders: Annotated[tuple[Path, ...], BeforeValidator(_as_list), Field(min_length=1)] = Field(
+        json_schema_extra=HARMLESS
+    )
+    split: str = "train"
+    sources: Names | None = None
+    tasks: Names | None = None
+    seed: int = Field(default=0, ge=0)
+    shuffle_block_samples: int = Field(default=256, ge=1)
+    shuffle_window_blocks: int = Field(default=64, ge=1)
+    packing_window_units: int = Field(default=4096, ge=1)
+    verify_images: bool = Field(default=False, json_schema_extra=HARMLESS)
+    max_skipped_samples: int = Field(default=10, ge=0, json_schema_extra=HARMLESS)
+    max_skipped_share: Share = Field(default=0.005, json_schema_extra=HARMLESS)
+
+
+class TrainableRule(_Part):
+    """Parameters whose full name matches `pattern` train with `learning_rate`."""
+
+    pattern: str
+    learning_rate: float = Field(gt=0)
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, pattern: str) -> str:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+        return pattern
+
+
+class StageConfig(_Part):
+    """Which parameters train. The first rule that matches a name decides; what no rule matches is frozen."""
+
+    name: str = Field(default="full", json_schema_extra=HARMLESS)
+    trainable: Annotated[tuple[TrainableRule, ...], Field(min_length=1)]
+
+
+class OptimiserConfig(_Part):
+    """AdamW. Weight decay applies to tensors with at least two dimensions: no norms, no biases, no scales."""
+
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.95)
+    epsilon: float = Field(default=1e-8, gt=0)
+    weight_decay: float = Field(default=0.05, ge=0)
+    clip_norm: float = Field(default=1.0, gt=0)
+
+
+class ScheduleConfig(_Part):
+    """Learning rate over the run: linear warm-up, then `kind` down to `min_ratio` of the peak at `total_steps`.
+
+    `total_steps` is by default the length of the run; set it to train a run in parts of growing `max_steps`.
+    """
+
+    kind: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup_share: Share = 0.05
+    min_ratio: Share = 0.1
+    total_steps: int | None = Field(default=None, ge=1)
+
+
+class CheckpointConfig(_Part):
+    every_steps: int = Field(default=100, ge=1, json_schema_extra=HARMLESS)
+    keep_last: int = Field(default=2, ge=1, json_schema_extra=HARMLESS)
+
+
+class LogConfig(_Part):
+    every_steps: int = Field(default=10, ge=1, json_schema_extra=HARMLESS)
+    tensorboard: bool = Field(default=True, json_schema_extra=HARMLESS)
+
+
+class TrainConfig(_Part):
+    """One training run. Exactly one of `epochs` and `max_steps` gives its length."""
+
+    model: ModelConfig
+    data: DataConfig
+    stage: StageConfig
+    optimiser: OptimiserConfig = OptimiserConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    log: LogConfig = LogConfig()
+    tokens_per_pack: int = Field(default=2048, ge=8)
+    tokens_per_step: int = Field(default=8192, ge=8)
+    epochs: int | None = Field(default=None, ge=1)
+    max_steps: int | None = Field(default=None, ge=1)
+    device: Literal["cpu", "cuda"] = Field(default="cpu", json_schema_extra=HARMLESS)
+    threads: int = Field(default=2, ge=1, json_schema_extra=HARMLESS)
+    workers: int = Field(default=0, ge=0, json_schema_extra=HARMLESS)
+    out: Path = Field(json_schema_extra=HARMLESS)
+
+    @property
+    def packs_per_step(self) -> int:
+        return self.tokens_per_step // self.tokens_per_pack
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TrainConfig:
+        rest = self.tokens_per_step % self.tokens_per_pack
+        if rest:
+            above = self.tokens_per_step - rest + self.tokens_per_pack
+            below = max(above - self.tokens_per_pack, self.tokens_per_pack)
+            good = " or ".join(str(value) for value in sorted({below, above}))
+            raise ValueError(
+                f"tokens_per_step={self.tokens_per_step} is no multiple of tokens_per_pack={self.tokens_per_pack}; "
+                f"set tokens_per_step={good}"
+            )
+        if (self.epochs is None) == (self.max_steps is None):
+            raise ValueError("set exactly one of epochs and max_steps")
+        return self
+
+    def to_yaml(self) -> str:
+        """The resolved configuration, every default included."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
+    """Read a YAML file and apply `a.b=c` overrides, whose values are YAML too.
+
+    Raises:
+        UserError: no such file, no YAML, an unknown key (with the nearest known one) or a value out of range.
+    """
+    return validated(TrainConfig, load_yaml(path, tuple(overrides)), str(path))
+
+
+def mathematics(config: TrainConfig) -> dict[str, Any]:
+    """Dotted names and values of the fields that must not change when a run is resumed.
+
+    The length of a run shapes the schedule, so `max_steps` and `epochs` may change only where `schedule.total_steps`
+    is set. The folder `model.path` may move: the checkpoint knows the model by its digest.
+    """
+    values = dict(_flatten(config, config.model_dump(mode="json")))
+    if config.schedule.total_steps is not None:
+        del values["epochs"], values["max_steps"]
+    return values
+
+
+def _flatten(part: BaseModel, values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, info in type(part).model_fields.items():
+        inner = getattr(part, name)
+        if isinstance(inner, BaseModel):
+            yield from _flatten(inner, values[name], f"{prefix}{name}.")
+        elif info.json_schema_extra != HARMLESS:
+            yield f"{prefix}{name}", values[name]
+
+
+def check_same_mathematics(saved: dict[str, Any], config: TrainConfig) -> None:
+    """Refuse to resume with another configuration.
+
+    Args:
+        saved: `mathematics` of the configuration that the checkpoint was written with.
+
+    Raises:
+        UserError: names the first field that differs and both values.
+    """
+    now = mathematics(config)
+    for name in sorted(saved.keys() | now.keys()):
+        if saved.get(name) != now.get(name):
+            raise UserError(
+                f"cannot resume in {config.out}: {name} was {saved.get(name)!r} and is now {now.get(name)!r}, which "
+                f"changes the result. Set it back, or start a new run with another `out`."
+                + (
+                    " To lengthen a run, start it with schedule.total_steps set."
+                    if name in ("epochs", "max_steps")
+                    else ""
+                )
+            )

@@ -1,0 +1,174 @@
+"""Which samples and dialogues a run sees, as plain arrays taken from the side indexes alone.
+
+Shape legend: R rows (samples), D dialogues.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from mmrs.errors import UserError
+from mmrs.record import Record
+from mmrs.shards.reader import ShardSet
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Samples of one split with at least one selected dialogue, in manifest order; dialogues in record order.
+
+    Row arrays have shape (R,), dialogue arrays (D,). `dialogue_row` never decreases. `shard_run` numbers the runs of
+    rows that lie in one tar, so rows of equal `shard_run` are neighbours on disk.
+    """
+
+    sets: tuple[ShardSet, ...]
+    data_set_id: str
+    split: str
+    ids: pa.Array
+    sha256: pa.Array
+    set_number: np.ndarray
+    shard: np.ndarray
+    shard_run: np.ndarray
+    image_offset: np.ndarray
+    image_size: np.ndarray
+    record_offset: np.ndarray
+    record_size: np.ndarray
+    sources: tuple[str, ...]
+    source: np.ndarray
+    tasks: tuple[str, ...]
+    dialogue_row: np.ndarray
+    dialogue_number: np.ndarray
+    dialogue_task: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.shard)
+
+    def sample_id(self, row: int) -> str:
+        return self.ids[row].as_py()
+
+    def record(self, row: int) -> Record:
+        """Read and validate one record. Raises OSError or ValueError when the member is broken."""
+        return Record.from_json(self._read(row, int(self.record_offset[row]), int(self.record_size[row])))
+
+    def image(self, row: int) -> bytes:
+        """The stored image bytes of one row. Raises OSError when the shard ends before them."""
+        return self._read(row, int(self.image_offset[row]), int(self.image_size[row]))
+
+    def _read(self, row: int, offset: int, size: int) -> bytes:
+        return self.sets[self.set_number[row]].read(int(self.shard[row]), offset, size)
+
+
+def select(
+    folders: Sequence[Path], split: str, sources: tuple[str, ...] | None = None, tasks: tuple[str, ...] | None = None
+) -> Selection:
+    """Open the data sets and keep the rows of `split` that have a dialogue of `tasks` (None: all).
+
+    Raises:
+        UserError: a folder is no finished data set, lacks the split or a file, is given twice, or nothing is left.
+    """
+    sets = tuple(ShardSet(Path(folder)) for folder in folders)
+    ids = [shards.manifest.id for shards in sets]
+    for number, data_set_id in enumerate(ids):
+        if data_set_id in ids[:number]:
+            twin = sets[ids.index(data_set_id)].folder
+            raise UserError(
+                f"{sets[number].folder} and {twin} are the same data set ({data_set_id[:12]}): name one of them."
+            )
+    wanted = [_known(shards, sets, sources) for shards in sets]
+    table = pa.concat_tables(
+        _with_origin(shards.table(split, mine), number, shards)
+        for number, (shards, mine) in enumerate(zip(sets, wanted, strict=True))
+        if mine is None or mine
+    ).combine_chunks()
+    for shards in sets:
+        _check_files(shards, split)
+    data_set_id = ids[0] if len(ids) == 1 else hashlib.sha256("+".join(ids).encode()).hexdigest()
+    return _arrays(sets, data_set_id, split, table, tasks)
+
+
+def _known(shards: ShardSet, sets: tuple[ShardSet, ...], sources: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """Of the sources asked for, those of this data set; a source that no set has goes on, to be refused there."""
+    if sources is None:
+        return None
+    elsewhere = {source for other in sets if other is not shards for source in other.manifest.sources}
+    return tuple(source for source in sources if source in shards.manifest.sources or source not in elsewhere)
+
+
+def _with_origin(table: pa.Table, number: int, shards: ShardSet) -> pa.Table:
+    names = [shard.source for shard in shards.manifest.shards]
+    source = pa.array([names[shard] for shard in table["shard"].to_pylist()], pa.string())
+    return table.append_column("set", pa.array(np.full(len(table), number, np.int32))).append_column("source", source)
+
+
+def _check_files(shards: ShardSet, split: str) -> None:
+    for shard in shards.manifest.shards:
+        path = shards.folder / shard.path
+        if shard.split != split:
+            continue
+        size = path.stat().st_size if path.is_file() else -1
+        if size != shard.bytes:
+            found = "is missing" if size < 0 else f"has {size} bytes"
+            raise UserError(
+                f"{path} {found}; the manifest says {shard.bytes} bytes. Copy it again or run `mmrs build` to mend it."
+            )
+
+
+def _arrays(
+    sets: tuple[ShardSet, ...], data_set_id: str, split: str, table: pa.Table, tasks: tuple[str, ...] | None
+) -> Selection:
+    names, old_row, number, task = _dialogues(sets, split, table, tasks)
+    kept, dialogue_row = np.unique(old_row, return_inverse=True)
+    table = table.take(pa.array(kept))
+    column = {name: table[name].to_numpy() for name in table.column_names if pa.types.is_integer(table[name].type)}
+    sources = tuple(sorted(set(table["source"].to_pylist())))
+    turns = (np.diff(column["set"], prepend=-1) != 0) | (np.diff(column["shard"], prepend=-1) != 0)
+    return Selection(
+        sets=sets,
+        data_set_id=data_set_id,
+        split=split,
+        ids=table["id"].combine_chunks(),
+        sha256=table["sha256"].combine_chunks(),
+        set_number=column["set"],
+        shard=column["shard"],
+        shard_run=np.cumsum(turns).astype(np.int32) - 1,
+        image_offset=column["image_offset"],
+        image_size=column["image_size"],
+        record_offset=column["record_offset"],
+        record_size=column["record_size"],
+        sources=sources,
+        source=np.array([sources.index(source) for source in table["source"].to_pylist()], np.int32),
+        tasks=names,
+        dialogue_row=dialogue_row.astype(np.int32),
+        dialogue_number=number.astype(np.int32),
+        dialogue_task=task.astype(np.int32),
+    )
+
+
+def _dialogues(
+    sets: tuple[ShardSet, ...], split: str, table: pa.Table, tasks: tuple[str, ...] | None
+) -> tuple[tuple[str, ...], np.ndarray, np.ndarray, np.ndarray]:
+    """Names of the tasks, and for each selected dialogue its row, its number in the record and its task (D,)."""
+    per_row = [row or [] for row in table["dialogue_tasks"].to_pylist()]
+    found = sorted({task for row in per_row for task in row})
+    unknown = sorted(set(tasks or ()) - set(found))
+    folders = ", ".join(str(shards.folder) for shards in sets)
+    if unknown:
+        raise UserError(
+            f"data.tasks: no dialogue of {folders}, split {split!r}, has task {unknown[0]!r}; it has {found}."
+        )
+    names = tuple(found if tasks is None else sorted(tasks))
+    triples = [
+        (row, number, names.index(task))
+        for row, row_tasks in enumerate(per_row)
+        for number, task in enumerate(row_tasks)
+        if task in names
+    ]
+    if not triples:
+        raise UserError(f"{folders}: split {split!r} has no dialogue. Build with a recipe that renders instructions.")
+    row, number, task_number = np.array(triples, np.int64).T
+    return names, row, number, task_number

@@ -1,0 +1,74 @@
+"""What a plan holds, in figures a person can check before hours are spent on it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from training.data.plan import Lengths, Plan, PlanSettings
+from training.data.selection import Selection
+
+NAMED_EXCLUDED = 5
+
+
+def summarise(plan: Plan, lengths: Lengths, settings: PlanSettings, selection: Selection) -> dict[str, Any]:
+    """Counts of one epoch: images and dialogues per source and task, tokens, padding, bytes, what was left out.
+
+    `images` counts units: an image that is split over two packs counts, and costs, twice.
+    """
+    rows = np.unique(plan.unit_row)
+    tokens = int(plan.pack_tokens.sum())
+    capacity = len(plan) * settings.tokens_per_pack
+    sources = np.bincount(selection.source[rows], minlength=len(selection.sources))
+    tasks = np.bincount(selection.dialogue_task[plan.entries], minlength=len(selection.tasks))
+    return {
+        "epoch": plan.epoch,
+        "packs": len(plan),
+        "samples": len(rows),
+        "images": len(plan.unit_row),
+        "dialogues": len(plan.entries),
+        "samples_per_source": dict(zip(selection.sources, sources.tolist(), strict=True)),
+        "dialogues_per_task": dict(zip(selection.tasks, tasks.tolist(), strict=True)),
+        "input_tokens": tokens,
+        "target_tokens": int(lengths.targets[plan.entries].sum()),
+        "padding_share": round(1 - tokens / capacity, 4) if capacity else 0.0,
+        "image_bytes": int(selection.image_size[rows].sum()),
+        "excluded": excluded_dialogues(plan, lengths, settings, selection),
+    }
+
+
+def excluded_dialogues(plan: Plan, lengths: Lengths, settings: PlanSettings, selection: Selection) -> list[dict]:
+    """Every dialogue that fits no pack: its sample, its number in the record, its tokens with its image."""
+    return [
+        {
+            "sample": selection.sample_id(int(selection.dialogue_row[entry])),
+            "dialogue": int(selection.dialogue_number[entry]),
+            "tokens": int(lengths.tokens[entry]) + settings.prefix_tokens,
+        }
+        for entry in plan.excluded
+    ]
+
+
+def plan_lines(summary: dict[str, Any], settings: PlanSettings, total_steps: int, packs_per_step: int) -> list[str]:
+    """The summary as lines for the terminal. Dialogues left out are counted, and the first ones named."""
+    per_source = ", ".join(f"{name} {count:,}" for name, count in summary["samples_per_source"].items())
+    per_task = ", ".join(f"{name} {count:,}" for name, count in summary["dialogues_per_task"].items())
+    epochs = total_steps * packs_per_step / summary["packs"]
+    lines = [
+        f"data set {settings.data_set_id[:12]}: {summary['samples']:,} samples ({per_source}), "
+        f"{summary['image_bytes'] / 1e6:.1f} MB of images",
+        f"dialogues: {summary['dialogues']:,} ({per_task})",
+        f"epoch: {summary['packs']:,} packs of {settings.tokens_per_pack:,} tokens, {summary['images']:,} images, "
+        f"{summary['target_tokens']:,} target tokens, padding {summary['padding_share']:.1%}",
+        f"run: {total_steps:,} steps of {packs_per_step} packs, {epochs:.2f} epochs",
+    ]
+    excluded = summary["excluded"]
+    if excluded:
+        room = min(settings.tokens_per_pack, settings.max_positions)
+        named = ", ".join(f"{item['sample']} ({item['tokens']})" for item in excluded[:NAMED_EXCLUDED])
+        lines.append(
+            f"left out: {len(excluded)} dialogues of more than {room} tokens, image included: {named}"
+            f"{', ...' if len(excluded) > NAMED_EXCLUDED else ''}; all are in plan.json"
+        )
+    return lines

@@ -1,0 +1,38 @@
+"""EarthGPT in transformers form. Importing this package registers it with the transformers Auto classes."""
+
+from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, AutoProcessor
+
+from training.model.configuration import EarthGPTConfig
+from training.model.masks import PADDING, PREFIX, build_block_mask, build_position_ids
+from training.model.modeling import EarthGPTForConditionalGeneration, EarthGPTPreTrainedModel
+from training.model.presets import initialise, preset
+from training.model.processing import EarthGPTImageProcessor, EarthGPTProcessor, pad_and_resize
+from training.model.tokenizer import train_tokenizer
+
+
+def register() -> None:
+    """Make `AutoConfig`, `AutoModelForImageTextToText` and `AutoProcessor` know EarthGPT; may be called repeatedly."""
+    AutoConfig.register(EarthGPTConfig.model_type, EarthGPTConfig, exist_ok=True)
+    AutoModelForImageTextToText.register(EarthGPTConfig, EarthGPTForConditionalGeneration, exist_ok=True)
+    AutoImageProcessor.register(EarthGPTConfig, image_processor_classes={"pil": EarthGPTImageProcessor}, exist_ok=True)
+    AutoProcessor.register(EarthGPTConfig, EarthGPTProcessor, exist_ok=True)
+
+
+register()
+
+__all__ = [
+    "PADDING",
+    "PREFIX",
+    "EarthGPTConfig",
+    "EarthGPTForConditionalGeneration",
+    "EarthGPTImageProcessor",
+    "EarthGPTPreTrainedModel",
+    "EarthGPTProcessor",
+    "build_block_mask",
+    "build_position_ids",
+    "initialise",
+    "pad_and_resize",
+    "preset",
+    "register",
+    "train_tokenizer",
+]

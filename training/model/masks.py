@@ -1,0 +1,53 @@
+"""Attention masks and positions of packed sequences.
+
+A pack holds several images; each image has a prefix (its visual slots) and several dialogues that all read this prefix
+and do not see each other.
+
+Shape suffixes: B batch, L sequence.
+"""
+
+from __future__ import annotations
+
+import torch
+
+PADDING = -1
+PREFIX = 0
+
+
+def build_block_mask(
+    image_segment_BL: torch.Tensor, dialogue_segment_BL: torch.Tensor, dtype: torch.dtype | None = None
+) -> torch.Tensor:
+    """Mask of a pack: query sees key iff causal, same image, and key in the image's prefix or in the same dialogue.
+
+    Args:
+        image_segment_BL: integers (B, L), one number per image within a row, `PADDING` for padding.
+        dialogue_segment_BL: integers (B, L), `PREFIX` for an image's shared prefix, 1.. for its dialogues.
+        dtype: None for a boolean mask (True = visible), or a floating type for an additive one (0 or its minimum).
+
+    Returns:
+        (B, 1, L, L), queries before keys. Every query sees at least itself, padding sees only itself.
+    """
+    length = image_segment_BL.shape[1]
+    image_q, image_k = image_segment_BL[:, :, None], image_segment_BL[:, None, :]
+    dialogue_q, dialogue_k = dialogue_segment_BL[:, :, None], dialogue_segment_BL[:, None, :]
+    index_L = torch.arange(length, device=image_segment_BL.device)
+    causal_LL = index_L[:, None] >= index_L[None, :]
+    same_image = (image_q == image_k) & (image_q != PADDING)
+    readable = (dialogue_k == PREFIX) | (dialogue_q == dialogue_k)
+    itself_LL = index_L[:, None] == index_L[None, :]
+    visible = ((causal_LL & same_image & readable) | itself_LL)[:, None]
+    if dtype is None:
+        return visible
+    return torch.zeros_like(visible, dtype=dtype).masked_fill(~visible, torch.finfo(dtype).min)
+
+
+def build_position_ids(image_segment_BL: torch.Tensor, dialogue_segment_BL: torch.Tensor) -> torch.Tensor:
+    """Positions of a pack: each token counts the earlier tokens that it sees, so a dialogue goes on from its prefix.
+
+    Args:
+        image_segment_BL, dialogue_segment_BL: as in `build_block_mask`.
+
+    Returns:
+        Integers (B, L); 0 for padding.
+    """
+    return build_block_mask(image_segment_BL, dialogue_segment_BL)[:, 0].sum(-1) - 1

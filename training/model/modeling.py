@@ -1,0 +1,202 @@
+"""EarthGPT as transformers classes: visual tokens and text in one causal sequence.
+
+Shape suffixes: N images, H W pixels, S image slots (visual tokens and two end vectors), B batch, L sequence, D width,
+K vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import nn
+from transformers import GenerationMixin, LlamaModel, PreTrainedModel
+from transformers import initialization as init
+from transformers.cache_utils import Cache
+from transformers.modeling_outputs import BaseModelOutputWithPooling, CausalLMOutputWithPast
+
+from training.model.configuration import EarthGPTConfig
+from training.model.fusion import EarthGPTProjector
+from training.model.vision import EarthGPTDualEncoder
+
+
+class EarthGPTPreTrainedModel(PreTrainedModel):
+    """Loading, saving and random initialisation that all EarthGPT models share."""
+
+    config: EarthGPTConfig
+    config_class = EarthGPTConfig
+    base_model_prefix = ""
+    main_input_name = "input_ids"
+    input_modalities = ("image", "text")
+    supports_gradient_checkpointing = True
+    _no_split_modules: ClassVar = ["LlamaDecoderLayer", "Dinov2Layer", "ConvNextStage"]
+    _skip_keys_device_placement: ClassVar = ["past_key_values"]
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, EarthGPTProjector):
+            std = self.config.text_config.initializer_range
+            init.normal_(module.start, mean=0.0, std=std)
+            init.normal_(module.end, mean=0.0, std=std)
+
+
+class EarthGPTForConditionalGeneration(EarthGPTPreTrainedModel, GenerationMixin):
+    """Dual visual encoder, projector and LLaMA with its output head.
+
+    Every position of `input_ids` that holds `config.image_token_id` is one image slot; the slots of all rows, read row
+    by row, take the images of `pixel_values` in order. Attention is causal over image and text alike.
+    """
+
+    _tied_weights_keys: ClassVar = {"lm_head.weight": "language_model.embed_tokens.weight"}
+
+    def __init__(self, config: EarthGPTConfig):
+        super().__init__(config)
+        self.vision = EarthGPTDualEncoder(config)
+        self.projector = EarthGPTProjector(config)
+        self.language_model = LlamaModel(config.text_config)
+        self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
+        self.post_init()
+        if config.image_token_id < config.text_config.vocab_size:
+            # A generated placeholder would ask for an image that is not there.
+            self.generation_config.suppress_tokens = [config.image_token_id]
+
+    def get_input_embeddings(self) -> nn.Module:
+        """Embedding table of the text tokens."""
+        return self.language_model.embed_tokens
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the embedding table of the text tokens."""
+        self.language_model.embed_tokens = value
+
+    def get_output_embeddings(self) -> nn.Module:
+        """Output head."""
+        return self.lm_head
+
+    def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
+        """Replace the output head."""
+        self.lm_head = new_embeddings
+
+    def get_image_features(self, pixel_values: torch.Tensor, **kwargs) -> BaseModelOutputWithPooling:
+        """Encode padded squares, uint8 (N, 3, H, W), into what fills their slots: `pooler_output` (N, S, D)."""
+        cnn_NGGC, vit_NGGV = self.vision(pixel_values)
+        return BaseModelOutputWithPooling(pooler_output=self.projector(cnn_NGGC, vit_NGGV))
+
+    def embed(
+        self,
+        input_ids_BL: torch.Tensor,
+        pixel_values_NCHW: torch.Tensor | None = None,
+        image_features_NSD: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Embed text and put the images into their slots.
+
+        Args:
+            input_ids_BL: token ids (B, L).
+            pixel_values_NCHW: uint8 (N, 3, H, W), the images of all rows in order, or None.
+            image_features_NSD: instead of pixels, what `get_image_features` made of them.
+
+        Returns:
+            Input embeddings (B, L, D).
+
+        Raises:
+            ValueError: the number of slots is not that of the images.
+        """
+        is_slot_BL = input_ids_BL == self.config.image_token_id
+        embeddings_BLD = self.get_input_embeddings()(input_ids_BL.masked_fill(is_slot_BL, 0))
+        if image_features_NSD is None and pixel_values_NCHW is not None:
+            _check_slots(is_slot_BL, len(pixel_values_NCHW), self.config.image_slots)
+            image_features_NSD = self.get_image_features(pixel_values_NCHW).pooler_output
+        images = 0 if image_features_NSD is None else len(image_features_NSD)
+        _check_slots(is_slot_BL, images, self.config.image_slots)
+        if image_features_NSD is None:
+            return embeddings_BLD
+        return embeddings_BLD.masked_scatter(is_slot_BL[..., None], image_features_NSD.to(embeddings_BLD.dtype))
+
+    def hidden_states(
+        self,
+        input_ids: torch.Tensor,
+        pixel_values: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Final normalised states (B, L, D), to which `lm_head` applies.
+
+        A loss over few target positions takes these states and runs the head on the targets alone, which spares the
+        (B, L, K) logits. Arguments are those of `forward`.
+        """
+        return self.language_model(
+            inputs_embeds=self.embed(input_ids, pixel_values),
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            use_cache=False,
+        ).last_hidden_state
+
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        pixel_values: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        past_key_values: Cache | None = None,
+        labels: torch.Tensor | None = None,
+        logits_to_keep: int | torch.Tensor = 0,
+        use_cache: bool | None = None,
+        mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
+        **kwargs,
+    ) -> CausalLMOutputWithPast:
+        """Next-token logits.
+
+        Args:
+            input_ids: (B, L), `image_token_id` at image slots.
+            pixel_values: uint8 (N, 3, H, W), the images of all rows in order; None for text alone and for the later
+                steps of generation.
+            attention_mask: (B, L) with 1 for tokens and 0 for padding, or (B, 1, L, L) as `build_block_mask` makes it,
+                which is passed on unchanged.
+            position_ids: (B, L); by default 0, 1, 2, ...
+            past_key_values: keys and values of earlier tokens.
+            labels: (B, L), -100 where there is no loss; shifted inside. Needs the default `logits_to_keep`.
+            logits_to_keep: last positions (a count) or positions (an index tensor) to compute logits for; 0 for all.
+            use_cache: return keys and values.
+            mm_encoder_outputs: {"image": output of `get_image_features`}, which `generate` computes once.
+
+        Returns:
+            `logits` (B, kept L, K), `past_key_values`, and the mean `loss` if there are labels.
+
+        Raises:
+            ValueError: the number of slots is not that of the images.
+        """
+        encoded = (mm_encoder_outputs or {}).get("image")
+        outputs = self.language_model(
+            inputs_embeds=self.embed(input_ids, pixel_values, None if encoded is None else encoded.pooler_output),
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            use_cache=use_cache,
+            **{name: value for name, value in kwargs.items() if name in ("output_hidden_states", "output_attentions")},
+        )
+        states_BLD = outputs.last_hidden_state
+        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) and logits_to_keep else logits_to_keep
+        logits_BLK = self.lm_head(states_BLD if isinstance(kept, int) else states_BLD[:, kept])
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(logits_BLK, labels, vocab_size=self.config.text_config.vocab_size, **kwargs)
+        return CausalLMOutputWithPast(
+            loss=loss,
+            logits=logits_BLK,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+
+
+def _check_slots(is_slot_BL: torch.Tensor, images: int, image_slots: int) -> None:
+    slots = int(is_slot_BL.sum())
+    if slots != images * image_slots:
+        raise ValueError(
+            f"input_ids holds {slots} image slots but {images} images need {images * image_slots} ({image_slots} "
+            "each); build both with EarthGPTProcessor of this model"
+        )

@@ -1,0 +1,195 @@
+"""From images and conversations to what the model reads. The prompt format is defined here and nowhere else.
+
+One sequence is: BOS, the image's slots if there is one, then the dialogue's turns, each
+
+    Human: {question}\\nAssistant: {answer}</s>
+
+The code line that the paper builds on puts a long system line before each dialogue; leaving it out is our choice, since
+it would cost tokens in every sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import BaseImageProcessor, BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
+
+from training.model.tokenizer import IMAGE
+
+# CLIP's mean colour, so that the padding is near zero after normalisation.
+PAD_COLOUR = (122, 116, 104)
+IMAGE_MODES = ("L", "RGB", "RGBA")
+
+Turn = tuple[str, str]
+
+
+def pad_and_resize(image: Image.Image, size: int) -> np.ndarray:
+    """Pad to a centred square and resize, bicubic with antialiasing.
+
+    The offset is that of the box frame: int((side - width) / 2) to the left, int((side - height) / 2) above.
+
+    Args:
+        image: mode L (repeated to three channels), RGB, or RGBA (alpha is dropped).
+        size: side of the result in pixels.
+
+    Returns:
+        uint8 (3, size, size), RGB.
+
+    Raises:
+        ValueError: another image mode.
+    """
+    if image.mode not in IMAGE_MODES:
+        raise ValueError(
+            f"image mode is {image.mode!r}; render it to one of {', '.join(IMAGE_MODES)} (8 bits a channel) first"
+        )
+    side = max(image.size)
+    if image.size != (side, side):
+        square = Image.new("RGB", (side, side), PAD_COLOUR)
+        square.paste(image.convert("RGB"), ((side - image.width) // 2, (side - image.height) // 2))
+        image = square
+    if side != size:
+        # The gap lets Pillow shrink by an integer factor first, which is faster and differs by a grey level or so.
+        image = image.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=3.0)
+    return np.ascontiguousarray(np.asarray(image.convert("RGB")).transpose(2, 0, 1))
+
+
+class EarthGPTImageProcessor(BaseImageProcessor):
+    """Images to padded squares. Each encoder's own normalisation is part of the model.
+
+    Args:
+        image_size: `EarthGPTConfig.image_size`, in pixels.
+    """
+
+    model_input_names: ClassVar = ["pixel_values"]
+
+    def __init__(self, image_size: int = 512, **kwargs):
+        super().__init__(**kwargs)
+        self.image_size = image_size
+
+    def preprocess(self, images: Image.Image | Sequence[Image.Image], **kwargs) -> BatchFeature:
+        """Padded squares as `pixel_values`, uint8 (N, 3, image_size, image_size), a torch tensor."""
+        listed = [images] if isinstance(images, Image.Image) else list(images)
+        squares_NCHW = np.stack([pad_and_resize(image, self.image_size) for image in listed])
+        return BatchFeature({"pixel_values": torch.from_numpy(squares_NCHW)})
+
+
+class EarthGPTProcessor(ProcessorMixin):
+    """Image processor, tokenizer and prompt format.
+
+    Args:
+        image_processor: makes the padded squares.
+        tokenizer: needs BOS, EOS and padding tokens, and `<image>` as a token.
+        image_slots: `EarthGPTConfig.image_slots`, the placeholders per image.
+    """
+
+    def __init__(
+        self,
+        image_processor: EarthGPTImageProcessor,
+        tokenizer: PreTrainedTokenizerBase,
+        image_slots: int = 258,
+        chat_template: str | None = None,
+    ):
+        for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+            if getattr(tokenizer, name) is None:
+                raise ValueError(f"the tokenizer's {name} is None; set it before building EarthGPTProcessor")
+        if IMAGE not in tokenizer.get_vocab():
+            raise ValueError(f"the tokenizer has no token {IMAGE!r}; add it as a special token first")
+        super().__init__(image_processor, tokenizer, chat_template=chat_template)
+        self.image_slots = image_slots
+        self.image_token_id = tokenizer.convert_tokens_to_ids(IMAGE)
+
+    def encode_prefix(self, with_image: bool) -> list[int]:
+        """Ids that all dialogues of one image share: BOS and, if there is one, the image's slots."""
+        return [self.tokenizer.bos_token_id] + [self.image_token_id] * (self.image_slots if with_image else 0)
+
+    def encode_dialogue(self, turns: Sequence[Turn]) -> tuple[list[int], list[bool]]:
+        """Ids of a dialogue, to follow a prefix, and which of them are training targets.
+
+        Args:
+            turns: (role, text) with the roles "human" and "gpt" in turn, human first. The last answer may be missing,
+                which makes a prompt.
+
+        Returns:
+            Ids, and for each id whether it belongs to an answer (its EOS included). No text is read as a special token.
+
+        Raises:
+            ValueError: the roles do not alternate.
+        """
+        ids: list[int] = []
+        is_target: list[bool] = []
+        for index, (role, text) in enumerate(turns):
+            expected = ("human", "gpt")[index % 2]
+            if role != expected:
+                raise ValueError(f"turn {index} has role {role!r}; expected {expected!r}, human and gpt alternate")
+            if role == "human":
+                piece = self._encode_text(f"Human: {text}\nAssistant:")
+            else:
+                piece = [*self._encode_text(f" {text}"), self.tokenizer.eos_token_id]
+            ids += piece
+            is_target += [role == "gpt"] * len(piece)
+        return ids, is_target
+
+    def __call__(
+        self,
+        images: Image.Image | Sequence[Image.Image | None] | None = None,
+        text: str | Sequence[str | Sequence[Turn]] | None = None,
+        **kwargs,
+    ) -> BatchFeature:
+        """Left-padded prompts for `generate`, made of the very pieces that training uses.
+
+        Args:
+            images: one image, or one image or None for each prompt, or None where no prompt has one.
+            text: one question, or for each prompt a question or turns as in `encode_dialogue` that end with a human's.
+
+        Returns:
+            `input_ids` and `attention_mask` (B, L); `pixel_values` uint8 (N, 3, H, W) if there are images.
+
+        Raises:
+            ValueError: no text, or another number of images than prompts.
+        """
+        if not text:
+            raise ValueError("text is empty; pass a question, or a list with one prompt for each image")
+        prompts = [text] if isinstance(text, str) else list(text)
+        listed = [images] if images is None or isinstance(images, Image.Image) else list(images)
+        if images is None:
+            listed *= len(prompts)
+        if len(listed) != len(prompts):
+            raise ValueError(
+                f"{len(listed)} images for {len(prompts)} prompts; pass one image, or None, for each prompt"
+            )
+        rows = [self._encode_prompt(prompt, image is not None) for prompt, image in zip(prompts, listed, strict=True)]
+        data = self._pad_left(rows)
+        present = [image for image in listed if image is not None]
+        if present:
+            data.update(self.image_processor(present))
+        return BatchFeature(data)
+
+    def decode_answers(self, output_ids_BL: torch.Tensor, prompt_length: int) -> list[str]:
+        """Answers in the output of `generate`: what follows the padded prompts, up to EOS, as bare text."""
+        answers = self.tokenizer.batch_decode(output_ids_BL[:, prompt_length:], skip_special_tokens=True)
+        return [answer.removeprefix(" ") for answer in answers]
+
+    @property
+    def model_input_names(self) -> list[str]:
+        """Keys of what `__call__` returns."""
+        return ["input_ids", "attention_mask", "pixel_values"]
+
+    def _encode_text(self, text: str) -> list[int]:
+        return self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+
+    def _encode_prompt(self, prompt: str | Sequence[Turn], with_image: bool) -> list[int]:
+        turns = [("human", prompt)] if isinstance(prompt, str) else prompt
+        return self.encode_prefix(with_image) + self.encode_dialogue(turns)[0]
+
+    def _pad_left(self, rows: list[list[int]]) -> dict[str, torch.Tensor]:
+        length = max(map(len, rows))
+        ids_BL = torch.full((len(rows), length), self.tokenizer.pad_token_id)
+        mask_BL = torch.zeros_like(ids_BL)
+        for index, row in enumerate(rows):
+            ids_BL[index, length - len(row) :] = torch.tensor(row)
+            mask_BL[index, length - len(row) :] = 1
+        return {"input_ids": ids_BL, "attention_mask": mask_BL}

@@ -1,0 +1,82 @@
+"""Random weights from which a small model learns quickly. All of it is our choice.
+
+The library's initial weights (standard deviation 0.02 throughout) suit wide models and pre-trained encoders. In a small
+model they leave the image a faint signal: what a linear read-out of the untrained visual tokens knows of an object's
+place, or of a texture's class, is several times less than with the weights made here.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from training.model.modeling import EarthGPTForConditionalGeneration
+
+PATCH_GAIN = 4.0
+EDGE_SHARE = 0.75
+
+
+@torch.no_grad()
+def scale_for_training_from_scratch(model: EarthGPTForConditionalGeneration) -> None:
+    """Redraw weights in place from the global generator.
+
+    Linear and convolution weights have standard deviation 1 / sqrt(inputs), divided by sqrt(2 * blocks) where they end
+    a residual branch of a transformer. Patch filters and most depthwise filters have zero mean over the window, so that
+    contrast is not drowned by brightness; the other depthwise filters start near the identity. ViT positions are the
+    sines and cosines of row and column.
+    """
+    text, vit = model.config.text_config, model.config.vit_config
+    _scale_by_inputs(model.language_model, text.num_hidden_layers)
+    _scale_by_inputs(model.vision.vit, vit.num_hidden_layers)
+    _scale_by_inputs(model.vision.cnn, None)
+    _scale_by_inputs(model.projector, None)
+    for vector in (model.projector.start, model.projector.end, model.language_model.embed_tokens.weight):
+        if not (model.config.tie_word_embeddings and vector is model.lm_head.weight):
+            vector.normal_()
+    _make_patch_filters(model.vision.vit.embeddings.patch_embeddings.projection.weight, share=1.0, gain=PATCH_GAIN)
+    _make_patch_filters(model.vision.cnn.embeddings.patch_embeddings.weight, share=EDGE_SHARE, gain=1.0)
+    for name, module in model.vision.cnn.named_modules():
+        if name.endswith("dwconv"):
+            _make_depthwise_filters(module.weight)
+    positions = model.vision.vit.embeddings.position_embeddings
+    side = int((positions.shape[1] - 1) ** 0.5)
+    positions[0, 1:] = sine_cosine_positions(side, vit.hidden_size)
+
+
+def sine_cosine_positions(side: int, width: int) -> torch.Tensor:
+    """Row-major position vectors (side * side, width): a quarter each of row sines, row cosines, column sines, cosines.
+
+    The wavelengths run from 2 pi cells upwards geometrically, 100 times over.
+
+    Raises:
+        ValueError: the width is not divisible by four.
+    """
+    if width % 4:
+        raise ValueError(f"width is {width}; set a multiple of 4 as vit_config.hidden_size")
+    frequencies = 100.0 ** (-torch.arange(width // 4) / (width // 4))
+    angles = torch.arange(side)[:, None] * frequencies
+    along = torch.cat((angles.sin(), angles.cos()), dim=-1)
+    rows, columns = along[:, None].expand(side, side, -1), along[None].expand(side, side, -1)
+    return torch.cat((rows, columns), dim=-1).flatten(0, 1)
+
+
+def _scale_by_inputs(part: nn.Module, blocks: int | None) -> None:
+    for name, module in part.named_modules():
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            std = module.weight[0].numel() ** -0.5
+            if blocks is not None and name.endswith(("o_proj", "down_proj", "fc2")):
+                std *= (2 * blocks) ** -0.5
+            module.weight.normal_(0.0, std)
+
+
+def _make_patch_filters(weight_OIHW: torch.Tensor, share: float, gain: float) -> None:
+    edges = round(len(weight_OIHW) * share)
+    weight_OIHW[:edges] -= weight_OIHW[:edges].mean((-2, -1), keepdim=True)
+    weight_OIHW *= gain
+
+
+def _make_depthwise_filters(weight_O1HW: torch.Tensor) -> None:
+    edges = round(len(weight_O1HW) * EDGE_SHARE)
+    weight_O1HW[:edges] -= weight_O1HW[:edges].mean((-2, -1), keepdim=True)
+    centre = weight_O1HW.shape[-1] // 2
+    weight_O1HW[edges:, :, centre, centre] += 1.0

@@ -1,0 +1,236 @@
+"""A training run from configuration to saved model: the one function that the command line calls.
+
+The run folder::
+
+    OUT/config.yaml      the resolved configuration       OUT/checkpoints/    see training.checkpoint
+    OUT/plan.json        what an epoch holds              OUT/metrics.jsonl   one line per step
+    OUT/model-init/      where the run started            OUT/tensorboard/    the same for TensorBoard
+    OUT/lengths/         token counts                     OUT/loss.png        drawn at the end
+                                                          OUT/model/          the result
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mmrs.errors import UserError
+from mmrs.files import write_atomic
+from mmrs.progress import Progress
+from training.checkpoint import Position, latest_checkpoint, load_checkpoint
+from training.config import TrainConfig, check_same_mathematics, load_config, mathematics
+from training.data.lengths import length_table, tokenizer_digest
+from training.data.loader import PackDataset, PackSampler, pack_loader
+from training.data.plan import PlanSettings
+from training.data.pointer import Pointer, check_same_stream
+from training.data.selection import Selection, select
+from training.data.stream import PackStream
+from training.data.summary import plan_lines, summarise
+from training.environment import quiet_transformers, reproducible, run_lock
+from training.files import atomic_folder, file_sha256, remove_leftovers
+from training.initial import initial_model_folder
+from training.loop import Training, run_loop
+from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor
+from training.monitor import open_monitor, plot_loss, read_metrics, say
+from training.optim import build_optimiser
+from training.stage import apply_stage, freeze_report
+
+ORIGIN = "training.json"
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """Where a finished run left its results. `resumed_from` is the step it went on from, 0 for a new run."""
+
+    out: Path
+    model: Path
+    checkpoint: Path
+    metrics: Path
+    plot: Path
+    steps: int
+    resumed_from: int
+    final_loss: float
+
+
+def train(config: TrainConfig, progress: Progress | None = None, fresh: bool = False) -> RunResult:
+    """Train, or go on with the run that is in `config.out`.
+
+    A folder with checkpoints is resumed from the newest one; a finished run is only reported. With `fresh` any content
+    of the folder is refused.
+
+    Args:
+        progress: where to report on standard error; by default it reports.
+        fresh: demand an empty folder.
+
+    Raises:
+        UserError: data, model, configuration or folder do not fit together.
+        RunFailure: the run started and failed.
+        RunStopped: a signal stopped it; the checkpoint is written.
+    """
+    _check_folder(config, fresh)
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("device: cuda, but torch sees no GPU here. Use --set device=cpu, or a torch with CUDA support.")
+    with run_lock(config.out), reproducible(config), quiet_transformers():
+        for folder in (config.out, config.out / "checkpoints"):
+            remove_leftovers(folder)
+        write_atomic(config.out / "config.yaml", config.to_yaml().encode())
+        return _train(config, progress or Progress())
+
+
+def describe(result: RunResult) -> str:
+    """The result of a run for a person."""
+    resumed = f", resumed at step {result.resumed_from}" if result.resumed_from else ""
+    return (
+        f"{result.steps} steps{resumed}, final loss {result.final_loss:.4f}\n"
+        f"model       {result.model}\ncheckpoint  {result.checkpoint}\nloss plot   {result.plot}"
+    )
+
+
+def _train(config: TrainConfig, progress: Progress) -> RunResult:
+    selection = select(config.data.folders, config.data.split, config.data.sources, config.data.tasks)
+    base = _base_folder(config, selection)
+    processor = EarthGPTProcessor.from_pretrained(base)
+    model = EarthGPTForConditionalGeneration.from_pretrained(base, use_safetensors=True)
+    device = torch.device(config.device)
+    rows = apply_stage(model, config.stage, torch.bfloat16 if device.type == "cuda" else None)
+    model.to(device)
+    max_positions = model.config.get_text_config().max_position_embeddings
+    stream, total_steps = _plan(config, selection, processor, max_positions, progress)
+    say(progress, freeze_report(rows))
+
+    training = Training(
+        config=config,
+        model=model,
+        optimiser=build_optimiser(rows, config.optimiser),
+        stream=stream,
+        tasks=selection.tasks,
+        total_steps=total_steps,
+        checkpoints=config.out / "checkpoints",
+        base_digest=folder_digest(base),
+        device=device,
+    )
+    start = _start(training, progress)
+    sampler = PackSampler(stream, start.pointer, max(0, total_steps - start.step), config.packs_per_step)
+    dataset = PackDataset(selection, stream.lengths, processor, config.tokens_per_pack, config.data.verify_images)
+    packs = iter(pack_loader(dataset, sampler, config.workers, pin_memory=device.type == "cuda"))
+    with open_monitor(
+        config.out, start.step, total_steps, config.log.every_steps, config.log.tensorboard, progress
+    ) as monitor:
+        end = run_loop(training, packs, start, monitor)
+    return _finish(training, processor, start, end)
+
+
+def _base_folder(config: TrainConfig, selection: Selection) -> Path:
+    """Where the run starts: the given model folder, or the one made for the preset."""
+    path = config.model.path
+    if path is None:
+        return initial_model_folder(config.out / "model-init", config.model, selection)
+    if not (path / "config.json").is_file():
+        raise UserError(
+            f"model.path {path} is no model folder: it has no config.json. Give one that a run wrote, OUT/model."
+        )
+    return path
+
+
+def _plan(
+    config: TrainConfig, selection: Selection, processor: EarthGPTProcessor, max_positions: int, progress: Progress
+) -> tuple[PackStream, int]:
+    """The stream and the number of optimiser steps; the plan's summary is printed and saved."""
+    digest = tokenizer_digest(processor)
+    settings = PlanSettings(
+        data_set_id=selection.data_set_id,
+        tokenizer_digest=digest,
+        seed=config.data.seed,
+        tokens_per_pack=config.tokens_per_pack,
+        prefix_tokens=len(processor.encode_prefix(True)),
+        max_positions=max_positions,
+        shuffle_block_samples=config.data.shuffle_block_samples,
+        shuffle_window_blocks=config.data.shuffle_window_blocks,
+        packing_window_units=config.data.packing_window_units,
+    )
+    saved = config.out / "plan.json"
+    if saved.is_file():
+        check_same_stream(Pointer.from_dict(json.loads(saved.read_text())["stream"]), settings)
+    stream = PackStream(length_table(selection, processor, digest, config.out / "lengths", progress), settings)
+    total_steps = config.max_steps or stream.steps(config.epochs or 1, config.packs_per_step)
+    summary = summarise(stream.plan(0), stream.lengths, settings, selection)
+    summary |= {"steps": total_steps, "packs_per_step": config.packs_per_step, "stream": stream.start().to_dict()}
+    write_atomic(saved, json.dumps(summary, indent=2).encode() + b"\n")
+    for line in plan_lines(summary, settings, total_steps, config.packs_per_step):
+        say(progress, line)
+    return stream, total_steps
+
+
+def _start(training: Training, progress: Progress) -> Position:
+    newest = latest_checkpoint(training.checkpoints)
+    if newest is None:
+        return Position(0, training.stream.start())
+    position = load_checkpoint(newest, training.optimiser, training.config, training.base_digest)
+    training.stream.check(position.pointer)
+    say(progress, f"resuming {training.config.out} from step {position.step} of {training.total_steps}")
+    return position
+
+
+def _finish(training: Training, processor: EarthGPTProcessor, start: Position, end: Position) -> RunResult:
+    out = training.config.out
+    metrics, plot, folder = out / "metrics.jsonl", out / "loss.png", out / "model"
+    origin = {
+        "steps": end.step,
+        "samples": end.pointer.samples,
+        "data_set_id": end.pointer.settings.data_set_id,
+        "base_digest": training.base_digest,
+        "stage": training.config.stage.model_dump(mode="json"),
+    }
+    if not _same_origin(folder / ORIGIN, origin):
+        with atomic_folder(folder) as temporary:
+            training.model.save_pretrained(temporary)
+            processor.save_pretrained(temporary)
+            (temporary / ORIGIN).write_text(json.dumps(origin, indent=2) + "\n")
+    lines = read_metrics(metrics)
+    if lines:
+        plot_loss(metrics, plot)
+    newest = latest_checkpoint(training.checkpoints)
+    assert newest is not None
+    return RunResult(
+        out=out,
+        model=folder,
+        checkpoint=newest,
+        metrics=metrics,
+        plot=plot,
+        steps=end.step,
+        resumed_from=start.step,
+        final_loss=lines[-1]["loss"] if lines else float("nan"),
+    )
+
+
+def _same_origin(path: Path, origin: dict[str, Any]) -> bool:
+    return path.is_file() and json.loads(path.read_text()) == origin
+
+
+def _check_folder(config: TrainConfig, fresh: bool) -> None:
+    """Refuse a folder that is no run, or one of a run with another configuration."""
+    out = config.out
+    if not out.exists() or not any(out.iterdir()):
+        return
+    if fresh:
+        raise UserError(f"{out} is not empty. Leave out --fresh to resume it, choose another `out`, or: rm -r {out}")
+    saved = out / "config.yaml"
+    if not saved.is_file():
+        if {path.name for path in out.iterdir()} <= {"lock"}:
+            return
+        raise UserError(f"{out} is not empty and no training run: it has no config.yaml. Choose another `out`.")
+    previous = load_config(saved)
+    check_same_mathematics(mathematics(previous), config)
+
+
+def folder_digest(folder: Path) -> str:
+    """sha256 over names and contents of the files of a model folder."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(f"{path.relative_to(folder)} {file_sha256(path)}\n".encode())
+    return digest.hexdigest()

@@ -1,0 +1,90 @@
+"""A stage is data: regular expressions say which parameters train, and with which learning rate."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from mmrs.errors import UserError
+from training.config import StageConfig
+
+
+@dataclass(frozen=True, eq=False)
+class FreezeRow:
+    """One parameter of the model; `learning_rate` is None where it is frozen."""
+
+    name: str
+    parameter: nn.Parameter
+    learning_rate: float | None
+
+
+def apply_stage(model: nn.Module, stage: StageConfig, frozen_dtype: torch.dtype | None = None) -> list[FreezeRow]:
+    """Mark the parameters that train, freeze the rest, and say which is which.
+
+    Trainable tensors become fp32: a bf16 value cannot take up the small updates that tuning makes. A pattern must match
+    a parameter's full name; the first rule that matches decides.
+
+    Args:
+        frozen_dtype: dtype of frozen floating tensors; None leaves them as they are.
+
+    Raises:
+        UserError: a rule trains nothing, either because its pattern matches no name or because earlier rules took all.
+    """
+    rules = [(re.compile(rule.pattern), rule.learning_rate) for rule in stage.trainable]
+    used = [0] * len(rules)
+    rows = []
+    for name, parameter in model.named_parameters():
+        number = next((number for number, (pattern, _) in enumerate(rules) if pattern.fullmatch(name)), None)
+        parameter.requires_grad_(number is not None)
+        if number is not None:
+            used[number] += 1
+            parameter.data = parameter.data.float()
+        elif frozen_dtype is not None and parameter.is_floating_point():
+            parameter.data = parameter.data.to(frozen_dtype)
+        rows.append(FreezeRow(name, parameter, None if number is None else rules[number][1]))
+    for rule, count in zip(stage.trainable, used, strict=True):
+        if count == 0:
+            raise _useless(rule.pattern, stage.name, [row.name for row in rows])
+    return rows
+
+
+def _useless(pattern: str, stage: str, names: list[str]) -> UserError:
+    taken = [name for name in names if re.fullmatch(pattern, name)]
+    if taken:
+        return UserError(
+            f"stage {stage!r}: pattern {pattern!r} only matches parameters of earlier rules, such as {taken[0]}. "
+            "Move it up in stage.trainable, or remove it."
+        )
+    near = [name for name in names if re.search(pattern, name)] or difflib.get_close_matches(pattern, names, 3, 0.0)
+    return UserError(
+        f"stage {stage!r}: pattern {pattern!r} matches no parameter by its full name. Near it are "
+        f"{', '.join(near[:3])}; a pattern such as '.*{pattern}.*' matches a part of a name."
+    )
+
+
+def freeze_report(rows: Sequence[FreezeRow], depth: int = 2) -> str:
+    """Table of modules (names cut to `depth` parts): parameters, trainable ones, dtypes, learning rates."""
+    modules: dict[str, list[FreezeRow]] = {}
+    for row in rows:
+        modules.setdefault(".".join(row.name.split(".")[:depth]), []).append(row)
+    lines = [("module", "parameters", "trainable", "dtype", "learning rate")]
+    for module, members in [*modules.items(), ("total", list(rows))]:
+        trained = [row for row in members if row.learning_rate is not None]
+        lines.append(
+            (
+                module,
+                f"{sum(row.parameter.numel() for row in members):,}",
+                f"{sum(row.parameter.numel() for row in trained):,}",
+                ", ".join(sorted({str(row.parameter.dtype).removeprefix("torch.") for row in members})),
+                ", ".join(f"{rate:g}" for rate in sorted({row.learning_rate for row in trained if row.learning_rate})),
+            )
+        )
+    widths = [max(len(line[column]) for line in lines) for column in range(5)]
+    aligned = zip("<>><<", widths, strict=True)
+    form = "  ".join(f"{{:{side}{width}}}" for side, width in aligned)
+    return "\n".join(form.format(*line).rstrip() for line in lines)
