@@ -185,21 +185,26 @@ def verify(progress, folder: Path, workers: int) -> None:
 @main.command()
 @click.argument("recipe")
 @option_overrides
-def train(recipe: str, overrides: tuple[str, ...]) -> None:
+@click.option("--fresh", is_flag=True, help="Refuse to continue a run that is already in the recipe's `out`.")
+@click.pass_obj
+def train(progress, recipe: str, overrides: tuple[str, ...], fresh: bool) -> None:
     """Train EarthGPT on shards as RECIPE says (a YAML file, or the name of one in recipes/train).
 
     A run that was stopped continues from its newest checkpoint when the same command is given again.
     """
+    # Threads that spin while they wait make a busy machine many times slower; read when torch is first imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from training.config import load_config
+    from training.run import describe
     from training.run import train as run_training
     from training.stop import RunStopped
 
     try:
-        result = run_training(load_config(_recipe_path("train", recipe), overrides))
+        result = run_training(load_config(_recipe_path("train", recipe), overrides), progress, fresh)
     except RunStopped as stopped:
         click.echo(stopped.message, err=True)
         raise
-    click.echo(f"loss {result.final_loss:.4f} after {result.steps} steps; model {result.model}, curve {result.plot}")
+    click.echo(describe(result))
 
 
 @main.command("eval")

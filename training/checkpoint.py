@@ -21,9 +21,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from mmrs.errors import RunFailure, UserError
+from mmrs.files import atomic_folder, file_sha256, remove_folder
 from training.config import TrainConfig, check_same_mathematics, mathematics
 from training.data.pointer import Pointer
-from training.files import atomic_folder, file_sha256, remove_folder
 
 FOLDER = re.compile(r"step-(\d{8,})")
 TENSOR_FILES = ("trainable.safetensors", "optimiser.safetensors", "random.safetensors")

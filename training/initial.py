@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mmrs.errors import UserError
+from mmrs.files import atomic_folder
 from training.config import ModelConfig
 from training.data.selection import Selection
-from training.files import atomic_folder
 from training.model import EarthGPTImageProcessor, EarthGPTProcessor, initialise, preset, train_tokenizer
 from training.model.tokenizer import IMAGE
 

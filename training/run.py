@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from mmrs.errors import UserError
-from mmrs.files import write_atomic
+from mmrs.files import atomic_folder, file_sha256, remove_temporaries, write_atomic
 from mmrs.progress import Progress
 from training.checkpoint import Position, latest_checkpoint, load_checkpoint
 from training.config import TrainConfig, check_same_mathematics, load_config, mathematics
@@ -32,7 +32,6 @@ from training.data.selection import Selection, select
 from training.data.stream import PackStream
 from training.data.summary import plan_lines, summarise
 from training.environment import quiet_transformers, reproducible, run_lock
-from training.files import atomic_folder, file_sha256, remove_leftovers
 from training.initial import initial_model_folder
 from training.loop import Training, run_loop
 from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor
@@ -76,8 +75,7 @@ def train(config: TrainConfig, progress: Progress | None = None, fresh: bool = F
     if config.device == "cuda" and not torch.cuda.is_available():
         raise UserError("device: cuda, but torch sees no GPU here. Use --set device=cpu, or a torch with CUDA support.")
     with run_lock(config.out), reproducible(config), quiet_transformers():
-        for folder in (config.out, config.out / "checkpoints"):
-            remove_leftovers(folder)
+        remove_temporaries(config.out)
         write_atomic(config.out / "config.yaml", config.to_yaml().encode())
         return _train(config, progress or Progress())
 

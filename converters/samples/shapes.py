@@ -6,6 +6,7 @@ four sides of its rotated box.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -68,7 +69,7 @@ def _stripes(count: int, tones: tuple[float, float]) -> tuple[tuple[Points, floa
     edges = np.linspace(-0.5, 0.5, count + 1)
     return tuple(
         (rectangle(left, -0.5, right, 0.5), tones[number % 2])
-        for number, (left, right) in enumerate(zip(edges[:-1], edges[1:], strict=True))
+        for number, (left, right) in enumerate(itertools.pairwise(edges))
     )
 
 

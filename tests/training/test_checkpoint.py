@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from mmrs.errors import RunFailure, UserError
+from mmrs.files import file_sha256, remove_temporaries
 from tests.training.data.test_plan import SETTINGS
 from tests.training.micro import make_config
 from training.checkpoint import (
@@ -26,7 +27,6 @@ from training.checkpoint import (
 )
 from training.config import OptimiserConfig, StageConfig
 from training.data.pointer import Pointer
-from training.files import file_sha256, remove_leftovers
 from training.optim import build_optimiser
 from training.stage import apply_stage
 
@@ -112,7 +112,7 @@ def test_half_written_folders_are_ignored_and_cleared(tmp_path, config):
     (tmp_path / "step-00000004" / "trainable.safetensors").write_bytes(b"half")
     (tmp_path / "step-x").mkdir()
     assert latest_checkpoint(tmp_path) == good
-    remove_leftovers(tmp_path)
+    remove_temporaries(tmp_path)
     assert sorted(path.name for path in tmp_path.glob("step-*")) == ["step-00000002", "step-00000004", "step-x"]
     assert latest_checkpoint(tmp_path) == good
     assert save(tmp_path, 4, config, make_optimiser()) == latest_checkpoint(tmp_path)

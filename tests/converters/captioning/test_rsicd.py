@@ -55,7 +55,7 @@ def test_image_with_wordless_captions_only_is_no_item(fake):
 def test_images_without_a_partner_are_problems_of_one_split(fake):
     root = fake("rsicd")
     (root / "RSICD_images" / "beach_2.jpg").rename(root / "RSICD_images" / "stray.jpg")
-    found, read = read_all(root)
+    found, _read = read_all(root)
     reasons = [reason for _, reason in found.problems]
     assert "image beach_2.jpg is named but is not in RSICD_images" in reasons
     assert "dataset_rsicd.json does not name this image" in reasons
@@ -88,11 +88,11 @@ def test_annotations_in_their_own_folder(fake):
 def test_half_a_layout(fake):
     root = fake("rsicd")
     (root / "dataset_rsicd.json").rename(root / "kept.json")
-    with pytest.raises(UserError, match="has RSICD_images but no dataset_rsicd.json"):
+    with pytest.raises(UserError, match=r"has RSICD_images but no dataset_rsicd\.json"):
         read_all(root)
     (root / "kept.json").rename(root / "dataset_rsicd.json")
     (root / "RSICD_images").rename(root / "pictures")
-    with pytest.raises(UserError, match="has dataset_rsicd.json but no RSICD_images"):
+    with pytest.raises(UserError, match=r"has dataset_rsicd\.json but no RSICD_images"):
         read_all(root)
 
 
