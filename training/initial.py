@@ -9,7 +9,7 @@ from mmrs.errors import UserError
 from mmrs.files import atomic_folder
 from training.config import ModelConfig
 from training.data.selection import Selection
-from training.model import EarthGPTImageProcessor, EarthGPTProcessor, initialise, preset, train_tokenizer
+from training.model import EarthGPTImageProcessor, EarthGPTProcessor, framed, initialise, preset, train_tokenizer
 from training.model.tokenizer import IMAGE
 
 TOKENIZER_SAMPLES = 50_000
@@ -43,9 +43,9 @@ def initial_model_folder(folder: Path, config: ModelConfig, selection: Selection
 
 
 def training_texts(selection: Selection) -> Iterator[str]:
-    """Questions and answers of the selected samples, evenly thinned to at most 50,000 samples."""
+    """Turns of the selected samples as the model will read them, evenly thinned to at most 50,000 samples."""
     stride = -(-len(selection) // TOKENIZER_SAMPLES)
     for row in range(0, len(selection), stride):
         for dialogue in selection.record(row).dialogues:
             for turn in dialogue.turns:
-                yield turn.value
+                yield framed(turn.sender, turn.value)

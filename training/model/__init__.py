@@ -6,7 +6,7 @@ from training.model.configuration import EarthGPTConfig
 from training.model.masks import PADDING, PREFIX, build_block_mask, build_position_ids
 from training.model.modeling import EarthGPTForConditionalGeneration, EarthGPTPreTrainedModel
 from training.model.presets import initialise, preset
-from training.model.processing import EarthGPTImageProcessor, EarthGPTProcessor, pad_and_resize
+from training.model.processing import EarthGPTImageProcessor, EarthGPTProcessor, framed, pad_and_resize
 from training.model.tokenizer import train_tokenizer
 
 
@@ -30,6 +30,7 @@ __all__ = [
     "EarthGPTProcessor",
     "build_block_mask",
     "build_position_ids",
+    "framed",
     "initialise",
     "pad_and_resize",
     "preset",

@@ -57,6 +57,11 @@ def pad_and_resize(image: Image.Image, size: int) -> np.ndarray:
     return np.ascontiguousarray(np.asarray(image.convert("RGB")).transpose(2, 0, 1))
 
 
+def framed(role: str, text: str) -> str:
+    """The text of one turn as it is tokenised, without special tokens."""
+    return f"Human: {text}\nAssistant:" if role == "human" else f" {text}"
+
+
 class EarthGPTImageProcessor(BaseImageProcessor):
     """Images to padded squares. Each encoder's own normalisation is part of the model.
 
@@ -125,10 +130,9 @@ class EarthGPTProcessor(ProcessorMixin):
             expected = ("human", "gpt")[index % 2]
             if role != expected:
                 raise ValueError(f"turn {index} has role {role!r}; expected {expected!r}, human and gpt alternate")
-            if role == "human":
-                piece = self._encode_text(f"Human: {text}\nAssistant:")
-            else:
-                piece = [*self._encode_text(f" {text}"), self.tokenizer.eos_token_id]
+            piece = self._encode_text(framed(role, text))
+            if role == "gpt":
+                piece.append(self.tokenizer.eos_token_id)
             ids += piece
             is_target += [role == "gpt"] * len(piece)
         return ids, is_target
