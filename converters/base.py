@@ -1,7 +1,7 @@
 """The `Converter` base class and the lazily imported registry of converters.
 
 A source module defines one frozen dataclass whose fields are the source's options, decorated with ``@register(name)``.
-`get` imports only the module that ``catalog.yaml`` names for that source.
+`get` imports only the module that ``facts/*.yaml`` name for that source.
 """
 
 from __future__ import annotations

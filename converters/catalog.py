@@ -1,4 +1,4 @@
-"""The facts of every source, read from ``catalog.yaml`` and validated; no source module is imported here."""
+"""The facts of every source, read from ``facts/*.yaml`` and validated; no source module is imported here."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from mmrs.errors import UserError
 from mmrs.record import Sensor, Task
 
-CATALOG = Path(__file__).with_name("catalog.yaml")
+FACTS = Path(__file__).with_name("facts")
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
 Text = Annotated[str, Field(min_length=1)]
@@ -85,9 +85,18 @@ class SourceFacts(_Facts):
 
 
 @cache
-def load_catalog(path: Path = CATALOG) -> dict[str, SourceFacts]:
-    """Name -> facts, sorted by name. Raises `pydantic.ValidationError` for a malformed catalogue."""
-    rows = yaml.safe_load(path.read_text(encoding="utf-8"))
+def load_catalog(folder: Path = FACTS) -> dict[str, SourceFacts]:
+    """Name -> facts of every YAML file of the folder, sorted by name.
+
+    Raises:
+        ValueError: malformed facts (`pydantic.ValidationError`), or a source that stands in two files.
+    """
+    rows: dict[str, Any] = {}
+    for path in sorted(folder.glob("*.yaml")):
+        for name, row in yaml.safe_load(path.read_text(encoding="utf-8")).items():
+            if name in rows:
+                raise ValueError(f"{path}: source {name!r} stands in another file already")
+            rows[name] = row
     return {name: SourceFacts(name=name, **rows[name]) for name in sorted(rows)}
 
 

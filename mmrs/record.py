@@ -18,7 +18,15 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 SCHEMA = "mmrs-record-1"
 
 Sensor = Literal["optical", "sar", "infrared"]
-Task = Literal["classification", "captioning", "detection-hbb", "detection-obb"]
+Task = Literal[
+    "classification",
+    "captioning",
+    "vqa",
+    "detection-hbb",
+    "detection-obb",
+    "visual-grounding",
+    "region-captioning",
+]
 Text = Annotated[str, Field(min_length=1)]
 Pixels = Annotated[float, Field(allow_inf_nan=False)]
 Point = tuple[Pixels, Pixels]

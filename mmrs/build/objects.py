@@ -8,7 +8,7 @@ import numpy as np
 
 from mmrs.geometry import as_quads, signed_area
 from mmrs.polygons import crossing_edges, iof_in_window
-from mmrs.record import AnnotatedObject, Window
+from mmrs.record import AnnotatedObject, Expression, Window
 
 # Rounded labels stick out of the image by up to a pixel (HIT-UAV: 0.00007 px, DOTA: 1 px); that is no finding.
 _TOLERANCE_PIXELS = 1.0
@@ -16,17 +16,17 @@ _TOLERANCE_PIXELS = 1.0
 
 def check_objects(
     objects: Sequence[AnnotatedObject], width: int, height: int
-) -> tuple[tuple[AnnotatedObject, ...], list[str]]:
+) -> tuple[list[tuple[int, AnnotatedObject]], list[str]]:
     """Sort out objects that cannot be right in an image of `width` x `height` pixels.
 
     An object without area or wholly outside the image is removed; one that is partly outside by more than a pixel is
     kept with the flag ``inside`` (share of its area in the image), one whose edges cross with the flag ``crossing``.
 
     Returns:
-        The kept objects, and one reason for each removed one.
+        The kept objects with their positions in `objects`, and one reason for each removed one.
     """
     if not objects:
-        return (), []
+        return [], []
     quads = as_quads([item.quad for item in objects])
     areas = np.abs(signed_area(quads))
     crossing = crossing_edges(quads)
@@ -45,26 +45,38 @@ def check_objects(
                 flags["inside"] = round(float(inside[index]), 4)
             if crossing[index]:
                 flags["crossing"] = True
-            kept.append(item if flags == item.flags else item.model_copy(update={"flags": flags}))
-    return tuple(kept), reasons
+            kept.append((index, item if flags == item.flags else item.model_copy(update={"flags": flags})))
+    return kept, reasons
 
 
-def cut_to_window(objects: Sequence[AnnotatedObject], window: Window, min_iof: float) -> tuple[AnnotatedObject, ...]:
-    """The objects that a tile shows, in the tile's pixels.
+def follow_objects(expressions: Sequence[Expression], positions: Sequence[int]) -> tuple[Expression, ...]:
+    """The expressions whose object is among the kept `positions`, pointing at its new place."""
+    places = {position: place for place, position in enumerate(positions)}
+    return tuple(
+        expression.model_copy(update={"object": places[expression.object]})
+        for expression in expressions
+        if expression.object in places
+    )
+
+
+def cut_to_window(
+    objects: Sequence[tuple[int, AnnotatedObject]], window: Window, min_iof: float
+) -> list[tuple[int, AnnotatedObject]]:
+    """The objects that a tile shows, in the tile's pixels, each with its position in the scene.
 
     An object with at least `min_iof` of its area in the window keeps its whole quad; when it is cut it is flagged
     ``iof`` and truncated, and text uses the box clipped to the tile. One with less, but any, area in the window stays
     as an ignore object: it is visible, so the tile's "all objects" could not honestly leave it out of the picture.
     """
     if not objects:
-        return ()
-    quads = as_quads([item.quad for item in objects])
+        return []
+    quads = as_quads([item.quad for _, item in objects])
     area = (window.x, window.y, window.x + window.width, window.y + window.height)
     iofs = iof_in_window(quads, area)
     shifted = quads - np.array([window.x, window.y])
     kept = []
     for index in np.flatnonzero(iofs > 0).tolist():
-        item, iof = objects[index], float(iofs[index])
+        (position, item), iof = objects[index], float(iofs[index])
         hbb = item.hbb
         change: dict = {"quad": tuple((float(x), float(y)) for x, y in shifted[index])}
         if hbb is not None:
@@ -73,5 +85,5 @@ def cut_to_window(objects: Sequence[AnnotatedObject], window: Window, min_iof: f
             change["flags"] = item.flags | {"iof": round(iof, 4)}
             change["truncated"] = True
             change["ignore"] = item.ignore or iof < min_iof
-        kept.append(item.model_copy(update=change))
-    return tuple(kept)
+        kept.append((position, item.model_copy(update=change)))
+    return kept

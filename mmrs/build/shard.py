@@ -14,7 +14,7 @@ from typing import Any, Literal
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from mmrs.build.objects import check_objects, cut_to_window
+from mmrs.build.objects import check_objects, cut_to_window, follow_objects
 from mmrs.build.plan import PlannedSample
 from mmrs.build.quarantine import QuarantineEntry, entry_for, relative_to_root
 from mmrs.errors import BadItem
@@ -29,7 +29,7 @@ from mmrs.shards.tar import TarWriter
 from mmrs.source import Source
 
 # Raised when equal tasks would give other bytes than before; every shard is then rebuilt.
-TASK_FORMAT = 1
+TASK_FORMAT = 2
 STATE_FOLDER = ".build"
 
 
@@ -250,7 +250,7 @@ def _record(
     sample: PlannedSample,
     known: Annotations,
     image: StoredImage,
-    objects: tuple[AnnotatedObject, ...],
+    objects: list[tuple[int, AnnotatedObject]],
 ) -> Record:
     return Record(
         id=f"{task.source.name}/{task.split}/{sample.stem}",
@@ -267,12 +267,12 @@ def _record(
             parent=sample.item.stem if sample.window else None,
             window=sample.window,
         ),
-        objects=objects,
+        objects=tuple(item for _, item in objects),
         label=known.label,
         source_label=known.source_label,
         captions=known.captions,
         questions=known.questions,
-        expressions=known.expressions,
+        expressions=follow_objects(known.expressions, [position for position, _ in objects]),
         metadata=known.metadata,
         licence=task.source.licence,
         provenance=known.provenance,

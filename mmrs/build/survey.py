@@ -89,12 +89,12 @@ def _tiles(source: Source, item: Item, header: ImageProbe, seed: int) -> list[Pl
         raise ValueError(f"source {source.name} is not tiled")
     if header.orientation != 1:
         raise BadItem(f"scene has EXIF orientation {header.orientation}; windows need 1", str(item.image))
-    objects = source.read(item).objects
+    objects = list(enumerate(source.read(item).objects))
     tiles = []
     for window in plan_windows(header.width, header.height, tiling):
         tile = PlannedSample(item, header, window)
         shown = cut_to_window(objects, window, tiling.min_iof)
-        if any(not shown_object.ignore for shown_object in shown) or _kept_empty(tile.stem, seed, tiling.keep_empty):
+        if any(not shown_object.ignore for _, shown_object in shown) or _kept_empty(tile.stem, seed, tiling.keep_empty):
             tiles.append(tile)
     return tiles
 

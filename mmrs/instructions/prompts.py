@@ -13,6 +13,14 @@ DETECTION_CLASS = {
     "detection-hbb": "Detect {plural} shown in the image using horizontal bounding boxes.",
     "detection-obb": "Detect {plural} shown in the image using oriented bounding boxes.",
 }
+# The release's questions are seen with and without this tail; which, is not known for the archive.
+VQA = "{question} Answer the question using a single word or phrase."
+# Spacing as in the release: none after the first colon, a blank before the second.
+VISUAL_GROUNDING = (
+    "Please provide the horizontal bounding box coordinate of the region which is described as:{text} "
+    "in this remote sensing image"
+)
+REGION_CAPTIONING = "Please provide a short description for this region in this remote sensing image :{box}"
 
 
 def plural(category: str) -> str:

@@ -40,12 +40,16 @@ class Rendered:
 
 
 def render(record: Record, options: RenderOptions) -> Rendered:
-    """All dialogues of a record that `options` asks for, in a fixed order: label, captions, then boxes."""
+    """All dialogues that `options` asks for, in a fixed order: label, captions, questions, regions, boxes."""
     dialogues = []
     if record.label is not None and "classification" in options.tasks:
         dialogues.append(_dialogue("classification", prompts.CLASSIFICATION, record.label))
     if "captioning" in options.tasks:
         dialogues += [_dialogue("captioning", prompts.CAPTIONING, caption) for caption in record.captions]
+    if "vqa" in options.tasks:
+        for item in record.questions:
+            dialogues.append(_dialogue("vqa", prompts.VQA.format(question=item.question), item.answer))
+    dialogues += _region_dialogues(record, options)
     too_long = 0
     for task in ("detection-hbb", "detection-obb"):
         if task not in options.tasks:
@@ -61,6 +65,19 @@ def render(record: Record, options: RenderOptions) -> Rendered:
 
 def _dialogue(task: Task, prompt: str, answer: str) -> Dialogue:
     return Dialogue(task=task, turns=(_turn("human", prompt), _turn("gpt", answer)))
+
+
+def _region_dialogues(record: Record, options: RenderOptions) -> Iterator[Dialogue]:
+    frame = SquareFrame(record.image.width, record.image.height)
+    for expression in record.expressions:
+        target = record.objects[expression.object]
+        if target.ignore:
+            continue
+        box = options.dialect.format_hbb([target.extent()], frame)
+        if "visual-grounding" in options.tasks:
+            yield _dialogue("visual-grounding", prompts.VISUAL_GROUNDING.format(text=expression.text), box)
+        if "region-captioning" in options.tasks:
+            yield _dialogue("region-captioning", prompts.REGION_CAPTIONING.format(box=box), expression.text)
 
 
 def _turn(sender: Literal["human", "gpt"], value: str) -> Turn:

@@ -78,14 +78,20 @@ def test_published_counts():
 
 
 def test_catalogue_is_refused_where_facts_contradict_each_other(tmp_path):
-    text = catalog.CATALOG.read_text(encoding="utf-8").replace("train: {images: 8734}", "trian: {images: 8734}")
+    text = (
+        (catalog.FACTS / "captioning.yaml")
+        .read_text(encoding="utf-8")
+        .replace("train: {images: 8734}", "trian: {images: 8734}")
+    )
     (tmp_path / "catalog.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match="published split 'trian'"):
-        catalog.load_catalog(tmp_path / "catalog.yaml")
+        catalog.load_catalog(tmp_path)
 
 
 def test_catalogue_refuses_unknown_keys(tmp_path):
-    text = catalog.CATALOG.read_text(encoding="utf-8").replace("  sensor: infrared", "  sensr: infrared")
+    text = (
+        (catalog.FACTS / "infrared.yaml").read_text(encoding="utf-8").replace("  sensor: infrared", "  sensr: infrared")
+    )
     (tmp_path / "catalog.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match="sensr"):
-        catalog.load_catalog(tmp_path / "catalog.yaml")
+        catalog.load_catalog(tmp_path)

@@ -1,8 +1,8 @@
 """Random weights from which a small model learns quickly. All of it is our choice.
 
 The library's initial weights (standard deviation 0.02 throughout) suit wide models and pre-trained encoders. In a small
-model they leave the image a faint signal: what a linear read-out of the untrained visual tokens knows of an object's
-place, or of a texture's class, is several times less than with the weights made here.
+model they leave the image a faint signal: a regularised linear read-out of all untrained visual tokens explains about a
+tenth of the variance of an object's box with them, and about half of it with the weights made here.
 """
 
 from __future__ import annotations

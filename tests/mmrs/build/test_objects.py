@@ -4,9 +4,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmrs.build.objects import check_objects, cut_to_window
+from mmrs.build.objects import check_objects, cut_to_window, follow_objects
 from mmrs.geometry import quad_from_hbb
-from mmrs.record import AnnotatedObject, Window
+from mmrs.record import AnnotatedObject, Expression, Window
 
 coordinate = st.integers(-50, 150)
 boxes = st.lists(st.tuples(coordinate, coordinate, st.integers(0, 60), st.integers(0, 60)), max_size=8)
@@ -19,9 +19,11 @@ def objects(rows) -> list[AnnotatedObject]:
 
 @given(boxes)
 def test_every_object_is_kept_or_has_a_reason(rows):
-    kept, reasons = check_objects(objects(rows), 100, 80)
+    things = objects(rows)
+    kept, reasons = check_objects(things, 100, 80)
     assert len(kept) + len(reasons) == len(rows)
-    for item in kept:
+    assert [things[position].quad for position, _ in kept] == [item.quad for _, item in kept]
+    for _, item in kept:
         x1, y1, x2, y2 = item.extent()
         assert x1 < 100 and y1 < 80 and x2 > 0 and y2 > 0 and x2 > x1 and y2 > y1
         outside = x1 < -1 or y1 < -1 or x2 > 101 or y2 > 81
@@ -38,7 +40,7 @@ def test_reasons_name_the_object():
 
 def test_crossing_edges_are_flagged():
     bow_tie = AnnotatedObject(category="car", label="Car", quad=((0, 0), (30, 20), (30, 0), (0, 9)))
-    (item,), _ = check_objects([bow_tie], 100, 80)
+    ((_, item),), _ = check_objects([bow_tie], 100, 80)
     assert item.flags["crossing"] is True
 
 
@@ -48,7 +50,7 @@ def test_a_tile_shows_what_lies_in_it_by_the_iof_rule(rows, x, y, min_iof):
     things = [
         item for item in objects(rows) if item.extent()[2] > item.extent()[0] and item.extent()[3] > item.extent()[1]
     ]
-    shown = cut_to_window(things, window, min_iof)
+    shown = cut_to_window(list(enumerate(things)), window, min_iof)
     expected = []
     for item in things:
         x1, y1, x2, y2 = item.extent()
@@ -58,10 +60,18 @@ def test_a_tile_shows_what_lies_in_it_by_the_iof_rule(rows, x, y, min_iof):
         if iof > 0:
             expected.append((iof, np.array(item.quad) - [x, y]))
     assert len(shown) == len(expected)
-    for item, (iof, quad) in zip(shown, expected, strict=True):
+    for (position, item), (iof, quad) in zip(shown, expected, strict=True):
+        assert things[position].category == item.category
         np.testing.assert_allclose(item.quad, quad)
         whole = iof > 1 - 1e-9
         assert item.truncated == (not whole)
         if abs(iof - min_iof) > 1e-9:
             assert item.ignore == (iof < min_iof)
         assert whole or abs(item.flags["iof"] - iof) < 1e-4
+
+
+def test_expressions_follow_their_objects_and_go_with_them():
+    expressions = [Expression(text=text, object=number) for number, text in enumerate(("first", "second", "third"))]
+    kept, _ = check_objects(objects([(5, 5, 9, 9), (5, 5, 0, 0), (30, 30, 9, 9)]), 100, 80)
+    followed = follow_objects(expressions, [position for position, _ in kept])
+    assert [(e.text, kept[e.object][1].extent()[0]) for e in followed] == [("first", 5), ("third", 30)]

@@ -87,3 +87,29 @@ def test_boxes_in_text_are_clipped_to_the_image():
     (group,) = parse_detections(dialogue.turns[1].value, SquareFrame(640, 512), ["car"])
     assert group.boxes.hbb[0].tolist() == pytest.approx([0, 0, 20, 30], abs=0.33)
     assert dialogue.turns[0].value == prompts.DETECTION_ALL["detection-hbb"]
+
+
+def test_questions_and_regions_are_dialogues_of_their_own():
+    boxes = [("car", (64, 0, 128, 64), False), ("car", (300, 300, 340, 340), True)]
+    record = make_record(
+        boxes,
+        questions=({"question": "How many cars?", "answer": "2", "type": "count"},),
+        expressions=({"text": "The tiny car", "object": 0}, {"text": "an ignored one", "object": 1}),
+    )
+    tasks = frozenset({"vqa", "visual-grounding", "region-captioning"})
+    rendered = render(record, options(tasks)).dialogues
+    assert [(d.task, d.turns[0].value, d.turns[1].value) for d in rendered] == [
+        ("vqa", "How many cars? Answer the question using a single word or phrase.", "2"),
+        (
+            "visual-grounding",
+            "Please provide the horizontal bounding box coordinate of the region which is described as:The tiny car "
+            "in this remote sensing image",
+            "[0.100,0.100,0.200,0.200]",
+        ),
+        (
+            "region-captioning",
+            "Please provide a short description for this region in this remote sensing image "
+            ":[0.100,0.100,0.200,0.200]",
+            "The tiny car",
+        ),
+    ]
