@@ -192,8 +192,8 @@ def train(progress, recipe: str, overrides: tuple[str, ...], fresh: bool) -> Non
 
     A run that was stopped continues from its newest checkpoint when the same command is given again.
     """
-    # Threads that spin while they wait make a busy machine many times slower; read when torch is first imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Threads that spin for long while they wait make a busy machine many times slower; read when torch is imported.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     from training.config import load_config
     from training.run import describe
     from training.run import train as run_training
@@ -257,8 +257,8 @@ def demo(ctx: click.Context, out: Path, workers: int) -> None:
     raw, shards, run, scores = out / "raw", out / "shards", out / "run", out / "scores"
     _demo_sample(ctx, "hit-uav", raw / "hit-uav", DEMO_DETECTION)
     _demo_sample(ctx, "ucmerced", raw / "ucmerced", DEMO_CLASSIFICATION)
-    _step(ctx, scan, source="hit-uav", root=raw / "hit-uav")
-    _step(ctx, build, recipe="demo", out=shards, overrides=(f"data_root={raw}",), workers=workers)
+    _step(ctx, scan, source="hit-uav", root=raw / "hit-uav", options={})
+    _step(ctx, build, recipe="demo", out=shards, overrides=(f"data_root={raw}",), roots={}, workers=workers)
     _step(ctx, verify, folder=shards, workers=workers)
     _step(ctx, train, recipe="demo", overrides=(f"data.folders={shards}", f"out={run}"))
     _step(ctx, evaluate, model=run / "model", data=shards, out=scores)

@@ -47,6 +47,8 @@ class BuildRecipe(_Part):
         dialect: how boxes are written: ``mmrs`` (three decimals) or ``mmrs1m`` (two, as released).
         shard_bytes: planned size of a shard.
         validation: L0 header only, L1 decode at 1/8 scale (default), L2 full decode.
+        publication: refuse sources whose licence is unknown, as data that is passed on must.
+        allow_unknown_licences: with `publication`, include them all the same.
         quarantine_ceiling: largest share of a source's images, or of its objects, that may be bad.
     """
 
@@ -57,6 +59,8 @@ class BuildRecipe(_Part):
     max_objects_per_dialogue: int = Field(default=60, gt=0)
     shard_bytes: int = Field(default=256 * 2**20, gt=0)
     validation: Literal["L0", "L1", "L2"] = "L1"
+    publication: bool = False
+    allow_unknown_licences: bool = False
     quarantine_ceiling: float = Field(default=0.005, ge=0, le=1)
     sources: tuple[SourceRecipe, ...] = Field(min_length=1)
 
@@ -77,7 +81,8 @@ class BuildRecipe(_Part):
 
     def digest(self) -> str:
         """sha256 of all that can change the output: everything but where the sources lie."""
-        content = self.model_dump(mode="json", exclude={"data_root": True, "sources": {"__all__": {"root"}}})
+        no_output = {"data_root": True, "publication": True, "allow_unknown_licences": True}
+        content = self.model_dump(mode="json", exclude=no_output | {"sources": {"__all__": {"root"}}})
         for source in content["sources"]:
             source["tasks"] = sorted(source["tasks"]) if source["tasks"] is not None else None
         return hashlib.sha256(canonical_json(content)).hexdigest()
