@@ -27,10 +27,16 @@ def describe(name: str | None, as_json: bool) -> str:
     if name:
         return _one(name)
     rows = [
-        (fact.name, fact.sensor, ", ".join(fact.tasks), ", ".join(fact.splits), fact.licence, fact.home)
+        (fact.name, fact.sensor, ", ".join(fact.tasks), _use(fact), fact.licence, fact.home)
         for fact in facts
     ]
-    return table(("source", "sensor", "tasks", "splits", "licence", "home"), rows)
+    return table(("source", "sensor", "tasks", "splits in a build", "licence", "home"), rows)
+
+
+def _use(fact: converters.SourceFacts) -> str:
+    if not fact.evaluation_only:
+        return ", ".join(fact.splits)
+    return ", ".join(split for split in fact.splits if split != "train") + " (evaluation only)"
 
 
 def _one(name: str) -> str:

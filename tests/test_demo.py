@@ -1,0 +1,53 @@
+"""`mmrs demo`, small: every step runs on what the one before it wrote, and a second run goes on where it stopped."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+from PIL import Image
+
+import cli
+
+SMALL_DETECTION = cli.DEMO_DETECTION | {"images_per_split": "{train: 12, val: 2, test: 4}"}
+
+
+@pytest.fixture
+def small_demo(monkeypatch, tmp_path):
+    """The demo with few images and one epoch."""
+    recipes = tmp_path / "recipes"
+    for kind in ("build", "train"):
+        content = yaml.safe_load((cli.RECIPES / kind / "demo.yaml").read_text())
+        if kind == "train":
+            content |= {"epochs": 1, "threads": 1, "workers": 0}
+        (recipes / kind).mkdir(parents=True)
+        (recipes / kind / "demo.yaml").write_text(yaml.safe_dump(content))
+    monkeypatch.setattr(cli, "RECIPES", recipes)
+    monkeypatch.setattr(cli, "DEMO_DETECTION", SMALL_DETECTION)
+    monkeypatch.setattr(cli, "DEMO_CLASSIFICATION", {"images_per_class": "3"})
+
+    def run(out: Path):
+        return CliRunner().invoke(cli.main, ["--quiet", "--debug", "demo", "--out", str(out), "--workers", "1"])
+
+    return run
+
+
+def test_the_demo_runs_through_and_again(small_demo, tmp_path):
+    out = tmp_path / "demo"
+    result = small_demo(out)
+    assert result.exit_code == 0, result.output
+    for name in ("shards", "model", "scores", "predictions"):
+        place = next(line.split()[-1] for line in result.output.splitlines() if line.startswith(f"{name} "))
+        assert Path(place).exists()
+    scores = json.loads((out / "scores" / "scores.json").read_text())["scores"]
+    assert scores["detection-hbb"]["hit-uav"]["images"] == 4
+    assert scores["classification"]["ucmerced"]["images"] == 21
+    with Image.open(out / "scores" / "predictions.png") as picture:
+        assert picture.width > 500
+    weights = (out / "run" / "model" / "model.safetensors").read_bytes()
+
+    again = small_demo(out)
+    assert again.exit_code == 0, again.output
+    assert "$ mmrs sample" not in again.output and "0 written now" in again.output
+    assert (out / "run" / "model" / "model.safetensors").read_bytes() == weights
