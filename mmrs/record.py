@@ -15,8 +15,6 @@ from typing import Annotated, Any, Literal
 import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, field_validator, model_validator
 
-SCHEMA = "mmrs-record-1"
-
 Sensor = Literal["optical", "sar", "infrared"]
 Task = Literal[
     "classification",
@@ -154,13 +152,7 @@ class Provenance(_Part):
     layout: Text | None = None
 
 
-class Annotations(_Part):
-    """What a converter knows of one image; everything in a `Record` but the image itself.
-
-    `label` is the scene's class in unified, readable form (``baseball diamond``), `source_label` the source's spelling.
-    `declared_size` is the (width, height) that the annotation file claims; the build compares it with the image.
-    """
-
+class _Known(_Part):
     objects: tuple[AnnotatedObject, ...] = ()
     label: Text | None = None
     source_label: Text | None = None
@@ -169,10 +161,19 @@ class Annotations(_Part):
     expressions: tuple[Expression, ...] = ()
     metadata: JsonText = Field(default_factory=dict)
     provenance: Provenance = Provenance()
+
+
+class Annotations(_Known):
+    """What a converter knows of one image; everything in a `Record` but the image itself.
+
+    `label` is the scene's class in unified, readable form (``baseball diamond``), `source_label` the source's spelling.
+    `declared_size` is the (width, height) that the annotation file claims; the build compares it with the image.
+    """
+
     declared_size: tuple[int, int] | None = None
 
 
-class Record(_Part):
+class Record(_Known):
     """One stored image and all that is known of it. `id` is ``<source>/<split>/<stem>``."""
 
     schema_version: Literal["mmrs-record-1"] = Field(default="mmrs-record-1", alias="schema")
@@ -181,15 +182,7 @@ class Record(_Part):
     split: Text
     sensor: Sensor
     image: ImageInfo
-    objects: tuple[AnnotatedObject, ...] = ()
-    label: Text | None = None
-    source_label: Text | None = None
-    captions: tuple[Text, ...] = ()
-    questions: tuple[Question, ...] = ()
-    expressions: tuple[Expression, ...] = ()
-    metadata: JsonText = Field(default_factory=dict)
     licence: Text
-    provenance: Provenance = Provenance()
     dialogues: tuple[Dialogue, ...] = ()
 
     @model_validator(mode="after")
