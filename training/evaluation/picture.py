@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image, ImageDraw
 
+from mmrs.geometry import quad_from_hbb
 from mmrs.instructions.answers import parse_detections
 from mmrs.shards.reader import ShardSet
 from training.evaluation.metrics import normalise_answer
@@ -16,6 +18,7 @@ from training.evaluation.scores import frame_of
 TRUE_COLOUR, PREDICTED_COLOUR, WRONG_COLOUR = "#2ca02c", "#ff7f0e", "#d62728"
 _CELL, _CAPTION = 300, 46
 _CHARACTERS = 48
+_MARKUP = re.compile(r"</?p>|\[[^\]]*\]?")
 
 
 def draw_predictions(
@@ -46,7 +49,8 @@ def _cell(data: ShardSet, question: Question, answer: str, categories: Sequence[
     draw = ImageDraw.Draw(image)
     if question.task != "classification":
         for item in question.record.objects:
-            draw.polygon([(x * scale, y * scale) for x, y in item.quad], outline=TRUE_COLOUR, width=2)
+            true = item.quad if question.task == "detection-obb" else quad_from_hbb(item.extent())[0]
+            draw.polygon([(float(x) * scale, float(y) * scale) for x, y in true], outline=TRUE_COLOUR, width=2)
         for group in parse_detections(answer, frame_of(question), categories):
             for box in group.boxes.hbb if group.boxes.quads is None else []:
                 draw.rectangle([float(value * scale) for value in box], outline=PREDICTED_COLOUR, width=2)
@@ -62,6 +66,6 @@ def _cell(data: ShardSet, question: Question, answer: str, categories: Sequence[
 
 
 def _line(head: str, text: str) -> str:
-    # Pillow's built-in font has no glyphs beyond Latin-1 and no line breaks are wanted.
-    plain = " ".join(text.split()).encode("latin-1", "replace").decode("latin-1")
+    # The boxes are drawn, so their numbers are left out; Pillow's built-in font has no glyphs beyond Latin-1.
+    plain = " ".join(_MARKUP.sub("", text).split()).encode("latin-1", "replace").decode("latin-1")
     return head + (plain if len(plain) <= _CHARACTERS else plain[: _CHARACTERS - 3] + "...")

@@ -13,6 +13,7 @@ from mmrs.errors import UserError
 from mmrs.files import write_atomic
 from mmrs.progress import Progress
 from mmrs.shards.reader import ShardSet
+from training.environment import quiet_transformers
 from training.evaluation.generate import generate_answers
 from training.evaluation.picture import draw_predictions
 from training.evaluation.questions import load_questions
@@ -56,8 +57,9 @@ def evaluate(config: EvaluationConfig, progress: Progress) -> EvaluationResult:
     if not (config.model / "config.json").is_file():
         raise UserError(f"{config.model} holds no model (no config.json); train one with `mmrs train tiny`.")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = EarthGPTForConditionalGeneration.from_pretrained(config.model).to(device)
-    processor = EarthGPTProcessor.from_pretrained(config.model)
+    with quiet_transformers():
+        model = EarthGPTForConditionalGeneration.from_pretrained(config.model, use_safetensors=True).to(device)
+        processor = EarthGPTProcessor.from_pretrained(config.model)
     with progress.stage("generate", len(questions)) as advance:
         answers = generate_answers(model, processor, data, questions, config.batch_size, config.max_new_tokens, advance)
     categories = {name: source.categories for name, source in data.manifest.sources.items()}
