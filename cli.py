@@ -78,9 +78,9 @@ def _pairs(context: click.Context, parameter: click.Parameter, values: tuple[str
     return pairs
 
 
-def _recipe_path(kind: str, recipe: str) -> Path:
-    """A recipe given by path, or by the name of one of the project's."""
-    shipped = RECIPES / kind / f"{recipe}.yaml"
+def _train_recipe(recipe: str) -> Path:
+    """A training recipe given by path, or by the name of one of the project's."""
+    shipped = RECIPES / "train" / f"{recipe}.yaml"
     return shipped if not Path(recipe).exists() and shipped.exists() else Path(recipe)
 
 
@@ -153,13 +153,12 @@ def scan(progress, source: str, root: Path, as_json: bool, compare_layouts: bool
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
 @click.pass_obj
 def build(progress, recipe, out: Path, roots: dict[str, str], overrides, workers: int, dry_run: bool) -> None:
-    """Build WebDataset shards from the sources of RECIPE (a YAML file, or the name of one in recipes/build)."""
-    from converters.resolve import resolve
+    """Build WebDataset shards from the sources of RECIPE: a YAML file, one in recipes/build by name, or a source."""
+    from converters.resolve import find_recipe, resolve
     from mmrs.build import run
-    from mmrs.build.recipe import load_recipe
     from mmrs.build.summary import describe_plan, describe_result
 
-    parsed = load_recipe(_recipe_path("build", recipe), overrides)
+    parsed = find_recipe(recipe, RECIPES / "build", overrides)
     found = resolve(parsed, {name: Path(folder) for name, folder in roots.items()})
     plan = run.plan_build(found, parsed, workers, progress)
     click.echo(describe_plan(plan))
@@ -200,7 +199,7 @@ def train(progress, recipe: str, overrides: tuple[str, ...], fresh: bool) -> Non
     from training.stop import RunStopped
 
     try:
-        result = run_training(load_config(_recipe_path("train", recipe), overrides), progress, fresh)
+        result = run_training(load_config(_train_recipe(recipe), overrides), progress, fresh)
     except RunStopped as stopped:
         click.echo(stopped.message, err=True)
         raise
@@ -241,6 +240,60 @@ def evaluate(progress, model, data, split, sources, tasks, limit, batch_size, ma
         out=out,
     )
     click.echo(describe(run_evaluation(config, progress)))
+
+
+@main.group()
+def release() -> None:
+    """The official MMRS-1M archive: read it, audit it, write it back byte for byte, compare it with a rebuild."""
+
+
+@release.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("--out", type=FOLDER, required=True, help="Folder for the ingested archive.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def ingest(progress, source: Path, out: Path, as_json: bool) -> None:
+    """Read the archive in SOURCE: a part, the folder of its parts data.tar.gz.0, .1, ..., or an unpacked folder.
+
+    The parts are one stream and are never unpacked to disk. Every row keeps its exact bytes beside its parsed content.
+    """
+    from mmrs.release.ingest import ingest as run_ingest
+
+    click.echo(run_ingest(source, out, progress).render(as_json))
+
+
+@release.command("export")
+@click.argument("ingested", type=FOLDER)
+@click.option("--out", type=FOLDER, required=True, help="Folder for the JSON files.")
+def export_release(ingested: Path, out: Path) -> None:
+    """Write the JSON files of an ingested archive back, byte for byte."""
+    from mmrs.release.export import export
+
+    click.echo(export(ingested, out).render())
+
+
+@release.command()
+@click.argument("ingested", type=FOLDER)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def audit(ingested: Path, as_json: bool) -> None:
+    """Compare an ingested archive with the known counts and list its known defects. Exit code 1 where they differ."""
+    from mmrs.release.audit import audit as run_audit
+
+    report = run_audit(ingested)
+    click.echo(report.render(as_json))
+    if not report.agrees:
+        sys.exit(1)
+
+
+@release.command("compare")
+@click.argument("ingested", type=FOLDER)
+@click.argument("dataset", type=FOLDER)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def compare_release(ingested: Path, dataset: Path, as_json: bool) -> None:
+    """Say per source how far DATASET, a build of `mmrs build`, agrees with an ingested archive."""
+    from mmrs.release.compare import compare
+
+    click.echo(compare(ingested, dataset).render(as_json))
 
 
 @main.command()

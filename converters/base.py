@@ -20,7 +20,7 @@ from converters import catalog
 from converters.catalog import Counts, SourceFacts
 from mmrs.errors import UserError
 from mmrs.record import Annotations, Sensor, Task
-from mmrs.source import Discovery, Item, Tiling
+from mmrs.source import BandSelection, Discovery, Item, Tiling
 
 C = TypeVar("C", bound="type[Converter]")
 
@@ -75,6 +75,11 @@ class Converter(ABC):
     @property
     def tiling(self) -> Tiling | None:
         """None: images are stored whole."""
+        return None
+
+    @property
+    def bands(self) -> BandSelection | None:
+        """None: files have one grey or three colour bands."""
         return None
 
     def published(self, split: str) -> Counts:

@@ -31,6 +31,7 @@ class Counts(_Facts):
     images: Count | None = None
     objects: Count | None = None
     captions: Count | None = None
+    questions: Count | None = None
 
 
 class Variant(_Facts):

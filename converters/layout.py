@@ -7,8 +7,9 @@ cannot lead out of the root.
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from converters.catalog import facts
@@ -16,13 +17,22 @@ from mmrs.errors import BadItem, UserError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp"})
 SHOWN_ENTRIES = 8
+UNPACKING = {
+    (".zip",): "{file} is still packed: `cd {folder} && unzip {file}`",
+    (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz"): "{file} is still packed: `cd {folder} && tar -xf {file}`",
+    (".rar",): "{file} is still packed: `cd {folder} && unrar x {file}`",
+    (".7z",): "{file} is still packed: `cd {folder} && 7z x {file}`",
+}
 
 Problem = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class FileList:
-    """Files of one folder: `by_name` and `by_stem` (first of each stem), `ignored` names, `problems` (path, reason)."""
+    """Files of one folder: `by_name` and `by_stem` (first of each stem), `ignored` names, `problems` (path, reason).
+
+    Names and stems are in Unicode's composed form (NFC); paths are as on disk.
+    """
 
     by_name: dict[str, Path]
     by_stem: dict[str, Path]
@@ -36,6 +46,7 @@ class FileList:
             BadItem: the name is a path, not a plain file name.
         """
         check_plain_name(name)
+        name = unicodedata.normalize("NFC", name)
         return self.by_name.get(name) or self.by_stem.get(PurePosixPath(name).stem)
 
 
@@ -74,9 +85,41 @@ def list_files(folder: Path, root: Path, suffixes: Collection[str] = IMAGE_SUFFI
         elif entry.is_symlink() and not _inside(path, root):
             problems.append((entry.path, f"symbolic link to {path.resolve()}, outside the root {root}"))
         else:
-            by_name[entry.name] = path
-            if by_stem.setdefault(path.stem, path) is not path:
-                problems.append((entry.path, f"stem {path.stem!r} is already used by {by_stem[path.stem].name}"))
+            # Some systems decompose accents in file names; annotation files are compared in the composed form.
+            name = unicodedata.normalize("NFC", entry.name)
+            stem = PurePosixPath(name).stem
+            by_name[name] = path
+            if by_stem.setdefault(stem, path) is not path:
+                problems.append((entry.path, f"stem {stem!r} is already used by {by_stem[stem].name}"))
+    return FileList(by_name, by_stem, tuple(ignored), tuple(problems))
+
+
+def list_subfolders(folder: Path, root: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> FileList:
+    """Files of all visible child folders as one listing; a name that two of them have is a problem, the first one wins.
+
+    Raises:
+        UserError: a folder leads out of `root` through a symbolic link.
+    """
+    parts = [(child, list_files(child, root, suffixes)) for child in subfolders(folder)]
+    return merge_files(
+        replace(part, ignored=tuple(f"{child.name}/{name}" for name in part.ignored)) for child, part in parts
+    )
+
+
+def merge_files(parts: Iterable[FileList]) -> FileList:
+    """Several listings as one; a name that stands in two of them is a problem, the first one wins."""
+    by_name: dict[str, Path] = {}
+    by_stem: dict[str, Path] = {}
+    ignored: list[str] = []
+    problems: list[Problem] = []
+    for part in parts:
+        ignored += part.ignored
+        problems += part.problems
+        for name, path in part.by_name.items():
+            if by_name.setdefault(name, path) is not path:
+                problems.append((str(path), f"file name {name} is already used by {by_name[name]}"))
+        for stem, path in part.by_stem.items():
+            by_stem.setdefault(stem, path)
     return FileList(by_name, by_stem, tuple(ignored), tuple(problems))
 
 
@@ -125,9 +168,26 @@ def layout_error(name: str, root: Path, reason: str, expected: Sequence[str] = (
     lines = [f"{name}: {root} {reason}.", f"  found:    {found_entries(root)}"]
     for text in expected or facts(name).layouts.values():
         lines.append(f"  expected: {text}")
+    lines += [f"  packed:   {command}" for command in _unpacking(root)]
     lines.append(f"  next:     `mmrs sample {name} --out DIR` writes a small example of the layout;")
     lines.append(f"            `mmrs scan {name} DIR` checks a folder.")
     return UserError("\n".join(lines))
+
+
+def _unpacking(root: Path) -> list[str]:
+    """How to unpack each archive that lies in `root` or one folder down: the source may still be in it."""
+    if not root.is_dir():
+        return []
+    folders = [root, *subfolders(root)]
+    files = sorted(path for folder in folders for path in folder.iterdir() if path.is_file())
+    commands = [
+        f"{command.format(file=path.name, folder=path.parent)}"
+        for path in files
+        for endings, command in UNPACKING.items()
+        if path.name.lower().endswith(endings)
+    ]
+    rest = len(commands) - SHOWN_ENTRIES
+    return commands[:SHOWN_ENTRIES] + ([f"and {rest} more archives"] if rest > 0 else [])
 
 
 def found_entries(folder: Path) -> str:

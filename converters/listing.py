@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -57,8 +58,8 @@ def _one(name: str) -> str:
         f"  classes    {', '.join(fact.categories) or 'none'}",
     ]
     lines += [f"  layout     {layout}: {text}" for layout, text in fact.layouts.items()]
-    for option, default in converters.get(name).options().items():
-        lines.append(f"  option     {option} (default {default!r})")
+    for option in dataclasses.fields(converters.get(name)):
+        lines.append(f"  option     {option.name} (default {option.default!r})")
     return "\n".join(lines)
 
 

@@ -6,9 +6,28 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import converters
-from mmrs.build.recipe import BuildRecipe
+from mmrs.build.recipe import BuildRecipe, load_recipe
+from mmrs.config import validated, with_overrides
 from mmrs.errors import UserError
 from mmrs.source import SourceBuild
+
+
+def find_recipe(word: str, shipped: Path, overrides: tuple[str, ...] = ()) -> BuildRecipe:
+    """The build recipe that `word` means: a file, one of the `shipped` folder by name, or a source by itself.
+
+    Raises:
+        UserError: none of these; lists the shipped recipes.
+    """
+    for path in (Path(word), shipped / f"{word}.yaml"):
+        if path.is_file():
+            return load_recipe(path, overrides)
+    if word in converters.names():
+        return validated(BuildRecipe, with_overrides({"sources": [{"name": word}]}, overrides), where=f"recipe {word}")
+    names = sorted(path.stem for path in shipped.glob("*.yaml"))
+    raise UserError(
+        f"recipe {word} not found: no such file, none of the project's recipes ({', '.join(names)}) and no source "
+        "(`mmrs sources` lists them)."
+    )
 
 
 def resolve(recipe: BuildRecipe, roots: Mapping[str, Path] | None = None) -> list[SourceBuild]:
@@ -19,13 +38,15 @@ def resolve(recipe: BuildRecipe, roots: Mapping[str, Path] | None = None) -> lis
             licence in a recipe for publication; a root given for a source that the recipe does not list.
     """
     roots = roots or {}
-    listed = [entry.name for entry in recipe.sources]
+    sources = [converters.get(entry.name, **entry.options) for entry in recipe.sources]
+    names = [source.name for source in sources]
     for name in roots:
-        if name not in listed:
-            raise UserError(f"--root {name}=...: the recipe does not list {name!r}; it lists {', '.join(listed)}.")
+        if name not in names:
+            raise UserError(f"--root {name}=...: the recipe does not list {name!r}; it lists {', '.join(names)}.")
     builds = []
-    for entry in recipe.sources:
-        source = converters.get(entry.name, **entry.options)
+    for entry, source in zip(recipe.sources, sources, strict=True):
+        if names.count(source.name) > 1:
+            raise UserError(f"source {source.name!r} is listed twice; list it once with all its splits.")
         splits = _splits(source, entry.splits)
         unknown = sorted((entry.tasks or frozenset()) - set(source.tasks))
         if unknown:
@@ -40,7 +61,7 @@ def resolve(recipe: BuildRecipe, roots: Mapping[str, Path] | None = None) -> lis
         builds.append(
             SourceBuild(
                 source=source,
-                root=roots.get(entry.name, recipe.root_of(entry)),
+                root=roots.get(source.name, recipe.root_of(entry)),
                 splits=splits,
                 limit=entry.limit,
                 tasks=entry.tasks,

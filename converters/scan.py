@@ -27,19 +27,26 @@ class SplitScan:
     objects: int
     ignored_objects: int
     captions: int
+    questions: int
     categories: dict[str, int]
     published_images: int | None
     published_objects: int | None
     published_captions: int | None
+    published_questions: int | None
     problems: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """A scanned source; `absent` splits have the reason why they could not be read."""
+    """A scanned source, read with `options`; `recipe` is the name that `mmrs build` takes for it.
+
+    `absent` splits have the reason why they could not be read.
+    """
 
     source: str
+    recipe: str
     root: str
+    options: dict[str, Any]
     splits: tuple[SplitScan, ...]
     absent: dict[str, str]
     notes: tuple[str, ...]
@@ -55,12 +62,13 @@ class Scan:
                 _against(part.objects + part.ignored_objects, part.published_objects),
                 part.ignored_objects,
                 _against(part.captions, part.published_captions),
+                _against(part.questions, part.published_questions),
                 len(part.problems),
             )
             for part in self.splits
         ]
         lines = [f"{self.source} in {self.root}"]
-        lines.append(table(("split", "images", "objects", "ignored", "captions", "problems"), rows))
+        lines.append(table(("split", "images", "objects", "ignored", "captions", "questions", "problems"), rows))
         categories: Counter[str] = Counter()
         for part in self.splits:
             categories.update(part.categories)
@@ -72,7 +80,9 @@ class Scan:
             lines += [f"problem: {path}: {reason}" for path, reason in part.problems[:_SHOWN_PROBLEMS]]
             if len(part.problems) > _SHOWN_PROBLEMS:
                 lines.append(f"         ... and {len(part.problems) - _SHOWN_PROBLEMS} more in {part.split} (--json)")
-        lines.append(f"next: `mmrs build {self.source} --root {self.source}={self.root} --out DIR`")
+        chosen = ", ".join(f"{name}: {value}" for name, value in self.options.items())
+        options = f" --set 'sources.0.options={{{chosen}}}'" if chosen else ""
+        lines.append(f"next: `mmrs build {self.recipe} --root {self.source}={self.root}{options} --out DIR`")
         return "\n".join(lines)
 
 
@@ -100,11 +110,11 @@ def scan_source(name: str, root: Path, options: Mapping[str, Any], progress: Pro
         splits.append(_scan_split(source, split, found, progress))
     if not splits:
         raise UserError(next(iter(absent.values())))
-    return Scan(name, str(root), tuple(splits), absent, tuple(notes))
+    return Scan(source.name, name, str(root), dict(options), tuple(splits), absent, tuple(notes))
 
 
 def _scan_split(source: converters.Converter, split: str, found: Any, progress: Progress) -> SplitScan:
-    problems = list(found.problems)
+    problems = [*found.problems, *found.details]
     counts: Counter[str] = Counter()
     categories: Counter[str] = Counter()
     with progress.stage(f"scan {source.name}/{split}", len(found.items)) as advance:
@@ -120,6 +130,7 @@ def _scan_split(source: converters.Converter, split: str, found: Any, progress: 
             counts["ignored"] += sum(thing.ignore for thing in annotations.objects)
             counts["objects"] += sum(not thing.ignore for thing in annotations.objects)
             counts["captions"] += len(annotations.captions)
+            counts["questions"] += len(annotations.questions)
             categories.update(thing.category for thing in annotations.objects if not thing.ignore)
             if annotations.label is not None:
                 categories[annotations.label] += 1
@@ -130,10 +141,12 @@ def _scan_split(source: converters.Converter, split: str, found: Any, progress: 
         objects=counts["objects"],
         ignored_objects=counts["ignored"],
         captions=counts["captions"],
+        questions=counts["questions"],
         categories=dict(sorted(categories.items())),
         published_images=published.images,
         published_objects=published.objects,
         published_captions=published.captions,
+        published_questions=published.questions,
         problems=tuple(problems),
     )
 

@@ -28,6 +28,11 @@ def load_yaml(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
         raise UserError(f"recipe {path} cannot be read: {error}") from error
     if not isinstance(content, dict):
         raise UserError(f"recipe {path} must be a mapping of keys to values, found {type(content).__name__}.")
+    return with_overrides(content, overrides)
+
+
+def with_overrides(content: dict[str, Any], overrides: tuple[str, ...]) -> dict[str, Any]:
+    """`content` with each ``a.b=c`` override set in it. Raises UserError for an override without ``=``."""
     for override in overrides:
         _set(content, override)
     return content

@@ -59,6 +59,36 @@ class Tiling:
 
 
 @dataclass(frozen=True, slots=True)
+class BandSelection:
+    """Which bands of a source's files become the stored picture, and by which limits they become 8 bits.
+
+    Args:
+        bands: numbers from 1: one band (grey) or three (red, green, blue).
+        low, high: values in units of the source that become 0 and 255, equal for all images of the source; both None
+            takes the limits from the image by the sensor's rule (`mmrs.imaging.render`). 8-bit files are not stretched.
+        linear: without the logarithm that SAR amplitude goes through by default.
+    """
+
+    bands: tuple[int, ...]
+    low: float | None = None
+    high: float | None = None
+    linear: bool = False
+
+    def __post_init__(self) -> None:
+        if len(self.bands) not in (1, 3) or min(self.bands) < 1:
+            raise ValueError(f"band selection {self.bands} must be one or three numbers from 1")
+        if (self.low is None) != (self.high is None):
+            raise ValueError(f"band selection limits {self.low}, {self.high} must be both given or both None")
+        if self.low is not None and self.high is not None and not self.low < self.high:
+            raise ValueError(f"band selection limits must have low {self.low} < high {self.high}")
+
+    @property
+    def limits(self) -> tuple[float, float] | None:
+        """(low, high), None where the image decides."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
+
+
+@dataclass(frozen=True, slots=True)
 class Discovery:
     """What a source found on disk for one split.
 
@@ -66,11 +96,14 @@ class Discovery:
         items: sorted by stem.
         notes: choices a user should know of, one sentence each (which variant of an unpacking was taken).
         problems: (path, reason) of annotation rows or files that belong to no usable image; quarantined, never silent.
+        details: (path, reason) of parts left out of images that are kept (a caption without words); quarantined too,
+            but no image is lost with them.
     """
 
     items: tuple[Item, ...]
     notes: tuple[str, ...] = ()
     problems: tuple[tuple[str, str], ...] = ()
+    details: tuple[tuple[str, str], ...] = ()
 
 
 @runtime_checkable
@@ -106,6 +139,10 @@ class Source(Protocol):
     @property
     def tiling(self) -> Tiling | None:
         """How scenes are cut, None where images are stored whole."""
+
+    @property
+    def bands(self) -> BandSelection | None:
+        """Which bands are stored, None where files have one grey or three colour bands (the usual case)."""
 
     def discover(self, root: Path, split: str) -> Discovery:
         """List the split's items. Cheap, sorted, never opens an image.

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator
 
-from converters.base import Converter, register
+from converters.base import register
 from converters.catalog import Counts
 from converters.formats.dota import DotaFile, read_dota, read_meta
 from converters.formats.shapes import plain_quads
@@ -30,9 +30,10 @@ from converters.layout import (
     subfolders,
     tail,
 )
+from converters.tiled import TiledConverter
 from mmrs.geometry import clockwise, signed_area
 from mmrs.record import AnnotatedObject, Annotations, Provenance
-from mmrs.source import Discovery, Item, Tiling
+from mmrs.source import Discovery, Item
 
 UNVERSIONED = "labelTxt"
 # The downloads carry horizontal copies of the labels beside the oriented ones.
@@ -42,18 +43,10 @@ DIFFICULT, CUT_BY_TILE = 1, 2
 
 @register("dota")
 @dataclass(frozen=True)
-class Dota(Converter):
+class Dota(TiledConverter):
     """Options: `release` of the labels; `tile_size`, `tile_overlap` (pixels), `min_iof`, `keep_empty` of the tiling."""
 
     release: Annotated[Literal["1.0", "1.5", "2.0"], BeforeValidator(str)] = "1.0"
-    tile_size: Annotated[int, Field(gt=0)] = 1024
-    tile_overlap: Annotated[int, Field(ge=0)] = 200
-    min_iof: float = 0.7
-    keep_empty: float = 0.0
-
-    def __post_init__(self) -> None:
-        # Refuses an impossible tiling when the converter is made, not when the first scene is cut.
-        _ = self.tiling
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -64,11 +57,6 @@ class Dota(Converter):
     def categories(self) -> Sequence[str]:
         """Unified names of the release's classes."""
         return tuple(self.facts.classes[label] for label in self.labels)
-
-    @property
-    def tiling(self) -> Tiling:
-        """Windows of `tile_size` with `tile_overlap`."""
-        return Tiling(self.tile_size, self.tile_overlap, self.min_iof, self.keep_empty)
 
     def published(self, split: str) -> Counts:
         """Published size of the release's split."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from converters.catalog import nearest
-from converters.formats.text import decode, finite, integer, read_bytes
+from converters.formats.text import finite, integer, numbered_lines, read_bytes
 from mmrs.errors import BadItem
 
 HEADER_KEYS = frozenset({"imagesource", "gsd", "acquisition dates"})
@@ -54,7 +54,7 @@ def parse_dota(data: bytes, path: str, labels: Collection[str]) -> DotaFile:
         BadItem: with the line, for a line that is neither a known header nor an object of a known class.
     """
     objects, header = [], {}
-    for number, line in _numbered(data, path):
+    for number, line in numbered_lines(data, path):
         found = _header(line)
         if found is None:
             objects.append(_object(line, number, path, labels))
@@ -66,19 +66,13 @@ def parse_dota(data: bytes, path: str, labels: Collection[str]) -> DotaFile:
 def read_meta(path: Path) -> dict[str, str]:
     """Stated values of a v2.0 meta file under the keys of `HEADER_KEYS`. Raises `BadItem` for any other line."""
     header = {}
-    for number, line in _numbered(read_bytes(path), str(path)):
+    for number, line in numbered_lines(read_bytes(path), str(path)):
         found = _header(line)
         if found is None:
             raise BadItem(f"line {line[:60]!r} is no header ({', '.join(sorted(HEADER_KEYS))})", str(path), number)
         if found[1].lower() not in MISSING:
             header[found[0]] = found[1]
     return header
-
-
-def _numbered(data: bytes, path: str) -> list[tuple[int, str]]:
-    # Only LF ends a line: splitlines() would also cut at form feeds and Unicode separators and shift line numbers.
-    lines = decode(data, path).split("\n")
-    return [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
 
 
 def _header(line: str) -> tuple[str, str] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,21 +26,39 @@ def normal_form(name: str) -> str:
     return SEPARATORS.sub("", name).casefold()
 
 
+def has_class_folders(
+    folder: Path,
+    labels: Sequence[str],
+    suffixes: Collection[str] = IMAGE_SUFFIXES,
+    form: Callable[[str], str] = normal_form,
+) -> bool:
+    """Whether a child folder of `folder` is named like one of `labels` (equal under `form`) and holds an image."""
+    known = {form(label) for label in labels}
+    return any(
+        form(child.name) in known and any(path.suffix.lower() in suffixes for path in child.iterdir())
+        for child in subfolders(folder)
+    )
+
+
 def read_class_folders(
-    folder: Path, root: Path, labels: Sequence[str], suffixes: Collection[str] = IMAGE_SUFFIXES
+    folder: Path,
+    root: Path,
+    labels: Sequence[str],
+    suffixes: Collection[str] = IMAGE_SUFFIXES,
+    form: Callable[[str], str] = normal_form,
 ) -> ClassFolders:
     """List the images of every class folder, never opening one.
 
-    Folders are matched to `labels` by `normal_form`. An unknown class folder is one problem per image in it; a missing
-    one is one problem.
+    Folders are matched to `labels` by `form`. An unknown class folder is one problem per image in it; a missing one is
+    one problem.
     """
-    known = {normal_form(label): label for label in labels}
+    known = {form(label): label for label in labels}
     images: dict[str, tuple[Path, ...]] = {label: () for label in labels}
     problems: list[Problem] = []
     ignored: list[str] = []
     for child in subfolders(folder):
         files = list_files(child, root, suffixes)
-        label = known.get(normal_form(child.name))
+        label = known.get(form(child.name))
         ignored += [f"{child.name}/{name}" for name in files.ignored]
         if label is None:
             problems += [(str(path), f"class folder {child.name!r} is unknown") for path in files.by_name.values()]

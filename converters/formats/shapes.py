@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +19,10 @@ DECIMALS = 4
 class BoxObject:
     """One object as its file states it, in pixels, angle in radians.
 
-    Exactly one of `box` (xmin, ymin, xmax, ymax) and `rotated` (cx, cy, width, height, angle) is set. `line` is the
-    1-based line of a text file, where one is known.
+    `box` is xmin, ymin, xmax, ymax; `rotated` cx, cy, width, height, angle; `corners` x1, y1 .. x4, y4 around it. One
+    of them is set, or `box` and one of the others where the source has both. `ignore` marks a region that counts as
+    nothing; `text` is a referring expression; `flags` holds what else the file says. `line` is the 1-based line of a
+    text file, where one is known.
     """
 
     label: str
@@ -28,6 +31,10 @@ class BoxObject:
     difficult: bool = False
     truncated: bool = False
     line: int | None = None
+    corners: tuple[float, ...] | None = None
+    ignore: bool = False
+    text: str | None = None
+    flags: dict[str, Any] = field(default_factory=dict)
 
 
 def plain_quads(quads: npt.ArrayLike) -> list[Quad]:
@@ -37,9 +44,11 @@ def plain_quads(quads: npt.ArrayLike) -> list[Quad]:
     return [((a[0], a[1]), (b[0], b[1]), (c[0], c[1]), (d[0], d[1])) for a, b, c, d in rounded.tolist()]
 
 
-def check_box(box: HBB, path: str, line: int | None = None) -> HBB:
-    """The (xmin, ymin, xmax, ymax) box itself. Raises `BadItem` for an inverted or empty one."""
+def check_box(box: HBB, path: str, line: int | None = None, allow_empty: bool = False) -> HBB:
+    """The (xmin, ymin, xmax, ymax) box itself. Raises `BadItem` for an inverted one, or an empty one if not allowed."""
     xmin, ymin, xmax, ymax = box
+    if allow_empty and xmin <= xmax and ymin <= ymax:
+        return box
     if not (xmin < xmax and ymin < ymax):
         raise BadItem(f"box {list(box)} is inverted or empty (xmin < xmax and ymin < ymax expected)", path, line)
     return box

@@ -33,6 +33,13 @@ def decode(data: bytes, path: str) -> str:
         raise BadItem(f"not UTF-8: byte 0x{data[error.start]:02x} at offset {error.start}", path, line) from error
 
 
+def numbered_lines(data: bytes, path: str) -> list[tuple[int, str]]:
+    """(1-based number, stripped text) of every line that is not blank, LF or CRLF. Raises `BadItem` if not UTF-8."""
+    # Only LF ends a line: splitlines() would also cut at form feeds and Unicode separators and shift line numbers.
+    lines = decode(data, path).split("\n")
+    return [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
+
+
 def parse_json(data: bytes, path: str) -> Any:
     """JSON value (NaN and Infinity are refused). Raises `BadItem` with the line."""
     text = decode(data, path)

@@ -7,24 +7,25 @@ an empty label file. Then it starts again. ``gsd`` is a number, ``None`` or empt
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from converters.catalog import facts
+from converters.samples import aerial
+from converters.samples.aerial import paint
 from converters.samples.counts import split_counts
 from converters.samples.noise import NoisePool, Rng, make_pool
-from converters.samples.shapes import AERIAL, Fill, draw_shape
+from converters.samples.shapes import AERIAL
 from mmrs.errors import UserError
 from mmrs.geometry import quad_from_rotated
 
 IMAGES = {"train": 4, "val": 2}
 KINDS = ("RGB", "L", "RGBA", "empty")
 LARGE, SMALL = (1400, 1100), (700, 560)
-GROUNDS = ((96, 110, 84), (128, 120, 108), (104, 104, 106))
 # A window of the usual tiling ends at 1024: an object there is cut.
 TILE_BORDER = 1024
 
@@ -105,29 +106,12 @@ def _objects(
 
 
 def _paint(rng: Rng, pool: NoisePool, kind: str, size: tuple[int, int], objects: Sequence[Placed]) -> Image.Image:
-    width, height = size
-    smooth, grain = pool.crop(rng, height, width)
-    ground = np.array(GROUNDS[rng.integers(len(GROUNDS))], dtype=np.float32)
-    texture = (12 * smooth + 3 * grain)[..., None]
-    image = Image.fromarray(np.clip(ground + texture, 0, 255).astype(np.uint8))
-    draw = ImageDraw.Draw(image)
-    # Small objects last, or a large one would cover them.
-    for label, box, _ in sorted(objects, key=lambda placed: -placed[1][2]):
-        shape, colour, _ = AERIAL[label]
-        draw_shape(draw, shape, box, _shades(colour, rng.uniform(0.85, 1.05)))
+    image = paint(rng, pool, size, [aerial.Placed(label, box) for label, box, _ in objects])
     if kind == "L":
         return image.convert("L")
     if kind == "RGBA":
         image.putalpha(255)
     return image
-
-
-def _shades(colour: tuple[int, int, int], gain: float) -> Callable[[float], Fill]:
-    def shade(tone: float) -> Fill:
-        red, green, blue = (min(int(value * (0.25 + 0.75 * tone * gain)), 255) for value in colour)
-        return red, green, blue
-
-    return shade
 
 
 def _write_labels(

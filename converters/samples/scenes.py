@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -84,6 +85,15 @@ def paint_scene(scene: str, rng: Rng, pool: NoisePool, width: int = 256, height:
     texture = clouds * smooth + rng.uniform(3, 8) * grain
     cast = rng.uniform(0.92, 1.08, 3).astype(np.float32) * np.float32(rng.uniform(0.85, 1.15))
     return Image.fromarray(np.clip((pixels + texture[..., None]) * cast, 0, 255).astype(np.uint8))
+
+
+def save_image(image: Image.Image, path: Path) -> None:
+    """Write an image in the format of its suffix, making its folder; JPEG at quality 88."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix.lower() in {".jpg", ".jpeg"}:
+        image.save(path, quality=88)
+    else:
+        image.save(path)
 
 
 def _agricultural(s: Sketch) -> None:

@@ -19,7 +19,8 @@ def check_objects(
 ) -> tuple[list[tuple[int, AnnotatedObject]], list[str]]:
     """Sort out objects that cannot be right in an image of `width` x `height` pixels.
 
-    An object without area or wholly outside the image is removed; one that is partly outside by more than a pixel is
+    An object without area or wholly outside the image is removed (one that the source's reader already ignores stays
+    where it is, it appears in no text); one that is partly outside by more than a pixel is
     kept with the flag ``inside`` (share of its area in the image), one whose edges cross with the flag ``crossing``.
 
     Returns:
@@ -35,9 +36,9 @@ def check_objects(
     kept, reasons = [], []
     for index, item in enumerate(objects):
         extent = [round(value, 2) for value in item.extent()]
-        if areas[index] == 0:
+        if areas[index] == 0 and not item.ignore:
             reasons.append(f"object {index} ({item.label}) has no area: {extent}")
-        elif inside[index] == 0:
+        elif inside[index] == 0 and not item.ignore:
             reasons.append(f"object {index} ({item.label}) lies outside the {width}x{height} image: {extent}")
         else:
             flags = dict(item.flags)

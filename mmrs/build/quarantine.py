@@ -17,6 +17,8 @@ QUARANTINE_NAME = "quarantine.jsonl"
 class QuarantineEntry(BaseModel):
     """One image (level ``item``) or one object of a stored image (level ``object``) that was not stored.
 
+    Level ``part`` is a caption or question left out of a stored image.
+
     `images` is the number of images lost with an item: several for a scene that would have been cut into tiles.
 
     Paths under the source's root are relative to it, so that equal inputs give equal files wherever they lie.
@@ -26,7 +28,7 @@ class QuarantineEntry(BaseModel):
 
     source: str
     split: str
-    level: Literal["item", "object"]
+    level: Literal["item", "object", "part"]
     path: str
     line: int | None = None
     reason: str

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from mmrs.config import load_yaml, validated
 from mmrs.instructions.dialects import dialect
@@ -64,14 +64,11 @@ class BuildRecipe(_Part):
     quarantine_ceiling: float = Field(default=0.005, ge=0, le=1)
     sources: tuple[SourceRecipe, ...] = Field(min_length=1)
 
-    @model_validator(mode="after")
-    def _sources_once(self) -> BuildRecipe:
-        names = [source.name for source in self.sources]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"source {twice[0]!r} is listed twice; list it once with all its splits")
-        dialect(self.dialect)
-        return self
+    @field_validator("dialect")
+    @classmethod
+    def _known_dialect(cls, name: str) -> str:
+        dialect(name)
+        return name
 
     def root_of(self, source: SourceRecipe) -> Path:
         return source.root if source.root is not None else self.data_root / source.name

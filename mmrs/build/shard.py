@@ -7,7 +7,6 @@ import io
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,10 +16,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from mmrs.build.objects import check_objects, cut_to_window, follow_objects
 from mmrs.build.plan import PlannedSample
 from mmrs.build.quarantine import QuarantineEntry, entry_for, relative_to_root
+from mmrs.build.tiles import TileSpool, open_tiles
 from mmrs.errors import BadItem
 from mmrs.files import atomic_writer, write_atomic
-from mmrs.imaging.store import StoredImage, Validation, encode_pixels, store_file
-from mmrs.imaging.windows import read_windows
+from mmrs.imaging.store import StoredImage, Validation, store_file
 from mmrs.instructions.render import RenderOptions, render
 from mmrs.record import AnnotatedObject, Annotations, ImageInfo, Record, canonical_json
 from mmrs.shards.index import write_index
@@ -116,9 +115,9 @@ def build_shard(task: ShardTask, out: Path) -> ShardResult:
     counts: Counter[str] = Counter()
     dialogues: Counter[str] = Counter()
     quarantine: list[QuarantineEntry] = []
-    with atomic_writer(out / task.path) as file:
+    with atomic_writer(out / task.path) as file, open_tiles(task.samples, task.source, task.suffix, out) as tiles:
         writer = TarWriter(file)
-        for ordinal, sample, outcome in _outcomes(task):
+        for ordinal, sample, outcome in _outcomes(task, tiles):
             if isinstance(outcome, QuarantineEntry):
                 quarantine.append(outcome)
                 continue
@@ -164,8 +163,7 @@ class _Stored:
     too_long: int
 
 
-def _outcomes(task: ShardTask) -> Iterator[tuple[int, PlannedSample, _Stored | QuarantineEntry]]:
-    tiles = _encode_tiles(task)
+def _outcomes(task: ShardTask, tiles: TileSpool) -> Iterator[tuple[int, PlannedSample, _Stored | QuarantineEntry]]:
     annotations: dict[str, Annotations | BadItem] = {}
     reported: set[str] = set()
     for position, sample in enumerate(task.samples):
@@ -179,7 +177,7 @@ def _outcomes(task: ShardTask) -> Iterator[tuple[int, PlannedSample, _Stored | Q
         try:
             if isinstance(known, BadItem):
                 raise known
-            stored = _assemble(task, sample, known, tiles.get(sample.stem), first)
+            stored = _assemble(task, sample, known, _image(task, sample, tiles), first)
         except BadItem as error:
             if not first:
                 continue
@@ -203,28 +201,14 @@ def _read(task: ShardTask, sample: PlannedSample) -> Annotations | BadItem:
     return annotations
 
 
-def _encode_tiles(task: ShardTask) -> dict[str, StoredImage | BadItem]:
-    tiled = [sample for sample in task.samples if sample.window is not None]
-    encoded: dict[str, StoredImage | BadItem] = {}
-    for _, group in groupby(sorted(tiled, key=lambda sample: sample.item.stem), key=lambda sample: sample.item.stem):
-        members = sorted(group, key=lambda sample: (sample.window.y, sample.window.x) if sample.window else (0, 0))
-        windows = [sample.window for sample in members if sample.window is not None]
-        try:
-            for sample, pixels in zip(members, read_windows(members[0].item.image, windows), strict=True):
-                if pixels.dtype != "uint8":
-                    raise BadItem(f"scene has {pixels.dtype} pixels; tiles need 8 bits", str(sample.item.image))
-                encoded[sample.stem] = encode_pixels(pixels, task.suffix, "tile of a scene")
-        except BadItem as error:
-            encoded.update({sample.stem: error for sample in members})
-    return encoded
+def _image(task: ShardTask, sample: PlannedSample, tiles: TileSpool) -> StoredImage:
+    if sample.window is not None:
+        return tiles.image(sample.stem)
+    source = task.source
+    return store_file(sample.item.image, sample.probe, task.suffix, source.sensor, task.validation, source.bands)
 
 
-def _assemble(
-    task: ShardTask, sample: PlannedSample, known: Annotations, tile: StoredImage | BadItem | None, first: bool
-) -> _Stored:
-    if isinstance(tile, BadItem):
-        raise tile
-    image = tile or store_file(sample.item.image, sample.probe, task.suffix, task.source.sensor, task.validation)
+def _assemble(task: ShardTask, sample: PlannedSample, known: Annotations, image: StoredImage, first: bool) -> _Stored:
     objects, reasons = check_objects(known.objects, *sample.probe.upright_size)
     if sample.window is not None and task.source.tiling is not None:
         objects = cut_to_window(objects, sample.window, task.source.tiling.min_iof)

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from mmrs.build.engine import run_tasks
 from mmrs.build.objects import cut_to_window
@@ -47,16 +48,8 @@ def survey_split(build: SourceBuild, split: str, seed: int, workers: int, progre
     if build.limit is not None and build.limit < len(items):
         chosen = seeded_order([item.stem for item in items], seed, "limit")[: build.limit]
         items = tuple(items[index] for index in sorted(chosen))
-    quarantine = [
-        QuarantineEntry(
-            source=build.source.name,
-            split=split,
-            level="item",
-            path=relative_to_root(path, build.root),
-            reason=reason.replace(str(build.root) + "/", ""),
-        )
-        for path, reason in found.problems
-    ]
+    quarantine = [_found_entry(build, split, "item", *problem) for problem in found.problems]
+    quarantine += [_found_entry(build, split, "part", *detail) for detail in found.details]
     chunks = [items[start : start + _ITEMS_PER_TASK] for start in range(0, len(items), _ITEMS_PER_TASK)]
     samples: list[PlannedSample] = []
     survey = partial(_survey_items, build.source, build.root, split, seed)
@@ -69,6 +62,19 @@ def survey_split(build: SourceBuild, split: str, seed: int, workers: int, progre
     return SplitSurvey(build, split, tuple(samples), tuple(quarantine), found.notes)
 
 
+def _found_entry(
+    build: SourceBuild, split: str, level: Literal["item", "part"], path: str, reason: str
+) -> QuarantineEntry:
+    return QuarantineEntry(
+        source=build.source.name,
+        split=split,
+        level=level,
+        path=relative_to_root(path, build.root),
+        reason=reason.replace(str(build.root) + "/", ""),
+        images=1 if level == "item" else 0,
+    )
+
+
 def _survey_items(
     source: Source, root: Path, split: str, seed: int, items: tuple[Item, ...]
 ) -> tuple[list[PlannedSample], list[QuarantineEntry]]:
@@ -76,7 +82,7 @@ def _survey_items(
     quarantine = []
     for item in items:
         try:
-            header = probe(item.image, MAX_PIXELS if source.tiling is None else MAX_SCENE_PIXELS)
+            header = probe(item.image, MAX_PIXELS if source.tiling is None else MAX_SCENE_PIXELS, source.bands)
             samples += [PlannedSample(item, header)] if source.tiling is None else _tiles(source, item, header, seed)
         except BadItem as error:
             quarantine.append(entry_for(error, source.name, split, item.image, root))

@@ -13,6 +13,8 @@ DETECTION_CLASS = {
     "detection-hbb": "Detect {plural} shown in the image using horizontal bounding boxes.",
     "detection-obb": "Detect {plural} shown in the image using oriented bounding boxes.",
 }
+# Question type of whole prompts that a user's data bring along: nothing may be added to them.
+VERBATIM = "verbatim"
 # The release's questions are seen with and without this tail; which, is not known for the archive.
 VQA = "{question} Answer the question using a single word or phrase."
 # Spacing as in the release: none after the first colon, a blank before the second.

@@ -48,7 +48,9 @@ def render(record: Record, options: RenderOptions) -> Rendered:
         dialogues += [_dialogue("captioning", prompts.CAPTIONING, caption) for caption in record.captions]
     if "vqa" in options.tasks:
         for item in record.questions:
-            dialogues.append(_dialogue("vqa", prompts.VQA.format(question=item.question), item.answer))
+            verbatim = item.type == prompts.VERBATIM
+            prompt = item.question if verbatim else prompts.VQA.format(question=item.question)
+            dialogues.append(_dialogue("vqa", prompt, item.answer))
     dialogues += _region_dialogues(record, options)
     too_long = 0
     for task in ("detection-hbb", "detection-obb"):
@@ -88,8 +90,9 @@ def _detection_prompts(
     record: Record, task: Task, options: RenderOptions
 ) -> Iterator[tuple[str, list[AnnotatedObject], str]]:
     shown = [item for item in record.objects if not item.ignore]
-    # An image with ignored objects alone is not empty: neither a list nor "no objects" would be true of it.
-    if shown or not record.objects:
+    # An image with ignored objects alone is not empty, and one that is labelled for some classes only may hold others:
+    # neither a list of all objects nor "no objects" would be true of them.
+    if (shown or not record.objects) and "labelled_classes" not in record.metadata:
         yield prompts.DETECTION_ALL[task], shown, "object"
     if options.per_class_prompts:
         for category in _in_order(item.category for item in shown):

@@ -16,6 +16,9 @@ from mmrs.release.parts import PART_NAME, JoinedParts, Limits, find_parts
 
 ROOT = "data"
 CHUNK = 1 << 18
+MAX_NAME = 200
+# tarfile stands these characters for bytes that are no UTF-8.
+_NO_UTF8 = re.compile("[\udc80-\udcff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ class Entry:
 
 
 def find_origin(source: Path) -> Origin:
-    """The archive or the unpacked folder that `source` means: a part, a folder of parts, or a folder with ``data/json``.
+    """The archive or unpacked folder that `source` means: a part, a folder of parts, or a folder with ``data/json``.
 
     A folder that has both is read from its parts: unpacking only the first part leaves a folder that looks whole.
 
@@ -53,7 +56,7 @@ def find_origin(source: Path) -> Origin:
     """
     if source.is_file():
         if not PART_NAME.fullmatch(source.name):
-            raise UserError(f"{source} is no part of the archive; expected data.tar.gz.0, data.tar.gz.1, ... or a folder.")
+            raise UserError(f"{source} is no part of the archive; name data.tar.gz.0, or the folder with all parts.")
         return Origin("archive", find_parts(source.parent))
     if not source.is_dir():
         raise UserError(f"{source} does not exist; name the folder with data.tar.gz.0 ... or with data/json.")
@@ -97,16 +100,16 @@ def entries(origin: Origin, limits: Limits, advance: Callable[[int], None]) -> I
 
 
 def checked_path(name: str) -> str:
-    """A relative path with forward slashes that stays below its root.
+    """A relative path with forward slashes that stays below its root; bytes that are no UTF-8 become ``%xx``.
 
     Raises:
-        RunFailure: absolute, with a drive, a backslash, a NUL or a ``..``, or empty.
+        RunFailure: absolute, with a drive, a backslash, a NUL or a ``..``, an overlong name, or empty.
     """
     parts = [part for part in name.split("/") if part not in ("", ".")]
     leads_out = name.startswith("/") or ".." in parts or re.match("[A-Za-z]:", name)
-    if leads_out or not parts or any(mark in name for mark in ("\\", "\0")):
-        raise RunFailure(f"member path {name!r} is not a plain relative path; the archive is refused.")
-    return "/".join(parts)
+    if leads_out or not parts or any(mark in name for mark in ("\\", "\0")) or max(map(len, parts)) > MAX_NAME:
+        raise RunFailure(f"member path {name[:120]!r} is not a plain relative path; the archive is refused.")
+    return _NO_UTF8.sub(lambda match: f"%{ord(match[0]) - 0xDC00:02x}", "/".join(parts))
 
 
 @contextmanager
@@ -115,7 +118,9 @@ def _opened(origin: Origin, limits: Limits, advance: Callable[[int], None]) -> I
     try:
         yield stream
     except tarfile.TarError as error:
-        raise RunFailure(f"{stream.where()}: damaged tar header at byte {stream.tell():,}: {error}.") from error
+        raise RunFailure(
+            f"{stream.where()}: damaged tar header at byte {stream.tell():,}: {error}{stream.odd_sizes('; ')}."
+        ) from error
     except RecursionError as error:
         raise RunFailure(f"{stream.where()}: endless chain of extended headers at byte {stream.tell():,}.") from error
     finally:
@@ -128,7 +133,7 @@ def _tar_entries(origin: Origin, limits: Limits, advance: Callable[[int], None])
         count = 0
         while (member := tar.next()) is not None:
             # The list would grow by one header object per file of a million.
-            tar.members = []
+            tar.members = []  # type: ignore[attr-defined]
             count += 1
             if count > limits.members:
                 raise RunFailure(f"more than {limits.members:,} members; that is no MMRS-1M.")
@@ -136,12 +141,15 @@ def _tar_entries(origin: Origin, limits: Limits, advance: Callable[[int], None])
                 continue
             path = checked_path(member.name)
             if not member.isreg() or member.issparse():
-                raise RunFailure(f"member {member.name!r} is a link, a device or a sparse file; the archive is refused.")
+                kind = "a link, a device or a sparse file"
+                raise RunFailure(f"member {member.name!r} is {kind}; the archive is refused.")
             yield Entry(path, member.size, lambda member=member: _data(stream, member))  # type: ignore[misc]
-        if stream.last_read != bytes(tarfile.BLOCKSIZE):
-            raise RunFailure(f"{stream.where()}: the tar stops without its end mark; it was cut before it was packed.")
+        ended = stream.last_read == bytes(tarfile.BLOCKSIZE)
+        # Reading on checks the checksum: a damaged stream must not be taken for a tar that was cut before packing.
         while stream.read(CHUNK):
             pass
+        if not ended:
+            raise RunFailure(f"{stream.where()}: the tar stops without its end mark; it was cut before it was packed.")
 
 
 def _data(stream: JoinedParts, member: tarfile.TarInfo) -> Iterator[bytes]:
@@ -169,7 +177,7 @@ def _walk(folder: Path) -> Iterator[Path]:
         children = sorted(found, key=lambda entry: entry.name)
     for child in children:
         if child.is_symlink() or not (child.is_dir() or child.is_file()):
-            raise RunFailure(f"{child.path} is a link or a device; a release has plain files. Replace it with its target.")
+            raise RunFailure(f"{child.path} is a link or a device; replace it with its target, a plain file.")
         if child.is_dir():
             yield from _walk(Path(child.path))
         else:

@@ -124,7 +124,7 @@ class JoinedParts:
             RunFailure: damaged or truncated part (named), a limit passed, or a single read beyond `MAX_READ`.
         """
         if not 0 <= size <= MAX_READ:
-            raise RunFailure(f"{self.where()}: a header asks for {size} bytes at once; the archive is damaged or forged.")
+            raise RunFailure(f"{self.where()}: a header asks for {size} bytes; the archive is damaged or forged.")
         while len(self._ready) < size and self._fill():
             pass
         data = bytes(self._ready[:size])
@@ -181,7 +181,7 @@ class JoinedParts:
     def _check_limits(self) -> None:
         out, limits = self._position + len(self._ready), self._limits
         if out > limits.total_bytes:
-            raise RunFailure(f"{self.where()}: more than {limits.total_bytes:,} bytes decompressed; that is no MMRS-1M.")
+            raise RunFailure(f"{self.where()}: more than {limits.total_bytes:,} bytes come out; that is no MMRS-1M.")
         if out > limits.expansion_floor and out > limits.expansion * self._compressed:
             raise RunFailure(
                 f"{self.where()}: {self._compressed:,} bytes expand to more than {out:,} "
@@ -194,7 +194,7 @@ class JoinedParts:
         number = int(match["number"]) if match and match["number"] else None
         next_part = f"{match['base']}.{number + 1} is missing, or " if match and number is not None else ""
         text = f"the stream ends in mid-file after {last}: {next_part}{last.name} is truncated"
-        return f"{text}{self._odd_sizes(', or ')}. Compare the sizes with the download page and fetch that part again."
+        return f"{text}{self.odd_sizes(', or ')}. Compare the sizes with the download page and fetch that part again."
 
     def _damaged(self, error: zlib.error) -> str:
         at = self._file.tell() if self._file is not None else 0
@@ -202,12 +202,12 @@ class JoinedParts:
         if self._part > 0 and at <= _FEED:
             before = f"; as it is at the beginning of that part, {self._paths[self._part - 1].name} may be truncated"
         return (
-            f"{self.where()} breaks the stream near byte {at:,} ({error}){before}{self._odd_sizes('; ')}. "
+            f"{self.where()} breaks the stream near byte {at:,} ({error}){before}{self.odd_sizes('; ')}. "
             "Fetch the part again; the parts cannot be read one by one."
         )
 
-    def _odd_sizes(self, lead: str) -> str:
-        """Parts before the last that are smaller than most: the usual mark of a broken download."""
+    def odd_sizes(self, lead: str) -> str:
+        """Parts before the last that are smaller than most, as text after `lead`: the mark of a broken download."""
         full = self._sizes[:-1]
         if len(full) < 2:
             return ""

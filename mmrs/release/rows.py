@@ -107,12 +107,11 @@ class _Scanner:
 
     def rest(self) -> bytes:
         """Everything after the array. Raises `NoArray` unless it is blank."""
-        pieces = [self._take(len(self._buffer) - self._at)]
-        while self._more():
-            pieces.append(self._take(len(self._buffer) - self._at))
-            if pieces[-1].strip(_BLANK):
-                break
-        rest = b"".join(pieces)
+        rest = self._take(len(self._buffer) - self._at)
+        while not rest.strip(_BLANK) and len(rest) <= self._limit and self._more():
+            rest += self._take(len(self._buffer) - self._at)
+        if len(rest) > self._limit:
+            raise NoArray(f"more than {self._limit:,} blanks follow the array")
         if rest.strip(_BLANK):
             raise NoArray(f"{rest.strip(_BLANK)[:20]!r} follows the array")
         return rest

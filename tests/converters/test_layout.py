@@ -103,3 +103,14 @@ def test_a_linked_folder_out_of_the_root_is_refused(tmp_path):
     linked_root = tmp_path / "link"
     linked_root.symlink_to(tmp_path / "elsewhere")
     assert list(list_files(linked_root, linked_root).by_name) == ["a.jpg"]
+
+
+def test_archives_that_are_still_packed_are_named_with_the_command(tmp_path):
+    for name in ("DIOR.ZIP", "inner/part1.tar.gz", "images.rar", "readme.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    message = str(layout_error("hit-uav", tmp_path, "does not hold the layout"))
+    assert f"DIOR.ZIP is still packed: `cd {tmp_path} && unzip DIOR.ZIP`" in message
+    assert f"`cd {tmp_path / 'inner'} && tar -xf part1.tar.gz`" in message
+    assert "unrar x images.rar" in message
+    assert "readme" not in message.partition("packed:")[2]

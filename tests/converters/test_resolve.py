@@ -1,8 +1,10 @@
 """Recipes against the catalogue: what a build may and may not use."""
 
 import pytest
+import yaml
 
 import converters
+from converters import samples
 from converters.resolve import resolve
 from mmrs.build.recipe import BuildRecipe
 from mmrs.errors import UserError
@@ -54,3 +56,23 @@ def test_evaluation_only_sources_have_no_training_split(monkeypatch):
     assert build.splits == ("val", "test")
     with pytest.raises(UserError, match="evaluation only"):
         resolve(recipe("hit-uav", entry={"splits": ["train"]}))
+
+
+def test_a_source_is_listed_once():
+    twice = BuildRecipe.model_validate({"sources": [{"name": "hit-uav", "splits": ["train"]}, {"name": "hit-uav"}]})
+    with pytest.raises(UserError, match="listed twice"):
+        resolve(twice)
+
+
+def test_several_data_sets_of_ones_own_are_told_apart_by_their_names(tmp_path):
+    for name in ("first", "second"):
+        samples.write("generic", tmp_path / name)
+        description = tmp_path / name / "mmrs.yaml"
+        content = yaml.safe_load(description.read_text()) | {"name": name}
+        description.write_text(yaml.safe_dump(content))
+    entries = [
+        {"name": "generic", "options": {"description": str(tmp_path / n / "mmrs.yaml")}} for n in ("first", "second")
+    ]
+    builds = resolve(BuildRecipe.model_validate({"sources": entries}), {"second": tmp_path / "second"})
+    assert [build.source.name for build in builds] == ["first", "second"]
+    assert builds[1].root == tmp_path / "second"

@@ -6,10 +6,12 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from converters.formats.captions import parse_captions
+from converters.formats.captions import parse_captions, parse_class_captions
 from converters.formats.coco import bbox, parse_coco
 from converters.formats.dota import parse_dota
+from converters.formats.labels import parse_labels
 from converters.formats.voc import parse_voc
+from converters.formats.vqa import parse_floodnet, parse_question_lines, parse_question_text, parse_rsvqa
 from mmrs.errors import BadItem
 
 VOC = b"""<annotation><folder>f</folder><filename>a.jpg</filename>
@@ -94,3 +96,66 @@ def test_json_of_any_shape(value):
     for parse in (parse_coco, parse_captions):
         with contextlib.suppress(BadItem):
             parse(data, "x")
+
+
+CLASS_CAPTIONS = b'{"beach": [{"filename": "a.jpg", "imgid": 3, "split": "test", "raw": "a .", "raw_1": "b ."}]}'
+LABELS = "class,label\r\n吉_1.bmp,civil\r\nb.bmp,'a'\r\n".encode()
+LINES = b"00001: how many ships?1\n1.tif:What is it?a port \n"
+TEXT = "What theme？\r\nport\r\nHow many?\r\n3\r\n".encode()
+FLOODNET = b'{"0": {"Image_ID": "1.JPG", "Question": "How many?", "Ground_Truth": 3, "Question_Type": "x"}}'
+TABLES = (
+    b'{"images": [{"id": 0, "active": false}, {"id": 1}]}',
+    b'{"questions": [{"id": 4, "img_id": 1, "type": "count", "question": "How many?", "answers_ids": [6]}]}',
+    b'{"answers": [{"id": 6, "answer": "3", "active": true}]}',
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(damaged(CLASS_CAPTIONS), damaged(LABELS))
+def test_class_captions_and_labels(captions, labels):
+    with contextlib.suppress(BadItem):
+        assert all(image.raw for image in parse_class_captions(captions, "x").images)
+    with contextlib.suppress(BadItem):
+        assert all(name and label for name, label in parse_labels(labels, "x").labels.items())
+
+
+@settings(max_examples=150, deadline=None)
+@given(damaged(LINES), damaged(TEXT), damaged(FLOODNET))
+def test_questions(lines, text, floodnet):
+    for parse, data in ((parse_question_lines, lines), (parse_floodnet, floodnet)):
+        with contextlib.suppress(BadItem):
+            assert all(one.question and one.answer for asked in parse(data, "x").images.values() for one in asked)
+    with contextlib.suppress(BadItem):
+        assert all(one.question and one.answer for one in parse_question_text(text, "x")[0])
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.tuples(*(damaged(table) for table in TABLES)))
+def test_question_tables(tables):
+    with contextlib.suppress(BadItem):
+        assert all(one.answer for asked in parse_rsvqa(*tables, "x").images.values() for one in asked)
+
+
+QUESTION_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(
+        st.sampled_from(["images", "questions", "answers", "id", "img_id", "answers_ids", "answer", "question",
+                         "active", "type", "Image_ID", "Question", "Ground_Truth", "filename", "split", "raw",
+                         "raw_1"]),
+        inner,
+        max_size=5,
+    ),
+    max_leaves=14,
+)  # fmt: skip
+
+
+@settings(max_examples=200, deadline=None)
+@given(QUESTION_JSON)
+def test_question_json_of_any_shape(value):
+    data = json.dumps(value).encode()
+    for parse in (parse_floodnet, parse_class_captions):
+        with contextlib.suppress(BadItem):
+            parse(data, "x")
+    with contextlib.suppress(BadItem):
+        parse_rsvqa(data, data, data, "x")

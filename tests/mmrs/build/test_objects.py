@@ -75,3 +75,9 @@ def test_expressions_follow_their_objects_and_go_with_them():
     kept, _ = check_objects(objects([(5, 5, 9, 9), (5, 5, 0, 0), (30, 30, 9, 9)]), 100, 80)
     followed = follow_objects(expressions, [position for position, _ in kept])
     assert [(e.text, kept[e.object][1].extent()[0]) for e in followed] == [("first", 5), ("third", 30)]
+
+
+def test_an_ignored_object_stays_whatever_its_box():
+    flat = objects([(5, 5, 0, 9)])[0].model_copy(update={"ignore": True, "flags": {"zero_area": True}})
+    ((_, item),), reasons = check_objects([flat], 100, 80)
+    assert reasons == [] and item.flags["zero_area"] is True

@@ -7,7 +7,7 @@ from mmrs.instructions import prompts
 from mmrs.instructions.answers import parse_detections
 from mmrs.instructions.dialects import DIALECTS
 from mmrs.instructions.render import RenderOptions, render
-from mmrs.record import AnnotatedObject, ImageInfo, Record
+from mmrs.record import AnnotatedObject, ImageInfo, Question, Record
 
 ALL = frozenset({"classification", "captioning", "detection-hbb", "detection-obb"})
 
@@ -42,6 +42,12 @@ def test_each_reference_caption_is_a_dialogue_of_its_own():
         ("captioning", 2, "a road ."),
         ("captioning", 2, "a wide road ."),
     ]
+
+
+def test_a_question_gets_the_tail_unless_it_is_a_whole_prompt():
+    asked = (Question(question="A port?", answer="yes"), Question(question="Why?", answer="ships", type="verbatim"))
+    rendered = render(make_record(questions=asked), options(frozenset({"vqa"}))).dialogues
+    assert [d.turns[0].value for d in rendered] == [prompts.VQA.format(question="A port?"), "Why?"]
 
 
 def test_detection_covers_all_objects_and_each_class():
@@ -113,3 +119,11 @@ def test_questions_and_regions_are_dialogues_of_their_own():
             "The tiny car",
         ),
     ]
+
+
+def test_an_image_labelled_for_one_class_is_asked_for_that_class_alone():
+    """RSOD: each image is labelled for the class of its folder, whatever else it shows."""
+    record = make_record([("oiltank", (10, 20, 60, 50), False)], metadata={"labelled_classes": ["oiltank"]})
+    (dialogue,) = render(record, options(frozenset({"detection-hbb"}))).dialogues
+    assert dialogue.turns[0].value == "Detect oiltanks shown in the image using horizontal bounding boxes."
+    assert render(make_record(metadata={"labelled_classes": ["oiltank"]}), options()).dialogues == ()

@@ -1,0 +1,132 @@
+"""Captioned images with one JSON file that names the images, their split and their sentences.
+
+The base of the sources that share the schema of `converters.formats.captions`; a source states where its images and
+its file lie, and overrides `parse` or `images` where it differs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import ClassVar
+
+from converters.base import Converter
+from converters.formats.captions import CaptionedImage, CaptionFile, distinct_captions, read_captions
+from converters.layout import FileList, Problem, ignored_note, layout_error, list_files, locate_root
+from mmrs.errors import BadItem, UserError
+from mmrs.record import Annotations, Provenance
+from mmrs.source import Discovery, Item, ensure_unique_stems
+
+
+@dataclass(frozen=True)
+class CaptionJson(Converter):
+    """A source with `image_folders` and `annotation_files` (both below the root, the usual place first)."""
+
+    image_folders: ClassVar[tuple[str, ...]] = ()
+    annotation_files: ClassVar[tuple[str, ...]] = ()
+
+    def parse(self, path: Path) -> CaptionFile:
+        """Read the caption file. Raises `BadItem` when the file as a whole cannot be used."""
+        return read_captions(path)
+
+    def images(self, folder: Path, root: Path) -> FileList:
+        """The images of the folder by name."""
+        return list_files(folder, root)
+
+    def discover(self, root: Path, split: str) -> Discovery:
+        """List the split's images. A caption without words is a detail, an image without a usable caption a problem."""
+        self.check_split(split)
+        base, notes = locate_root(self.name, root, self._holds, self._top_folders())
+        source, folder = self._source(base), self._folder(base)
+        annotation_name = PurePosixPath(self.annotation_files[0]).name
+        if source is None:
+            raise layout_error(self.name, base, f"has {self.image_folders[0]} but no {annotation_name}")
+        if folder is None:
+            raise layout_error(self.name, base, f"has {source.relative_to(base)} but no {self.image_folders[0]}")
+        try:
+            captions = self.parse(source)
+        except BadItem as error:
+            raise UserError(
+                f"{self.name}: {source} (line {error.line}): {error.reason}. Every split depends on this file: "
+                f"download it again, then `mmrs scan {self.name} {root}`."
+            ) from error
+        images = self.images(folder, base)
+        items, problems, details = _items(captions, images, source, folder, split)
+        unique, repeats = ensure_unique_stems(sorted(items, key=lambda item: item.stem))
+        # Findings about the whole set belong to one split, or every split would count them again.
+        if split == self.splits[0]:
+            problems += captions.problems + images.problems + self._unplaced(captions, images, source)
+        notes += ignored_note(folder, images.ignored)
+        return Discovery(unique, notes, problems + repeats, details)
+
+    def read(self, item: Item) -> Annotations:
+        """Distinct captions; ``caption_counts``: occurrences of each, ``captions_without_words``: how many fell out."""
+        captions = distinct_captions(item.payload["raw"])
+        if not captions.texts:
+            raise BadItem(f"{item.image.name} has no caption with words", str(item.annotations[0]))
+        metadata: dict[str, object] = {"caption_counts": list(captions.counts)}
+        if captions.empty:
+            metadata["captions_without_words"] = len(captions.empty)
+        return Annotations(
+            captions=captions.texts,
+            metadata=metadata,
+            provenance=Provenance(annotation=item.annotations[0].name, original_id=item.payload["image_id"]),
+        )
+
+    def _holds(self, root: Path) -> bool:
+        return self._folder(root) is not None or self._source(root) is not None
+
+    def _top_folders(self) -> set[str]:
+        nested = (*self.image_folders, *(name for name in self.annotation_files if "/" in name))
+        return {PurePosixPath(name).parts[0] for name in nested}
+
+    def _folder(self, root: Path) -> Path | None:
+        return next((root / name for name in self.image_folders if (root / name).is_dir()), None)
+
+    def _source(self, root: Path) -> Path | None:
+        return next((root / name for name in self.annotation_files if (root / name).is_file()), None)
+
+    def _unplaced(self, captions: CaptionFile, images: FileList, source: Path) -> tuple[Problem, ...]:
+        problems = [
+            (str(source), f"{image.file_name} has the unknown split {image.split!r}")
+            for image in captions.images
+            if image.split not in self.splits
+        ]
+        named = {image.file_name for image in captions.images}
+        stems = {PurePosixPath(name).stem for name in named}
+        problems += [
+            (str(path), f"{source.name} does not name this image")
+            for name, path in images.by_name.items()
+            if name not in named and path.stem not in stems
+        ]
+        return tuple(problems)
+
+
+def _items(
+    captions: CaptionFile, images: FileList, source: Path, folder: Path, split: str
+) -> tuple[list[Item], tuple[Problem, ...], tuple[Problem, ...]]:
+    items, problems, details = [], [], []
+    for row in captions.images:
+        if row.split != split:
+            continue
+        cleaned = distinct_captions(row.raw)
+        for position in cleaned.empty:
+            reason = f"{row.file_name}: caption {position + 1} of {len(row.raw)} has no words: {row.raw[position]!r}"
+            details.append((str(source), reason))
+        image = _find(row, images, source, folder, problems)
+        if image is not None and cleaned.texts:
+            items.append(Item(image.stem, image, (source,), {"raw": list(row.raw), "image_id": row.image_id}))
+        elif image is not None:
+            problems.append((str(image), "no caption with words"))
+    return items, tuple(problems), tuple(details)
+
+
+def _find(row: CaptionedImage, images: FileList, source: Path, folder: Path, problems: list[Problem]) -> Path | None:
+    try:
+        image = images.find(row.file_name)
+    except BadItem as error:
+        problems.append((str(source), error.reason))
+        return None
+    if image is None:
+        problems.append((str(source), f"image {row.file_name} is named but is not in {folder.name}"))
+    return image

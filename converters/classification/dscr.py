@@ -1,0 +1,100 @@
+"""DSCR: crops of ships in 7 classes; ``annotations/{train,val,test}.csv`` name files and labels, the split is official.
+
+The first column is headed ``class`` but holds the file name. 1,627 names are Chinese: names are compared in NFC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from converters.base import Converter, register
+from converters.formats.folders import normal_form
+from converters.formats.labels import LabelFile, read_labels
+from converters.layout import FileList, Problem, ignored_note, layout_error, list_files, locate_root, merge_files
+from mmrs.errors import BadItem, UserError
+from mmrs.record import Annotations, Provenance
+from mmrs.source import Discovery, Item, ensure_unique_stems
+
+ANNOTATION_FOLDERS = ("annotations", "")
+IMAGE_FOLDERS = ("images", "image", "JPEGImages")
+
+
+@register("dscr")
+@dataclass(frozen=True)
+class Dscr(Converter):
+    """No options."""
+
+    def discover(self, root: Path, split: str) -> Discovery:
+        """List the images that the split's table names, wherever below the root one of the usual folders has them."""
+        self.check_split(split)
+        base, notes = locate_root(self.name, root, self._holds, {"annotations", *IMAGE_FOLDERS})
+        table = _table(base, split)
+        if table is None:
+            raise layout_error(self.name, base, f"has no annotations/{split}.csv")
+        try:
+            found = read_labels(table)
+        except BadItem as error:
+            raise UserError(
+                f"{self.name}: {table} (line {error.line}): {error.reason}. The split depends on this file: "
+                f"download it again, then `mmrs scan {self.name} {root}`."
+            ) from error
+        images = _images(base, self.splits)
+        if not images.by_name:
+            raise layout_error(self.name, base, f"has {table.relative_to(base)} but no image")
+        items, problems = self._items(found, images, table)
+        unique, repeats = ensure_unique_stems(sorted(items, key=lambda item: item.stem))
+        if found.repeats:
+            notes += (f"{table.name}: {found.repeats} rows repeat another one and were counted, not kept",)
+        # Findings about the folder belong to one split, or every split would count them again.
+        shared = images.problems if split == self.splits[0] else ()
+        notes += ignored_note(base, images.ignored)
+        return Discovery(unique, notes, (*found.problems, *problems, *shared, *repeats))
+
+    def read(self, item: Item) -> Annotations:
+        """The category's display form as label, beside the source's spelling."""
+        label = item.payload["label"]
+        if label not in self.facts.classes:
+            raise BadItem(f"unknown class {label!r}", str(item.image))
+        return Annotations(
+            label=self.facts.classes[label],
+            source_label=item.payload["source_label"],
+            provenance=Provenance(annotation=item.annotations[0].name, original_id=item.payload["name"]),
+        )
+
+    def _holds(self, root: Path) -> bool:
+        return any(_table(root, split) is not None for split in self.splits)
+
+    def _items(self, found: LabelFile, images: FileList, table: Path) -> tuple[list[Item], list[Problem]]:
+        known = {normal_form(label): label for label in self.facts.classes}
+        items, problems = [], []
+        for name, label in found.labels.items():
+            try:
+                image = images.find(name)
+            except BadItem as error:
+                problems.append((str(table), error.reason))
+                continue
+            if image is None:
+                problems.append((str(table), f"image {name} is named but is not there"))
+            elif normal_form(label) not in known:
+                problems.append((str(table), f"{name} has the unknown class {label!r}"))
+            else:
+                payload = {"label": known[normal_form(label)], "source_label": label, "name": name}
+                items.append(Item(Path(name).stem, image, (table,), payload))
+        return items, problems
+
+
+def _table(root: Path, split: str) -> Path | None:
+    paths = (root / folder / f"{split}.csv" for folder in ANNOTATION_FOLDERS)
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _images(root: Path, splits: Sequence[str]) -> FileList:
+    """Nothing is known of the image archive's folders, so all usual ones are listed together."""
+    folders = [root / folder / split for folder in (*IMAGE_FOLDERS, "") for split in ("", *splits)]
+    parts = merge_files(list_files(folder, root) for folder in folders)
+    # The tables lie beside the images in some copies.
+    return FileList(
+        parts.by_name, parts.by_stem, tuple(x for x in parts.ignored if not x.endswith(".csv")), parts.problems
+    )

@@ -1,0 +1,20 @@
+"""NaSC-TG2: 10 classes of 2,000 Tiangong-2 images of 128 x 128 in class folders; for evaluation only.
+
+The RGB version is read; its 14-band twin is not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from converters.base import register
+from converters.classification.class_folders import ClassFolders
+
+
+@register("nasc-tg2")
+@dataclass(frozen=True)
+class NascTg2(ClassFolders):
+    """No options."""
+
+    places: ClassVar[tuple[str, ...]] = ("NaSC-TG2/RGB", "NaSC-TG2", "RGB")

@@ -1,0 +1,23 @@
+"""NWPU-RESISC45: 45 classes of 700 images of 256 x 256, ``NWPU-RESISC45/<class>/<class>_NNN.jpg``.
+
+Split by a seeded rule; NWPU-Captions has the same images.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from converters.base import register
+from converters.classification.class_folders import SeededClassFolders
+from converters.splits import TrainShare
+
+
+@register("resisc45")
+@dataclass(frozen=True)
+class Resisc45(SeededClassFolders):
+    """Options: `seed` and `train_share` (0..1) of the split."""
+
+    places: ClassVar[tuple[str, ...]] = ("NWPU-RESISC45", "NWPU-RESISC45_split")
+    named_by_class: ClassVar[bool] = True
+    train_share: TrainShare = 0.2

@@ -1,0 +1,70 @@
+"""What DIOR and MAR20 share: lists of ids, and one folder of XML files for each of two independent kinds of boxes.
+
+Layout: ``Annotations/{Horizontal,Oriented} Bounding Boxes/*.xml``, ``ImageSets/Main/<split>.txt`` and folders
+``JPEGImages*`` of images. The two kinds were drawn separately and list objects in different orders: they are never
+paired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from converters.base import Converter
+from converters.formats.folders import normal_form
+from converters.formats.listed import list_folders, listed_split
+from converters.formats.shapes import BoxObject
+from converters.formats.voc import VocFile
+from converters.layout import layout_error, list_files, locate_root, subfolders
+from mmrs.errors import BadItem
+from mmrs.record import Task
+from mmrs.source import Discovery
+
+IMAGE_FOLDERS = ("jpegimages", "imagestrainval", "imagestest")
+
+
+@dataclass(frozen=True)
+class BoxFolders(Converter):
+    """Options: `boxes`, the kind of boxes to read."""
+
+    boxes: Literal["horizontal", "oriented"] = "horizontal"
+
+    @property
+    def tasks(self) -> Sequence[Task]:
+        """Horizontal boxes only, or both: an oriented box has a horizontal extent."""
+        return ("detection-hbb",) if self.boxes == "horizontal" else ("detection-hbb", "detection-obb")
+
+    def discover(self, root: Path, split: str) -> Discovery:
+        """List the ids of ``ImageSets/Main/<split>.txt`` that have an image and a label file."""
+        self.check_split(split)
+        base, notes = locate_root(
+            self.name,
+            root,
+            lambda folder: (folder / "Annotations").is_dir() and (folder / "ImageSets").is_dir(),
+            {"Annotations", "ImageSets", "JPEGImages"},
+        )
+        folder, label_notes = self._label_folder(base)
+        labels = list_files(folder, base, {".xml"})
+        images = list_folders(base, IMAGE_FOLDERS)
+        found = listed_split(self.name, base, base / "ImageSets" / "Main", split, self.splits, images, labels)
+        return Discovery(found.items, notes + label_notes + found.notes, found.problems)
+
+    def boxes_of(self, voc: VocFile, path: str) -> tuple[BoxObject, ...]:
+        """The file's objects. Raises `BadItem` when one has not the kind of box that the option asks for."""
+        for obj in voc.objects:
+            if (obj.box is None) == (self.boxes == "horizontal"):
+                found = "oriented" if self.boxes == "horizontal" else "horizontal"
+                raise BadItem(f"object {obj.label!r} has a box of the kind {found}, not {self.boxes}", path, obj.line)
+        return voc.objects
+
+    def _label_folder(self, base: Path) -> tuple[Path, tuple[str, ...]]:
+        annotations = base / "Annotations"
+        named = [child for child in subfolders(annotations) if normal_form(child.name).startswith(self.boxes)]
+        if named:
+            return named[0], ()
+        if any(path.suffix.lower() == ".xml" for path in annotations.iterdir()):
+            return annotations, (f"{annotations} names no kind of boxes; its files are read as {self.boxes}",)
+        present = ", ".join(child.name for child in subfolders(annotations)) or "none"
+        raise layout_error(self.name, base, f"has no folder of {self.boxes} boxes; folders in Annotations: {present}")

@@ -1,0 +1,142 @@
+"""FAIR1M 1.0 and 2.0: large scenes with oriented boxes of 37 fine-grained classes.
+
+``train/part1/{images,labelXml}``, ``train/part2/{images-1,images-2,labelXml}``, and in 2.0 ``validation``. Stems begin
+at 0 again in every part, so an item's stem names its part. An object is a ring of five ``x,y`` points whose last
+repeats the first; the winding varies and the first point means nothing. Scenes are cut into tiles.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree.ElementTree import Element
+
+from converters.base import register
+from converters.formats.folders import normal_form
+from converters.formats.listed import list_folders
+from converters.formats.objects import annotated
+from converters.formats.shapes import BoxObject
+from converters.formats.text import decode, finite, read_bytes, shown
+from converters.formats.xmltree import node_size, node_text, parse_tree
+from converters.layout import Problem, layout_error, list_files, locate_root, subfolders, tail
+from converters.tiled import TiledConverter
+from mmrs.errors import BadItem
+from mmrs.record import Annotations, Provenance
+from mmrs.source import Discovery, Item
+
+FOLDERS = {"train": ("train", "trainval"), "val": ("validation", "val")}
+
+
+@dataclass(frozen=True, slots=True)
+class Fair1mFile:
+    """One label file: `filename` and (width, height) where stated, objects with corners in file order."""
+
+    filename: str | None
+    size: tuple[int, int] | None
+    objects: tuple[BoxObject, ...]
+
+
+@register("fair1m")
+@dataclass(frozen=True)
+class Fair1m(TiledConverter):
+    """Options: those of the tiling."""
+
+    def discover(self, root: Path, split: str) -> Discovery:
+        """Pair scenes and label files within every part of the split."""
+        self.check_split(split)
+        base, notes = locate_root(
+            self.name,
+            root,
+            lambda folder: any(_parts(folder, part) for part in FOLDERS),
+            {name for names in FOLDERS.values() for name in names},
+        )
+        parts = _parts(base, split)
+        if not parts:
+            raise layout_error(self.name, base, f"has no folder {FOLDERS[split][0]} with images and labelXml")
+        items: list[Item] = []
+        problems: list[Problem] = []
+        for part in parts:
+            prefix = f"{part.name}-" if normal_form(part.name).startswith("part") else ""
+            found, lost = _pair(part, base, prefix)
+            items += found
+            problems += lost
+        if not items:
+            raise layout_error(self.name, base, f"has no scene with a label file for split {split}")
+        return Discovery(tuple(sorted(items, key=lambda item: item.stem)), notes, tuple(problems))
+
+    def read(self, item: Item) -> Annotations:
+        """Quads in file order, clockwise from the corner nearest the top left."""
+        path = item.annotations[0]
+        parsed = parse_fair1m(read_bytes(path), str(path))
+        if parsed.filename is not None and item.image.stem not in (parsed.filename, parsed.filename.rpartition(".")[0]):
+            raise BadItem(f"label file of another image: its filename is {parsed.filename!r}", str(path))
+        return Annotations(
+            objects=annotated(parsed.objects, self.facts.classes, str(path)),
+            provenance=Provenance(annotation=tail(path, 4), original_id=tail(item.image, 3)),
+            declared_size=parsed.size,
+        )
+
+
+def parse_fair1m(data: bytes, path: str) -> Fair1mFile:
+    """Parse the bytes of one label file; `path` names it in errors.
+
+    Raises:
+        BadItem: no such XML, an object without a class, or points that are no ring of four corners.
+    """
+    root, lines = parse_tree(decode(data, path), path, "annotation")
+    objects = []
+    for node in root.findall("objects/object"):
+        line = lines.get(node)
+        label = node_text(node, "possibleresult/name")
+        if label is None:
+            raise BadItem("object without <possibleresult><name>", path, line)
+        objects.append(BoxObject(label, line=line, corners=_ring(node, path, line)))
+    size = node_size(root, "size/width", "size/height", path)
+    return Fair1mFile(node_text(root, "source/filename"), size, tuple(objects))
+
+
+def _ring(node: Element, path: str, line: int | None) -> tuple[float, ...]:
+    points = []
+    for point in node.findall("points/point"):
+        words = (point.text or "").split(",")
+        if len(words) != 2:
+            raise BadItem(f"point {shown(point.text)} is not of the form x,y", path, line)
+        points.append(tuple(finite(word, "point", path, line) for word in words))
+    if len(points) == 5 and points[0] == points[-1]:
+        points.pop()
+    if len(points) != 4:
+        raise BadItem(f"{len(points)} points where a closed ring of four corners is expected", path, line)
+    return tuple(value for point in points for value in point)
+
+
+def _label_folder(part: Path) -> Path | None:
+    return next((child for child in subfolders(part) if normal_form(child.name).startswith("labelxml")), None)
+
+
+def _parts(base: Path, split: str) -> list[Path]:
+    """Folders of the split that hold a label folder: the split's own, or its parts."""
+    for name in FOLDERS[split]:
+        folder = base / name
+        found = [part for part in (folder, *subfolders(folder)) if _label_folder(part) is not None]
+        if found:
+            return found
+    return []
+
+
+def _pair(part: Path, base: Path, prefix: str) -> tuple[list[Item], list[Problem]]:
+    folder = _label_folder(part)
+    labels = list_files(folder or part, base, {".xml"})
+    images = list_folders(part, ("images",))
+    items = []
+    problems: list[Problem] = [*images.problems, *labels.problems]
+    for stem, image in images.by_stem.items():
+        if stem in labels.by_stem:
+            items.append(Item(prefix + stem, image, (labels.by_stem[stem],), None, prefix + stem))
+        else:
+            problems.append((str(image), "image without a label file"))
+    problems += [
+        (str(path), "label file without an image")
+        for stem, path in labels.by_stem.items()
+        if stem not in images.by_stem
+    ]
+    return items, problems

@@ -1,0 +1,52 @@
+"""HRRSD (TGRS-HRRSD): 21,761 aerial images of 13 classes, ``OPT2017/{Annotations,JPEGImages,ImageSets/Main}``.
+
+Edges are 1-based and include their last pixel, as the authors' own COCO file shows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from converters.base import Converter, register
+from converters.formats.listed import list_folders, listed_split
+from converters.formats.objects import annotated, from_inclusive
+from converters.formats.voc import check_names_image, read_voc
+from converters.layout import list_files, locate_root, tail
+from mmrs.record import Annotations, Provenance
+from mmrs.source import Discovery, Item
+
+ARCHIVE_FOLDER = "OPT2017"
+
+
+@register("hrrsd")
+@dataclass(frozen=True)
+class Hrrsd(Converter):
+    """No options."""
+
+    def discover(self, root: Path, split: str) -> Discovery:
+        """List the ids of ``ImageSets/Main/<split>.txt`` that have an image and a label file."""
+        self.check_split(split)
+        base, notes = root / ARCHIVE_FOLDER, tuple[str, ...]()
+        if not _has_layout(base):
+            base, notes = locate_root(self.name, root, _has_layout, {"Annotations", "ImageSets", "JPEGImages"})
+        labels = list_files(base / "Annotations", base, {".xml"})
+        images = list_folders(base, ("jpegimages",))
+        found = listed_split(self.name, base, base / "ImageSets" / "Main", split, self.splits, images, labels)
+        return Discovery(found.items, notes + found.notes, found.problems)
+
+    def read(self, item: Item) -> Annotations:
+        """Objects in file order."""
+        path = item.annotations[0]
+        voc = read_voc(path, allow_empty=True)
+        check_names_image(voc, item.stem, str(path))
+        raw = [from_inclusive(obj) for obj in voc.objects]
+        return Annotations(
+            objects=annotated(raw, self.facts.classes, str(path)),
+            provenance=Provenance(annotation=tail(path, 2), original_id=item.stem),
+            declared_size=voc.size,
+        )
+
+
+def _has_layout(folder: Path) -> bool:
+    return (folder / "Annotations").is_dir() and (folder / "ImageSets").is_dir()

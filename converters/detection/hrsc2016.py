@@ -1,0 +1,138 @@
+"""HRSC2016: ships in harbours with rotated and horizontal boxes, their bow, and a tree of classes.
+
+``FullDataSet/{AllImages/*.bmp,Annotations/*.xml}`` or the same two folders in ``Train`` and ``Test``, and
+``ImageSets/{train,val,test}.txt``. ``mbox_ang`` is in radians, clockwise on screen, about the centre; the width is the
+long side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+from xml.etree.ElementTree import Element
+
+from converters.base import Converter, register
+from converters.formats.listed import listed_split
+from converters.formats.objects import annotated
+from converters.formats.shapes import BoxObject, check_box, check_rotated
+from converters.formats.text import decode, finite, read_bytes
+from converters.formats.xmltree import node_flag, node_number, node_size, node_text, parse_tree
+from converters.layout import FileList, layout_error, list_files, locate_root, merge_files, tail
+from mmrs.errors import BadItem
+from mmrs.record import Annotations, Provenance
+from mmrs.source import Discovery, Item
+
+COARSE = "ship"
+WHOLE = "FullDataSet"
+HALVES = ("Train", "Test")
+EDGES = ("box_xmin", "box_ymin", "box_xmax", "box_ymax")
+ROTATED = ("mbox_cx", "mbox_cy", "mbox_w", "mbox_h", "mbox_ang")
+
+
+@dataclass(frozen=True, slots=True)
+class HrscFile:
+    """One label file; `metadata` has ``date`` and ``gsd_m`` where stated, labels are the numbers of ``Class_ID``."""
+
+    image: str | None
+    size: tuple[int, int] | None
+    metadata: dict[str, Any]
+    objects: tuple[BoxObject, ...]
+
+
+@register("hrsc2016")
+@dataclass(frozen=True)
+class Hrsc2016(Converter):
+    """Options: `names`, ``ship`` for one category or ``type`` for the class that the file names."""
+
+    names: Literal["ship", "type"] = "ship"
+
+    @property
+    def categories(self) -> Sequence[str]:
+        """``ship``, or the types."""
+        return self.facts.categories if self.names == "type" else (COARSE,)
+
+    def discover(self, root: Path, split: str) -> Discovery:
+        """List the ids of ``ImageSets/<split>.txt``; 619 of the images that are shipped belong to no split."""
+        self.check_split(split)
+        base, notes = locate_root(self.name, root, lambda folder: bool(_folders(folder)), {WHOLE, *HALVES, "ImageSets"})
+        places = [base / "ImageSets", base / WHOLE / "ImageSets", base / "ImageSets" / "Main"]
+        lists = next((place for place in places if (place / f"{split}.txt").is_file()), None)
+        if lists is None:
+            raise layout_error(self.name, base, f"has no ImageSets/{split}.txt")
+        images = _merged(base, "AllImages")
+        labels = _merged(base, "Annotations", {".xml"})
+        found = listed_split(self.name, base, lists, split, self.splits, images, labels)
+        return Discovery(found.items, notes + found.notes, found.problems)
+
+    def read(self, item: Item) -> Annotations:
+        """Objects in file order; ``bow`` = [x, y] and ``rotated`` = [cx, cy, width, height, angle] in the flags."""
+        path = item.annotations[0]
+        parsed = parse_hrsc(read_bytes(path), str(path))
+        if parsed.image not in (None, item.stem, item.image.name):
+            raise BadItem(f"label file of another image: its Img_FileName is {parsed.image!r}", str(path))
+        classes = self.facts.classes
+        if self.names == "ship":
+            classes = dict.fromkeys(classes, COARSE)
+        return Annotations(
+            objects=annotated(parsed.objects, classes, str(path)),
+            metadata=parsed.metadata,
+            provenance=Provenance(annotation=tail(path, 3), original_id=item.stem),
+            declared_size=parsed.size,
+        )
+
+
+def parse_hrsc(data: bytes, path: str) -> HrscFile:
+    """Parse the bytes of one label file; `path` names it in errors.
+
+    Raises:
+        BadItem: no such XML, missing nodes, or an object without a rotated box, as in copies with horizontal ones only.
+    """
+    root, lines = parse_tree(decode(data, path), path, "HRSC_Image")
+    if node_text(root, "Annotated") == "0":
+        raise BadItem("the file says that its image is not annotated", path)
+    metadata: dict[str, Any] = {}
+    if date := node_text(root, "Img_Date"):
+        metadata["date"] = date
+    if resolution := node_text(root, "Img_Resolution"):
+        metadata["gsd_m"] = finite(resolution, "Img_Resolution", path)
+    objects = tuple(_object(node, path, lines.get(node)) for node in root.findall("HRSC_Objects/HRSC_Object"))
+    return HrscFile(
+        node_text(root, "Img_FileName"), node_size(root, "Img_SizeWidth", "Img_SizeHeight", path), metadata, objects
+    )
+
+
+def _object(node: Element, path: str, line: int | None) -> BoxObject:
+    label = node_text(node, "Class_ID")
+    if label is None:
+        raise BadItem("object without <Class_ID>", path, line)
+    xmin, ymin, xmax, ymax = (node_number(node, tag, path, line) for tag in EDGES)
+    cx, cy, width, height, angle = (node_number(node, tag, path, line) for tag in ROTATED)
+    flags: dict[str, Any] = {"rotated": [cx, cy, width, height, angle]}
+    if node_text(node, "header_x") and node_text(node, "header_y"):
+        flags["bow"] = [node_number(node, tag, path, line) for tag in ("header_x", "header_y")]
+    return BoxObject(
+        label,
+        check_box((xmin, ymin, xmax, ymax), path, line, allow_empty=True),
+        check_rotated((cx, cy, width, height, angle), path, line),
+        node_flag(node, "difficult", path, line),
+        node_flag(node, "truncated", path, line),
+        line,
+        flags=flags,
+    )
+
+
+def _folders(base: Path) -> list[Path]:
+    """``FullDataSet`` where it holds both folders, else ``Train`` and ``Test``, which repeat its files."""
+    whole = base / WHOLE
+    if (whole / "AllImages").is_dir() and (whole / "Annotations").is_dir():
+        return [whole]
+    return [base / half for half in HALVES if (base / half / "Annotations").is_dir()]
+
+
+def _merged(base: Path, name: str, suffixes: set[str] | None = None) -> FileList:
+    folders = [folder / name for folder in _folders(base)]
+    return merge_files(
+        list_files(folder, base, suffixes) if suffixes else list_files(folder, base) for folder in folders
+    )

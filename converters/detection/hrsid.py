@@ -1,0 +1,114 @@
+"""HRSID: 5,604 SAR images of 800 x 800 with ships as polygons, in a JPG and a PNG release.
+
+A box is x, y, width, height with ``width = max - min + 1`` over the pixels of the contour, so it covers whole pixels.
+No oriented box is published. Ours is the rectangle of least area around the polygon (`converters.formats.polygons`),
+whose points cover their pixels where all coordinates are whole numbers, as the source's own boxes do.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from converters.base import Converter, register
+from converters.formats.coco import bbox, read_coco
+from converters.formats.listed import read_shared
+from converters.formats.objects import annotated
+from converters.formats.polygons import as_corners, coco_points, min_area_corners, pixel_squares
+from converters.formats.shapes import BoxObject, check_box
+from converters.formats.text import shown
+from converters.layout import Problem, layout_error, list_files, locate_root, tail
+from mmrs.errors import BadItem
+from mmrs.record import Annotations, Provenance
+from mmrs.source import Discovery, Item, ensure_unique_stems
+
+FOLDERS = {"jpg": "HRSID_JPG", "png": "HRSID_png"}
+IMAGE_FOLDERS = ("JPEGImages", "images", ".")
+# Scene, then two start/end pairs of the window; which pair counts rows is not known. P0137_<n> states no window.
+NAME = re.compile(r"(P\d+)_(\d+)_(\d+)_(\d+)_(\d+)", re.ASCII)
+KEPT = ("id", "label", "bbox", "segmentation", "iscrowd")
+
+
+@register("hrsid")
+@dataclass(frozen=True)
+class Hrsid(Converter):
+    """Options: `flavour`, the JPG or the PNG release; ``auto`` takes the PNG one (not compressed) where it is there."""
+
+    flavour: Literal["auto", "jpg", "png"] = "auto"
+
+    def discover(self, root: Path, split: str) -> Discovery:
+        """List the images of the split's JSON; tiles of one scene are one scene, and overlap across splits."""
+        self.check_split(split)
+        top, notes = locate_root(self.name, root, lambda folder: any(self._bases(folder)), {*FOLDERS.values()})
+        flavour, base = next(self._bases(top))
+        source = base / "annotations" / f"{split}2017.json"
+        if not source.is_file():
+            raise layout_error(self.name, base, f"has no {source.relative_to(base)}")
+        coco = read_shared(self.name, source, read_coco)
+        folders = [base / name for name in IMAGE_FOLDERS if (base / name).is_dir()]
+        images = next((found for folder in folders if (found := list_files(folder, base)).by_name), None)
+        if images is None:
+            raise layout_error(self.name, base, "has annotations but no images")
+        problems: list[Problem] = [*coco.problems, *images.problems]
+        items = []
+        for image in coco.images:
+            try:
+                path = images.find(image.file_name)
+            except BadItem as error:
+                problems.append((str(source), error.reason))
+                continue
+            if path is None:
+                problems.append((str(source), f"image {image.file_name} is named but is not in the image folder"))
+                continue
+            rows = [{key: row[key] for key in KEPT if key in row} for row in image.rows]
+            payload = {
+                "id": image.row["id"],
+                "rows": rows,
+                "size": None if image.size is None else list(image.size),
+                "layout": flavour,
+            }
+            name = NAME.fullmatch(path.stem)
+            items.append(Item(path.stem, path, (source,), payload, name[1] if name else None))
+        unique, repeats = ensure_unique_stems(sorted(items, key=lambda item: item.stem))
+        return Discovery(unique, (*notes, f"annotations taken from {source}"), tuple(problems) + repeats)
+
+    def read(self, item: Item) -> Annotations:
+        """Ships in file order; ``name_window``: the four numbers of the file name, in pixels of the scene."""
+        path = item.annotations[0]
+        name, size = NAME.fullmatch(item.stem), item.payload["size"]
+        return Annotations(
+            objects=annotated([_ship(row, str(path)) for row in item.payload["rows"]], self.facts.classes, str(path)),
+            metadata={} if name is None else {"name_window": [int(number) for number in name.groups()[1:]]},
+            provenance=Provenance(
+                annotation=tail(path, 3), original_id=str(item.payload["id"]), layout=item.payload["layout"]
+            ),
+            declared_size=None if size is None else tuple(size),
+        )
+
+    def _bases(self, folder: Path) -> Iterator[tuple[str, Path]]:
+        """(flavour, folder with ``annotations``): a flavour's own folder, or one whose name states none."""
+        wanted = ("png", "jpg") if self.flavour == "auto" else (self.flavour,)
+        for flavour in wanted:
+            if (folder / FOLDERS[flavour] / "annotations").is_dir():
+                yield flavour, folder / FOLDERS[flavour]
+        if any((folder / "annotations" / f"{split}2017.json").is_file() for split in self.splits):
+            flavour = next((flavour for flavour, name in FOLDERS.items() if name == folder.name), "unnamed")
+            if self.flavour in ("auto", flavour) or flavour == "unnamed":
+                yield flavour, folder
+
+
+def _ship(row: dict[str, Any], path: str) -> BoxObject:
+    label = row.get("label")
+    if label is None:
+        raise BadItem(f"annotation {shown(row.get('id'))} has a category id that the file lacks", path)
+    x, y, width, height = bbox(row, 4, path)
+    points = pixel_squares(coco_points(row, path))
+    return BoxObject(
+        label,
+        check_box((x, y, x + width, y + height), path, allow_empty=True),
+        corners=as_corners(min_area_corners(points)) if len(points) else None,
+        ignore=row.get("iscrowd") == 1,
+    )

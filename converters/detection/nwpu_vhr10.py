@@ -1,0 +1,165 @@
+"""NWPU VHR-10: 650 aerial images with objects of ten classes and 150 without.
+
+``NWPU VHR-10 dataset/{ground truth,positive image set,negative image set}``. A label line is ``(x1,y1),(x2,y2),c``: two
+corners in pixels and the number of a class. A later relabelling with masks is a COCO file whose boxes are others.
+Positive and negative images have the same names; a negative's stem begins with ``negative-``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from converters.base import register
+from converters.catalog import Counts
+from converters.formats.coco import bbox, read_coco
+from converters.formats.folders import normal_form
+from converters.formats.listed import read_shared
+from converters.formats.objects import annotated
+from converters.formats.shapes import BoxObject, check_box
+from converters.formats.text import finite, numbered_lines, read_bytes, shown
+from converters.layout import FileList, Problem, ignored_note, layout_error, list_files, locate_root, subfolders, tail
+from converters.splits import SeededSplit
+from mmrs.errors import BadItem
+from mmrs.record import Annotations, Provenance
+from mmrs.source import Discovery, Item
+
+ARCHIVE_FOLDER = "NWPU VHR-10 dataset"
+COCO_FOLDER = "NWPU VHR-10_dataset_coco"
+COCO_FILE = "annotations.json"
+POSITIVE, NEGATIVE, LABELS = "positiveimageset", "negativeimageset", "groundtruth"
+NUMBER = r"\s*([+-]?\d{1,7})\s*"
+LINE = re.compile(rf"\({NUMBER},{NUMBER}\)\s*,\s*\({NUMBER},{NUMBER}\)\s*,{NUMBER},?", re.ASCII)
+
+
+@register("nwpu-vhr10")
+@dataclass(frozen=True)
+class NwpuVhr10(SeededSplit):
+    """Options: `annotations`, the original ``txt`` boxes or the relabelled ``coco`` ones; `negatives`; the split."""
+
+    annotations: Literal["txt", "coco"] = "txt"
+    negatives: bool = True
+
+    def published(self, split: str) -> Counts:
+        """Size of a split with negatives; nothing is known without them."""
+        return super().published(split) if self.negatives else Counts()
+
+    def discover(self, root: Path, split: str) -> Discovery:
+        """List the split's positive images with their labels, then its negative ones."""
+        self.check_split(split)
+        base, notes = root / ARCHIVE_FOLDER, tuple[str, ...]()
+        if _folder(base, POSITIVE) is None:
+            base, notes = locate_root(self.name, root, lambda folder: _folder(folder, POSITIVE) is not None)
+        images = _files(base, POSITIVE)
+        items, problems = self._from_txt(base, images) if self.annotations == "txt" else self._from_coco(base, images)
+        chosen = self.part(items, lambda item: item.stem, split)
+        if self.negatives:
+            empty = _files(base, NEGATIVE)
+            if not empty.by_stem:
+                notes += ("there is no folder of negative images",)
+            negatives = [Item(f"negative-{stem}", path) for stem, path in empty.by_stem.items()]
+            chosen += self.part(negatives, lambda item: item.stem, split)
+            problems += empty.problems
+        notes += ignored_note(base, images.ignored)
+        # Findings about the whole set belong to one split, or every split would count them again.
+        shared = tuple(problems) if split == self.splits[0] else ()
+        return Discovery(tuple(sorted(chosen, key=lambda item: item.stem)), notes, shared)
+
+    def read(self, item: Item) -> Annotations:
+        """Objects in file order; a negative image has none."""
+        if not item.annotations:
+            return Annotations(provenance=Provenance(original_id=item.image.name, layout="negative image set"))
+        path = item.annotations[0]
+        if item.payload is None:
+            raw = read_lines(path, tuple(self.facts.classes))
+        else:
+            raw = [_coco_object(row, str(path)) for row in item.payload["rows"]]
+        return Annotations(
+            objects=annotated(raw, self.facts.classes, str(path)),
+            provenance=Provenance(annotation=tail(path, 2), original_id=item.image.name, layout=self.annotations),
+            declared_size=None if item.payload is None else item.payload["size"],
+        )
+
+    def _from_txt(self, base: Path, images: FileList) -> tuple[list[Item], list[Problem]]:
+        folder = _folder(base, LABELS)
+        if folder is None:
+            raise layout_error(
+                self.name, base, "has no folder `ground truth` (choose annotations=coco for the COCO file)"
+            )
+        labels = list_files(folder, base, {".txt"})
+        problems: list[Problem] = [*images.problems, *labels.problems]
+        problems += [
+            (str(path), "image without a label file")
+            for stem, path in images.by_stem.items()
+            if stem not in labels.by_stem
+        ]
+        problems += [
+            (str(path), "label file without an image")
+            for stem, path in labels.by_stem.items()
+            if stem not in images.by_stem and stem.isdigit()
+        ]
+        paired = [stem for stem in images.by_stem if stem in labels.by_stem]
+        return [Item(stem, images.by_stem[stem], (labels.by_stem[stem],)) for stem in paired], problems
+
+    def _from_coco(self, base: Path, images: FileList) -> tuple[list[Item], list[Problem]]:
+        places = [base, base.parent, base / COCO_FOLDER, base.parent / COCO_FOLDER]
+        source = next((place / COCO_FILE for place in places if (place / COCO_FILE).is_file()), None)
+        if source is None:
+            raise layout_error(
+                self.name, base, f"has no {COCO_FILE}", [str(place / COCO_FILE) for place in places[::2]]
+            )
+        coco = read_shared(self.name, source, read_coco)
+        problems: list[Problem] = [*images.problems, *coco.problems]
+        items = []
+        for image in coco.images:
+            try:
+                path = images.find(image.file_name)
+            except BadItem as error:
+                problems.append((str(source), error.reason))
+                continue
+            if path is None:
+                problems.append((str(source), f"image {image.file_name} is named but is not in the positive image set"))
+                continue
+            rows = [{key: row.get(key) for key in ("id", "label", "bbox")} for row in image.rows]
+            size = None if image.size is None else list(image.size)
+            items.append(Item(path.stem, path, (source,), {"rows": rows, "size": size}))
+        return items, problems
+
+
+def read_lines(path: Path, labels: Sequence[str]) -> list[BoxObject]:
+    """Objects of one ground truth file; class numbers count `labels` from 1. Raises `BadItem` with the line."""
+    return parse_lines(read_bytes(path), str(path), labels)
+
+
+def parse_lines(data: bytes, path: str, labels: Sequence[str]) -> list[BoxObject]:
+    """The same from the bytes of the file."""
+    objects = []
+    for number, line in numbered_lines(data, path):
+        match = LINE.fullmatch(line)
+        if match is None:
+            raise BadItem(f"line {shown(line)} is not of the form (x1,y1),(x2,y2),class", path, number)
+        x1, y1, x2, y2 = (finite(word, "corner", path, number) for word in match.groups()[:4])
+        index = int(match[5])
+        if not 1 <= index <= len(labels):
+            raise BadItem(f"class number {index} is out of range 1 to {len(labels)}", path, number)
+        box = check_box((x1, y1, x2, y2), path, number, allow_empty=True)
+        objects.append(BoxObject(labels[index - 1], box, line=number))
+    return objects
+
+
+def _coco_object(row: dict[str, Any], path: str) -> BoxObject:
+    if row["label"] is None:
+        raise BadItem(f"annotation {shown(row['id'])} has a category id that the file lacks", path)
+    x, y, width, height = bbox(row, 4, path)
+    return BoxObject(row["label"], check_box((x, y, x + width, y + height), path, allow_empty=True))
+
+
+def _folder(base: Path, name: str) -> Path | None:
+    return next((child for child in subfolders(base) if normal_form(child.name) == name), None)
+
+
+def _files(base: Path, name: str) -> FileList:
+    return list_files(_folder(base, name) or base / name, base)

@@ -1,0 +1,119 @@
+"""RSOD: four folders, one for each class, labelled for that class alone.
+
+``<class>/JPEGImages/<class>_N.jpg`` with ``<class>/Annotation/xml/*.xml`` (PASCAL VOC) and ``Annotation/labels/*.txt``
+(image name, class, xmin, ymin, xmax, ymax). Images of ``playground`` without a label file are unlabelled, not empty.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from converters.base import register
+from converters.formats.folders import normal_form
+from converters.formats.objects import annotated
+from converters.formats.shapes import BoxObject, check_box
+from converters.formats.text import finite, numbered_lines, read_bytes, shown
+from converters.formats.voc import check_names_image, read_voc
+from converters.layout import Problem, list_files, locate_root, subfolders, tail
+from converters.splits import SeededSplit
+from mmrs.errors import BadItem
+from mmrs.record import Annotations, Provenance
+from mmrs.source import Discovery, Item, ensure_unique_stems
+
+# The one class whose published images are not all labelled.
+PARTLY_LABELLED = "playground"
+
+
+@register("rsod")
+@dataclass(frozen=True)
+class Rsod(SeededSplit):
+    """Options: `labels`, the form to read; the split."""
+
+    labels: Literal["xml", "txt"] = "xml"
+
+    def discover(self, root: Path, split: str) -> Discovery:
+        """List the split's labelled images; the split is cut within each class."""
+        self.check_split(split)
+        names = {normal_form(label): label for label in self.facts.classes}
+        base, notes = locate_root(self.name, root, lambda folder: bool(_class_folders(folder, names)), tuple(names))
+        items: list[Item] = []
+        problems: list[Problem] = []
+        folders = _class_folders(base, names)
+        for label in names.values():
+            if label not in folders:
+                problems.append((str(base / label), "class folder is missing"))
+                continue
+            labelled, unlabelled, found = self._images(folders[label], base, label)
+            items += self.part(labelled, lambda item: item.stem, split)
+            problems += found
+            if unlabelled and label == PARTLY_LABELLED:
+                notes += (f"{len(unlabelled)} images of {label} have no label file: unlabelled, left out",)
+            else:
+                problems += [(str(path), "image without a label file") for path in unlabelled]
+        unique, repeats = ensure_unique_stems(sorted(items, key=lambda item: item.stem))
+        # Findings about whole folders belong to one split, or every split would count them again.
+        shared = tuple(problems) if split == self.splits[0] else ()
+        return Discovery(unique, notes, shared + repeats)
+
+    def read(self, item: Item) -> Annotations:
+        """Objects in file order; ``labelled_classes`` says that other classes in the image are not labelled."""
+        path = item.annotations[0]
+        if self.labels == "xml":
+            voc = read_voc(path, allow_empty=True)
+            check_names_image(voc, item.stem, str(path))
+            raw, size = list(voc.objects), voc.size
+        else:
+            raw, size = parse_lines(read_bytes(path), str(path), item.stem), None
+        own = item.payload["label"]
+        return Annotations(
+            objects=annotated(raw, self.facts.classes, str(path)),
+            metadata={"labelled_classes": [self.facts.classes[own]]},
+            provenance=Provenance(annotation=tail(path, 4), original_id=item.stem, layout=self.labels),
+            declared_size=size,
+        )
+
+    def _images(self, folder: Path, base: Path, label: str) -> tuple[list[Item], list[Path], list[Problem]]:
+        images = list_files(folder / "JPEGImages", base)
+        annotation = next((x for x in subfolders(folder) if normal_form(x.name).startswith("annotation")), folder)
+        inner = annotation / ("xml" if self.labels == "xml" else "labels")
+        labels = list_files(inner, base, {f".{self.labels}"})
+        problems = [*images.problems, *labels.problems]
+        problems += [
+            (str(path), "label file without an image")
+            for stem, path in labels.by_stem.items()
+            if stem not in images.by_stem
+        ]
+        items = [
+            Item(stem, image, (labels.by_stem[stem],), {"label": label})
+            for stem, image in images.by_stem.items()
+            if stem in labels.by_stem
+        ]
+        return items, [image for stem, image in images.by_stem.items() if stem not in labels.by_stem], problems
+
+
+def parse_lines(data: bytes, path: str, stem: str) -> list[BoxObject]:
+    """Objects of one text label file of the image `stem`. Raises `BadItem` with the line."""
+    objects = []
+    for number, line in numbered_lines(data, path):
+        words = line.split()
+        if len(words) != 6:
+            expected = "image name, class, xmin, ymin, xmax and ymax"
+            raise BadItem(f"{len(words)} words in {shown(line)}; {expected} are expected", path, number)
+        if stem not in (words[0], words[0].rpartition(".")[0]):
+            raise BadItem(f"line is of image {words[0]!r}, not {stem!r}", path, number)
+        x1, y1, x2, y2 = (finite(word, "edge", path, number) for word in words[2:])
+        objects.append(BoxObject(words[1], check_box((x1, y1, x2, y2), path, number, allow_empty=True), line=number))
+    return objects
+
+
+def _class_folders(base: Path, names: dict[str, str]) -> dict[str, Path]:
+    """Label -> the folder that holds its JPEGImages: the class folder, or its child where an archive nested it."""
+    found: dict[str, Path] = {}
+    for child in subfolders(base):
+        label = names.get(normal_form(child.name))
+        if label is not None:
+            places = [place for place in (child, *subfolders(child)) if (place / "JPEGImages").is_dir()]
+            found.update({label: places[0]} if places else {})
+    return found

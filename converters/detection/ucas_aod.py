@@ -1,0 +1,113 @@
+"""UCAS-AOD: cars and planes with oriented and horizontal boxes, and images without either.
+
+``CAR/P0001.png`` and ``.txt``, ``PLANE/P0001.png`` and ``.txt``, ``Neg/N0001.png``. A label line has 13 numbers: four
+corners, the angle of the vector from tail to head in degrees, then x, y, width, height of a horizontal box that was
+drawn separately. The class is the folder; because stems repeat, an item's stem begins with it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from converters.base import register
+from converters.catalog import Counts
+from converters.formats.folders import normal_form
+from converters.formats.objects import annotated
+from converters.formats.shapes import BoxObject, check_box
+from converters.formats.text import finite, numbered_lines, read_bytes, shown
+from converters.layout import FileList, Problem, list_files, locate_root, subfolders, tail
+from converters.splits import SeededSplit
+from mmrs.errors import BadItem
+from mmrs.record import Annotations, Provenance
+from mmrs.source import Discovery, Item
+
+NEGATIVE = "neg"
+NUMBERS = 13
+
+
+@register("ucas-aod")
+@dataclass(frozen=True)
+class UcasAod(SeededSplit):
+    """Options: `negatives`, whether images without objects are kept; the split, cut within each folder."""
+
+    negatives: bool = True
+
+    def published(self, split: str) -> Counts:
+        """Size of a split with negatives; nothing is known without them."""
+        return super().published(split) if self.negatives else Counts()
+
+    def discover(self, root: Path, split: str) -> Discovery:
+        """List the split's images of every folder; only ``P*.txt`` are labels."""
+        self.check_split(split)
+        names = {normal_form(label): label for label in self.facts.classes}
+        base, notes = locate_root(
+            self.name, root, lambda folder: bool(_folders(folder, tuple(names))), ("CAR", "PLANE")
+        )
+        folders = _folders(base, (*names, NEGATIVE))
+        items: list[Item] = []
+        problems: list[Problem] = [
+            (str(base / label), "class folder is missing") for name, label in names.items() if name not in folders
+        ]
+        if self.negatives and NEGATIVE not in folders:
+            notes += ("there is no folder Neg of images without objects",)
+        for name, folder in folders.items():
+            if name == NEGATIVE and not self.negatives:
+                continue
+            group, found = _items(name, names.get(name), list_files(folder, base), list_files(folder, base, {".txt"}))
+            items += self.part(group, lambda item: item.stem, split)
+            problems += found
+        # Findings about whole folders belong to one split, or every split would count them again.
+        shared = tuple(problems) if split == self.splits[0] else ()
+        return Discovery(tuple(sorted(items, key=lambda item: item.stem)), notes, shared)
+
+    def read(self, item: Item) -> Annotations:
+        """Objects in file order with both kinds of boxes and ``angle_deg`` as written; a negative image has none."""
+        if not item.annotations:
+            return Annotations(provenance=Provenance(original_id=item.image.name, layout="Neg"))
+        path = item.annotations[0]
+        raw = parse_lines(read_bytes(path), str(path), item.payload["label"])
+        return Annotations(
+            objects=annotated(raw, self.facts.classes, str(path)),
+            provenance=Provenance(annotation=tail(path, 2), original_id=tail(item.image, 2)),
+        )
+
+
+def parse_lines(data: bytes, path: str, label: str) -> list[BoxObject]:
+    """Objects of one label file, all of the class `label`. Raises `BadItem` with the line."""
+    objects = []
+    for number, line in numbered_lines(data, path):
+        words = line.split()
+        if len(words) != NUMBERS:
+            expected = "8 corners, an angle and x, y, width, height"
+            raise BadItem(f"{len(words)} words in {shown(line)}; {expected} are expected", path, number)
+        values = [finite(word, "number", path, number) for word in words]
+        x, y, width, height = values[9:]
+        box = check_box((x, y, x + width, y + height), path, number, allow_empty=True)
+        objects.append(
+            BoxObject(label, box, corners=tuple(values[:8]), line=number, flags={"angle_deg": round(values[8], 4)})
+        )
+    return objects
+
+
+def _folders(base: Path, names: tuple[str, ...]) -> dict[str, Path]:
+    return {normal_form(child.name): child for child in subfolders(base) if normal_form(child.name) in names}
+
+
+def _items(name: str, label: str | None, images: FileList, labels: FileList) -> tuple[list[Item], list[Problem]]:
+    items = []
+    problems = [*images.problems]
+    for stem, image in images.by_stem.items():
+        if label is None:
+            items.append(Item(f"{name}-{stem}", image))
+        elif stem in labels.by_stem:
+            items.append(Item(f"{name}-{stem}", image, (labels.by_stem[stem],), {"label": label}))
+        else:
+            problems.append((str(image), "image without a label file"))
+    if label is not None:
+        problems += [
+            (str(path), "label file without an image")
+            for stem, path in labels.by_stem.items()
+            if stem not in images.by_stem and stem.upper().startswith("P")
+        ]
+    return items, problems

@@ -1,0 +1,97 @@
+"""Sources that list the ids of a split in a text file, over folders of label files and images that hold all splits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
+
+from converters.formats.folders import normal_form
+from converters.formats.text import numbered_lines, read_bytes
+from converters.layout import IMAGE_SUFFIXES, FileList, Problem, layout_error, list_files, merge_files, subfolders
+from mmrs.errors import BadItem, UserError
+from mmrs.source import Discovery, Item
+
+T = TypeVar("T")
+Ids = tuple[tuple[int, str], ...]
+
+
+def read_ids(path: Path) -> Ids:
+    """(1-based line, first word) of every line that is not blank. Raises `BadItem` when the file cannot be read."""
+    return tuple((number, line.split()[0]) for number, line in numbered_lines(read_bytes(path), str(path)))
+
+
+def read_shared(name: str, path: Path, read: Callable[[Path], T]) -> T:
+    """``read(path)`` of a file that a whole split of source `name` depends on.
+
+    Raises:
+        UserError: instead of the `BadItem` of `read`, because no part of the split can be used without the file.
+    """
+    try:
+        return read(path)
+    except BadItem as error:
+        place = f" (line {error.line})" if error.line else ""
+        raise UserError(
+            f"{name}: {error.path or path}{place}: {error.reason}. A whole split depends on this file: "
+            f"download it again, then `mmrs scan {name} DIR`."
+        ) from error
+
+
+def listed_items(source: Path, ids: Ids, images: FileList, labels: FileList) -> tuple[list[Item], list[Problem]]:
+    """An item for every listed id with an image and a label file, sorted by stem; the others are problems."""
+    items: dict[str, Item] = {}
+    problems: list[Problem] = []
+    for line, name in ids:
+        try:
+            image, label = images.find(name), labels.find(name)
+        except BadItem as error:
+            problems.append((str(source), f"line {line}: {error.reason}"))
+            continue
+        if image is None or label is None:
+            problems.append((str(source), f"line {line}: {name} has no {'image' if image is None else 'label file'}"))
+        elif image.stem in items:
+            problems.append((str(source), f"line {line}: {name} is listed twice"))
+        else:
+            items[image.stem] = Item(image.stem, image, (label,))
+    return sorted(items.values(), key=lambda item: item.stem), problems
+
+
+def listed_split(
+    name: str, base: Path, lists: Path, split: str, splits: Sequence[str], images: FileList, labels: FileList
+) -> Discovery:
+    """The items of ``lists/<split>.txt``; what belongs to no split is said with the first of `splits`.
+
+    Raises:
+        UserError: no such list, or none of its ids has both an image and a label file.
+    """
+    source = lists / f"{split}.txt"
+    if not source.is_file():
+        raise layout_error(name, base, f"has no {source.relative_to(base)}")
+    items, problems = listed_items(source, read_shared(name, source, read_ids), images, labels)
+    if not items:
+        counts = f"{len(images.by_stem)} images and {len(labels.by_stem)} label files were found there"
+        raise layout_error(name, base, f"has no image with a label file for split {split}; {counts}")
+    notes: tuple[str, ...] = ()
+    if split == splits[0]:
+        present = [path for other in splits if (path := lists / f"{other}.txt").is_file()]
+        named = {word for path in present for _, word in read_shared(name, path, read_ids)}
+        named = {PurePosixPath(word).stem for word in named} | named
+        notes = unlisted_note("images", images, named) + unlisted_note("label files", labels, named)
+        problems += images.problems + labels.problems
+    return Discovery(tuple(items), notes, tuple(problems))
+
+
+def list_folders(base: Path, prefixes: tuple[str, ...], suffixes: Collection[str] = IMAGE_SUFFIXES) -> FileList:
+    """Files of every folder in `base` whose `normal_form` starts with one of `prefixes`.
+
+    Archives that unpack to one more folder, and parts in folders of their own, are looked into one level deep.
+    """
+    found = [child for child in subfolders(base) if normal_form(child.name).startswith(prefixes)]
+    folders = [inner for child in found for inner in (child, *subfolders(child))]
+    return merge_files(list_files(folder, base, suffixes) for folder in folders)
+
+
+def unlisted_note(what: str, files: FileList, named: Collection[str]) -> tuple[str, ...]:
+    """A note on the files that no list names, or nothing: such a file belongs to no split and is no fault."""
+    count = len(files.by_stem.keys() - set(named))
+    return (f"{count} {what} are named by no list and belong to no split",) if count else ()

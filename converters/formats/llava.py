@@ -1,0 +1,114 @@
+"""LLaVA JSON: one list of samples, each with an image and the turns of one conversation.
+
+``[{"id": ..., "image": "folder/a.jpg", "conversations": [{"from": "human"|"gpt", "value": ...}, ...]}, ...]``. The mark
+``<image>`` of the first human turn says where the image goes and is taken off; the text is otherwise kept as written.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from converters.formats.text import parse_json, read_bytes, shown
+from mmrs.errors import BadItem
+
+# Old exports of the same form use these words for the two speakers.
+SPEAKERS = {"human": "human", "user": "human", "gpt": "gpt", "assistant": "gpt"}
+IMAGE_MARK = re.compile(r"\s*<image>\s*")
+
+Exchange = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class LlavaImage:
+    """All conversations about one image, in file order: `name` as written, `ids` of the samples, turns in pairs."""
+
+    name: str
+    ids: tuple[str, ...]
+    conversations: tuple[tuple[Exchange, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LlavaFile:
+    """One LLaVA file: images in first-seen order, and `problems` (path, reason) of samples left out."""
+
+    images: tuple[LlavaImage, ...]
+    problems: tuple[tuple[str, str], ...]
+
+
+def read_llava(path: Path) -> LlavaFile:
+    """Read one LLaVA file. Raises `BadItem` when the file as a whole cannot be used."""
+    return parse_llava(read_bytes(path), str(path))
+
+
+def parse_llava(data: bytes, path: str) -> LlavaFile:
+    """Parse the bytes of one LLaVA file; `path` names it in errors.
+
+    A sample without an image or with several, with an id used before, or with turns that do not alternate is left out
+    and listed in `problems`.
+
+    Raises:
+        BadItem: not JSON, or no list at the top.
+    """
+    rows = parse_json(data, path)
+    if not isinstance(rows, list):
+        raise BadItem(f"top level is a {type(rows).__name__}, a list of samples expected", path)
+    images: dict[str, list[tuple[str, tuple[Exchange, ...]]]] = {}
+    problems = []
+    used: set[str] = set()
+    for number, row in enumerate(rows):
+        try:
+            name, own, exchanges = _sample(row, number)
+            if own in used:
+                raise BadItem(f"[{number}] repeats id {own!r}; the first one was kept")
+        except BadItem as error:
+            problems.append((path, error.reason))
+            continue
+        used.add(own)
+        images.setdefault(name, []).append((own, exchanges))
+    found = tuple(
+        LlavaImage(name, tuple(own for own, _ in samples), tuple(turns for _, turns in samples))
+        for name, samples in images.items()
+    )
+    return LlavaFile(found, tuple(problems))
+
+
+def _sample(row: object, number: int) -> tuple[str, str, tuple[Exchange, ...]]:
+    if not isinstance(row, dict):
+        raise BadItem(f"[{number}] is a {type(row).__name__}, an object expected")
+    own = str(row.get("id", f"#{number}"))
+    name = row.get("image")
+    if isinstance(name, list) and len(name) == 1:
+        name = name[0]
+    if not isinstance(name, str) or not name:
+        raise BadItem(f"[{number}] (id {shown(own)}) has the image {shown(name)}; one file name is expected")
+    return name, own, _exchanges(row.get("conversations"), f"[{number}] (id {shown(own)})")
+
+
+def _exchanges(turns: Any, what: str) -> tuple[Exchange, ...]:
+    if not isinstance(turns, list) or not turns:
+        raise BadItem(f"{what} has no list `conversations`")
+    # A system turn at the head is an instruction to the model, no statement about the image.
+    if isinstance(turns[0], dict) and turns[0].get("from") == "system":
+        turns = turns[1:]
+    texts = [_text(turn, ("human", "gpt")[number % 2], f"{what} turn {number}") for number, turn in enumerate(turns)]
+    if len(texts) % 2 or not texts:
+        raise BadItem(f"{what} has {len(texts)} turns; each question needs an answer")
+    texts[0] = IMAGE_MARK.sub("", texts[0], count=1)
+    return _pairs(texts, what)
+
+
+def _text(turn: Any, speaker: str, what: str) -> str:
+    found = SPEAKERS.get(str(turn.get("from"))) if isinstance(turn, dict) else None
+    if found != speaker or not isinstance(turn.get("value"), str):
+        raise BadItem(f"{what} is {shown(turn)}; a text from {speaker} is expected")
+    return turn["value"]
+
+
+def _pairs(texts: Sequence[str], what: str) -> tuple[Exchange, ...]:
+    if not all(text.strip() for text in texts):
+        raise BadItem(f"{what} has a turn without text")
+    return tuple(zip(texts[::2], texts[1::2], strict=True))

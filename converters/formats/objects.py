@@ -1,0 +1,102 @@
+"""Objects as files state them -> annotated objects of the record."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+
+from converters.catalog import nearest
+from converters.formats.folders import normal_form
+from converters.formats.shapes import BoxObject, plain_quads
+from mmrs.errors import BadItem
+from mmrs.geometry import Array, as_quads, canonical_quad, quad_from_hbb, quad_from_rotated, signed_area
+from mmrs.record import AnnotatedObject, Quad
+
+IGNORED_CATEGORY = "ignored region"
+
+
+def known_label(label: str, labels: Collection[str], path: str, line: int | None = None) -> str:
+    """The one of `labels` that `label` spells, without regard to case, blanks, underscores and hyphens.
+
+    Raises:
+        BadItem: an unknown class.
+    """
+    found = _by_normal_form(tuple(labels)).get(normal_form(label))
+    if found is None:
+        raise BadItem(f"unknown class {label!r}{nearest(label, labels)}", path, line)
+    return found
+
+
+def annotated(
+    raw: Sequence[BoxObject],
+    classes: Mapping[str, str],
+    path: str,
+    ignored: Collection[str] = (),
+    repeats: bool = False,
+) -> tuple[AnnotatedObject, ...]:
+    """Objects in file order with unified categories and quads that are clockwise from the corner nearest the top left.
+
+    An object without area names no place that a text or a score could use, and one with the label and the quad of an
+    earlier one would be counted twice: they become ignore objects flagged ``zero_area`` and ``duplicate``.
+
+    Args:
+        raw: the objects; `path` is their file.
+        classes: the source's label -> unified category; labels are matched by `known_label` and kept verbatim.
+        ignored: labels of regions that count as nothing.
+        repeats: whether one object may stand in the file several times, as it does with several expressions.
+
+    Raises:
+        BadItem: an unknown class.
+    """
+    quads = object_quads(raw)
+    flat = signed_area(quads) == 0
+    objects = []
+    seen: set[tuple[str, Quad]] = set()
+    for obj, quad, no_area in zip(raw, plain_quads(quads), flat.tolist(), strict=True):
+        label = known_label(obj.label, (*classes, *ignored), path, obj.line)
+        box = obj.box
+        repeated = not repeats and (label, quad) in seen
+        seen.add((label, quad))
+        found = {"zero_area": no_area, "duplicate": repeated}
+        objects.append(
+            AnnotatedObject(
+                category=classes.get(label, IGNORED_CATEGORY),
+                label=obj.label,
+                quad=quad,
+                hbb=box if box is not None and box[0] < box[2] and box[1] < box[3] else None,
+                difficult=obj.difficult,
+                truncated=obj.truncated,
+                ignore=obj.ignore or no_area or repeated or label in ignored,
+                flags=obj.flags | {flag: True for flag, is_set in found.items() if is_set},
+            )
+        )
+    return tuple(objects)
+
+
+def object_quads(raw: Sequence[BoxObject]) -> Array:
+    """Quads ``(N, 4, 2)`` in pixels: from corners or rotated boxes where the file has them, else from `box`."""
+    quads = np.zeros((len(raw), 4, 2), dtype=np.float64)
+    for kind, to_quads in (("box", quad_from_hbb), ("rotated", quad_from_rotated), ("corners", as_quads)):
+        places = [place for place, obj in enumerate(raw) if getattr(obj, kind) is not None]
+        if places:
+            quads[places] = to_quads([getattr(raw[place], kind) for place in places])
+    return canonical_quad(quads)
+
+
+def from_inclusive(obj: BoxObject) -> BoxObject:
+    """1-based edges that include their last pixel (PASCAL VOC) -> the record's edges: xmin - 1, ymin - 1, xmax, ymax.
+
+    An edge that is 0 against the rule is the first pixel already; a box without width or height stays as it is.
+    """
+    if obj.box is None or obj.box[0] == obj.box[2] or obj.box[1] == obj.box[3]:
+        return obj
+    xmin, ymin, xmax, ymax = obj.box
+    return replace(obj, box=(xmin - (xmin >= 1), ymin - (ymin >= 1), xmax, ymax))
+
+
+@cache
+def _by_normal_form(labels: tuple[str, ...]) -> dict[str, str]:
+    return {normal_form(label): label for label in labels}

@@ -1,0 +1,64 @@
+"""A folder with all that is below it, as one listing: for sources whose annotation files name images by subpath."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from converters.layout import IMAGE_SUFFIXES, Problem, list_files, subfolders
+from mmrs.errors import BadItem
+
+
+@dataclass(frozen=True, slots=True)
+class FileTree:
+    """Files by subpath (forward slashes, NFC) and by subpath without suffix; `ignored` and `problems` as in a listing.
+
+    Nothing is ever joined to a path: a name that is not in the listing is not there.
+    """
+
+    by_path: dict[str, Path]
+    by_stem: dict[str, Path]
+    ignored: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+    def find(self, name: str) -> Path | None:
+        """The file of that subpath, or of that subpath with another suffix.
+
+        Raises:
+            BadItem: the name leads out of the folder.
+        """
+        path = checked_subpath(name)
+        return self.by_path.get(path) or self.by_stem.get(str(PurePosixPath(path).with_suffix("")))
+
+
+def checked_subpath(name: str) -> str:
+    """A subpath as listings have it: forward slashes, no ``./``, NFC. Raises `BadItem` when it leads out."""
+    parts = [part for part in unicodedata.normalize("NFC", name).replace("\\", "/").split("/") if part != "."]
+    if not parts or any(part in {"", ".."} or "\0" in part for part in parts) or parts[0][1:2] == ":":
+        raise BadItem(f"file name {name!r} leads to another folder or is none; such names are never followed")
+    return "/".join(parts)
+
+
+def list_tree(folder: Path, root: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> FileTree:
+    """Files of `folder` and of every visible folder below it; an absent folder is empty.
+
+    Raises:
+        UserError: a folder leads out of `root` through a symbolic link.
+    """
+    by_path: dict[str, Path] = {}
+    by_stem: dict[str, Path] = {}
+    ignored: list[str] = []
+    problems: list[Problem] = []
+    waiting = [("", folder)]
+    while waiting:
+        prefix, current = waiting.pop()
+        files = list_files(current, root, suffixes)
+        by_path.update((prefix + name, path) for name, path in files.by_name.items())
+        by_stem.update((prefix + stem, path) for stem, path in files.by_stem.items())
+        ignored += [prefix + name for name in files.ignored]
+        problems += files.problems
+        # A folder that is a link could be its own ancestor.
+        waiting += [(f"{prefix}{child.name}/", child) for child in subfolders(current) if not child.is_symlink()]
+    return FileTree(dict(sorted(by_path.items())), dict(sorted(by_stem.items())), tuple(ignored), tuple(problems))

@@ -1,0 +1,163 @@
+"""Questions and answers by image: the three tables of RSVQA, the lines of RSIVQA, the text of CRSVQA, FloodNet's JSON.
+
+Questions and answers keep the source's text but for blanks around it. A number in JSON becomes its decimal text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from converters.formats.text import decode, parse_json, shown
+from mmrs.errors import BadItem
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One question with its answer; `type` as the source states it, None where it states none."""
+
+    question: str
+    answer: str
+    type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """Questions by image, in file order.
+
+    `images` maps the source's name of the image to its distinct questions and `repeats` counts those that stood there
+    before, word for word with the same answer. `problems` are (place, reason) of rows left out.
+    """
+
+    images: dict[str, tuple[Asked, ...]]
+    repeats: dict[str, int]
+    problems: tuple[tuple[str, str], ...]
+
+
+def parse_rsvqa(images: bytes, questions: bytes, answers: bytes, path: str) -> Answered:
+    """Join the three tables of an RSVQA split by id; `path` names the questions' file in errors.
+
+    Rows that are not active are stubs of other splits, kept there so that position equals id; they count as absent.
+    The image's name is its id.
+
+    Raises:
+        BadItem: a table is not JSON or not a list of rows under its own name.
+    """
+    problems: list[tuple[str, str]] = []
+    rows = _active(images, "images", path, problems)
+    answer_rows = _active(answers, "answers", path, problems)
+    found: list[tuple[str, Asked]] = []
+    for key, row in _active(questions, "questions", path, problems).items():
+        image, answer_id = row.get("img_id"), _first(row.get("answers_ids"))
+        answer = _text(answer_rows.get(answer_id, {}).get("answer")) if answer_id is not None else None
+        question, kind = _text(row.get("question")), _text(row.get("type"))
+        if not isinstance(image, int) or image not in rows:
+            problems.append((path, f"question {key} is of image {shown(image)}, which is not active in this split"))
+        elif question is None or answer is None:
+            problems.append((path, f"question {key} has no text or no active answer"))
+        else:
+            found.append((str(image), Asked(question, answer, kind)))
+    return _by_image(found, problems, (str(key) for key in rows))
+
+
+def parse_question_lines(data: bytes, path: str) -> Answered:
+    """Parse lines ``image:question?answer``, cut at the first colon and the first question mark after it.
+
+    A line without the two marks or without an answer is a problem.
+
+    Raises:
+        BadItem: not UTF-8.
+    """
+    found, problems = [], []
+    for number, line in enumerate(decode(data, path).split("\n"), 1):
+        if not line.strip():
+            continue
+        image, colon, rest = line.partition(":")
+        question, mark, answer = (part.strip() for part in rest.partition("?"))
+        if colon and image.strip() and question and mark and answer:
+            found.append((image.strip(), Asked(f"{question}?", answer)))
+        else:
+            problems.append((f"{path}:{number}", f"{shown(line)} is not of the form image:question?answer"))
+    return _by_image(found, problems)
+
+
+def parse_question_text(data: bytes, path: str) -> tuple[tuple[Asked, ...], int]:
+    """Parse one image's text: a question and its answer on lines of their own in turn; full-width ``？`` becomes ``?``.
+
+    Returns:
+        The distinct questions, and how many lines or repeats were left out (a last question without an answer).
+
+    Raises:
+        BadItem: not UTF-8, no pair at all, or lines that do not alternate.
+    """
+    lines = [line.strip().replace("？", "?") for line in decode(data, path).split("\n") if line.strip()]
+    pairs = list(zip(lines[::2], lines[1::2], strict=False))
+    if not pairs:
+        raise BadItem("no question with an answer", path)
+    for number, (question, answer) in enumerate(pairs):
+        if answer.endswith("?"):
+            reason = f"pair {number + 1} ({shown(question)}, {shown(answer)}): questions and answers do not alternate"
+            raise BadItem(reason, path)
+    distinct = tuple(dict.fromkeys(Asked(question, answer) for question, answer in pairs))
+    return distinct, len(lines) % 2 + len(pairs) - len(distinct)
+
+
+def parse_floodnet(data: bytes, path: str) -> Answered:
+    """Parse FloodNet's questions: a dictionary of rows with Image_ID, Question, Ground_Truth and Question_Type.
+
+    A row without Ground_Truth (the validation and test files have none) is a problem.
+
+    Raises:
+        BadItem: not JSON, or no dictionary.
+    """
+    rows = parse_json(data, path)
+    if not isinstance(rows, dict):
+        raise BadItem(f"top level is a {type(rows).__name__}, an object of rows expected", path)
+    found, problems = [], []
+    for key, row in rows.items():
+        fields = row if isinstance(row, dict) else {}
+        image, question, answer = (_text(fields.get(name)) for name in ("Image_ID", "Question", "Ground_Truth"))
+        if image is None or question is None or answer is None:
+            problems.append((path, f"row {key!r} lacks Image_ID, Question or Ground_Truth"))
+        else:
+            found.append((image, Asked(question, answer, _text(fields.get("Question_Type")))))
+    return _by_image(found, problems)
+
+
+def _by_image(
+    found: Iterable[tuple[str, Asked]], problems: Iterable[tuple[str, str]], images: Iterable[str] = ()
+) -> Answered:
+    by_image: dict[str, dict[Asked, None]] = {image: {} for image in images}
+    repeats: dict[str, int] = {}
+    for image, asked in found:
+        own = by_image.setdefault(image, {})
+        if asked in own:
+            repeats[image] = repeats.get(image, 0) + 1
+        own[asked] = None
+    return Answered({image: tuple(own) for image, own in by_image.items()}, repeats, tuple(problems))
+
+
+def _active(data: bytes, key: str, path: str, problems: list[tuple[str, str]]) -> dict[int, dict[str, Any]]:
+    tables = parse_json(data, path)
+    rows = tables.get(key) if isinstance(tables, dict) else None
+    if not isinstance(rows, list):
+        raise BadItem(f"no list `{key}` at the top level", path)
+    active: dict[int, dict[str, Any]] = {}
+    for number, row in enumerate(rows):
+        own = row.get("id") if isinstance(row, dict) else None
+        if not isinstance(row, dict) or not isinstance(own, int):
+            problems.append((path, f"{key}[{number}] has no id"))
+        elif row.get("active") is not False and active.setdefault(own, row) is not row:
+            problems.append((path, f"{key}[{number}] repeats id {own}"))
+    return active
+
+
+def _first(values: object) -> int | None:
+    return values[0] if isinstance(values, list) and values and isinstance(values[0], int) else None
+
+
+def _text(value: object) -> str | None:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        return None
+    return str(value).strip() or None

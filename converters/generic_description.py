@@ -1,0 +1,205 @@
+"""The description of a user's own data: a small YAML file, validated, as the facts of a source."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from converters import catalog
+from converters.catalog import SourceFacts
+from converters.formats.yolo import read_class_names
+from mmrs.config import load_yaml, validated
+from mmrs.errors import BadItem, UserError
+from mmrs.record import Sensor, Task
+from mmrs.source import Tiling
+
+Format = Literal["coco", "voc", "dota", "yolo", "yolo-obb", "folders", "llava"]
+TextTask = Literal["vqa", "captioning", "classification"]
+
+SPLIT = "{split}"
+HORIZONTAL: tuple[Task, ...] = ("detection-hbb",)
+BOTH: tuple[Task, ...] = ("detection-hbb", "detection-obb")
+TASKS: dict[Format, tuple[Task, ...]] = {
+    "coco": HORIZONTAL,
+    "voc": HORIZONTAL,
+    "dota": BOTH,
+    "yolo": HORIZONTAL,
+    "yolo-obb": BOTH,
+    "folders": ("classification",),
+}
+Text = Annotated[str, Field(min_length=1)]
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FormatOptions(_Part):
+    """What a format leaves open.
+
+    Args:
+        one_based: VOC edges count from 1 and include their last pixel (the rule of PASCAL VOC).
+        ignored: labels of regions that count as nothing.
+        task: what LLaVA conversations are.
+        seed: of splits given as shares.
+        tile_size, tile_overlap, min_iof, keep_empty: cut large scenes as `mmrs.source.Tiling` says; whole by default.
+    """
+
+    one_based: bool = False
+    ignored: tuple[Text, ...] = ()
+    task: TextTask = "vqa"
+    seed: int = 0
+    tile_size: int | None = Field(default=None, gt=0)
+    tile_overlap: int = Field(default=0, ge=0)
+    min_iof: float = 0.7
+    keep_empty: float = 0.0
+
+    @property
+    def tiling(self) -> Tiling | None:
+        """The tiling, None where images are stored whole. Raises ValueError for impossible numbers."""
+        if self.tile_size is None:
+            return None
+        return Tiling(self.tile_size, self.tile_overlap, self.min_iof, self.keep_empty)
+
+
+class Description(_Part):
+    """One data set. Paths are relative to its root; ``{split}`` in them stands for the split's name.
+
+    Args:
+        name: of the source in records and shards.
+        format: how it is annotated.
+        images: folder of the images, with folders below it.
+        annotations: the annotation file (coco, llava), or the folder of label files (voc, dota, yolo, yolo-obb).
+        splits: names, where ``{split}`` tells them apart; or name -> list file; or name -> share of all images.
+        classes: label -> category, or labels alone (in order of their index for YOLO); a file with ``names`` or one
+            name a line has become the labels before validation.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9-]+$")
+    format: Format
+    sensor: Sensor
+    images: Text
+    annotations: Text | None = None
+    splits: dict[str, Text | Share] | tuple[str, ...] = ("train",)
+    classes: dict[str, Text] = Field(default_factory=dict)
+    licence: str = Field(default="unknown", pattern=r"^[A-Za-z0-9.+-]+$")
+    title: Text | None = None
+    home: Text = "not given"
+    citation: Text = "not given"
+    evaluation_only: bool = False
+    options: FormatOptions = FormatOptions()
+
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _as_mapping(cls, classes: Any) -> Any:
+        if isinstance(classes, list):
+            return {str(label): readable(str(label)) for label in classes}
+        return {str(label): name for label, name in classes.items()} if isinstance(classes, dict) else classes
+
+    @field_validator("images", "annotations")
+    @classmethod
+    def _inside(cls, path: str | None) -> str | None:
+        if path is not None and (PurePosixPath(path).is_absolute() or ".." in path.replace("\\", "/").split("/")):
+            raise ValueError(f"{path!r} must lie below the root: relative, without '..'")
+        return path
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Description:
+        if self.name in catalog.names():
+            raise ValueError(f"name {self.name!r} is that of a source of `mmrs sources`; choose another")
+        if (self.annotations is None) != (self.format == "folders"):
+            need = "needs no `annotations`: the folders are the labels" if self.annotations else "needs `annotations`"
+            raise ValueError(f"format {self.format} {need}")
+        if self.needs_classes and not self.classes:
+            raise ValueError(f"format {self.format} needs `classes`: label -> category, or a list of labels")
+        for split in self.splits:
+            if not re.fullmatch(r"[a-z0-9_-]+", split):
+                raise ValueError(f"split {split!r} must be made of a-z, 0-9, _ and -")
+        self._check_splits()
+        _ = self.options.tiling
+        return self
+
+    def _check_splits(self) -> None:
+        templated = SPLIT in self.images or SPLIT in (self.annotations or "")
+        if not self.splits:
+            raise ValueError("`splits` names no split")
+        if not isinstance(self.splits, dict):
+            if len(self.splits) > 1 and not templated:
+                raise ValueError(
+                    f"splits {', '.join(self.splits)} would be the same images: put {SPLIT} into `images` or "
+                    "`annotations`, or give each split a list file or a share"
+                )
+            return
+        kinds = {isinstance(value, str) for value in self.splits.values()}
+        if len(kinds) > 1 or templated:
+            raise ValueError(f"splits are all list files or all shares, and then no path has {SPLIT}")
+        if kinds == {False} and abs(sum(map(float, self.splits.values())) - 1) > 1e-6:
+            raise ValueError(f"shares {list(self.splits.values())} must add up to 1")
+
+    @property
+    def needs_classes(self) -> bool:
+        """Whether objects or labels have classes: all formats but conversations that are no class names."""
+        return self.format != "llava" or self.options.task == "classification"
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """Tasks that every image is annotated for."""
+        return (self.options.task,) if self.format == "llava" else TASKS[self.format]
+
+    def path(self, template: str, split: str) -> PurePosixPath:
+        """A path of the description for one split, relative to the root."""
+        return PurePosixPath(template.replace(SPLIT, split))
+
+    def facts(self, registered: SourceFacts) -> SourceFacts:
+        """The data set as facts of a source; module and samples are those of the registered one."""
+        layout = self.images + (f", {self.annotations}" if self.annotations else "")
+        return SourceFacts(
+            name=self.name,
+            title=self.title or self.name,
+            module=registered.module,
+            samples=registered.samples,
+            sensor=self.sensor,
+            tasks=self.tasks,
+            splits=tuple(self.splits),
+            split_policy="as the description says",
+            licence=self.licence,
+            licence_evidence=f"the description states {self.licence}",
+            home=self.home,
+            citation=self.citation,
+            evaluation_only=self.evaluation_only,
+            published_evidence="nothing published",
+            classes=self.classes,
+            ignored_labels=self.options.ignored,
+            layouts={self.format: layout},
+        )
+
+
+def readable(label: str) -> str:
+    """A label as a category: underscores and hyphens become blanks."""
+    return " ".join(label.replace("_", " ").replace("-", " ").split())
+
+
+def load_description(path: Path) -> Description:
+    """Read a description file.
+
+    Raises:
+        UserError: no such file, broken YAML, an unknown key (with the nearest known one), or a wrong value.
+    """
+    if not path.is_file():
+        raise UserError(
+            f"description {path} not found; `mmrs sample generic --out DIR` writes an example with its description, "
+            "docs/your-own-data.md explains the keys."
+        )
+    content = load_yaml(path)
+    classes = content.get("classes")
+    if isinstance(classes, str):
+        file = path.parent / classes
+        try:
+            content["classes"] = list(read_class_names(file))
+        except BadItem as error:
+            raise UserError(f"{path}: classes: {error.path}: {error.reason}") from error
+    return validated(Description, content, where=str(path))

@@ -1,0 +1,1 @@
+"""Converters of visual grounding sources, one module each."""

@@ -1,0 +1,166 @@
+"""DIOR-RSVG: 38,320 referring expressions for objects of DIOR images.
+
+``Annotations/NNNNN.xml`` is DIOR's horizontal form with a ``description`` in every object. The lists ``train.txt``,
+``val.txt`` and ``test.txt`` hold neither images nor objects of an image but running numbers: all objects of all XML
+files, sorted by name, in document order, from 0. One image's expressions fall into several splits, so an image can be
+in train and in test; a record has the expressions, and the objects, of its own split only.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from converters.base import Converter, register
+from converters.catalog import Counts
+from converters.formats.listed import list_folders, read_shared
+from converters.formats.objects import annotated, from_inclusive
+from converters.formats.text import integer, numbered_lines, read_bytes
+from converters.formats.voc import read_voc
+from converters.layout import FileList, Problem, layout_error, list_files, locate_root, tail
+from mmrs.errors import BadItem, UserError
+from mmrs.record import Annotations, Expression, Provenance
+from mmrs.source import Discovery, Item
+
+ARCHIVE_FOLDER = "DIOR_RSVG"
+# Objects are counted without parsing: discovery reads thousands of files, and a broken one must not shift the others.
+OBJECT = re.compile(rb"<object[\s>]")
+
+
+@register("dior-rsvg")
+@dataclass(frozen=True)
+class DiorRsvg(Converter):
+    """Options: `image_disjoint`; an image then belongs to one split: test before val before train."""
+
+    image_disjoint: bool = False
+
+    def published(self, split: str) -> Counts:
+        """Published size of the official lists; nothing is known where images are kept apart."""
+        return Counts() if self.image_disjoint else super().published(split)
+
+    def discover(self, root: Path, split: str) -> Discovery:
+        """List the images that have expressions in `split`, with the positions of these expressions in their file.
+
+        Raises:
+            UserError: no such layout, or lists that do not number the objects of the XML files exactly once.
+        """
+        self.check_split(split)
+        base, notes = root / ARCHIVE_FOLDER, tuple[str, ...]()
+        if not _has_layout(base):
+            base, notes = locate_root(self.name, root, _has_layout, {"Annotations", "JPEGImages"})
+        labels = list_files(base / "Annotations", base, {".xml"})
+        places = _places(labels)
+        numbers = self._numbers(base, split, len(places))
+        owners: dict[str, set[str]] = {}
+        for part, members in numbers.items():
+            for number in members:
+                owners.setdefault(places[number][0], set()).add(part)
+        positions: dict[str, list[int]] = {}
+        for number in sorted(numbers[split]):
+            stem, position = places[number]
+            positions.setdefault(stem, []).append(position)
+        shared = sorted(stem for stem in positions if len(owners[stem]) > 1)
+        if self.image_disjoint:
+            last = {stem: max(owners[stem], key=self.splits.index) for stem in positions}
+            positions = {stem: found for stem, found in positions.items() if last[stem] == split}
+        notes += self._overlap_note(split, len(shared), shared, positions)
+        items, problems = _items(positions, list_folders(base, ("jpegimages",)), labels)
+        if positions and not items:
+            raise layout_error(self.name, base, f"has no image of split {split} in JPEGImages")
+        return Discovery(tuple(items), notes, tuple(problems))
+
+    def read(self, item: Item) -> Annotations:
+        """The split's objects in file order and one expression for each."""
+        path = item.annotations[0]
+        voc = read_voc(path, allow_empty=True)
+        raw = []
+        expressions = []
+        for place, position in enumerate(item.payload["positions"]):
+            if position >= len(voc.objects):
+                raise BadItem(f"object {position} is asked for, the file has {len(voc.objects)}", str(path))
+            obj = voc.objects[position]
+            if obj.text is None:
+                reason = f"object {position} has no <description>; the first published archive of labels lacks them all"
+                raise BadItem(reason, str(path), obj.line)
+            raw.append(from_inclusive(obj))
+            expressions.append(Expression(text=obj.text, object=place))
+        return Annotations(
+            objects=annotated(raw, self.facts.classes, str(path), repeats=True),
+            expressions=tuple(expressions),
+            metadata={"object_positions": item.payload["positions"]},
+            provenance=Provenance(annotation=tail(path, 2), original_id=item.stem),
+            declared_size=voc.size,
+        )
+
+    def _numbers(self, base: Path, split: str, total: int) -> dict[str, tuple[int, ...]]:
+        """Running numbers by split, checked: together they are 0 to `total` - 1, each once."""
+        numbers = {}
+        for part in self.splits:
+            source = base / f"{part}.txt"
+            if not source.is_file():
+                raise layout_error(
+                    self.name, base, f"has no {part}.txt; all lists are needed to check the numbers of {split}"
+                )
+            numbers[part] = read_shared(self.name, source, read_numbers)
+        listed = [number for members in numbers.values() for number in members]
+        if len(set(listed)) != len(listed):
+            raise UserError(
+                f"{self.name}: the lists in {base} name {len(listed) - len(set(listed))} expressions twice, as an "
+                "older release did, and what stands in two splits leaks. Download the three lists again."
+            )
+        if len(listed) != total or (listed and max(listed) != total - 1):
+            raise UserError(
+                f"{self.name}: the lists in {base} number {len(listed)} expressions, the XML files in Annotations hold "
+                f"{total} objects. A missing or additional XML file shifts the numbers of all later ones, so no split "
+                "can be read: unpack Annotations again; the full set has 38,320."
+            )
+        return numbers
+
+    def _overlap_note(self, split: str, count: int, shared: list[str], kept: dict[str, list[int]]) -> tuple[str, ...]:
+        if not count:
+            return ()
+        if self.image_disjoint:
+            left_out = sum(stem not in kept for stem in shared)
+            return (f"{left_out} images of {split} were left out: they have expressions in a later split too",)
+        advice = "image_disjoint=true keeps each image in one split"
+        return (f"{count} images of {split} also have expressions in another split; {advice}",)
+
+
+def read_numbers(path: Path) -> tuple[int, ...]:
+    """The running numbers of one list. Raises `BadItem` with the line of whatever is none."""
+    numbers = []
+    for line, word in numbered_lines(read_bytes(path), str(path)):
+        number = integer(word, "expression number", str(path), line)
+        if number < 0:
+            raise BadItem(f"expression number {number} is negative", str(path), line)
+        numbers.append(number)
+    return tuple(numbers)
+
+
+def _has_layout(folder: Path) -> bool:
+    return (folder / "Annotations").is_dir() and any((folder / f"{name}.txt").is_file() for name in ("train", "test"))
+
+
+def _places(labels: FileList) -> list[tuple[str, int]]:
+    """(stem, position in its file) of every object by running number."""
+    places = []
+    for path in sorted(labels.by_name.values(), key=lambda path: path.name):
+        try:
+            count = len(OBJECT.findall(read_bytes(path)))
+        except BadItem as error:
+            raise UserError(f"dior-rsvg: {path}: {error.reason}. Every later number depends on this file.") from error
+        places += [(path.stem, position) for position in range(count)]
+    return places
+
+
+def _items(positions: dict[str, list[int]], images: FileList, labels: FileList) -> tuple[list[Item], list[Problem]]:
+    items = []
+    problems: list[Problem] = [*images.problems, *labels.problems]
+    for stem, found in sorted(positions.items()):
+        image = images.by_stem.get(stem)
+        if image is None:
+            problems.append((str(labels.by_stem[stem]), f"{stem} has no image in JPEGImages"))
+        else:
+            items.append(Item(stem, image, (labels.by_stem[stem],), {"positions": found}))
+    return items, problems

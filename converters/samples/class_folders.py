@@ -1,0 +1,130 @@
+"""Fakes of the class folder sources: painted scenes, one folder per class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from PIL import Image
+from pydantic import Field
+
+from converters.catalog import facts, nearest
+from converters.formats.folders import normal_form
+from converters.samples.noise import NoisePool, Rng, make_pool
+from converters.samples.scenes import SCENES, paint_scene, save_image
+from mmrs.errors import UserError
+
+# Painter of class words that UC Merced lacks; the longest word that a label contains counts.
+PAINTERS = {
+    "airport": "airplane",
+    "baseball": "baseballdiamond",
+    "center": "buildings",
+    "church": "buildings",
+    "commercial": "buildings",
+    "court": "tenniscourt",
+    "crop": "agricultural",
+    "farmland": "agricultural",
+    "field": "golfcourse",
+    "grass": "chaparral",
+    "highway": "freeway",
+    "industr": "buildings",
+    "lake": "river",
+    "meadow": "golfcourse",
+    "mountain": "chaparral",
+    "parking": "parkinglot",
+    "pasture": "golfcourse",
+    "pond": "river",
+    "port": "harbor",
+    "railway": "freeway",
+    "residen": "mediumresidential",
+    "roundabout": "intersection",
+    "school": "buildings",
+    "sea": "beach",
+    "ship": "harbor",
+    "stadium": "baseballdiamond",
+    "storagetank": "storagetanks",
+    "vegetation": "chaparral",
+    "viaduct": "overpass",
+}
+
+Paint = Callable[[str, Rng, NoisePool, int, int], Image.Image]
+
+
+@dataclass(frozen=True)
+class ClassFolderSample:
+    """One source's layout.
+
+    Args:
+        name: key of the source; its facts give the class folders.
+        folder: where the class folders lie, below the root.
+        file_name: (class folder, number of the image in its class from 0) -> file name; its suffix decides the format.
+        side: side of the images in pixels.
+        per_class: usual number of images of a class.
+        sizes: (number of the image in its class) -> (width, height) where not all are square; at most `side` each.
+        paint: (class folder, random numbers, noise, width, height) -> picture.
+        junk: other files, below the root.
+    """
+
+    name: str
+    folder: str
+    file_name: Callable[[str, int], str]
+    side: int
+    per_class: int = 4
+    sizes: Callable[[int], tuple[int, int]] | None = None
+    paint: Paint | None = None
+    junk: tuple[str, ...] = ()
+
+    def write(
+        self,
+        root: Path,
+        *,
+        images_per_class: Annotated[int, Field(ge=1)] | None = None,
+        seed: int = 0,
+        classes: Sequence[str] | None = None,
+    ) -> dict[str, Any]:
+        """Write the fake into `root`.
+
+        Args:
+            root: becomes the source's root.
+            images_per_class: 1 or more; None for the source's usual number.
+            seed: equal seeds and options give equal bytes.
+            classes: class folders to write; None for all.
+
+        Returns:
+            Images by class and in all.
+        """
+        count = images_per_class or self.per_class
+        known = tuple(facts(self.name).classes)
+        labels = known if classes is None else tuple(classes)
+        for label in labels:
+            if label not in known:
+                raise UserError(
+                    f"{self.name} has no class {label!r}{nearest(label, known)}; `mmrs sources {self.name}` lists them"
+                )
+        rng = np.random.default_rng(seed)
+        pool = make_pool(rng, self.side + 64, self.side + 64)
+        paint = self.paint or paint_class
+        for label in labels:
+            for number in range(count):
+                width, height = self.sizes(number) if self.sizes else (self.side, self.side)
+                path = root / self.folder / label / self.file_name(label, number)
+                save_image(paint(label, rng, pool, width, height), path)
+        for name in self.junk:
+            (root / name).write_text(f"Painted sample in the layout of {self.name}.\n")
+        return {"images": count * len(labels), "classes": {label: count for label in labels}}
+
+
+def paint_class(label: str, rng: Rng, pool: NoisePool, width: int, height: int) -> Image.Image:
+    """A picture for a class word: its own scene, a related one, or one chosen by the word."""
+    word = normal_form(label)
+    related = max((key for key in PAINTERS if key in word), key=len, default=None)
+    if word in SCENES:
+        scene = word
+    elif related is not None:
+        scene = PAINTERS[related]
+    else:
+        scene = list(SCENES)[sum(word.encode()) % len(SCENES)]
+    return paint_scene(scene, rng, pool, width, height)

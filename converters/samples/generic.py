@@ -1,0 +1,167 @@
+"""A small data set of a user's own in each format of the generic converter, with its description ``mmrs.yaml``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import yaml
+from PIL import Image
+
+from converters.samples.counts import split_counts
+from converters.samples.noise import Rng
+
+IMAGES = {"train": 4, "val": 2}
+SIZE = (96, 64)
+LABELS = ("ship", "storage-tank")
+# One object: index of its label, and xmin, ymin, xmax, ymax in pixels.
+Box = tuple[int, tuple[int, int, int, int]]
+Boxes = dict[str, list[Box]]
+
+
+def write(
+    root: Path,
+    *,
+    format: Literal["coco", "voc", "dota", "yolo", "yolo-obb", "folders", "llava"] = "coco",
+    images_per_split: int | Mapping[str, int] | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Write the data set and its description into `root`.
+
+    Args:
+        root: becomes the source's root.
+        format: how it is annotated.
+        images_per_split: one number for all splits, or a number by split.
+        seed: equal seeds and options give equal bytes.
+
+    Returns:
+        Images per split and the description's path.
+    """
+    counts = split_counts(images_per_split, IMAGES)
+    rng = np.random.default_rng(seed)
+    writers: dict[str, Callable[[Path, str, Boxes], None]] = {
+        "coco": _coco,
+        "voc": _voc,
+        "dota": _dota,
+        "yolo": _yolo,
+        "yolo-obb": _yolo_obb,
+        "llava": _llava,
+    }
+    for split, count in counts.items():
+        if format == "folders":
+            for number in range(count):
+                for label in LABELS:
+                    _image(rng, root / split / label / f"{number}.jpg")
+            continue
+        boxes: Boxes = {f"{split}{number}": _boxes(rng, number) for number in range(count)}
+        for stem in boxes:
+            _image(rng, root / "images" / split / f"{stem}.jpg")
+        writers[format](root, split, boxes)
+    path = root / "mmrs.yaml"
+    path.write_text(yaml.safe_dump(_description(format, list(counts)), sort_keys=False), encoding="utf-8")
+    return {"images": dict(counts), "description": str(path)}
+
+
+def _description(format: str, splits: list[str]) -> dict[str, Any]:
+    places = {
+        "coco": {"images": "images/{split}", "annotations": "annotations/{split}.json"},
+        "llava": {"images": "images", "annotations": "annotations/{split}.json"},
+        "folders": {"images": "{split}"},
+    }
+    own: dict[str, Any] = {"name": "my-harbour", "format": format, "sensor": "optical", "licence": "CC-BY-4.0"}
+    own |= places.get(format, {"images": "images/{split}", "annotations": "labels/{split}"})
+    own["splits"] = splits
+    if format != "llava":
+        own["classes"] = list(LABELS)
+    return own
+
+
+def _image(rng: Rng, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    coarse = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    Image.fromarray(coarse).resize(SIZE).save(path, quality=90)
+
+
+def _boxes(rng: Rng, number: int) -> list[Box]:
+    boxes = []
+    for index in range(number % 3):
+        x, y = int(rng.integers(0, SIZE[0] - 24)), int(rng.integers(0, SIZE[1] - 16))
+        boxes.append((index % len(LABELS), (x, y, x + int(rng.integers(8, 24)), y + int(rng.integers(8, 16)))))
+    return boxes
+
+
+def _text(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def _coco(root: Path, split: str, boxes: Boxes) -> None:
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for number, (stem, objects) in enumerate(boxes.items()):
+        images.append({"id": number, "file_name": f"{stem}.jpg", "width": SIZE[0], "height": SIZE[1]})
+        for label, (x1, y1, x2, y2) in objects:
+            row = {"id": len(annotations), "image_id": number, "category_id": label + 1, "iscrowd": 0}
+            annotations.append(row | {"bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1)})
+    categories = [{"id": number + 1, "name": label} for number, label in enumerate(LABELS)]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    _text(root / "annotations" / f"{split}.json", json.dumps(content))
+
+
+def _voc(root: Path, split: str, boxes: Boxes) -> None:
+    for stem, objects in boxes.items():
+        rows = [
+            f"<object><name>{LABELS[label]}</name><bndbox><xmin>{x1}</xmin><ymin>{y1}</ymin><xmax>{x2}</xmax>"
+            f"<ymax>{y2}</ymax></bndbox></object>"
+            for label, (x1, y1, x2, y2) in objects
+        ]
+        size = f"<size><width>{SIZE[0]}</width><height>{SIZE[1]}</height><depth>3</depth></size>"
+        text = f"<annotation><filename>{stem}.jpg</filename>{size}{''.join(rows)}</annotation>\n"
+        _text(root / "labels" / split / f"{stem}.xml", text)
+
+
+def _corners(box: tuple[int, int, int, int]) -> tuple[int, ...]:
+    x1, y1, x2, y2 = box
+    return x1, y1, x2, y1, x2, y2, x1, y2
+
+
+def _dota(root: Path, split: str, boxes: Boxes) -> None:
+    for stem, objects in boxes.items():
+        rows = [f"{' '.join(map(str, _corners(box)))} {LABELS[label]} 0\n" for label, box in objects]
+        _text(root / "labels" / split / f"{stem}.txt", "imagesource:own\ngsd:0.3\n" + "".join(rows))
+
+
+def _yolo(root: Path, split: str, boxes: Boxes) -> None:
+    width, height = SIZE
+    for stem, objects in boxes.items():
+        rows = [
+            f"{label} {(x1 + x2) / 2 / width:.6f} {(y1 + y2) / 2 / height:.6f} "
+            f"{(x2 - x1) / width:.6f} {(y2 - y1) / height:.6f}\n"
+            for label, (x1, y1, x2, y2) in objects
+        ]
+        _text(root / "labels" / split / f"{stem}.txt", "".join(rows))
+
+
+def _yolo_obb(root: Path, split: str, boxes: Boxes) -> None:
+    for stem, objects in boxes.items():
+        rows = []
+        for label, box in objects:
+            numbers = [value / SIZE[place % 2] for place, value in enumerate(_corners(box))]
+            rows.append(f"{label} {' '.join(f'{number:.6f}' for number in numbers)}\n")
+        _text(root / "labels" / split / f"{stem}.txt", "".join(rows))
+
+
+def _llava(root: Path, split: str, boxes: Boxes) -> None:
+    rows = []
+    for stem, objects in boxes.items():
+        turns = [
+            {"from": "human", "value": "<image>\nHow many objects are in the image?"},
+            {"from": "gpt", "value": f"There are {len(objects)}."},
+            {"from": "human", "value": "Which ones?"},
+            {"from": "gpt", "value": ", ".join(LABELS[label] for label, _ in objects) or "None."},
+        ]
+        rows.append({"id": stem, "image": f"{split}/{stem}.jpg", "conversations": turns})
+    _text(root / "annotations" / f"{split}.json", json.dumps(rows, indent=1))

@@ -1,0 +1,17 @@
+"""A fake Sea-Shipping in a layout of our choice; see `converters.samples.infrared_boxes`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from converters.samples.infrared_boxes import Form, write_set
+
+
+def write(
+    root: Path, *, images: Annotated[int, Field(ge=1)] = 10, seed: int = 0, annotations: Form = "voc"
+) -> dict[str, Any]:
+    """Write `images` images with VOC XML or YOLO text into `root`; equal seeds and options give equal bytes."""
+    return write_set(root, "sea-shipping", images, seed, annotations)

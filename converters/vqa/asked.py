@@ -1,0 +1,76 @@
+"""What the question answering sources share: payloads of items, and annotations from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from converters.formats.vqa import Answered, Asked
+from converters.layout import FileList, Problem
+from mmrs.errors import BadItem, UserError
+from mmrs.record import Annotations, Provenance, Question
+from mmrs.source import Item, ensure_unique_stems
+
+
+def payload(image_id: str, questions: Iterable[Asked], **metadata: int) -> dict[str, Any]:
+    """Plain values of an item: its questions, and counts that are kept as metadata where they are not zero."""
+    rows = [[asked.question, asked.answer, asked.type] for asked in questions]
+    return {"id": image_id, "questions": rows, "metadata": {key: value for key, value in metadata.items() if value}}
+
+
+def from_payload(item: Item) -> Annotations:
+    """Annotations from a `payload`. Raises `BadItem` when it has no question."""
+    if not item.payload["questions"]:
+        raise BadItem(f"{item.image.name} has no question with an answer", str(item.annotations[0]))
+    return Annotations(
+        questions=tuple(
+            Question(question=question, answer=answer, type=kind)
+            for question, answer, kind in item.payload["questions"]
+        ),
+        metadata=item.payload["metadata"],
+        provenance=Provenance(
+            annotation=", ".join(path.name for path in item.annotations), original_id=item.payload["id"]
+        ),
+    )
+
+
+def items_by_image(
+    found: Answered, files: FileList, annotation: Path, problems: list[Problem], prefix: str = ""
+) -> tuple[Item, ...]:
+    """Items of all images that have questions and a file, sorted by stem (`prefix` and the file's own).
+
+    What cannot be used is added to `problems`.
+    """
+    items = []
+    for name, questions in found.images.items():
+        image = find_image(name, files, annotation, problems)
+        if image is not None and questions:
+            values = payload(name, questions, repeated_questions=found.repeats.get(name, 0))
+            items.append(Item(prefix + image.stem, image, (annotation,), values))
+        elif image is not None:
+            problems.append((str(image), f"{annotation.name} has no question with an answer for this image"))
+    unique, repeats = ensure_unique_stems(sorted(items, key=lambda item: item.stem))
+    problems += repeats
+    return unique
+
+
+def find_image(name: str, files: FileList, annotation: Path, problems: list[Problem]) -> Path | None:
+    """The image that `annotation` names, or None and a problem where it is absent or its name is a path."""
+    try:
+        image = files.find(name)
+    except BadItem as error:
+        problems.append((str(annotation), error.reason))
+        return None
+    if image is None:
+        problems.append((str(annotation), f"image {name} has questions but is not there"))
+    return image
+
+
+def unusable(name: str, root: Path, error: BadItem) -> UserError:
+    """The error for a file that a whole split depends on."""
+    line = f" (line {error.line})" if error.line else ""
+    return UserError(
+        f"{name}: {error.path}{line}: {error.reason}. The split depends on this file: download it again, then "
+        f"`mmrs scan {name} {root}`."
+    )

@@ -1,0 +1,57 @@
+"""FloodNet-VQA (EARTHVISION 2021, track 2): drone images after a hurricane, with questions on damage.
+
+``Questions/Training Question.json`` and ``Images/Train_Image/<id>.JPG``. Only the training questions have answers, so
+both splits come from them, by image: every image has the same first question, and splitting by question would leak.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from converters.base import register
+from converters.formats.text import read_bytes
+from converters.formats.vqa import parse_floodnet
+from converters.layout import Problem, ignored_note, layout_error, list_files, locate_root
+from converters.splits import SeededSplit
+from converters.vqa.asked import from_payload, items_by_image, unusable
+from mmrs.errors import BadItem
+from mmrs.record import Annotations
+from mmrs.source import Discovery, Item
+
+QUESTIONS = ("Questions/Training Question.json", "Training Question.json")
+IMAGES = ("Images/Train_Image", "Train_Image", "Images")
+
+
+@register("floodnet")
+@dataclass(frozen=True)
+class FloodNet(SeededSplit):
+    """Options: `seed` and `train_share` (0..1) of the split by image."""
+
+    def discover(self, root: Path, split: str) -> Discovery:
+        """List the split's images with all their questions."""
+        self.check_split(split)
+        base, notes = locate_root(self.name, root, lambda folder: _first(folder, QUESTIONS) is not None, {"Questions"})
+        questions, folder = _first(base, QUESTIONS), _first(base, IMAGES)
+        if questions is None or folder is None:
+            raise layout_error(self.name, base, "has questions but no folder Images/Train_Image")
+        try:
+            found = parse_floodnet(read_bytes(questions), str(questions))
+        except BadItem as error:
+            raise unusable(self.name, root, error) from error
+        files = list_files(folder, base)
+        problems: list[Problem] = []
+        items = items_by_image(found, files, questions, problems)
+        chosen = self.part(items, lambda item: item.stem, split)
+        # Findings about the whole set belong to one split, or every split would count them again.
+        shared = (*found.problems, *files.problems, *problems) if split == self.splits[0] else ()
+        ordered = tuple(sorted(chosen, key=lambda item: item.stem))
+        return Discovery(ordered, notes + ignored_note(folder, files.ignored), shared)
+
+    def read(self, item: Item) -> Annotations:
+        """Questions with their types; a count becomes its decimal text, ``flooded,non flooded`` stays as written."""
+        return from_payload(item)
+
+
+def _first(root: Path, names: tuple[str, ...]) -> Path | None:
+    return next((root / name for name in names if (root / name).exists()), None)

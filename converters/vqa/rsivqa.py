@@ -1,0 +1,153 @@
+"""RSIVQA: questions on the images of HRRSD, DOTA, RSICD, UC Merced (renumbered) and Sydney, in seven label files.
+
+``RSIVQA/<set>/*.txt`` has lines ``image:question?answer``. The images lie with their own sources: one option each
+names their folder. The file under ``AID`` is about RSICD's images; ``UCM`` and ``Sydney`` use the numbers of the
+caption sets. No split is shipped, so each set's images are split by a seeded rule.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from converters.base import register
+from converters.formats.text import read_bytes
+from converters.formats.vqa import Answered, Asked, parse_question_lines
+from converters.layout import FileList, Problem, layout_error, list_files, locate_root, merge_files
+from converters.splits import SeededSplit
+from converters.vqa.asked import from_payload, items_by_image
+from mmrs.errors import BadItem
+from mmrs.record import Annotations
+from mmrs.source import Discovery, Item
+
+# Option that names the image folder -> label files.
+LABELS = {
+    "hrrsd": ("HRRSD/opt_val_vqa.txt",),
+    "dota": ("DOTA/dota_train_vqa2.txt", "DOTA/dota_val_vqa2.txt"),
+    "rsicd": ("AID/rsicd_vqa.txt",),
+    "ucm": ("UCM/ucm_vqa.txt", "UCM/ucm_res.txt"),
+    "sydney": ("Sydney/sydney_vqa.txt",),
+}
+# Where images lie below the folder that an option names; DOTA keeps its two splits apart.
+BELOW = ("", "images", "train/images", "val/images", "JPEGImages")
+ALL_LABELS = tuple(label for labels in LABELS.values() for label in labels)
+MISSING_WORD = "  "
+NUMBER = re.compile(
+    r"\d+|(about )?(zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|"
+    r"(thir|four|fif|six|seven|eigh|nine)teen|(twen|thir|for|fif|six|seven|eigh|nine)ty)([ -]\w+)?"
+)
+
+
+@register("rsivqa")
+@dataclass(frozen=True)
+class Rsivqa(SeededSplit):
+    """Options: `seed` and `train_share` (0..1) of the split by image; `hrrsd` to `sydney` name the image folders.
+
+    An image folder is absolute or relative to the root; a set whose folder is absent is left out with a note.
+    """
+
+    hrrsd: str = "images/HRRSD"
+    dota: str = "images/DOTA"
+    rsicd: str = "images/RSICD"
+    ucm: str = "images/UCM"
+    sydney: str = "images/Sydney"
+
+    def options(self) -> dict[str, Any]:
+        """Options that change the output; where the images lie does not."""
+        return {name: value for name, value in super().options().items() if name not in LABELS}
+
+    def discover(self, root: Path, split: str) -> Discovery:
+        """List the images of every set whose folder is there, with the questions of all its label files."""
+        self.check_split(split)
+        base, notes = locate_root(self.name, root, _has_labels, {"RSIVQA", *(Path(x).parts[0] for x in ALL_LABELS)})
+        labels = base / "RSIVQA" if (base / "RSIVQA").is_dir() else base
+        items: list[Item] = []
+        problems: list[Problem] = []
+        for name, files in LABELS.items():
+            images = _images(base / getattr(self, name))
+            if images is None:
+                found = f"{base / getattr(self, name)} is absent or has no image"
+                notes += (f"{name} left out: {found}; name its folder with the option {name}",)
+                continue
+            own, own_problems, own_notes = _read_set(name, labels, files, images)
+            notes += own_notes
+            problems += own_problems
+            items += self.part(own, lambda item: item.stem, split)
+        if not items and not problems:
+            raise layout_error(self.name, base, "has no images for any label file")
+        # Findings about the whole set belong to one split, or every split would count them again.
+        shared = tuple(problems) if split == self.splits[0] else ()
+        return Discovery(tuple(sorted(items, key=lambda item: item.stem)), notes, shared)
+
+    def read(self, item: Item) -> Annotations:
+        """Questions with a type inferred from the answer, ``yes_no``, ``number`` or ``other``: the files state none."""
+        return from_payload(item)
+
+
+def _has_labels(root: Path) -> bool:
+    return any((root / folder / label).is_file() for folder in ("RSIVQA", "") for label in ALL_LABELS)
+
+
+def _images(folder: Path) -> FileList | None:
+    files = merge_files(list_files(folder / below, folder) for below in BELOW)
+    return files if files.by_name else None
+
+
+def _read_set(
+    name: str, labels: Path, files: Iterable[str], images: FileList
+) -> tuple[list[Item], list[Problem], tuple[str, ...]]:
+    questions: dict[str, dict[Asked, None]] = {}
+    repeats: dict[str, int] = {}
+    problems: list[Problem] = list(images.problems)
+    notes: tuple[str, ...] = ()
+    named: dict[str, list[Path]] = {}
+    for path in (labels / file for file in files):
+        if not path.is_file():
+            problems.append((str(path), "label file is missing"))
+            continue
+        try:
+            found = parse_question_lines(read_bytes(path), str(path))
+        except BadItem as error:
+            problems.append((str(path), error.reason))
+            continue
+        problems += found.problems
+        for image in found.images:
+            named.setdefault(image, []).append(path)
+        notes += _collect(path, found, questions, repeats)
+    answered = Answered({image: tuple(own) for image, own in questions.items()}, repeats, ())
+    items = [
+        replace(item, annotations=tuple(named[item.payload["id"]]))
+        for item in items_by_image(answered, images, labels, problems, f"{name}-")
+    ]
+    return items, problems, notes
+
+
+def _collect(
+    path: Path, found: Answered, questions: dict[str, dict[Asked, None]], repeats: dict[str, int]
+) -> tuple[str, ...]:
+    wordless = 0
+    for image, own in found.images.items():
+        kept = questions.setdefault(image, {})
+        repeats[image] = repeats.get(image, 0) + found.repeats.get(image, 0)
+        for asked in own:
+            if MISSING_WORD in asked.question:
+                wordless += 1
+                continue
+            typed = Asked(asked.question, asked.answer, _type(asked.answer))
+            repeats[image] += typed in kept
+            kept[typed] = None
+    notes = []
+    if wordless:
+        notes.append(f"{path.name}: {wordless} questions lack the word that they ask for and were left out")
+    if repeated := sum(found.repeats.values()):
+        notes.append(f"{path.name}: {repeated} lines repeat another one and were counted, not kept")
+    return tuple(notes)
+
+
+def _type(answer: str) -> str:
+    if answer.lower() in {"yes", "no"}:
+        return "yes_no"
+    return "number" if NUMBER.fullmatch(answer.lower()) else "other"

@@ -1,0 +1,60 @@
+"""RSVQA, low and high resolution: questions derived from OpenStreetMap, in three tables per split joined by id.
+
+``<prefix>_split_<split>_{images,questions,answers}.json`` beside an image folder with ``<id>.tif`` (or ``.png``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from converters.base import Converter
+from converters.formats.text import read_bytes
+from converters.formats.vqa import parse_rsvqa
+from converters.layout import ignored_note, layout_error, list_files, locate_root
+from converters.vqa.asked import from_payload, items_by_image, unusable
+from mmrs.errors import BadItem
+from mmrs.record import Annotations
+from mmrs.source import Discovery, Item
+
+TABLES = ("images", "questions", "answers")
+
+
+@dataclass(frozen=True)
+class Rsvqa(Converter):
+    """A resolution of RSVQA, told by the `prefix` of its tables and the usual `image_folders`, best first."""
+
+    prefix: ClassVar[str] = ""
+    image_folders: ClassVar[tuple[str, ...]] = ()
+
+    def discover(self, root: Path, split: str) -> Discovery:
+        """List the split's images with all their questions."""
+        self.check_split(split)
+        base, notes = locate_root(self.name, root, self._holds, set(self.image_folders))
+        tables = {table: base / f"{self.prefix}_split_{split}_{table}.json" for table in TABLES}
+        absent = [path.name for path in tables.values() if not path.is_file()]
+        if absent:
+            raise layout_error(self.name, base, f"has no {', '.join(absent)}")
+        folder = next((base / name for name in self.image_folders if (base / name).is_dir()), None)
+        if folder is None:
+            raise layout_error(self.name, base, f"has tables but no {' or '.join(self.image_folders)}")
+        try:
+            images, questions, answers = (read_bytes(tables[table]) for table in TABLES)
+            found = parse_rsvqa(images, questions, answers, str(tables["questions"]))
+        except BadItem as error:
+            raise unusable(self.name, root, error) from error
+        files = list_files(folder, base)
+        problems = list(found.problems)
+        items = items_by_image(found, files, tables["questions"], problems)
+        # Findings about the folder belong to one split, or every split would count them again.
+        if split == self.splits[0]:
+            problems += files.problems
+        return Discovery(items, notes + ignored_note(folder, files.ignored), tuple(problems))
+
+    def read(self, item: Item) -> Annotations:
+        """Questions with their types; counts are the source's numbers, not the bins that its paper scores."""
+        return from_payload(item)
+
+    def _holds(self, root: Path) -> bool:
+        return any((root / f"{self.prefix}_split_{split}_questions.json").is_file() for split in self.splits)

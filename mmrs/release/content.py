@@ -1,0 +1,176 @@
+"""What a row of the release says: image, question/answer pairs, their tasks and boxes. The raw bytes stay beside it.
+
+A row is ``{"image": ..., "conversations": [{"from": "human"|"gpt", "value": ...}, ...]}`` with these keys alone. Its
+boxes are fractions of the padded square; they become pixels only where the image's size is known.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from mmrs.geometry import SquareFrame
+from mmrs.instructions.answers import parse_detections
+from mmrs.instructions.dialects import ParsedBoxes, parse_boxes
+from mmrs.record import Task
+from mmrs.release.names import FAMILY_TASKS, Family, normal_path, place_of_image
+
+Sizes = Mapping[str, tuple[int, int]]
+# Parsing in a frame of one pixel leaves fractions as they are.
+_FRACTIONS = SquareFrame(1, 1)
+_CLASSIFICATION = re.compile(r"what is the category of this remote sensing image", re.IGNORECASE)
+_CAPTIONING = re.compile(r"one-sentence caption", re.IGNORECASE)
+_REGION = re.compile(r"short description.*?(\[[^\[\]]*\])\s*$", re.IGNORECASE | re.DOTALL)
+_GROUNDING = re.compile(
+    r"bounding box coordinate.*?described as:\s*(?P<text>.*?)\s*in this remote sensing image", re.IGNORECASE | re.DOTALL
+)
+_DETECTION_PROMPT = re.compile(r"\s*(please )?detect\b", re.IGNORECASE)
+_DETECTION_ANSWER = re.compile(r"\bthere (is|are)\b.*\[", re.IGNORECASE | re.DOTALL)
+_BRACKET = re.compile(r"\[([^\[\]]*)(?:\]|$)")
+_BOX = re.compile(r"(?:\s*\d*\.?\d+\s*,){3}(?:(?:\s*\d*\.?\d+\s*,){4})?\s*\d*\.?\d+\s*", re.ASCII)
+_IMAGE_MARK = re.compile(r"\s*<image>\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Boxes under one name. `numbers`: as written, 4 or 8 a box; `pixels`: the sound ones, clipped, or None.
+
+    `count` is what the text says, None where it says nothing; `degenerate` boxes have no area; `unreadable` pieces are
+    no boxes at all.
+    """
+
+    name: str
+    count: int | None
+    numbers: tuple[tuple[float, ...], ...]
+    pixels: tuple[tuple[float, ...], ...] | None
+    degenerate: int
+    unreadable: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One question and its answer, both without an ``<image>`` mark but otherwise as written."""
+
+    task: Task
+    prompt: str
+    answer: str
+    groups: tuple[Group, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A row parsed. `problem` says why a row has no pairs; `extra_keys` are keys that no known row has."""
+
+    image: str | None
+    pairs: tuple[Pair, ...] = ()
+    problem: str | None = None
+    extra_keys: tuple[str, ...] = ()
+
+
+def parse_row(raw: bytes, family: Family | None = None, sizes: Sizes | None = None) -> Content:
+    """Parse the bytes of one row; never raises on any bytes.
+
+    Args:
+        raw: one element of the array, as written.
+        family: of the JSON file; the image's folder decides where this is None.
+        sizes: image path (`normal_path`) -> (width, height) in pixels, for pixel boxes.
+    """
+    try:
+        row = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        return Content(None, problem=f"no JSON: {error.msg}")
+    if not isinstance(row, dict) or not isinstance(row.get("image"), str):
+        return Content(None, problem="no object with an `image` text")
+    image = row["image"]
+    extra = tuple(sorted(set(row) - {"image", "conversations"}))
+    family = family or place_of_image(image).family
+    size = (sizes or {}).get(normal_path(image))
+    frame = SquareFrame(*size) if size else None
+    texts = _texts(row.get("conversations"))
+    if isinstance(texts, str):
+        return Content(image, problem=texts, extra_keys=extra)
+    pairs = tuple(_pair(prompt, answer, family, frame) for prompt, answer in zip(texts[::2], texts[1::2], strict=True))
+    return Content(image, pairs, extra_keys=extra)
+
+
+def infer_task(prompt: str, answer: str, family: Family | None = None) -> Task:
+    """The task of a pair. The family decides where it has one task; else the wording does; the rest is ``vqa``."""
+    if family in FAMILY_TASKS:
+        return FAMILY_TASKS[family]
+    if _REGION.search(prompt):
+        return "region-captioning"
+    if _GROUNDING.search(prompt):
+        return "visual-grounding"
+    if family == "detection" or _DETECTION_PROMPT.match(prompt) or _DETECTION_ANSWER.search(answer):
+        # One box tells for all of an answer: 8 numbers have 7 commas.
+        first = _BRACKET.search(answer)
+        oriented = "oriented" in prompt.casefold() or bool(first and first[1].split(";", 1)[0].count(",") == 7)
+        return "detection-obb" if oriented else "detection-hbb"
+    if _CLASSIFICATION.search(prompt):
+        return "classification"
+    if _CAPTIONING.search(prompt):
+        return "captioning"
+    return "vqa"
+
+
+def read_numbers(text: str) -> tuple[tuple[tuple[float, ...], ...], int]:
+    """The inside of one bracket group -> boxes of 4 or 8 numbers as written, and how many pieces were none."""
+    boxes, unreadable = [], 0
+    for piece in text.split(";"):
+        if _BOX.fullmatch(piece):
+            boxes.append(tuple(map(float, piece.split(","))))
+        else:
+            unreadable += bool(piece.strip())
+    return tuple(boxes), unreadable
+
+
+def _texts(conversations: Any) -> list[str] | str:
+    """The values of alternating turns, or what is wrong with them."""
+    if not isinstance(conversations, list) or not conversations or len(conversations) % 2:
+        return "`conversations` is no list of question/answer pairs"
+    texts = []
+    for number, turn in enumerate(conversations):
+        expected = "gpt" if number % 2 else "human"
+        if not isinstance(turn, dict) or set(turn) != {"from", "value"} or turn["from"] != expected:
+            return f"turn {number} has not the keys from and value, or is not from {expected}"
+        if not isinstance(turn["value"], str) or not turn["value"].strip():
+            return f"turn {number} has no text"
+        texts.append(_IMAGE_MARK.sub("", turn["value"], count=1) if number == 0 else turn["value"])
+    return texts
+
+
+def _pair(prompt: str, answer: str, family: Family | None, frame: SquareFrame | None) -> Pair:
+    task = infer_task(prompt, answer, family)
+    groups: tuple[Group, ...] = ()
+    if task == "region-captioning":
+        groups = (_group(answer, None, _REGION.search(prompt)[1][1:-1], frame),)  # type: ignore[index]
+    elif task == "visual-grounding":
+        text = _GROUNDING.search(prompt)["text"]  # type: ignore[index]
+        groups = tuple(_group(text, None, inside, frame) for inside in _BRACKET.findall(answer))
+    elif task in ("detection-hbb", "detection-obb"):
+        parsed = parse_detections(answer, _FRACTIONS, ())
+        insides = _BRACKET.findall(answer)
+        groups = tuple(_group(item.name, item.count, text, frame) for item, text in zip(parsed, insides, strict=False))
+    return Pair(task, prompt, answer, groups)
+
+
+def _group(name: str, count: int | None, inside: str, frame: SquareFrame | None) -> Group:
+    numbers, unreadable = read_numbers(inside)
+    pixels = None if frame is None else _plain(parse_boxes(inside, frame))
+    return Group(name, count, numbers, pixels, sum(_degenerate(box) for box in numbers), unreadable)
+
+
+def _plain(boxes: ParsedBoxes) -> tuple[tuple[float, ...], ...]:
+    found = boxes.hbb if boxes.quads is None else boxes.quads.reshape(-1, 8)
+    return tuple(tuple(round(value, 4) for value in row) for row in found.tolist())
+
+
+def _degenerate(box: Sequence[float]) -> bool:
+    xs, ys = box[::2], box[1::2]
+    if len(box) == 4:
+        return xs[1] <= xs[0] or ys[1] <= ys[0]
+    return max(xs) <= min(xs) or max(ys) <= min(ys)

@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+
+from converters.formats.objects import annotated, from_inclusive, known_label, object_quads
+from converters.formats.shapes import BoxObject
+from mmrs.errors import BadItem
+
+CLASSES = {"T junction": "T junction", "Expressway-toll-station": "expressway toll station", "ship": "ship"}
+SHIP = BoxObject("ship", (1, 2, 30, 40))
+
+
+@pytest.mark.parametrize("label", ["T junction", "t junction", "TJUNCTION", "t_Junction", "T-junction"])
+def test_spellings_of_a_label(label):
+    assert known_label(label, CLASSES, "x") == "T junction"
+
+
+def test_unknown_label_names_path_line_and_the_nearest():
+    with pytest.raises(BadItem, match=r"unknown class 'shipp' \(did you mean 'ship'\?\)") as caught:
+        known_label("shipp", CLASSES, "a.xml", 7)
+    assert (caught.value.path, caught.value.line) == ("a.xml", 7)
+
+
+def test_corners_go_before_the_box_and_the_box_stays():
+    both = BoxObject("ship", (0, 0, 9, 9), corners=(5, 0, 10, 5, 5, 10, 0, 5))
+    (obj,) = annotated([both], CLASSES, "x")
+    assert obj.hbb == (0, 0, 9, 9)
+    assert obj.quad == ((5, 0), (10, 5), (5, 10), (0, 5))
+
+
+def test_every_kind_in_one_file():
+    raw = [SHIP, BoxObject("ship", rotated=(10, 10, 4, 2, 0)), BoxObject("ship", corners=(0, 4, 4, 4, 4, 0, 0, 0))]
+    expected = [
+        [[1, 2], [30, 2], [30, 40], [1, 40]],
+        [[8, 9], [12, 9], [12, 11], [8, 11]],
+        [[0, 0], [4, 0], [4, 4], [0, 4]],
+    ]
+    assert np.allclose(object_quads(raw), expected)
+    assert annotated([], CLASSES, "x") == ()
+
+
+def test_zero_area_and_repeats_are_ignored_with_a_reason():
+    flat = BoxObject("ship", (5, 5, 5, 9))
+    objects = annotated([SHIP, flat, SHIP, BoxObject("T junction", SHIP.box)], CLASSES, "x")
+    assert [obj.ignore for obj in objects] == [False, True, True, False]
+    assert [obj.flags for obj in objects] == [{}, {"zero_area": True}, {"duplicate": True}, {}]
+    assert objects[1].hbb is None
+    assert not any(obj.ignore for obj in annotated([SHIP, SHIP], CLASSES, "x", repeats=True))
+
+
+def test_ignored_labels():
+    (obj,) = annotated([BoxObject("Ignored-Regions", (1, 2, 3, 4))], CLASSES, "x", ["ignored regions"])
+    assert obj.ignore and obj.category == "ignored region" and obj.label == "Ignored-Regions"
+
+
+@pytest.mark.parametrize(
+    ("box", "expected"),
+    [((1, 1, 800, 800), (0, 0, 800, 800)), ((0, 5, 9, 9), (0, 4, 9, 9)), ((5, 5, 5, 9), (5, 5, 5, 9))],
+)
+def test_inclusive_edges(box, expected):
+    assert from_inclusive(BoxObject("ship", box)).box == expected
+
+
+def test_inclusive_edges_leave_corners_alone():
+    obj = BoxObject("ship", corners=(1, 1, 2, 1, 2, 2, 1, 2))
+    assert from_inclusive(obj) is obj

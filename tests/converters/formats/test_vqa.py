@@ -1,0 +1,86 @@
+import json
+
+import pytest
+
+from converters.formats.vqa import Asked, parse_floodnet, parse_question_lines, parse_question_text, parse_rsvqa
+from mmrs.errors import BadItem
+
+
+def rsvqa(images, questions, answers):
+    tables = {"images": images, "questions": questions, "answers": answers}
+    return parse_rsvqa(*(json.dumps({key: rows}).encode() for key, rows in tables.items()), "x")
+
+
+def question(key, image, answer, **more):
+    return {"id": key, "img_id": image, "type": "count", "question": "How many?", "answers_ids": [answer]} | more
+
+
+def test_rsvqa_is_joined_by_id_and_stubs_count_as_absent():
+    stub = {"id": 0, "active": False}
+    found = rsvqa(
+        [stub, {"id": 1, "active": True}],
+        [stub, question(7, 1, 9), question(8, 0, 9), question(3, 1, 0)],
+        [stub, {"id": 9, "answer": "16218", "active": True}],
+    )
+    assert found.images == {"1": (Asked("How many?", "16218", "count"),)}
+    assert [reason for _, reason in found.problems] == [
+        "question 8 is of image 0, which is not active in this split",
+        "question 3 has no text or no active answer",
+    ]
+
+
+def test_rsvqa_position_is_not_taken_for_the_id():
+    found = rsvqa([{"id": 5}], [question(50, 5, 500)], [{"id": 500, "answer": "yes"}])
+    assert found.images == {"5": (Asked("How many?", "yes", "count"),)}
+
+
+def test_image_without_questions_is_listed():
+    assert rsvqa([{"id": 5}], [], []).images == {"5": ()}
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("00001: how many ships?1", ("00001", "how many ships?", "1")),
+        ("1.tif:What is it?a port  \r", ("1.tif", "What is it?", "a port")),
+        ("a:b:c?d?e", ("a", "b:c?", "d?e")),
+    ],
+)
+def test_lines_are_cut_at_the_first_marks(line, expected):
+    found = parse_question_lines(line.encode(), "x")
+    assert found.images == {expected[0]: (Asked(*expected[1:]),)} and not found.problems
+
+
+def test_lines_that_cannot_be_cut_and_lines_that_repeat():
+    found = parse_question_lines(b"a:b?c\n\na:b?c\na b?c\na:b c\na:b?\n?:d\n", "x")
+    assert found.repeats == {"a": 1}
+    assert [place for place, _ in found.problems] == ["x:4", "x:5", "x:6", "x:7"]
+
+
+def test_text_in_turn():
+    data = "\ufeffWhat theme？\r\nport\r\n\r\nHow many? \r\n3\r\nWhat theme？\r\nport\r\nodd one?\r\n".encode()
+    assert parse_question_text(data, "x") == ((Asked("What theme?", "port"), Asked("How many?", "3")), 2)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"), [(b"", "no question"), (b"a?\nb?\nc\nd", "do not alternate"), (b"\xff", "UTF-8")]
+)
+def test_text_that_cannot_be_used(data, words):
+    with pytest.raises(BadItem, match=words):
+        parse_question_text(data, "x")
+
+
+def test_floodnet_keeps_text_and_turns_counts_into_text():
+    rows = {
+        "0": {"Image_ID": "1.JPG", "Question": "How many?", "Ground_Truth": 3, "Question_Type": "Simple_Counting"},
+        "3": {"Image_ID": "1.JPG", "Question": "State?", "Ground_Truth": "flooded,non flooded"},
+        "4": {"Image_ID": "1.JPG", "Question": "State?"},
+        "5": {"Image_ID": "1.JPG", "Question": "State?", "Ground_Truth": True},
+        "6": None,
+    }
+    found = parse_floodnet(json.dumps(rows).encode(), "x")
+    assert found.images["1.JPG"] == (
+        Asked("How many?", "3", "Simple_Counting"),
+        Asked("State?", "flooded,non flooded", None),
+    )
+    assert len(found.problems) == 3 and "row '4' lacks" in found.problems[0][1]
