@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import orjson
 import yaml
@@ -71,7 +72,13 @@ def write_sample(name: str, out: Path, seed: int, options: Mapping[str, str]) ->
     """
     if out.exists() and any(out.iterdir()):
         raise UserError(f"{out} is not empty; choose another --out, or delete it first.")
-    values = {key: yaml.safe_load(value) for key, value in options.items()}
+    values = {key: _value(text) for key, text in options.items()}
     summary = samples.write(name, out, seed=seed, **values)
     facts = ", ".join(f"{key} {value}" for key, value in summary.items())
     return f"generated {name} in {out}: {facts}\nnext: `mmrs scan {name} {out}`"
+
+
+def _value(text: str) -> Any:
+    # Lists and mappings are YAML; plain text stays text, or a release named 2.0 would become a number.
+    value = yaml.safe_load(text)
+    return value if isinstance(value, list | dict) else text
