@@ -28,7 +28,7 @@ from mmrs.shards.tar import TarWriter
 from mmrs.source import Source
 
 # Raised when equal tasks would give other bytes than before; every shard is then rebuilt.
-TASK_FORMAT = 2
+TASK_FORMAT = 3
 STATE_FOLDER = ".build"
 
 

@@ -12,6 +12,8 @@ from typing import Literal
 from PIL import BmpImagePlugin, GifImagePlugin, Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
 from mmrs.errors import BadItem
+from mmrs.imaging.raster import open_scene, raster_driver, stored_bands
+from mmrs.source import BandSelection
 
 MAX_PIXELS = 178_956_970
 """Largest image decoded whole, in pixels (Pillow's own limit). Larger scenes are only read through windows."""
@@ -30,13 +32,15 @@ FORMATS = (
     WebPImagePlugin.WebPImageFile.format,
 )
 _ORIENTATION_TAG = 0x0112
+_FORMAT_OF_DRIVER = {"GTiff": "TIFF"}
 
 
 @dataclass(frozen=True, slots=True)
 class ImageProbe:
     """Header facts. `width` and `height` in pixels as stored, before any EXIF rotation.
 
-    `reencode` says why the file's bytes cannot be stored as they are, None where they can.
+    `reencode` says why the file's bytes cannot be stored as they are, None where they can. The pixels of a `raster` are
+    read through rasterio and rendered: more than 8 bits a sample, selected bands, or a TIFF that Pillow does not know.
     """
 
     width: int
@@ -47,6 +51,7 @@ class ImageProbe:
     mtime_ns: int
     orientation: int
     reencode: str | None
+    raster: bool = False
 
     @property
     def suffix(self) -> Literal["jpg", "png"] | None:
@@ -61,25 +66,77 @@ class ImageProbe:
         return (self.height, self.width) if self.orientation >= 5 else (self.width, self.height)
 
 
-def probe(path: Path, max_pixels: int = MAX_PIXELS) -> ImageProbe:
-    """Read the header of an image file.
+class _UnknownFormat(BadItem):
+    pass
+
+
+def probe(path: Path, max_pixels: int = MAX_PIXELS, selection: BandSelection | None = None) -> ImageProbe:
+    """Read the header of an image file; `selection` is the source's choice of bands where it has one.
 
     Raises:
-        BadItem: missing, empty, unknown or damaged header, or more than `max_pixels` pixels.
+        BadItem: missing, empty, unknown or damaged header, more than `max_pixels` pixels, or bands that are not there.
     """
-    with open_image(path, max_pixels) as image:
-        orientation = _orientation(image)
-        status = path.stat()
+    if selection is not None:
+        return _raster_header(path, max_pixels, selection, 1)
+    try:
+        with open_image(path, max_pixels) as image:
+            orientation = _orientation(image)
+            if not _more_than_8_bits(image):
+                return _header(path, image, orientation)
+    except _UnknownFormat:
+        if raster_driver(path) != "GTiff":
+            raise
+        orientation = 1
+    return _raster_header(path, max_pixels, None, orientation)
+
+
+def _header(path: Path, image: Image.Image, orientation: int) -> ImageProbe:
+    status = path.stat()
+    return ImageProbe(
+        width=image.width,
+        height=image.height,
+        format=image.format or "",
+        mode=image.mode,
+        file_bytes=status.st_size,
+        mtime_ns=status.st_mtime_ns,
+        orientation=orientation,
+        reencode=_reencode_reason(image, orientation),
+    )
+
+
+def _raster_header(path: Path, max_pixels: int, selection: BandSelection | None, orientation: int) -> ImageProbe:
+    if not path.is_file():
+        raise BadItem("image file not found", str(path))
+    with open_scene(path) as scene:
+        _check_pixels(scene.width, scene.height, max_pixels, path)
+        bands = stored_bands(scene, selection, path)
+        status, name = path.stat(), _FORMAT_OF_DRIVER.get(scene.driver, scene.driver)
+        listed = ", ".join(map(str, bands))
+        of_bands = f", band{'s' * (len(bands) > 1)} {listed} of {scene.count}" if len(bands) < scene.count else ""
+        turned = f", EXIF orientation {orientation}" if orientation != 1 else ""
         return ImageProbe(
-            width=image.width,
-            height=image.height,
-            format=image.format or "",
-            mode=image.mode,
+            width=scene.width,
+            height=scene.height,
+            format=name,
+            mode=f"{scene.count} x {scene.dtypes[0]}",
             file_bytes=status.st_size,
             mtime_ns=status.st_mtime_ns,
             orientation=orientation,
-            reencode=_reencode_reason(image, orientation),
+            reencode=f"format {name}, {scene.dtypes[0]}{of_bands}{turned}",
+            raster=True,
         )
+
+
+def _more_than_8_bits(image: Image.Image) -> bool:
+    # Pillow opens 16-bit colour as RGB and drops the lower byte of every sample; only the raw mode tells.
+    tiles = getattr(image, "tile", [])
+    raw = [tile.args[0] if isinstance(tile.args, tuple) and tile.args else tile.args for tile in tiles]
+    return image.mode in ("I", "F") or image.mode.startswith("I;16") or any(";16" in str(mode) for mode in raw)
+
+
+def _check_pixels(width: int, height: int, limit: int, path: Path) -> None:
+    if width * height > limit:
+        raise BadItem(f"image has {width * height:,} pixels, more than the limit of {limit:,}", str(path))
 
 
 @contextmanager
@@ -94,12 +151,10 @@ def open_image(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image
             warnings.simplefilter("ignore")
             image = Image.open(path, formats=FORMATS)
         with image:
-            pixels = image.width * image.height
-            if pixels > max_pixels:
-                raise BadItem(f"image has {pixels:,} pixels, more than the limit of {max_pixels:,}", str(path))
+            _check_pixels(image.width, image.height, max_pixels, path)
             yield image
     except UnidentifiedImageError as error:
-        raise BadItem("not an image: no known format fits the file's first bytes", str(path)) from error
+        raise _UnknownFormat("not an image: no known format fits the file's first bytes", str(path)) from error
     except (OSError, SyntaxError, ValueError, EOFError, IndexError) as error:
         if isinstance(error, BadItem):
             raise
@@ -118,7 +173,8 @@ def _without_pillow_limit() -> Iterator[None]:
 
 
 def _orientation(image: Image.Image) -> int:
-    value = image.getexif().get(_ORIENTATION_TAG, 1)
+    # The PNG reader's own `getexif` decodes the whole picture in search of a chunk behind it.
+    value = Image.Image.getexif(image).get(_ORIENTATION_TAG, 1)
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 

@@ -11,16 +11,27 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from mmrs.errors import BadItem
 from mmrs.imaging.hashing import difference_hash
 from mmrs.imaging.probe import ImageProbe, open_image
-from mmrs.imaging.render import render_to_8bit
-from mmrs.record import Sensor
+from mmrs.imaging.windows import read_rendered_windows
+from mmrs.record import Sensor, Window
+from mmrs.source import BandSelection
 
 Validation = Literal["L0", "L1", "L2"]
 _JPEG_QUALITY = 97
+# EXIF orientation -> the turn that makes the picture upright.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +48,14 @@ class StoredImage:
 
 
 def store_file(
-    path: Path, probe: ImageProbe, suffix: Literal["jpg", "png"], sensor: Sensor, validation: Validation
+    path: Path,
+    probe: ImageProbe,
+    suffix: Literal["jpg", "png"],
+    sensor: Sensor,
+    validation: Validation,
+    selection: BandSelection | None = None,
 ) -> StoredImage:
-    """The stored form of a whole image file.
+    """The stored form of a whole image file; `probe` was made with the same `selection` of bands.
 
     Validation: L0 trusts the header that `probe` read; L1 decodes (JPEG at 1/8 scale, which still walks the whole
     entropy-coded stream and finds truncation); L2 decodes at full scale. Re-encoding always decodes fully.
@@ -50,7 +66,7 @@ def store_file(
     if probe.suffix == suffix:
         return _pass_through(path, probe, validation)
     reason = probe.reencode or f"{probe.suffix} among {suffix} images of one source"
-    pixels, rule = _decode_upright(path, sensor)
+    pixels, rule = _render(path, probe, sensor, selection) if probe.raster else (_decode_upright(path, probe), None)
     return encode_pixels(pixels, suffix, reason, rule)
 
 
@@ -90,15 +106,26 @@ def _pass_through(path: Path, probe: ImageProbe, validation: Validation) -> Stor
     return StoredImage(data, probe.width, probe.height, mode, None, None, fingerprint)
 
 
-def _decode_upright(path: Path, sensor: Sensor) -> tuple[np.ndarray, dict[str, Any] | None]:
+def _render(
+    path: Path, probe: ImageProbe, sensor: Sensor, selection: BandSelection | None
+) -> tuple[np.ndarray, dict[str, Any] | None]:
+    whole = Window(x=0, y=0, width=probe.width, height=probe.height)
+    ((pixels, rule),) = read_rendered_windows(path, [whole], sensor, selection)
+    return np.asarray(_upright(Image.fromarray(pixels), probe)), rule
+
+
+def _upright(image: Image.Image, probe: ImageProbe) -> Image.Image:
+    turn = _TURNS.get(probe.orientation)
+    return image if turn is None else image.transpose(turn)
+
+
+def _decode_upright(path: Path, probe: ImageProbe) -> np.ndarray:
     with open_image(path) as image:
-        upright = ImageOps.exif_transpose(image)
+        upright = _upright(image, probe)
         if upright.mode in ("L", "RGB"):
-            return np.asarray(upright), None
-        if upright.mode in ("I", "F") or upright.mode.startswith("I;16"):
-            return render_to_8bit(np.asarray(upright), sensor)
+            return np.asarray(upright)
         if upright.mode in ("1", "LA", "La"):
-            return np.asarray(upright.convert("L")), None
+            return np.asarray(upright.convert("L"))
         if upright.mode in ("P", "PA", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB"):
-            return np.asarray(upright.convert("RGB")), None
+            return np.asarray(upright.convert("RGB"))
         raise BadItem(f"image mode {upright.mode} has no rendering rule", str(path))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from mmrs.errors import BadItem
-from mmrs.record import Window
-from mmrs.source import Tiling
+from mmrs.imaging.raster import open_scene, read_plain, stored_bands, strips
+from mmrs.imaging.render import choose_rule
+from mmrs.record import Sensor, Window
+from mmrs.source import BandSelection, Tiling
+
+_CROSS_POLARISED = ("VH", "HV")
 
 
 def plan_windows(width: int, height: int, tiling: Tiling) -> list[Window]:
@@ -31,37 +35,56 @@ def _starts(side: int, tiling: Tiling) -> list[int]:
     return [*range(0, last, tiling.size - tiling.overlap), last]
 
 
-def read_windows(path: Path, windows: Sequence[Window]) -> Iterator[np.ndarray]:
-    """Pixels of each window as ``(H, W)`` or ``(H, W, 3)``, in the given order.
+def read_windows(path: Path, windows: Sequence[Window], selection: BandSelection | None = None) -> Iterator[np.ndarray]:
+    """Pixels of each window as ``(H, W)`` or ``(H, W, 3)``, in the given order and the file's own plain type.
 
     One open serves all windows: PNG has no random access, so windows in row order cost one pass over the file. A fourth
     band (alpha) is dropped; a palette is resolved.
 
     Raises:
-        BadItem: rasterio cannot read the scene or a window.
+        BadItem: rasterio cannot read the scene or a window, or the scene lacks a band of `selection`.
     """
-    import rasterio
-    from rasterio.enums import ColorInterp
-    from rasterio.errors import NotGeoreferencedWarning, RasterioError
+    with open_scene(path) as scene:
+        yield from _cut(scene, windows, stored_bands(scene, selection, path))
 
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            scene = rasterio.open(path)
-        with scene:
-            if scene.count not in (1, 2, 3, 4):
-                raise BadItem(f"scene has {scene.count} bands; 1 to 4 are known", str(path))
-            palette = scene.colormap(1) if scene.colorinterp[0] == ColorInterp.palette else None
-            bands = [1] if scene.count < 3 else [1, 2, 3]
-            for window in windows:
-                area = rasterio.windows.Window(window.x, window.y, window.width, window.height)
-                pixels = scene.read(bands, window=area)
-                if palette is not None:
-                    yield _colours(palette)[pixels[0]]
-                else:
-                    yield pixels[0] if len(bands) == 1 else np.moveaxis(pixels, 0, -1)
-    except RasterioError as error:
-        raise BadItem(f"scene cannot be read: {error}", str(path)) from error
+
+def read_rendered_windows(
+    path: Path, windows: Sequence[Window], sensor: Sensor, selection: BandSelection | None = None
+) -> Iterator[tuple[npt.NDArray[np.uint8], dict[str, Any] | None]]:
+    """Each window as uint8 ``(H, W)`` or ``(H, W, 3)`` with the one rule of the scene (None for 8-bit scenes).
+
+    The rule's limits come from a pass over the whole scene before the first window, so that a window is the cut of the
+    rendered scene and a window of open sea is not stretched to noise. Memory: `raster.CACHE_BYTES`, some strips of the
+    scene, and one window.
+
+    Raises:
+        BadItem: as `read_windows`; or more than 8 bits and no valid pixel.
+    """
+    with open_scene(path) as scene:
+        bands = stored_bands(scene, selection, path)
+        dtype = np.dtype(scene.dtypes[bands[0] - 1])
+        if dtype == np.uint8:
+            for pixels in _cut(scene, windows, bands):
+                yield pixels, None
+            return
+        cross = (scene.descriptions[bands[0] - 1] or "").strip().upper().endswith(_CROSS_POLARISED)
+        rule = choose_rule(lambda: strips(scene, bands), dtype, sensor, selection, scene.nodata, cross)
+        stated = rule.to_dict()
+        for pixels in _cut(scene, windows, bands):
+            yield rule.apply(pixels), stated
+
+
+def _cut(scene: Any, windows: Sequence[Window], bands: Sequence[int]) -> Iterator[np.ndarray]:
+    from rasterio.enums import ColorInterp
+
+    indexed = scene.colorinterp[0] == ColorInterp.palette and scene.dtypes[0] == "uint8"
+    palette = _colours(scene.colormap(1)) if indexed else None
+    for window in windows:
+        pixels = read_plain(scene, bands, (window.x, window.y, window.width, window.height))
+        if palette is not None:
+            yield palette[pixels[0]]
+        else:
+            yield pixels[0] if len(bands) == 1 else np.moveaxis(pixels, 0, -1)
 
 
 def _colours(palette: dict[int, tuple[int, ...]]) -> np.ndarray:

@@ -14,7 +14,7 @@ from PIL import Image
 from mmrs.errors import BadItem
 from mmrs.geometry import quad_from_hbb
 from mmrs.record import AnnotatedObject, Annotations, Provenance
-from mmrs.source import Discovery, Item, SourceBuild, Tiling
+from mmrs.source import BandSelection, Discovery, Item, SourceBuild, Tiling
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class ToySource:
     tasks: tuple[str, ...] = ("detection-hbb", "detection-obb")
     splits: tuple[str, ...] = ("train", "test")
     categories: tuple[str, ...] = ("car", "ship")
+    bands: BandSelection | None = None
 
     @property
     def version(self) -> int:

@@ -1,7 +1,10 @@
+import contextlib
 import shutil
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import converters
 from converters.detection.ssdd_xml import parse_ssdd
@@ -205,3 +208,16 @@ def test_refusals(fake, tmp_path):
 def test_published_counts_follow_the_layout():
     assert converters.get("ssdd").published("train").objects == 2041
     assert converters.get("ssdd", layout="mmrotate").published("test").objects == 532
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_damaged_bytes_cost_an_item_and_never_crash(data):
+    whole = bytearray(
+        annotation(BOX + f"<rotated_bndbox>{CORNERS}</rotated_bndbox><segm><point-1>1,2</point-1></segm>")
+    )
+    start = data.draw(st.integers(0, len(whole)))
+    pieces = st.sampled_from([b"", b"NaN", b"-1e999", b"<", b"</", b"\xff", b"\0", b"&x;", b"1,2", b"-"])
+    whole[start : start + data.draw(st.integers(0, 12))] = data.draw(pieces | st.binary(max_size=6))
+    with contextlib.suppress(BadItem):
+        assert all(obj.box or obj.corners for obj in parse_ssdd(bytes(whole), "x").objects)

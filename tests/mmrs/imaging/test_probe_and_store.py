@@ -152,3 +152,10 @@ def test_hash_hardly_moves_under_recompression():
     other = Image.fromarray(RNG.integers(0, 256, (480, 640, 3), dtype=np.uint8))
     assert changed <= 3
     assert bin(difference_hash(picture) ^ difference_hash(other)).count("1") > 12
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif"])
+def test_probing_decodes_no_pixel(tmp_path, suffix, monkeypatch):
+    path = save(tmp_path / f"a.{suffix}", Image.fromarray(PIXELS))
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda self: pytest.fail("decoded"))
+    assert probe(path).width == 80
