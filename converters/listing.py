@@ -28,10 +28,7 @@ def describe(name: str | None, as_json: bool) -> str:
         return orjson.dumps(full[0] if name else full, option=orjson.OPT_INDENT_2).decode()
     if name:
         return _one(name)
-    rows = [
-        (fact.name, fact.sensor, ", ".join(fact.tasks), _use(fact), fact.licence, fact.home)
-        for fact in facts
-    ]
+    rows = [(fact.name, fact.sensor, ", ".join(fact.tasks), _use(fact), fact.licence, fact.home) for fact in facts]
     return table(("source", "sensor", "tasks", "splits in a build", "licence", "home"), rows)
 
 

@@ -105,7 +105,9 @@ class CaptionJson(Converter):
 def _items(
     captions: CaptionFile, images: FileList, source: Path, folder: Path, split: str
 ) -> tuple[list[Item], tuple[Problem, ...], tuple[Problem, ...]]:
-    items, problems, details = [], [], []
+    items: list[Item] = []
+    problems: list[Problem] = []
+    details: list[Problem] = []
     for row in captions.images:
         if row.split != split:
             continue
