@@ -167,18 +167,88 @@ def build(progress, recipe, out: Path, roots: dict[str, str], overrides, workers
 
 
 @main.command()
-@click.argument("folder", type=FOLDER)
+@click.argument("folder", type=click.Path(path_type=Path))
 @option_workers
+@click.option("--repair-index", is_flag=True, help="Write an index beside each sound tar that is not ours.")
 @click.pass_obj
-def verify(progress, folder: Path, workers: int) -> None:
-    """Check every byte, member, record and image of a data set written by `mmrs build`. Exit code 1 on any finding."""
-    from mmrs.verify import describe
-    from mmrs.verify import verify as check
+def verify(progress, folder: Path, workers: int, repair_index: bool) -> None:
+    """Check every byte, member, record and image of a data set of `mmrs build`, or of any WebDataset tars.
 
-    result = check(folder, workers, progress)
-    click.echo(describe(result))
+    FOLDER is a data set, a folder of tars, or one tar. Exit code 1 on any finding.
+    """
+    if (folder / "manifest.json").is_file() or (folder / ".build").is_dir():
+        from mmrs.verify import describe
+        from mmrs.verify import verify as check
+
+        result = check(folder, workers, progress)
+        click.echo(describe(result))
+    else:
+        from mmrs.verify_foreign import describe_foreign, verify_foreign
+
+        result = verify_foreign(folder, workers, progress, repair_index)
+        click.echo(describe_foreign(result))
     if result.findings:
         sys.exit(1)
+
+
+@main.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--parquet", type=FOLDER, help="Write the tables as Parquet into this folder too.")
+def stats(folder: Path, as_json: bool, parquet: Path | None) -> None:
+    """Count a data set by source, sensor, task, class, image size and text length, from its indexes alone."""
+    from mmrs.report.statistics import describe, statistics, to_json, write_parquet
+
+    found = statistics(folder)
+    click.echo(to_json(found).decode() if as_json else describe(found))
+    if parquet:
+        write_parquet(found, parquet)
+
+
+@main.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The HTML file.")
+@click.option("--per-source", default=6, show_default=True, type=click.IntRange(1), help="Images of each source.")
+@click.option("--seed", default=0, show_default=True, help="Which images.")
+def report(folder: Path, out: Path, per_source: int, seed: int) -> None:
+    """Write one self-contained HTML page: counts, plots, and images with their boxes, captions and questions."""
+    from mmrs.report.page import write_report
+
+    write_report(folder, out, per_source=per_source, seed=seed)
+    click.echo(f"written: {out}")
+
+
+@main.command()
+@click.argument("folder", type=FOLDER)
+@click.argument("repo")
+@click.option("--private", is_flag=True, help="Create the repository as private; an existing public one is refused.")
+@click.option("--dry-run", is_flag=True, help="Say what would be uploaded, and stop.")
+@click.option("--allow-unknown-licences", is_flag=True, help="Publish sources that state no licence.")
+@click.option("--endpoint", help="Another Hub than the default.")
+@click.pass_obj
+def push(
+    progress, folder: Path, repo: str, private: bool, dry_run: bool, allow_unknown_licences: bool, endpoint
+) -> None:
+    """Publish a data set on the Hugging Face Hub as REPO (ORG/NAME): shards first, manifest and card last.
+
+    A push that was interrupted continues; a second push of the same data uploads nothing. The token is that of
+    `hf auth login` or HF_TOKEN and is never printed.
+    """
+    from converters.listing import source_notes
+    from mmrs.hub import describe
+    from mmrs.hub import push as run_push
+
+    result = run_push(
+        folder,
+        repo,
+        private=private,
+        dry_run=dry_run,
+        progress=progress,
+        notes=source_notes(),
+        allow_unknown_licences=allow_unknown_licences,
+        endpoint=endpoint,
+    )
+    click.echo(describe(result))
 
 
 @main.command()

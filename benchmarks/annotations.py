@@ -1,8 +1,8 @@
 """Annotation throughput and discovery: `python -m benchmarks.annotations --out RESULT.json [--files 1000000]`.
 
-``*_parsed`` is the reader of the format alone, the others a whole `Converter.read`. Parsing is timed on one core in processor seconds, on files in the page cache: genuine HIT-UAV XML and DOTA txt where
---samples holds them, generated ones otherwise. Discovery lists a folder of empty files; its memory is the peak of a
-process of its own.
+``*_parsed`` is the reader of the format alone, the others a whole `Converter.read`. Parsing is timed on one core in
+processor seconds, on files in the page cache: genuine HIT-UAV XML and DOTA txt where --samples holds them, generated
+ones otherwise. Discovery lists a folder of empty files; its memory is the peak of a process of its own.
 """
 
 from __future__ import annotations

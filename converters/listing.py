@@ -13,6 +13,7 @@ import yaml
 import converters
 from converters import samples
 from mmrs.errors import UserError
+from mmrs.report.card import SourceNote
 from mmrs.text import table
 
 
@@ -59,6 +60,12 @@ def _one(name: str) -> str:
     for option in dataclasses.fields(converters.get(name)):
         lines.append(f"  option     {option.name} (default {option.default!r})")
     return "\n".join(lines)
+
+
+def source_notes() -> dict[str, SourceNote]:
+    """What a data set's card says of each source, by name."""
+    facts = [converters.facts(name) for name in converters.names()]
+    return {fact.name: SourceNote(fact.title, fact.home, fact.licence_evidence, fact.citation) for fact in facts}
 
 
 def write_sample(name: str, out: Path, seed: int, options: Mapping[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -29,7 +30,20 @@ def hit_uav(tmp_path_factory):
 
 
 def test_the_commands_are_those_of_the_readme():
-    assert COMMANDS == ["build", "demo", "eval", "release", "sample", "scan", "sources", "train", "verify"]
+    assert COMMANDS == [
+        "build",
+        "demo",
+        "eval",
+        "push",
+        "release",
+        "report",
+        "sample",
+        "scan",
+        "sources",
+        "stats",
+        "train",
+        "verify",
+    ]
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
@@ -68,7 +82,16 @@ def test_the_job_from_sample_to_verify(hit_uav, tmp_path):
         and "0 written now"
         in mmrs("build", "hit-uav", "--root", root, "--out", tmp_path / "out", "--workers", 1).output
     )
+    assert "hit-uav" in mmrs("stats", tmp_path / "out").output
+    assert json.loads(mmrs("stats", tmp_path / "out", "--json").output)
+    assert mmrs("report", tmp_path / "out", "--out", tmp_path / "page.html").exit_code == 0
+    assert (tmp_path / "page.html").read_text().count("<svg") > 3
+    copied = tmp_path / "foreign"
+    copied.mkdir()
     tar = next((tmp_path / "out").rglob("*.tar"))
+    shutil.copy(tar, copied)
+    foreign = mmrs("verify", copied, "--workers", 1, "--repair-index")
+    assert foreign.exit_code == 0 and list(copied.glob("*.index.parquet")), foreign.output
     tar.write_bytes(tar.read_bytes()[:-1] + b"x")
     assert mmrs("verify", tmp_path / "out", "--workers", 1).exit_code == 1
 
@@ -105,7 +128,10 @@ def test_layouts_of_the_sample_agree(hit_uav):
         (["scan", "dota", ".", "--set", "realease=1.0"], "did you mean 'release'"),
         (["sample", "hit-uav", "--out", "."], "not empty"),
         (["sources", "nothing-like-it"], "mmrs sources"),
-        (["verify", "."], "mmrs build"),
+        (["verify", "no-such-folder"], "no-such-folder"),
+        (["stats", "."], "mmrs build"),
+        (["report", ".", "--out", "x.html"], "mmrs build"),
+        (["push", ".", "org/name"], "mmrs build"),
         (["train", "no-such-recipe"], "no-such-recipe"),
         (["eval", "no-model", ".", "--out", "x"], "mmrs build"),
         (["eval", "no-model", ".", "--out", "x", "--limit", "0"], "--limit"),
