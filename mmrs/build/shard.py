@@ -28,7 +28,7 @@ from mmrs.shards.tar import TarWriter
 from mmrs.source import Source
 
 # Raised when equal tasks would give other bytes than before; every shard is then rebuilt.
-TASK_FORMAT = 3
+TASK_FORMAT = 4
 STATE_FOLDER = ".build"
 
 
@@ -257,10 +257,18 @@ def _record(
         captions=known.captions,
         questions=known.questions,
         expressions=follow_objects(known.expressions, [position for position, _ in objects]),
-        metadata=known.metadata,
+        metadata=known.metadata | _tiling_rule(task, sample),
         licence=task.source.licence,
         provenance=known.provenance,
     )
+
+
+def _tiling_rule(task: ShardTask, sample: PlannedSample) -> dict[str, Any]:
+    """How the tile was cut and which objects it kept, so that a record explains itself."""
+    tiling = task.source.tiling
+    if sample.window is None or tiling is None:
+        return {}
+    return {"tiling": {"size": tiling.size, "overlap": tiling.overlap, "min_iof": tiling.min_iof}}
 
 
 def _index_row(key: str, stored: _Stored, sample: PlannedSample) -> dict[str, Any]:

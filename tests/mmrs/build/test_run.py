@@ -102,6 +102,11 @@ def test_tiles_are_cuts_with_their_scene_named(tmp_path):
     assert result.manifest.sources["toy"].image_suffix == {"train": "png", "test": "png"}
     assert all(r.image.parent and r.image.window and (r.image.width, r.image.height) == (64, 64) for r in records)
     assert all(any(not o.ignore for o in r.objects) for r in records)
+    assert all(r.metadata["tiling"] == {"size": 64, "overlap": 16, "min_iof": 0.7} for r in records)
+    for record in records:
+        for item in record.objects:
+            assert item.truncated == ("iof" in item.flags)
+            assert item.ignore == (item.flags.get("iof", 1) < 0.7)
 
 
 def test_fifty_kills_end_in_the_same_bytes(tmp_path):
