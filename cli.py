@@ -193,6 +193,28 @@ def verify(progress, folder: Path, workers: int, repair_index: bool) -> None:
 
 @main.command()
 @click.argument("folder", type=FOLDER)
+@click.option("--train-split", "train_splits", multiple=True, default=("train",), show_default=True, help="Repeatable.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@option_workers
+@click.pass_obj
+def curate(progress, folder: Path, train_splits: tuple[str, ...], as_json: bool, workers: int) -> None:
+    """Find copies across all sources and splits, training images that leak into evaluation, and faults in the text.
+
+    Writes curation.jsonl and curation.json into FOLDER and removes nothing. Every split that is no training split, and
+    every source for evaluation only, counts as evaluated.
+    """
+    import converters
+    from mmrs.curation.guard import Policy
+    from mmrs.curation.report import describe
+    from mmrs.curation.run import curate as run_curate
+
+    held_out = frozenset(name for name in converters.names() if converters.facts(name).evaluation_only)
+    result = run_curate(folder, progress, Policy(frozenset(train_splits), held_out), workers)
+    click.echo((folder / "curation.json").read_text() if as_json else describe(result))
+
+
+@main.command()
+@click.argument("folder", type=FOLDER)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--parquet", type=FOLDER, help="Write the tables as Parquet into this folder too.")
 def stats(folder: Path, as_json: bool, parquet: Path | None) -> None:

@@ -30,20 +30,8 @@ def hit_uav(tmp_path_factory):
 
 
 def test_the_commands_are_those_of_the_readme():
-    assert COMMANDS == [
-        "build",
-        "demo",
-        "eval",
-        "push",
-        "release",
-        "report",
-        "sample",
-        "scan",
-        "sources",
-        "stats",
-        "train",
-        "verify",
-    ]
+    words = "build curate demo eval push release report sample scan sources stats train verify"
+    assert " ".join(COMMANDS) == words
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
@@ -86,6 +74,8 @@ def test_the_job_from_sample_to_verify(hit_uav, tmp_path):
     assert json.loads(mmrs("stats", tmp_path / "out", "--json").output)
     assert mmrs("report", tmp_path / "out", "--out", tmp_path / "page.html").exit_code == 0
     assert (tmp_path / "page.html").read_text().count("<svg") > 3
+    curated = mmrs("curate", tmp_path / "out", "--workers", 1)
+    assert curated.exit_code == 0 and (tmp_path / "out" / "curation.jsonl").exists(), curated.output
     copied = tmp_path / "foreign"
     copied.mkdir()
     tar = next((tmp_path / "out").rglob("*.tar"))

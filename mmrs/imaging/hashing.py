@@ -33,7 +33,10 @@ Hashes = npt.NDArray[np.uint64]
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One of the 8 ways a picture can be mirrored and turned: transposed first, then mirrored."""
+    """One of the 8 ways a picture can be mirrored and turned: transposed first, then mirrored.
+
+    Names are true from both sides: either picture is the other one, mirrored or turned so.
+    """
 
     name: str
     transposed: bool
@@ -53,8 +56,8 @@ VARIANTS = (
     Variant("mirrored top-bottom", False, True, False),
     Variant("turned by 180 degrees", False, True, True),
     Variant("mirrored at the main diagonal", True, False, False),
-    Variant("turned clockwise", True, False, True),
-    Variant("turned counter-clockwise", True, True, False),
+    Variant("turned by 90 degrees", True, False, True),
+    Variant("turned by 90 degrees", True, True, False),
     Variant("mirrored at the other diagonal", True, True, True),
 )
 
@@ -90,7 +93,7 @@ def grey_thumbnail(grey: Image.Image, side: int, share: float = 1.0) -> npt.NDAr
 
     The triangle filter and unrounded values keep it the same for all scales of one picture.
     """
-    factor = max(1, min(grey.size) // (2 * side))
+    factor = max(1, min(grey.size) // (4 * side))
     width, height = grey.width / factor, grey.height / factor
     if factor > 1:
         grey = grey.reduce(factor)

@@ -84,18 +84,23 @@ def test_turning_the_hash_is_turning_the_picture(seed, width, height, variant):
     turned = Image.fromarray(np.ascontiguousarray(variant.apply(np.asarray(image))))
     expected = turned_hashes(words(fingerprint(image)), variant)
     different = np.unpackbits((expected ^ words(fingerprint(turned))).view(np.uint8)).sum()
-    assert different <= 3
+    # Only coefficients next to zero may change their sign.
+    assert different <= 6
 
 
 def test_variants_are_what_they_are_called():
     pixels = np.arange(6).reshape(2, 3)
-    turned = {variant.name: variant.apply(pixels) for variant in VARIANTS}
-    assert turned["turned clockwise"].tolist() == np.rot90(pixels, -1).tolist()
-    assert turned["turned counter-clockwise"].tolist() == np.rot90(pixels).tolist()
-    assert turned["turned by 180 degrees"].tolist() == np.rot90(pixels, 2).tolist()
-    assert turned["mirrored left-right"].tolist() == pixels[:, ::-1].tolist()
-    assert turned["mirrored top-bottom"].tolist() == pixels[::-1].tolist()
-    assert turned["mirrored at the main diagonal"].tolist() == pixels.T.tolist()
+    turned = [(variant.name, variant.apply(pixels).tolist()) for variant in VARIANTS]
+    assert turned == [
+        ("same orientation", pixels.tolist()),
+        ("mirrored left-right", pixels[:, ::-1].tolist()),
+        ("mirrored top-bottom", pixels[::-1].tolist()),
+        ("turned by 180 degrees", np.rot90(pixels, 2).tolist()),
+        ("mirrored at the main diagonal", pixels.T.tolist()),
+        ("turned by 90 degrees", np.rot90(pixels, -1).tolist()),
+        ("turned by 90 degrees", np.rot90(pixels).tolist()),
+        ("mirrored at the other diagonal", np.rot90(pixels, 2).T.tolist()),
+    ]
 
 
 def test_turning_is_a_permutation_of_hashes():

@@ -1,0 +1,1 @@
+"""Curation of a finished data set: copies across sources and splits, the leakage guard, checks of text and boxes."""

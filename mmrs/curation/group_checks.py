@@ -1,0 +1,66 @@
+"""Checks across the images of one group: the same picture must not be called two things."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from mmrs.curation.groups import Groups
+from mmrs.curation.links import Kind, Links, components
+from mmrs.curation.rows import Rows
+from mmrs.curation.text_checks import Finding, contradiction
+from mmrs.shards.reader import ShardSet
+
+
+def check_groups(
+    rows: Rows, groups: Groups, shards: ShardSet, categories: Mapping[str, tuple[str, ...]]
+) -> list[Finding]:
+    """Warnings about pictures with two labels in one source, and about captions against another source's label.
+
+    Only images that show the same picture are compared; tiles of one scene show different ones. `categories` are the
+    unified names of each source.
+    """
+    findings: list[Finding] = []
+    for members in _pictures(rows, groups.links):
+        findings += _labels(rows, members)
+        findings += _captions(rows, members, shards, categories)
+    return findings
+
+
+def _pictures(rows: Rows, links: Links) -> Iterator[list[int]]:
+    same = links.kinds != Kind.SCENE
+    kept = np.flatnonzero(same)
+    subset = Links(links.kinds[kept], links.first[kept], links.second[kept], ("",) * len(kept))
+    labels = components(len(rows), subset)
+    members: dict[int, list[int]] = defaultdict(list)
+    for row in np.flatnonzero(np.bincount(labels, minlength=len(rows))[labels] > 1).tolist():
+        members[int(labels[row])].append(row)
+    yield from members.values()
+
+
+def _labels(rows: Rows, members: list[int]) -> Iterator[Finding]:
+    first: dict[str, int] = {}
+    for row in members:
+        label = rows.labels[row]
+        if label is None:
+            continue
+        earlier = first.setdefault(rows.source(row), row)
+        if label != rows.labels[earlier]:
+            what = f"{label!r}, but {rows.ids[earlier]} shows the same picture and is {rows.labels[earlier]!r}"
+            yield Finding(rows.ids[row], "warning", "two labels", "label", what)
+
+
+def _captions(
+    rows: Rows, members: list[int], shards: ShardSet, categories: Mapping[str, tuple[str, ...]]
+) -> Iterator[Finding]:
+    labelled = [row for row in members if rows.labels[row] is not None]
+    for row in members:
+        if not labelled or rows.labels[row] is not None or not rows.captions[row]:
+            continue
+        label, source = rows.labels[labelled[0]], rows.source(labelled[0])
+        captions = rows.record(shards, row).captions
+        if label is not None and (why := contradiction(label, captions, categories[source])):
+            what = f"{why} (label of {rows.ids[labelled[0]]}, the same picture)"
+            yield Finding(rows.ids[row], "warning", "label against captions", "captions", what)

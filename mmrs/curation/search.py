@@ -1,0 +1,163 @@
+"""All near pairs among many frequency hashes, without comparing all pairs.
+
+A hash is cut into 16 bands of 16 bits. Two hashes that differ in at most 15 bits agree in at least one whole band
+(pigeonhole: 15 differences cannot touch 16 bands), so hashes are bucketed by each band in turn and only members of one
+bucket are compared. The search is therefore complete up to `EXACT_BITS` = 15 differing bits. Pairs with up to `limit`
+bits that share a band are reported too; as bands hold rising frequencies and the low ones hardly ever change in a copy,
+few of those are missed.
+
+Memory is a few arrays of N numbers and one block of `_CANDIDATES` candidate pairs (about 300 MB), whatever the buckets;
+time grows with the pairs that share a bucket, about 16 * 8 * N^2 / 2 / 65,536 for evenly spread hashes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mmrs.imaging.hashing import HASH_BITS, VARIANTS, Hashes, turned_hashes
+
+BANDS = 16
+EXACT_BITS = BANDS - 1
+DEFAULT_LIMIT = 32
+_BUCKETS = 1 << (HASH_BITS // BANDS)
+_CANDIDATES = 1 << 21
+
+Index = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class NearPairs:
+    """Pairs of rows whose hashes are near, sorted by distance.
+
+    `second` looks like `first` turned as ``VARIANTS[variant]``. All arrays have one entry per pair; `distance` is in
+    bits.
+    """
+
+    first: Index
+    second: Index
+    variant: npt.NDArray[np.uint8]
+    distance: npt.NDArray[np.uint16]
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+
+def near_pairs(hashes: Hashes, others: Hashes | None = None, limit: int = DEFAULT_LIMIT) -> NearPairs:
+    """Near pairs of rows of `hashes` ``(N, 4)`` uint64 under all 8 variants, each with its nearest variant.
+
+    Rows with equal hashes are near in any case and are reported as pairs with the first of them; all other pairs name
+    the first row of each hash, so that 10,000 equal hashes do not become 50 million pairs. `first` < `second`.
+
+    With `others` ``(M, 4)`` the pairs are (row of `hashes`, row of `others`), any order, again by their first rows.
+
+    Raises:
+        ValueError: `limit` is below `EXACT_BITS`, or the hashes are not ``(N, 4)`` uint64.
+    """
+    if limit < EXACT_BITS:
+        raise ValueError(f"limit {limit} is below the {EXACT_BITS} bits up to which the search is complete")
+    unique, rows, pairs = _collapsed(hashes)
+    found = [pairs] if others is None else []
+    targets, target_rows = (unique, rows) if others is None else _collapsed(others)[:2]
+    for number, variant in enumerate(VARIANTS):
+        turned = turned_hashes(unique, variant)
+        first, second, distance = _join(turned, targets, limit, same=others is None)
+        found.append(NearPairs(rows[first], target_rows[second], np.full(len(first), number, np.uint8), distance))
+    return _nearest(found)
+
+
+def bit_distance(first: Hashes, second: Hashes) -> npt.NDArray[np.uint16]:
+    """Number of differing bits of ``(..., W)`` uint64 rows."""
+    different = first ^ second
+    if hasattr(np, "bitwise_count"):
+        return np.bitwise_count(different).sum(axis=-1, dtype=np.uint16)
+    return np.unpackbits(np.ascontiguousarray(different).view(np.uint8), axis=-1).sum(axis=-1, dtype=np.uint16)
+
+
+def _collapsed(hashes: Hashes) -> tuple[Hashes, Index, NearPairs]:
+    """Distinct hashes, the first row of each, and the pairs (first row, later row) of equal ones."""
+    if hashes.ndim != 2 or hashes.shape[1] != HASH_BITS // 64 or hashes.dtype != np.uint64:
+        raise ValueError(f"hashes must be (N, {HASH_BITS // 64}) uint64, found {hashes.shape} {hashes.dtype}")
+    keys = np.ascontiguousarray(hashes).view(f"V{HASH_BITS // 8}").ravel()
+    _, rows, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    # Distinct hashes in order of their first row: which row stands for the others then depends on the input alone.
+    firsts = rows[inverse.ravel()]
+    later = np.flatnonzero(firsts != np.arange(len(hashes)))
+    equal = NearPairs(firsts[later], later, np.zeros(len(later), np.uint8), np.zeros(len(later), np.uint16))
+    rows = np.sort(rows)
+    return hashes[rows], rows, equal
+
+
+def _join(first: Hashes, second: Hashes, limit: int, same: bool) -> tuple[Index, Index, npt.NDArray[np.uint16]]:
+    """Pairs (i, j) that share a band and differ in at most `limit` bits; with `same` only those with i < j.
+
+    One half is enough there: what i turned by a variant is to j, j turned back is to i, and all 8 are searched.
+    """
+    found: list[tuple[Index, Index, npt.NDArray[np.uint16]]] = []
+    first_bands, second_bands = _bands(first), _bands(second)
+    for band in range(BANDS):
+        for i, j in _sharing(first_bands[:, band], second_bands[:, band], same):
+            # Half of each hash tells nearly all strangers, at half the cost.
+            close = bit_distance(first[i, :2], second[j, :2]) <= limit
+            i, j = i[close], j[close]
+            distance = bit_distance(first[i], second[j])
+            near = distance <= limit
+            found.append((i[near], j[near], distance[near]))
+    if not found:
+        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.uint16)
+    i, j, distance = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    _, once = np.unique(i * np.int64(len(second)) + j, return_index=True)
+    return i[once], j[once], distance[once]
+
+
+def _bands(hashes: Hashes) -> npt.NDArray[np.uint16]:
+    return np.ascontiguousarray(hashes).view(np.uint16)
+
+
+def _sharing(
+    first: npt.NDArray[np.uint16], second: npt.NDArray[np.uint16], same: bool
+) -> Iterator[tuple[Index, Index]]:
+    """Blocks of all pairs (i, j) with ``first[i] == second[j]``, and i < j where `same`."""
+    order = np.argsort(second, kind="stable")
+    ends = np.cumsum(np.bincount(second, minlength=_BUCKETS))
+    starts = ends - np.bincount(second, minlength=_BUCKETS)
+    low, high = starts[first], ends[first]
+    if same:
+        # Rows of a bucket are in rising order, so those above i are its tail.
+        places = second[order].astype(np.int64) * len(second) + order
+        low = np.searchsorted(places, first.astype(np.int64) * len(second) + np.arange(len(first)), "right")
+    totals = np.cumsum(high - low)
+    begin = 0
+    while begin < len(first):
+        done = totals[begin - 1] if begin else 0
+        end = max(begin + 1, int(np.searchsorted(totals, done + _CANDIDATES, "right")))
+        yield from _block(order, low[begin:end], high[begin:end], begin)
+        begin = end
+
+
+def _block(order: Index, low: Index, high: Index, begin: int) -> Iterator[tuple[Index, Index]]:
+    counts = high - low
+    ends = np.cumsum(counts)
+    total = int(ends[-1])
+    for start in range(0, total, _CANDIDATES):
+        # More than one part only where a single row has more partners than a block holds.
+        part = np.arange(start, min(start + _CANDIDATES, total))
+        row = np.searchsorted(ends, part, "right")
+        yield begin + row, order[low[row] + part - (ends[row] - counts[row])]
+
+
+def _nearest(found: list[NearPairs]) -> NearPairs:
+    """Each pair once, with its nearest variant (the earliest among equals), sorted by distance, then rows."""
+    first, second, variant, distance = (
+        np.concatenate([getattr(part, name) for part in found]) for name in ("first", "second", "variant", "distance")
+    )
+    order = np.lexsort((variant, distance, second, first))
+    first, second, variant, distance = first[order], second[order], variant[order], distance[order]
+    new = np.ones(len(first), bool)
+    new[1:] = (first[1:] != first[:-1]) | (second[1:] != second[:-1])
+    first, second, variant, distance = first[new], second[new], variant[new], distance[new]
+    order = np.lexsort((second, first, distance))
+    return NearPairs(first[order], second[order], variant[order], distance[order])

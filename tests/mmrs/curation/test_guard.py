@@ -1,0 +1,91 @@
+"""After the guard no group straddles training and evaluation, and nothing goes without a reason."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmrs.curation.groups import Groups
+from mmrs.curation.guard import Policy, guard, shared_by_benchmarks, straddling
+from mmrs.curation.links import Kind, components, make_links
+
+
+def grouped(rows, pairs):
+    links = make_links(Kind.COPY, [a for a, _ in pairs], [b for _, b in pairs], [f"{a}-{b}" for a, b in pairs])
+    return Groups(components(rows, links), links)
+
+
+@st.composite
+def cases(draw):
+    rows = draw(st.integers(1, 40))
+    pairs = draw(st.lists(st.tuples(*[st.integers(0, rows - 1)] * 2), max_size=60))
+    evaluation = draw(st.lists(st.booleans(), min_size=rows, max_size=rows))
+    return rows, pairs, np.array(evaluation)
+
+
+@given(cases())
+def test_leakage_after_the_guard_is_zero(case):
+    rows, pairs, evaluation = case
+    groups = grouped(rows, pairs)
+    removed = {removal.row for removal in guard(groups, evaluation)}
+    kept = np.array([row for row in range(rows) if row not in removed])
+    assert not straddling(groups.labels[kept], evaluation[kept]).any()
+    assert not any(
+        {first, second} <= set(kept.tolist()) and evaluation[first] != evaluation[second] for first, second in pairs
+    )
+
+
+@given(cases())
+def test_nothing_evaluated_is_removed_and_every_removal_has_a_chain_of_links(case):
+    rows, pairs, evaluation = case
+    groups = grouped(rows, pairs)
+    removals = guard(groups, evaluation)
+    assert [removal.row for removal in removals] == sorted({removal.row for removal in removals})
+    for removal in removals:
+        assert not evaluation[removal.row]
+        assert evaluation[removal.evaluation_row]
+        assert removal.group == groups.labels[removal.row] == groups.labels[removal.evaluation_row]
+        row = removal.row
+        for following, link in removal.chain:
+            assert {row, following} == {*pairs[link]}
+            row = following
+
+
+@given(cases())
+def test_a_training_image_without_an_evaluated_one_in_its_group_stays(case):
+    rows, pairs, evaluation = case
+    groups = grouped(rows, pairs)
+    leaking = set(groups.labels[evaluation].tolist())
+    expected = [row for row in range(rows) if not evaluation[row] and groups.labels[row] in leaking]
+    assert [removal.row for removal in guard(groups, evaluation)] == expected
+
+
+def test_the_chain_is_a_shortest_one():
+    groups = grouped(5, [(0, 1), (1, 2), (2, 3), (3, 4), (0, 3)])
+    removals = guard(groups, np.array([False, False, False, False, True]))
+    assert [(removal.row, [row for row, _ in removal.chain]) for removal in removals] == [
+        (0, [3, 4]),
+        (1, [2, 3, 4]),
+        (2, [3, 4]),
+        (3, [4]),
+    ]
+
+
+def test_policy():
+    policy = Policy(evaluation_only=frozenset({"mar20"}))
+    assert not policy.evaluates("dior", "train")
+    assert policy.evaluates("dior", "val")
+    assert policy.evaluates("dior", "test")
+    assert policy.evaluates("mar20", "train")
+    assert not Policy(training_splits=frozenset({"train", "val"})).evaluates("dior", "val")
+
+
+def test_groups_of_two_benchmarks_are_counted_once_per_group():
+    labels = np.array([0, 0, 0, 3, 3, 5])
+    splits = ["a/test", "b/test", "b/test", "a/test", "b/train", "c/test"]
+    assert shared_by_benchmarks(labels, splits, np.array([True, True, True, True, False, True])) == {
+        "a/test and b/test": 1
+    }
+
+
+def test_no_images():
+    assert guard(grouped(0, []), np.empty(0, bool)) == ()
