@@ -85,10 +85,18 @@ class TrainableRule(_Part):
         return pattern
 
 
+class TuningConfig(_Part):
+    """Vectors added to the language model's linear layers before training, see `training.model.tuning`."""
+
+    kind: Literal["bias", "bias-scale"] = "bias-scale"
+    head: bool = False
+
+
 class StageConfig(_Part):
     """Which parameters train. The first rule that matches a name decides; what no rule matches is frozen."""
 
     name: str = Field(default="full", json_schema_extra=HARMLESS)
+    tuning: TuningConfig | None = None
     trainable: Annotated[tuple[TrainableRule, ...], Field(min_length=1)]
 
 

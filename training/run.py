@@ -23,7 +23,7 @@ from mmrs.errors import UserError
 from mmrs.files import atomic_folder, file_sha256, remove_temporaries, write_atomic
 from mmrs.progress import Progress
 from training.checkpoint import Position, latest_checkpoint, load_checkpoint
-from training.config import TrainConfig, check_same_mathematics, load_config, mathematics
+from training.config import StageConfig, TrainConfig, check_same_mathematics, load_config, mathematics
 from training.data.lengths import length_table, tokenizer_digest
 from training.data.loader import PackDataset, PackSampler, pack_loader
 from training.data.plan import PlanSettings
@@ -35,6 +35,7 @@ from training.environment import quiet_transformers, reproducible, run_lock
 from training.initial import initial_model_folder
 from training.loop import Training, run_loop
 from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor
+from training.model.tuning import add_tuning
 from training.monitor import open_monitor, plot_loss, read_metrics, say
 from training.optim import build_optimiser
 from training.stage import apply_stage, freeze_report
@@ -95,6 +96,7 @@ def _train(config: TrainConfig, progress: Progress) -> RunResult:
     processor = EarthGPTProcessor.from_pretrained(base)
     model = EarthGPTForConditionalGeneration.from_pretrained(base, use_safetensors=True)
     device = torch.device(config.device)
+    _add_tuning(model, config.stage)
     rows = apply_stage(model, config.stage, torch.bfloat16 if device.type == "cuda" else None)
     model.to(device)
     max_positions = model.config.get_text_config().max_position_embeddings
@@ -133,6 +135,15 @@ def _base_folder(config: TrainConfig, selection: Selection) -> Path:
             f"model.path {path} is no model folder: it has no config.json. Give one that a run wrote, OUT/model."
         )
     return path
+
+
+def _add_tuning(model: EarthGPTForConditionalGeneration, stage: StageConfig) -> None:
+    if stage.tuning is None:
+        return
+    try:
+        add_tuning(model, stage.tuning.kind, stage.tuning.head)
+    except ValueError as error:
+        raise UserError(f"stage.tuning: {error}") from error
 
 
 def _plan(

@@ -3,11 +3,13 @@
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, AutoProcessor
 
 from training.model.configuration import EarthGPTConfig
+from training.model.delta import load_delta, save_delta, weights_digest
 from training.model.masks import PADDING, PREFIX, build_block_mask, build_position_ids
 from training.model.modeling import EarthGPTForConditionalGeneration, EarthGPTPreTrainedModel
 from training.model.presets import initialise, preset
 from training.model.processing import EarthGPTImageProcessor, EarthGPTProcessor, framed, pad_and_resize
 from training.model.tokenizer import train_tokenizer
+from training.model.tuning import add_tuning, fold, llama_state
 
 
 def register() -> None:
@@ -28,12 +30,18 @@ __all__ = [
     "EarthGPTImageProcessor",
     "EarthGPTPreTrainedModel",
     "EarthGPTProcessor",
+    "add_tuning",
     "build_block_mask",
     "build_position_ids",
+    "fold",
     "framed",
     "initialise",
+    "llama_state",
+    "load_delta",
     "pad_and_resize",
     "preset",
     "register",
+    "save_delta",
     "train_tokenizer",
+    "weights_digest",
 ]

@@ -9,6 +9,7 @@ from transformers.configuration_utils import SubConfigSpec
 
 VIT_FUSIONS = ("mean", "concat")
 FUSIONS = ("concat",)
+TUNINGS = ("bias", "bias-scale")
 TOKEN_MERGES = (1, 2)
 
 
@@ -31,6 +32,8 @@ class EarthGPTConfig(PreTrainedConfig):
         image_token_id: placeholder in `input_ids` for one visual slot. It is never looked up in the embedding table,
             so it may lie outside the vocabulary.
         tie_word_embeddings: one matrix for embedding and output head.
+        tuning: None, or "bias" or "bias-scale" for a language model with tuning vectors, see `training.model.tuning`.
+        tune_head: tuning vectors on the output head too; only together with `tuning`.
 
     Raises:
         ValueError: a field is out of range or contradicts another one.
@@ -61,6 +64,8 @@ class EarthGPTConfig(PreTrainedConfig):
     projector_norm: bool = True
     image_token_id: int = 32000
     tie_word_embeddings: bool = False
+    tuning: str | None = None
+    tune_head: bool = False
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
@@ -106,10 +111,13 @@ class EarthGPTConfig(PreTrainedConfig):
 
 
 def _check_choices(config: EarthGPTConfig) -> None:
-    for field, allowed in (("vit_fusion", VIT_FUSIONS), ("fusion", FUSIONS), ("token_merge", TOKEN_MERGES)):
+    choices = {"vit_fusion": VIT_FUSIONS, "fusion": FUSIONS, "token_merge": TOKEN_MERGES, "tuning": (None, *TUNINGS)}
+    for field, allowed in choices.items():
         value = getattr(config, field)
         if value not in allowed:
             raise ValueError(f"{field} is {value!r}; set one of {', '.join(map(repr, allowed))}")
+    if config.tune_head and config.tuning is None:
+        raise ValueError("tune_head is True but tuning is None; set tuning to 'bias' or 'bias-scale'")
 
 
 def _check_indices(field: str, indices: list[int], last: int, what: str) -> None:

@@ -17,6 +17,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling, CausalLMOu
 
 from training.model.configuration import EarthGPTConfig
 from training.model.fusion import EarthGPTProjector
+from training.model.tuning import VECTORS, BiasScaleLinear, wrap_linears
 from training.model.vision import EarthGPTDualEncoder
 
 
@@ -35,6 +36,7 @@ class EarthGPTPreTrainedModel(PreTrainedModel):
     _supports_flash_attn = True
     _supports_flex_attn = True
     _supports_attention_backend = True
+    _keep_in_fp32_modules_strict: ClassVar = list(VECTORS)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -43,6 +45,17 @@ class EarthGPTPreTrainedModel(PreTrainedModel):
             std = self.config.text_config.initializer_range
             init.normal_(module.start, mean=0.0, std=std)
             init.normal_(module.end, mean=0.0, std=std)
+
+    @torch.no_grad()
+    def initialize_weights(self) -> None:
+        """Give all that no checkpoint filled its random start; tuning vectors start neutral."""
+        super().initialize_weights()
+        # LlamaModel initialises its own layers, and does not know the vectors.
+        for layer in self.modules():
+            if isinstance(layer, BiasScaleLinear):
+                init.zeros_(layer.bias_tune)
+                if layer.scale_tune is not None:
+                    init.ones_(layer.scale_tune)
 
 
 class EarthGPTForConditionalGeneration(EarthGPTPreTrainedModel, GenerationMixin):
@@ -60,6 +73,8 @@ class EarthGPTForConditionalGeneration(EarthGPTPreTrainedModel, GenerationMixin)
         self.projector = EarthGPTProjector(config)
         self.language_model = LlamaModel(config.text_config)
         self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
+        if config.tuning is not None:
+            wrap_linears(self, config.tuning, config.tune_head)
         self.post_init()
         if config.image_token_id < config.text_config.vocab_size:
             # A generated placeholder would ask for an image that is not there.

@@ -106,6 +106,8 @@ class EarthGPTProcessor(ProcessorMixin):
         super().__init__(image_processor, tokenizer, chat_template=chat_template)
         self.image_slots = image_slots
         self.image_token_id = tokenizer.convert_tokens_to_ids(IMAGE)
+        # SentencePiece tokenizers strip one leading blank when they decode, byte-level ones do not.
+        self._answer_lead = tokenizer.decode(self._encode_text(framed("gpt", "0"))).removesuffix("0")
 
     def encode_prefix(self, with_image: bool) -> list[int]:
         """Ids that all dialogues of one image share: BOS and, if there is one, the image's slots."""
@@ -174,8 +176,11 @@ class EarthGPTProcessor(ProcessorMixin):
 
     def decode_answers(self, output_ids_BL: torch.Tensor, prompt_length: int) -> list[str]:
         """Answers in the output of `generate`: what follows the padded prompts, up to EOS, as bare text."""
-        answers = self.tokenizer.batch_decode(output_ids_BL[:, prompt_length:], skip_special_tokens=True)
-        return [answer.removeprefix(" ") for answer in answers]
+        return [self.decode_text(row) for row in output_ids_BL[:, prompt_length:]]
+
+    def decode_text(self, ids_L: Sequence[int] | torch.Tensor) -> str:
+        """The bare text of one answer's ids, without special tokens."""
+        return self.tokenizer.decode(ids_L, skip_special_tokens=True).removeprefix(self._answer_lead)
 
     @property
     def model_input_names(self) -> list[str]:

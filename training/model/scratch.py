@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import torch
 from torch import nn
+from transformers import ConvNextModel, Dinov2Model
 
+from training.model.fusion import EarthGPTProjector
 from training.model.modeling import EarthGPTForConditionalGeneration
 
 PATCH_GAIN = 4.0
@@ -21,26 +23,47 @@ def scale_for_training_from_scratch(model: EarthGPTForConditionalGeneration) -> 
     """Redraw weights in place from the global generator.
 
     Linear and convolution weights have standard deviation 1 / sqrt(inputs), divided by sqrt(2 * blocks) where they end
-    a residual branch of a transformer. Patch filters and most depthwise filters have zero mean over the window, so that
-    contrast is not drowned by brightness; the other depthwise filters start near the identity. ViT positions are the
-    sines and cosines of row and column.
+    a residual branch of a transformer. The encoders' filters and positions are those of `scale_vit` and `scale_cnn`.
     """
-    text, vit = model.config.text_config, model.config.vit_config
-    _scale_by_inputs(model.language_model, text.num_hidden_layers)
-    _scale_by_inputs(model.vision.vit, vit.num_hidden_layers)
-    _scale_by_inputs(model.vision.cnn, None)
+    _scale_by_inputs(model.language_model, model.config.text_config.num_hidden_layers)
+    scale_vit(model.vision.vit)
+    scale_cnn(model.vision.cnn)
     _scale_by_inputs(model.projector, None)
     for vector in (model.projector.start, model.projector.end, model.language_model.embed_tokens.weight):
         if not (model.config.tie_word_embeddings and vector is model.lm_head.weight):
             vector.normal_()
-    _make_patch_filters(model.vision.vit.embeddings.patch_embeddings.projection.weight, share=1.0, gain=PATCH_GAIN)
-    _make_patch_filters(model.vision.cnn.embeddings.patch_embeddings.weight, share=EDGE_SHARE, gain=1.0)
-    for name, module in model.vision.cnn.named_modules():
+
+
+@torch.no_grad()
+def scale_vit(vit: Dinov2Model) -> None:
+    """Redraw a ViT's weights. Its patch filters do not see brightness, which would drown contrast; its positions are
+    the sines and cosines of row and column."""
+    _scale_by_inputs(vit, vit.config.num_hidden_layers)
+    _make_patch_filters(vit.embeddings.patch_embeddings.projection.weight, share=1.0, gain=PATCH_GAIN)
+    positions = vit.embeddings.position_embeddings
+    side = int((positions.shape[1] - 1) ** 0.5)
+    positions[0, 1:] = sine_cosine_positions(side, vit.config.hidden_size)
+
+
+@torch.no_grad()
+def scale_cnn(cnn: ConvNextModel) -> None:
+    """Redraw a ConvNeXt's weights. Most patch and depthwise filters do not see brightness; the other depthwise filters
+    start near the identity."""
+    _scale_by_inputs(cnn, None)
+    _make_patch_filters(cnn.embeddings.patch_embeddings.weight, share=EDGE_SHARE, gain=1.0)
+    for name, module in cnn.named_modules():
         if name.endswith("dwconv"):
             _make_depthwise_filters(module.weight)
-    positions = model.vision.vit.embeddings.position_embeddings
-    side = int((positions.shape[1] - 1) ** 0.5)
-    positions[0, 1:] = sine_cosine_positions(side, vit.hidden_size)
+
+
+@torch.no_grad()
+def scale_projector(projector: EarthGPTProjector, rms: float) -> None:
+    """Redraw a projector's weights such that visual tokens have the root mean square `rms` of the text embeddings."""
+    _scale_by_inputs(projector, None)
+    last = projector.norm.weight if isinstance(projector.norm, nn.LayerNorm) else projector.linear.weight
+    last.mul_(rms)
+    for vector in (projector.start, projector.end):
+        vector.normal_(0.0, rms)
 
 
 def sine_cosine_positions(side: int, width: int) -> torch.Tensor:

@@ -1,11 +1,11 @@
-"""A small tokenizer for models that are trained from scratch."""
+"""Tokenizers: a small one for models that are trained from scratch, and those of pre-trained language models."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 BOS, EOS, PAD, IMAGE = "<s>", "</s>", "<pad>", "<image>"
 SPECIAL_TOKENS = (BOS, EOS, PAD, IMAGE)
@@ -48,3 +48,42 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
         padding_side="left",
         clean_up_tokenization_spaces=False,
     )
+
+
+def adapt_tokenizer(tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> None:
+    """Give a pre-trained model's tokenizer, in place, what `EarthGPTProcessor` needs, without a change to the model.
+
+    `<image>` is added behind the vocabulary: it is never looked up in the embedding table and never generated, so the
+    table keeps its size and text is answered as before. A missing padding token becomes the unknown token, else EOS
+    (padding is masked, never read); a missing BOS becomes EOS. The tokenizer's own chat template goes, since prompts
+    follow EarthGPT's format.
+
+    Args:
+        vocab_size: rows of the model's embedding table.
+
+    Raises:
+        ValueError: it has no EOS, is not backed by the tokenizers library, or has more tokens than the table rows.
+    """
+    if not tokenizer.is_fast:
+        raise ValueError(f"{type(tokenizer).__name__} is a slow tokenizer; save it with AutoTokenizer(use_fast=True)")
+    if tokenizer.eos_token_id is None or tokenizer.eos_token_id >= vocab_size:
+        raise ValueError("the tokenizer has no EOS token among the model's; set eos_token in its tokenizer_config.json")
+    if tokenizer.bos_token_id is None or tokenizer.bos_token_id >= vocab_size:
+        tokenizer.bos_token = tokenizer.eos_token
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id >= vocab_size:
+        tokenizer.pad_token = tokenizer.unk_token if tokenizer.unk_token_id is not None else tokenizer.eos_token
+    if IMAGE not in tokenizer.get_vocab():
+        tokenizer.add_tokens([AddedToken(IMAGE, special=True, normalized=False)], special_tokens=True)
+    # Text never becomes a special token, so one without an embedding does no harm.
+    special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    vocabulary = tokenizer.get_vocab().items()
+    beyond = {token: number for token, number in vocabulary if number >= vocab_size and number not in special}
+    if beyond:
+        token = min(beyond, key=beyond.__getitem__)
+        raise ValueError(
+            f"the tokenizer's token {token!r} has id {beyond[token]} but the language model has {vocab_size} "
+            "embeddings; give the tokenizer that the model was trained with"
+        )
+    tokenizer.padding_side = "left"
+    tokenizer.clean_up_tokenization_spaces = False
+    tokenizer.chat_template = None

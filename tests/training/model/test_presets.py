@@ -40,3 +40,13 @@ def test_initialise_leaves_the_global_random_state(make_config):
     torch.manual_seed(9)
     initialise(make_config(), 5)
     assert torch.equal(torch.rand(4), expected)
+
+
+def test_fields_can_be_replaced_and_presets_are_not_shared():
+    merged = preset("7b", **IDS, token_merge=2)
+    assert (merged.image_slots, preset("7b", **IDS).image_slots) == (258, 1026)
+    first = preset("small", **IDS)
+    first.cnn_config.depths[0] = 9
+    second = preset("small", **IDS)
+    assert second.cnn_config.depths[0] == 3 and second.image_slots == 146
+    assert second.tie_word_embeddings and second.text_config.vocab_size == 400
