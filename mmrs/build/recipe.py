@@ -46,7 +46,8 @@ class BuildRecipe(_Part):
         seed: of the order of samples, of limits and of kept empty tiles.
         dialect: how boxes are written: ``mmrs`` (three decimals) or ``mmrs1m`` (two, as released).
         shard_bytes: planned size of a shard.
-        validation: L0 header only, L1 decode at 1/8 scale (default), L2 full decode.
+        validation: how far each image is checked. L0: header and end marker, no perceptual hash. L1 (default): decoded,
+            JPEG at 1/8 scale, which walks the whole compressed stream. L2: every pixel decoded.
         publication: refuse sources whose licence is unknown, as data that is passed on must.
         allow_unknown_licences: with `publication`, include them all the same.
         quarantine_ceiling: largest share of a source's images, or of its objects, that may be bad.
@@ -76,13 +77,17 @@ class BuildRecipe(_Part):
     def render_options(self, tasks: frozenset[Task]) -> RenderOptions:
         return RenderOptions(dialect(self.dialect), tasks, self.per_class_prompts, self.max_objects_per_dialogue)
 
-    def digest(self) -> str:
-        """sha256 of all that can change the output: everything but where the sources lie."""
+    def content(self) -> dict[str, Any]:
+        """All that can change the output, as plain values: everything but where the sources lie."""
         no_output = {"data_root": True, "publication": True, "allow_unknown_licences": True}
         content = self.model_dump(mode="json", exclude=no_output | {"sources": {"__all__": {"root"}}})
         for source in content["sources"]:
             source["tasks"] = sorted(source["tasks"]) if source["tasks"] is not None else None
-        return hashlib.sha256(canonical_json(content)).hexdigest()
+        return content
+
+    def digest(self) -> str:
+        """sha256 of the canonical JSON of `content`."""
+        return hashlib.sha256(canonical_json(self.content())).hexdigest()
 
 
 def load_recipe(path: Path, overrides: tuple[str, ...] = ()) -> BuildRecipe:

@@ -139,6 +139,7 @@ def _finish(
     manifest = Manifest(
         tool_version=mmrs.__version__,
         recipe_digest=recipe.digest(),
+        recipe=recipe.content(),
         sources=_source_entries(plan, results),
         shards=tuple(_shard_entry(task, results[task.path]) for task in plan.tasks if results[task.path].records),
         quarantine_sha256=hashlib.sha256(quarantine).hexdigest(),

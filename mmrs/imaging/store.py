@@ -22,6 +22,8 @@ from mmrs.source import BandSelection
 
 Validation = Literal["L0", "L1", "L2"]
 _JPEG_QUALITY = 97
+_JPEG_SCAN, _JPEG_END = b"\xff\xda", b"\xff\xd9"
+_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 # EXIF orientation -> the turn that makes the picture upright.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -57,8 +59,9 @@ def store_file(
 ) -> StoredImage:
     """The stored form of a whole image file; `probe` was made with the same `selection` of bands.
 
-    Validation: L0 trusts the header that `probe` read; L1 decodes (JPEG at 1/8 scale, which still walks the whole
-    entropy-coded stream and finds truncation); L2 decodes at full scale. Re-encoding always decodes fully.
+    Validation: L0 trusts the header that `probe` read and looks for the file's end marker; L1 decodes (JPEG at 1/8 scale,
+    which still walks the whole entropy-coded stream and finds truncation; PNG has no such scale and is decoded fully); L2
+    decodes every pixel. Re-encoding always decodes fully.
 
     Raises:
         BadItem: the file cannot be decoded.
@@ -96,7 +99,9 @@ def encode_pixels(
 def _pass_through(path: Path, probe: ImageProbe, validation: Validation) -> StoredImage:
     data = path.read_bytes()
     fingerprint = None
-    if validation != "L0":
+    if validation == "L0":
+        _check_end(data, path, probe)
+    else:
         with open_image(path) as image:
             if validation == "L1":
                 image.draft("L", (max(1, image.width // 8), max(1, image.height // 8)))
@@ -104,6 +109,15 @@ def _pass_through(path: Path, probe: ImageProbe, validation: Validation) -> Stor
             fingerprint = difference_hash(image)
     mode: Literal["L", "RGB"] = "L" if probe.mode == "L" else "RGB"
     return StoredImage(data, probe.width, probe.height, mode, None, None, fingerprint)
+
+
+def _check_end(data: bytes, path: Path, probe: ImageProbe) -> None:
+    png = probe.format == "PNG"
+    if data.endswith(_PNG_END if png else _JPEG_END):
+        return
+    # Bytes may follow the end. A truncated JPEG has no end marker behind its last scan: its codes escape every 0xFF.
+    if not (_PNG_END in data if png else data.rfind(_JPEG_END) > data.rfind(_JPEG_SCAN)):
+        raise BadItem(f"image is cut off: {probe.format} of {len(data)} bytes without its end marker", str(path))
 
 
 def _render(

@@ -66,9 +66,13 @@ class SourceEntry(_Part):
 
 
 class Manifest(_Part):
+    """A whole data set. `recipe` is what was asked for, as far as it can change the output (validation level, seed,
+    dialect, limits); its digest is `recipe_digest`."""
+
     format: Literal["mmrs-manifest-1"] = "mmrs-manifest-1"
     tool_version: str
     recipe_digest: str
+    recipe: dict[str, Any] = Field(default_factory=dict)
     sources: dict[str, SourceEntry]
     shards: tuple[ShardEntry, ...]
     quarantine_sha256: str

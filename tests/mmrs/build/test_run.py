@@ -67,6 +67,16 @@ def test_same_bytes_for_any_number_of_workers_and_any_folder(toy, tmp_path):
     assert digests(tmp_path / "one") == digests(tmp_path / "two") == digests(tmp_path / "three")
 
 
+@pytest.mark.parametrize("level", ["L0", "L1", "L2"])
+def test_the_manifest_says_how_far_images_were_checked(toy, tmp_path, level):
+    recipe = SMALL.model_copy(update={"validation": level})
+    manifest = run(toy, tmp_path / "out", recipe).manifest
+    assert (manifest.recipe["validation"], manifest.recipe_digest) == (level, recipe.digest())
+    hashes = ShardSet(tmp_path / "out").table("train")["perceptual_hash"]
+    assert hashes.null_count == (len(hashes) if level == "L0" else 0)
+    assert (verify(tmp_path / "out", 1, QUIET).findings, load_manifest(tmp_path / "out")) == ((), manifest)
+
+
 def test_a_second_run_writes_nothing(toy, tmp_path):
     run(toy, tmp_path / "out")
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.tar")}

@@ -118,12 +118,29 @@ def test_broken_headers(tmp_path, data, reason):
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
-@pytest.mark.parametrize("validation", ["L1", "L2"])
-def test_truncation_is_found_from_l1_on(tmp_path, suffix, validation):
+@pytest.mark.parametrize("validation", ["L0", "L1", "L2"])
+def test_truncation_is_found_at_every_level(tmp_path, suffix, validation):
     whole = noise_image(RNG, (640, 480), suffix)
     path = write(tmp_path / f"a.{suffix}", whole[: len(whole) * 2 // 3])
-    with pytest.raises(BadItem, match="cannot be read"):
+    with pytest.raises(BadItem, match="cut off" if validation == "L0" else "cannot be read"):
         stored(path, suffix, validation=validation)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+@pytest.mark.parametrize("validation", ["L0", "L1", "L2"])
+def test_bytes_behind_the_end_of_an_image_pass_through(tmp_path, suffix, validation):
+    data = noise_image(RNG, suffix=suffix) + bytes(300)
+    assert stored(write(tmp_path / f"a.{suffix}", data), suffix, validation=validation).data == data
+
+
+def test_damage_inside_the_stream_is_found_from_l1_on(tmp_path):
+    data = bytearray(noise_image(RNG, (640, 480), "png"))
+    data[len(data) // 2] ^= 0xFF
+    path = write(tmp_path / "a.png", bytes(data))
+    assert stored(path, validation="L0").data == bytes(data)
+    for validation in ("L1", "L2"):
+        with pytest.raises(BadItem, match="cannot be read"):
+            stored(path, validation=validation)
 
 
 def test_missing_file(tmp_path):
