@@ -277,8 +277,9 @@ def push(
 @click.argument("recipe")
 @option_overrides
 @click.option("--fresh", is_flag=True, help="Refuse to continue a run that is already in the recipe's `out`.")
+@click.option("--plan", "plan_only", is_flag=True, help="Print what an epoch holds and stop; no model is loaded.")
 @click.pass_obj
-def train(progress, recipe: str, overrides: tuple[str, ...], fresh: bool) -> None:
+def train(progress, recipe: str, overrides: tuple[str, ...], fresh: bool, plan_only: bool) -> None:
     """Train EarthGPT on shards as RECIPE says (a YAML file, or the name of one in recipes/train).
 
     A run that was stopped continues from its newest checkpoint when the same command is given again.
@@ -286,6 +287,12 @@ def train(progress, recipe: str, overrides: tuple[str, ...], fresh: bool) -> Non
     # Threads that spin for long while they wait make a busy machine many times slower; read when torch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     from training.config import load_config
+
+    if plan_only:
+        from training.preview import preview
+
+        click.echo(preview(load_config(_train_recipe(recipe), overrides), progress))
+        return
     from training.run import describe
     from training.run import train as run_training
     from training.stop import RunStopped

@@ -46,9 +46,36 @@ class ModelConfig(_Part):
         return self
 
 
+class MixtureRule(_Part):
+    """How much of one source, one task, or one task of one source an epoch holds; see `training.data.mixture`.
+
+    `epochs` is the number of passes over it (2.5: each sample five times in two epochs), `weight` its share of the
+    epoch's samples relative to the other weights.
+    """
+
+    source: str | None = None
+    task: str | None = None
+    epochs: float | None = Field(default=None, gt=0, le=1000)
+    weight: float | None = Field(default=None, gt=0)
+
+    @property
+    def name(self) -> str:
+        return f"{self.source or '*'}/{self.task or '*'}"
+
+    @model_validator(mode="after")
+    def _complete(self) -> MixtureRule:
+        if self.source is None and self.task is None:
+            raise ValueError("name a source, a task or both")
+        if (self.epochs is None) == (self.weight is None):
+            raise ValueError("set exactly one of epochs and weight")
+        return self
+
+
 class DataConfig(_Part):
     """What is read and in which order.
 
+    `mixture` says how often an epoch shows which part: the first rule that matches a dialogue decides; without rules
+    every dialogue is seen once. `cache` is the folder for token counts, by default ``mmrs`` in the user's cache folder.
     `shuffle_block_samples` neighbours of one tar stay together while blocks are permuted; samples are then permuted
     within windows of `shuffle_window_blocks` blocks; packs are filled from windows of `packing_window_units` images.
     A run ends when more than `max_skipped_samples` and more than `max_skipped_share` of its samples are unreadable.
@@ -60,6 +87,8 @@ class DataConfig(_Part):
     split: str = "train"
     sources: Names | None = None
     tasks: Names | None = None
+    mixture: tuple[MixtureRule, ...] = ()
+    cache: Path | None = Field(default=None, json_schema_extra=HARMLESS)
     seed: int = Field(default=0, ge=0)
     shuffle_block_samples: int = Field(default=256, ge=1)
     shuffle_window_blocks: int = Field(default=64, ge=1)
@@ -67,6 +96,12 @@ class DataConfig(_Part):
     verify_images: bool = Field(default=False, json_schema_extra=HARMLESS)
     max_skipped_samples: int = Field(default=10, ge=0, json_schema_extra=HARMLESS)
     max_skipped_share: Share = Field(default=0.005, json_schema_extra=HARMLESS)
+
+    @model_validator(mode="after")
+    def _one_kind_of_mixture(self) -> DataConfig:
+        if len({rule.weight is None for rule in self.mixture}) > 1:
+            raise ValueError("data.mixture: give either epochs or weight, the same in all rules")
+        return self
 
 
 class TrainableRule(_Part):

@@ -9,7 +9,15 @@ from mmrs.errors import UserError
 from mmrs.files import atomic_folder
 from training.config import ModelConfig
 from training.data.selection import Selection
-from training.model import EarthGPTImageProcessor, EarthGPTProcessor, framed, initialise, preset, train_tokenizer
+from training.model import (
+    EarthGPTConfig,
+    EarthGPTImageProcessor,
+    EarthGPTProcessor,
+    framed,
+    initialise,
+    preset,
+    train_tokenizer,
+)
 from training.model.tokenizer import IMAGE
 
 TOKENIZER_SAMPLES = 50_000
@@ -23,6 +31,19 @@ def initial_model_folder(folder: Path, config: ModelConfig, selection: Selection
     """
     if folder.is_dir():
         return folder
+    model_config, processor = initial_processor(config, selection)
+    with atomic_folder(folder) as temporary:
+        initialise(model_config, config.seed).save_pretrained(temporary)
+        processor.save_pretrained(temporary)
+    return folder
+
+
+def initial_processor(config: ModelConfig, selection: Selection) -> tuple[EarthGPTConfig, EarthGPTProcessor]:
+    """The configuration of a preset and its processor, the tokenizer trained on the selection; no weights are made.
+
+    Raises:
+        UserError: there is no such preset, or the vocabulary is too small.
+    """
     try:
         tokenizer = train_tokenizer(training_texts(selection), config.vocab_size)
         model_config = preset(
@@ -35,11 +56,8 @@ def initial_model_folder(folder: Path, config: ModelConfig, selection: Selection
         )
     except ValueError as error:
         raise UserError(f"model: {error}") from error
-    processor = EarthGPTProcessor(EarthGPTImageProcessor(model_config.image_size), tokenizer, model_config.image_slots)
-    with atomic_folder(folder) as temporary:
-        initialise(model_config, config.seed).save_pretrained(temporary)
-        processor.save_pretrained(temporary)
-    return folder
+    image_processor = EarthGPTImageProcessor(model_config.image_size)
+    return model_config, EarthGPTProcessor(image_processor, tokenizer, model_config.image_slots)
 
 
 def training_texts(selection: Selection) -> Iterator[str]:

@@ -5,8 +5,7 @@ The run folder::
     OUT/config.yaml      the resolved configuration       OUT/checkpoints/    see training.checkpoint
     OUT/plan.json        what an epoch holds              OUT/metrics.jsonl   one line per step
     OUT/model-init/      where the run started            OUT/tensorboard/    the same for TensorBoard
-    OUT/lengths/         token counts                     OUT/loss.png        drawn at the end
-                                                          OUT/model/          the result
+    OUT/model/           the result                       OUT/loss.png        drawn at the end
 """
 
 from __future__ import annotations
@@ -24,11 +23,10 @@ from mmrs.files import atomic_folder, file_sha256, remove_temporaries, write_ato
 from mmrs.progress import Progress
 from training.checkpoint import Position, latest_checkpoint, load_checkpoint
 from training.config import StageConfig, TrainConfig, check_same_mathematics, load_config, mathematics
-from training.data.lengths import length_table, tokenizer_digest
 from training.data.loader import PackDataset, PackSampler, pack_loader
-from training.data.plan import PlanSettings
 from training.data.pointer import Pointer, check_same_stream
-from training.data.selection import Selection, select
+from training.data.prepare import open_selection, prepare_stream
+from training.data.selection import Selection
 from training.data.stream import PackStream
 from training.data.summary import plan_lines, summarise
 from training.environment import quiet_transformers, reproducible, run_lock
@@ -91,7 +89,7 @@ def describe(result: RunResult) -> str:
 
 
 def _train(config: TrainConfig, progress: Progress) -> RunResult:
-    selection = select(config.data.folders, config.data.split, config.data.sources, config.data.tasks)
+    selection = open_selection(config.data)
     base = _base_folder(config, selection)
     processor = EarthGPTProcessor.from_pretrained(base)
     model = EarthGPTForConditionalGeneration.from_pretrained(base, use_safetensors=True)
@@ -150,22 +148,11 @@ def _plan(
     config: TrainConfig, selection: Selection, processor: EarthGPTProcessor, max_positions: int, progress: Progress
 ) -> tuple[PackStream, int]:
     """The stream and the number of optimiser steps; the plan's summary is printed and saved."""
-    digest = tokenizer_digest(processor)
-    settings = PlanSettings(
-        data_set_id=selection.data_set_id,
-        tokenizer_digest=digest,
-        seed=config.data.seed,
-        tokens_per_pack=config.tokens_per_pack,
-        prefix_tokens=len(processor.encode_prefix(True)),
-        max_positions=max_positions,
-        shuffle_block_samples=config.data.shuffle_block_samples,
-        shuffle_window_blocks=config.data.shuffle_window_blocks,
-        packing_window_units=config.data.packing_window_units,
-    )
+    stream = prepare_stream(config, selection, processor, max_positions, progress)
+    settings = stream.settings
     saved = config.out / "plan.json"
     if saved.is_file():
         check_same_stream(Pointer.from_dict(json.loads(saved.read_text())["stream"]), settings)
-    stream = PackStream(length_table(selection, processor, digest, config.out / "lengths", progress), settings)
     total_steps = config.max_steps or stream.steps(config.epochs or 1, config.packs_per_step)
     summary = summarise(stream.plan(0), stream.lengths, settings, selection)
     summary |= {"steps": total_steps, "packs_per_step": config.packs_per_step, "stream": stream.start().to_dict()}

@@ -76,7 +76,8 @@ class PackDataset(Dataset):
             if len(ids) != self.lengths.tokens[entry]:
                 raise RunFailure(
                     f"{self.selection.sample_id(row)}: a dialogue has {len(ids)} tokens, its entry in the length table "
-                    f"says {self.lengths.tokens[entry]}. Delete the run's `lengths` folder and start again."
+                    f"says {self.lengths.tokens[entry]}. Delete the folder `lengths` in data.cache (by default "
+                    "~/.cache/mmrs) and start again."
                 )
             encoded.append(EncodedDialogue(ids, is_target, int(self.selection.dialogue_task[entry])))
         return EncodedUnit(self.selection.sample_id(row), pixels_CHW, tuple(encoded))

@@ -1,10 +1,11 @@
 """The order of an epoch: which dialogues form which pack. A pure function of plain values.
 
-Shape legend: R rows (samples), D dialogues, E dialogues that fit a pack, U units, P packs.
+Shape legend: R rows (samples), D dialogues, E dialogues of the epoch, V rows of the epoch, U units, P packs.
 
 A *unit* is one image with dialogues that share its prefix (begin token and visual tokens). An image whose dialogues
 exceed a pack is split over several units, and each pays for the prefix. A dialogue that by itself exceeds a pack
-or the model's positions is listed in `Plan.excluded`. Every other dialogue is in exactly one pack of the epoch.
+or the model's positions is listed in `Plan.excluded`. Every other dialogue is in exactly one pack of the epoch, or in
+as many as the mixture says (`training.data.mixture`); the second time, it is with another copy of its image.
 
 Reads stay near-sequential: rows are cut into blocks of neighbours in one tar, blocks are permuted, and rows are
 permuted inside windows of blocks.
@@ -19,9 +20,11 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from mmrs.record import canonical_json
+from training.data.mixture import copies_of_epoch, parse_mixture
+from training.data.permutation import permutation
 
-PLAN_FORMAT = "mmrs-plan-1"
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+PLAN_FORMAT = "mmrs-plan-2"
+_NUMBER_BITS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,8 @@ class PlanSettings:
     """All that a plan depends on beside the lengths and the epoch.
 
     `prefix_tokens` is what every unit pays before its first dialogue, visual tokens included; `max_positions` is the
-    longest prefix plus dialogue that the language model takes.
+    longest prefix plus dialogue that the language model takes; `mixture` has the passes per epoch of each group of
+    dialogues (`mixture_text`), empty where all are seen once.
     """
 
     data_set_id: str
@@ -41,16 +45,21 @@ class PlanSettings:
     shuffle_block_samples: int
     shuffle_window_blocks: int
     packing_window_units: int
+    mixture: str = ""
 
 
 @dataclass(frozen=True)
 class Lengths:
-    """Token counts of the selected dialogues: `row`, `tokens`, `targets` (D,); `shard_run` (R,). `row` never falls."""
+    """Token counts of the selected dialogues: `row`, `tokens`, `targets` (D,); `shard_run` (R,). `row` never falls.
+
+    `group` (D,) numbers the groups of the mixture; None where there is one group.
+    """
 
     row: np.ndarray
     tokens: np.ndarray
     targets: np.ndarray
     shard_run: np.ndarray
+    group: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.row)
@@ -61,12 +70,14 @@ class Plan:
     """Packs of one epoch. Pack p holds units ``pack_start[p]:pack_start[p + 1]``; unit u shows sample ``unit_row[u]``
     with dialogues ``entries[unit_start[u]:unit_stop[u]]`` (positions in the lengths table).
 
-    `pack_tokens` (P,) counts real tokens; `excluded` are dialogues that fit no pack.
+    `unit_copy` (U,) counts how often the epoch has shown the sample before, 0 for the first time; `pack_tokens` (P,)
+    counts real tokens; `excluded` are dialogues that fit no pack.
     """
 
     epoch: int
     entries: np.ndarray
     unit_row: np.ndarray
+    unit_copy: np.ndarray
     unit_start: np.ndarray
     unit_stop: np.ndarray
     pack_start: np.ndarray
@@ -87,26 +98,33 @@ def epoch_plan(lengths: Lengths, settings: PlanSettings, epoch: int) -> Plan:
     """Plan one epoch. Equal arguments give equal plans on any machine, for any number of workers or ranks."""
     room = settings.tokens_per_pack - settings.prefix_tokens
     fits = lengths.tokens <= min(room, settings.max_positions - settings.prefix_tokens)
-    entries = np.flatnonzero(fits)
-    start, stop = _units(lengths.row[entries], lengths.tokens[entries], room)
-    row = lengths.row[entries][start].astype(np.int32)
+    entries, copy = _entries_of_epoch(lengths, np.flatnonzero(fits), settings, epoch)
+    image = np.cumsum((np.diff(lengths.row[entries], prepend=-1) != 0) | (np.diff(copy, prepend=0) != 0)) - 1
+    start, stop = _units(image, lengths.tokens[entries], room)
+    row, copy_U = lengths.row[entries[start]], copy[start]
     total = np.concatenate([[0], np.cumsum(lengths.tokens[entries], dtype=np.int64)])
     cost = settings.prefix_tokens + total[stop] - total[start]
 
-    row_rank = block_shuffle(lengths.shard_run, settings, epoch)
-    order = np.lexsort((start, row_rank[row]))
-    packs: list[list[int]] = []
+    first = np.flatnonzero(np.diff(image, prepend=-1))
+    runs = lengths.shard_run[lengths.row[entries[first]]] + copy[first] * (len(lengths.shard_run) + 1)
+    image_rank = block_shuffle(runs, settings, epoch)
+    order = np.lexsort((start, image_rank[image[start]]))
+    pack = np.zeros(len(order), np.int64)
+    packs = 0
     for window_start in range(0, len(order), settings.packing_window_units):
-        window = order[window_start : window_start + settings.packing_window_units]
-        bins = best_fit(cost[window], settings.tokens_per_pack)
-        shuffled = permutation(len(bins), settings.data_set_id, settings.seed, epoch, "packs", window_start)
-        packs.extend([int(window[unit]) for unit in bins[number]] for number in shuffled)
+        window = slice(window_start, window_start + settings.packing_window_units)
+        bins = best_fit(cost[order[window]], settings.tokens_per_pack)
+        count = int(bins.max()) + 1
+        shuffled = permutation(count, settings.data_set_id, settings.seed, epoch, "packs", window_start)
+        pack[window] = packs + np.argsort(shuffled)[bins]
+        packs += count
 
-    placed = np.array([unit for pack in packs for unit in pack], np.int64)
-    pack_start = np.cumsum([0] + [len(pack) for pack in packs])
+    placed = order[np.argsort(pack, kind="stable")]
+    pack_start = np.concatenate([[0], np.cumsum(np.bincount(pack, minlength=packs))])
     arrays = {
         "entries": entries.astype(np.int32),
-        "unit_row": row[placed],
+        "unit_row": row[placed].astype(np.int32),
+        "unit_copy": copy_U[placed].astype(np.int32),
         "unit_start": start[placed].astype(np.int32),
         "unit_stop": stop[placed].astype(np.int32),
         "pack_start": pack_start.astype(np.int32),
@@ -114,6 +132,22 @@ def epoch_plan(lengths: Lengths, settings: PlanSettings, epoch: int) -> Plan:
         "excluded": np.flatnonzero(~fits).astype(np.int32),
     }
     return Plan(epoch=epoch, digest=_digest(settings, epoch, arrays), **arrays)
+
+
+def _entries_of_epoch(
+    lengths: Lengths, fitting: np.ndarray, settings: PlanSettings, epoch: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The epoch's dialogues (E,) among the fitting ones and which copy each is, ordered by copy, row, dialogue."""
+    if lengths.group is None or not settings.mixture:
+        return fitting, np.zeros(len(fitting), np.int64)
+    passes = parse_mixture(settings.mixture)
+    item_key = lengths.row[fitting].astype(np.int64) * len(passes) + lengths.group[fitting]
+    items, item = np.unique(item_key, return_inverse=True)
+    copies = copies_of_epoch(items % len(passes), passes, (settings.data_set_id, settings.seed), epoch)[item]
+    entries = np.repeat(fitting, copies)
+    copy = np.arange(len(entries)) - np.repeat(np.cumsum(copies) - copies, copies)
+    order = np.argsort(copy, kind="stable")
+    return entries[order], copy[order]
 
 
 def block_shuffle(shard_run_R: np.ndarray, settings: PlanSettings, epoch: int) -> np.ndarray:
@@ -129,50 +163,42 @@ def block_shuffle(shard_run_R: np.ndarray, settings: PlanSettings, epoch: int) -
     return np.argsort(order)
 
 
-def best_fit(sizes: np.ndarray, capacity: int) -> list[list[int]]:
+def best_fit(sizes: np.ndarray, capacity: int) -> np.ndarray:
     """Put items, in the given order, into bins of `capacity`: each into the fullest bin that still takes it.
 
     Longest first would save about one percent of padding more, but it fills packs with units of one length, hence of
     one task; arrival order keeps every pack a fair sample.
 
-    Returns positions in `sizes` per bin. Every size must be at most `capacity`.
+    Returns the bin of each item, bins numbered by their first item. Every size must be at most `capacity`.
     """
-    bins: list[list[int]] = []
-    by_room: list[tuple[int, int]] = []
-    for item, size in enumerate(sizes.tolist()):
-        place = bisect_left(by_room, (size, -1))
+    smallest = int(sizes.min(initial=capacity))
+    bins = 0
+    bin_of = []
+    # Sorted (room left, bin number) pairs as one integer each, which are twice as fast as tuples.
+    by_room: list[int] = []
+    for size in sizes.tolist():
+        place = bisect_left(by_room, size << _NUMBER_BITS)
         if place < len(by_room):
-            room, number = by_room.pop(place)
+            key = by_room.pop(place)
         else:
-            room, number = capacity, len(bins)
-            bins.append([])
-        bins[number].append(item)
-        insort(by_room, (room - size, number))
-    return bins
+            key = capacity << _NUMBER_BITS | bins
+            bins += 1
+        bin_of.append(key & (1 << _NUMBER_BITS) - 1)
+        key -= size << _NUMBER_BITS
+        if key >> _NUMBER_BITS >= smallest:
+            insort(by_room, key)
+    return np.array(bin_of, np.int64)
 
 
-def permutation(count: int, *key: str | int) -> np.ndarray:
-    """Permutation (count,) of 0..count-1 drawn from the key alone.
-
-    SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) rather than numpy's generators, whose streams may change with numpy.
-    """
-    state = np.uint64(int.from_bytes(hashlib.sha256("/".join(map(str, key)).encode()).digest()[:8], "little"))
-    with np.errstate(over="ignore"):
-        z = state + np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.argsort(z ^ (z >> np.uint64(31)), kind="stable")
-
-
-def _units(row_E: np.ndarray, tokens_E: np.ndarray, room: int) -> tuple[np.ndarray, np.ndarray]:
-    """Start and stop (U,) of each unit in the fitting dialogues, rows ascending."""
-    first = np.flatnonzero(np.diff(row_E, prepend=-1))
-    last = np.append(first[1:], len(row_E))
+def _units(image_E: np.ndarray, tokens_E: np.ndarray, room: int) -> tuple[np.ndarray, np.ndarray]:
+    """Start and stop (U,) of each unit in the epoch's dialogues, images ascending."""
+    first = np.flatnonzero(np.diff(image_E, prepend=-1))
+    last = np.append(first[1:], len(image_E))
     total = np.concatenate([[0], np.cumsum(tokens_E, dtype=np.int64)])
     too_long = np.flatnonzero(total[last] - total[first] > room)
     cuts = [_cuts(tokens_E[first[i] : last[i]], room) + first[i] for i in too_long]
     start = np.sort(np.concatenate([first, *cuts])).astype(np.int64)
-    return start, np.append(start[1:], len(row_E))
+    return start, np.append(start[1:], len(image_E))
 
 
 def _cuts(tokens: np.ndarray, room: int) -> np.ndarray:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from mmrs.errors import UserError
 from mmrs.record import Record
@@ -100,8 +101,8 @@ def _known(shards: ShardSet, sets: tuple[ShardSet, ...], sources: tuple[str, ...
 
 
 def _with_origin(table: pa.Table, number: int, shards: ShardSet) -> pa.Table:
-    names = [shard.source for shard in shards.manifest.shards]
-    source = pa.array([names[shard] for shard in table["shard"].to_pylist()], pa.string())
+    names = pa.array([shard.source for shard in shards.manifest.shards], pa.string())
+    source = names.take(table["shard"].combine_chunks())
     return table.append_column("set", pa.array(np.full(len(table), number, np.int32))).append_column("source", source)
 
 
@@ -125,7 +126,7 @@ def _arrays(
     kept, dialogue_row = np.unique(old_row, return_inverse=True)
     table = table.take(pa.array(kept))
     column = {name: table[name].to_numpy() for name in table.column_names if pa.types.is_integer(table[name].type)}
-    sources = tuple(sorted(set(table["source"].to_pylist())))
+    sources, source = _numbered(table["source"].combine_chunks())
     turns = (np.diff(column["set"], prepend=-1) != 0) | (np.diff(column["shard"], prepend=-1) != 0)
     return Selection(
         sets=sets,
@@ -141,7 +142,7 @@ def _arrays(
         record_offset=column["record_offset"],
         record_size=column["record_size"],
         sources=sources,
-        source=np.array([sources.index(source) for source in table["source"].to_pylist()], np.int32),
+        source=source,
         tasks=names,
         dialogue_row=dialogue_row.astype(np.int32),
         dialogue_number=number.astype(np.int32),
@@ -153,22 +154,28 @@ def _dialogues(
     sets: tuple[ShardSet, ...], split: str, table: pa.Table, tasks: tuple[str, ...] | None
 ) -> tuple[tuple[str, ...], np.ndarray, np.ndarray, np.ndarray]:
     """Names of the tasks, and for each selected dialogue its row, its number in the record and its task (D,)."""
-    per_row = [row or [] for row in table["dialogue_tasks"].to_pylist()]
-    found = sorted({task for row in per_row for task in row})
+    per_row = table["dialogue_tasks"].combine_chunks()
+    found, task = _numbered(per_row.flatten())
+    row = pc.list_parent_indices(per_row).to_numpy().astype(np.int64)
+    number = np.arange(len(row)) - np.searchsorted(row, row)
     unknown = sorted(set(tasks or ()) - set(found))
     folders = ", ".join(str(shards.folder) for shards in sets)
     if unknown:
         raise UserError(
-            f"data.tasks: no dialogue of {folders}, split {split!r}, has task {unknown[0]!r}; it has {found}."
+            f"data.tasks: no dialogue of {folders}, split {split!r}, has task {unknown[0]!r}; it has {list(found)}."
         )
-    names = tuple(found if tasks is None else sorted(tasks))
-    triples = [
-        (row, number, names.index(task))
-        for row, row_tasks in enumerate(per_row)
-        for number, task in enumerate(row_tasks)
-        if task in names
-    ]
-    if not triples:
+    names = found if tasks is None else tuple(sorted(set(tasks)))
+    place = np.array([names.index(name) if name in names else -1 for name in found], np.int64)
+    chosen = place[task] >= 0
+    if not chosen.any():
         raise UserError(f"{folders}: split {split!r} has no dialogue. Build with a recipe that renders instructions.")
-    row, number, task_number = np.array(triples, np.int64).T
-    return names, row, number, task_number
+    return names, row[chosen], number[chosen], place[task[chosen]]
+
+
+def _numbered(names: pa.Array) -> tuple[tuple[str, ...], np.ndarray]:
+    """The different names, sorted, and for each entry the position of its name there, int32."""
+    encoded = names.dictionary_encode()
+    found = encoded.dictionary.to_pylist()
+    ordered = sorted(found)
+    place = np.array([ordered.index(name) for name in found], np.int32)
+    return tuple(ordered), place[encoded.indices.to_numpy()]

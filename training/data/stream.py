@@ -43,10 +43,14 @@ class PackStream:
         """The plan of an epoch.
 
         Raises:
-            UserError: no dialogue fits a pack.
+            UserError: no dialogue fits a pack, or the mixture leaves the epoch empty.
         """
         if epoch not in self._plans:
             plan = epoch_plan(self.lengths, self.settings, epoch)
+            if len(plan) == 0 and len(plan.excluded) < len(self.lengths):
+                raise UserError(
+                    f"data.mixture ({self.settings.mixture}) leaves epoch {epoch} without any sample: raise its epochs."
+                )
             if len(plan) == 0:
                 shortest = int(self.lengths.tokens.min()) + self.settings.prefix_tokens
                 raise UserError(

@@ -15,25 +15,32 @@ NAMED_EXCLUDED = 5
 def summarise(plan: Plan, lengths: Lengths, settings: PlanSettings, selection: Selection) -> dict[str, Any]:
     """Counts of one epoch: images and dialogues per source and task, tokens, padding, bytes, what was left out.
 
-    `images` counts units: an image that is split over two packs counts, and costs, twice.
+    `samples` counts different samples; `shown` and `samples_per_source` count one again each time the mixture repeats
+    it; `images` counts units: an image that is split over two packs counts, and costs, twice. `bytes_read` are those
+    of all images and records that the epoch reads, once for each unit.
     """
     rows = np.unique(plan.unit_row)
+    shown = np.unique(plan.unit_row.astype(np.int64) + plan.unit_copy.astype(np.int64) * len(selection))
     tokens = int(plan.pack_tokens.sum())
     capacity = len(plan) * settings.tokens_per_pack
-    sources = np.bincount(selection.source[rows], minlength=len(selection.sources))
-    tasks = np.bincount(selection.dialogue_task[plan.entries], minlength=len(selection.tasks))
+    sources = np.bincount(selection.source[shown % len(selection)], minlength=len(selection.sources))
+    entries = plan.entries
+    tasks = np.bincount(selection.dialogue_task[entries], minlength=len(selection.tasks))
+    sizes = selection.image_size + selection.record_size
     return {
         "epoch": plan.epoch,
         "packs": len(plan),
         "samples": len(rows),
+        "shown": len(shown),
         "images": len(plan.unit_row),
-        "dialogues": len(plan.entries),
+        "dialogues": len(entries),
         "samples_per_source": dict(zip(selection.sources, sources.tolist(), strict=True)),
         "dialogues_per_task": dict(zip(selection.tasks, tasks.tolist(), strict=True)),
         "input_tokens": tokens,
-        "target_tokens": int(lengths.targets[plan.entries].sum()),
+        "target_tokens": int(lengths.targets[entries].sum()),
         "padding_share": round(1 - tokens / capacity, 4) if capacity else 0.0,
         "image_bytes": int(selection.image_size[rows].sum()),
+        "bytes_read": int(sizes[plan.unit_row].sum()),
         "excluded": excluded_dialogues(plan, lengths, settings, selection),
     }
 
@@ -56,11 +63,14 @@ def plan_lines(summary: dict[str, Any], settings: PlanSettings, total_steps: int
     per_task = ", ".join(f"{name} {count:,}" for name, count in summary["dialogues_per_task"].items())
     epochs = total_steps * packs_per_step / summary["packs"]
     lines = [
-        f"data set {settings.data_set_id[:12]}: {summary['samples']:,} samples ({per_source}), "
+        f"data set {settings.data_set_id[:12]}: {summary['samples']:,} samples, "
         f"{summary['image_bytes'] / 1e6:.1f} MB of images",
+        *([f"mixture: {settings.mixture.replace(';', ', ')} passes per epoch"] if settings.mixture else []),
+        f"epoch: {summary['shown']:,} samples ({per_source})",
         f"dialogues: {summary['dialogues']:,} ({per_task})",
-        f"epoch: {summary['packs']:,} packs of {settings.tokens_per_pack:,} tokens, {summary['images']:,} images, "
-        f"{summary['target_tokens']:,} target tokens, padding {summary['padding_share']:.1%}",
+        f"packs: {summary['packs']:,} of {settings.tokens_per_pack:,} tokens, {summary['images']:,} images, "
+        f"{summary['target_tokens']:,} target tokens, padding {summary['padding_share']:.1%}, "
+        f"{summary['bytes_read'] / 1e6:.1f} MB to read",
         f"run: {total_steps:,} steps of {packs_per_step} packs, {epochs:.2f} epochs",
     ]
     excluded = summary["excluded"]
