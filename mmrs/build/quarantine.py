@@ -49,6 +49,10 @@ def entry_for(error: BadItem, source: str, split: str, fallback: Path, root: Pat
 
 
 def relative_to_root(path: str, root: Path) -> str:
+    """`path` below `root`, or as it is where it lies elsewhere."""
+    start = f"{root}/"
+    if path.startswith(start):
+        return path[len(start) :]
     return str(Path(path).relative_to(root)) if Path(path).is_relative_to(root) else path
 
 

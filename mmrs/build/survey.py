@@ -16,6 +16,7 @@ from mmrs.errors import BadItem, UserError
 from mmrs.imaging.probe import MAX_PIXELS, MAX_SCENE_PIXELS, ImageProbe, probe
 from mmrs.imaging.windows import plan_windows
 from mmrs.progress import Progress
+from mmrs.record import Window
 from mmrs.source import Item, Source, SourceBuild
 
 _ITEMS_PER_TASK = 256
@@ -54,8 +55,8 @@ def survey_split(build: SourceBuild, split: str, seed: int, workers: int, progre
     samples: list[PlannedSample] = []
     survey = partial(_survey_items, build.source, build.root, split, seed)
     with progress.stage(f"survey {build.source.name}/{split}", len(items)) as advance:
-        for position, (planned, bad) in run_tasks(survey, chunks, workers):
-            samples += planned
+        for position, (read, bad) in run_tasks(survey, chunks, workers):
+            samples += [PlannedSample(chunks[position][index], header, window) for index, header, window in read]
             quarantine += bad
             advance(len(chunks[position]))
     samples.sort(key=lambda sample: sample.stem)
@@ -77,32 +78,34 @@ def _found_entry(
 
 def _survey_items(
     source: Source, root: Path, split: str, seed: int, items: tuple[Item, ...]
-) -> tuple[list[PlannedSample], list[QuarantineEntry]]:
-    samples: list[PlannedSample] = []
+) -> tuple[list[tuple[int, ImageProbe, Window | None]], list[QuarantineEntry]]:
+    """Samples as (position in `items`, header, window): the caller has the items, they need not travel back."""
+    found: list[tuple[int, ImageProbe, Window | None]] = []
     quarantine = []
-    for item in items:
+    for index, item in enumerate(items):
         try:
             header = probe(item.image, MAX_PIXELS if source.tiling is None else MAX_SCENE_PIXELS, source.bands)
-            samples += [PlannedSample(item, header)] if source.tiling is None else _tiles(source, item, header, seed)
+            windows = [None] if source.tiling is None else _windows(source, item, header, seed)
+            found += [(index, header, window) for window in windows]
         except BadItem as error:
             quarantine.append(entry_for(error, source.name, split, item.image, root))
-    return samples, quarantine
+    return found, quarantine
 
 
-def _tiles(source: Source, item: Item, header: ImageProbe, seed: int) -> list[PlannedSample]:
+def _windows(source: Source, item: Item, header: ImageProbe, seed: int) -> list[Window]:
     tiling = source.tiling
     if tiling is None:
         raise ValueError(f"source {source.name} is not tiled")
     if header.orientation != 1:
         raise BadItem(f"scene has EXIF orientation {header.orientation}; windows need 1", str(item.image))
     objects = list(enumerate(source.read(item).objects))
-    tiles = []
+    kept = []
     for window in plan_windows(header.width, header.height, tiling):
         tile = PlannedSample(item, header, window)
         shown = cut_to_window(objects, window, tiling.min_iof)
         if any(not shown_object.ignore for _, shown_object in shown) or _kept_empty(tile.stem, seed, tiling.keep_empty):
-            tiles.append(tile)
-    return tiles
+            kept.append(window)
+    return kept
 
 
 def _kept_empty(stem: str, seed: int, share: float) -> bool:

@@ -59,9 +59,9 @@ def store_file(
 ) -> StoredImage:
     """The stored form of a whole image file; `probe` was made with the same `selection` of bands.
 
-    Validation: L0 trusts the header that `probe` read and looks for the file's end marker; L1 decodes (JPEG at 1/8 scale,
-    which still walks the whole entropy-coded stream and finds truncation; PNG has no such scale and is decoded fully); L2
-    decodes every pixel. Re-encoding always decodes fully.
+    Validation: L0 trusts the header that `probe` read and looks for the file's end marker; L1 decodes (JPEG at 1/8
+    scale, which still walks the whole entropy-coded stream and finds truncation; PNG has no such scale and is decoded
+    fully); L2 decodes every pixel. Re-encoding always decodes fully.
 
     Raises:
         BadItem: the file cannot be decoded.

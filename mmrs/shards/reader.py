@@ -59,7 +59,11 @@ class ShardSet:
 
     def record(self, row: dict) -> Record:
         """The record of an index row (a dict with `shard`, `record_offset`, `record_size`)."""
-        return Record.from_json(self.read(row["shard"], row["record_offset"], row["record_size"]))
+        return Record.from_json(self.record_bytes(row))
+
+    def record_bytes(self, row: dict) -> bytes:
+        """The record of an index row as canonical JSON, not parsed."""
+        return self.read(row["shard"], row["record_offset"], row["record_size"])
 
     def image(self, row: dict) -> bytes:
         """The stored image bytes of an index row."""

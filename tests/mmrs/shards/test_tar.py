@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmrs.shards.tar import TarWriter
+from mmrs.shards.tar import TarWriter, member_header
 
 names = st.from_regex(r"[A-Za-z0-9_-]{1,90}\.(jpg|json)", fullmatch=True)
 
@@ -31,3 +31,16 @@ def test_tarfile_reads_what_we_write_where_we_say(members):
 def test_names_that_break_readers_are_refused(name):
     with pytest.raises(ValueError, match="member name"):
         TarWriter(io.BytesIO()).add(name, b"")
+
+
+@given(names, st.one_of(st.integers(0, 2000), st.integers(0, 8**11 - 1)))
+def test_headers_are_those_of_tarfile(name, size):
+    info = tarfile.TarInfo(name)
+    info.size = size
+    assert member_header(name, size) == info.tobuf(format=tarfile.USTAR_FORMAT)
+
+
+@pytest.mark.parametrize(("name", "size"), [("x" * 97 + ".jpg", 0), ("x.jpg", 8**11)])
+def test_what_ustar_cannot_say_is_refused(name, size):
+    with pytest.raises(ValueError, match="ustar"):
+        member_header(name, size)
