@@ -160,8 +160,8 @@ def build(progress, recipe, out: Path, roots: dict[str, str], overrides, workers
 
     parsed = find_recipe(recipe, RECIPES / "build", overrides)
     found = resolve(parsed, {name: Path(folder) for name, folder in roots.items()})
-    plan = run.plan_build(found, parsed, workers, progress)
-    click.echo(describe_plan(plan))
+    plan = run.plan_build(found.builds, parsed, workers, progress)
+    click.echo(describe_plan(plan, found.left_out))
     if not dry_run:
         click.echo(describe_result(run.build(plan, parsed, out, workers, progress), out))
 
@@ -193,24 +193,26 @@ def verify(progress, folder: Path, workers: int, repair_index: bool) -> None:
 
 @main.command()
 @click.argument("folder", type=FOLDER)
-@click.option("--train-split", "train_splits", multiple=True, default=("train",), show_default=True, help="Repeatable.")
+@click.option(
+    "--train-split", "train_splits", multiple=True, help="Trained on; repeatable. Default: as the data set was built."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @option_workers
 @click.pass_obj
 def curate(progress, folder: Path, train_splits: tuple[str, ...], as_json: bool, workers: int) -> None:
     """Find copies across all sources and splits, training images that leak into evaluation, and faults in the text.
 
-    Writes curation.jsonl and curation.json into FOLDER and removes nothing. Every split that is no training split, and
-    every source for evaluation only, counts as evaluated.
+    Writes curation.jsonl and curation.json into FOLDER. To remove the leaks, build FOLDER again with
+    `--set exclude=FOLDER/curation.jsonl`: only shards that lose an image are written again. Every split that is no
+    training split, and every source for evaluation only, counts as evaluated; evaluated images are never removed.
     """
-    import converters
-    from mmrs.curation.guard import Policy
+    from mmrs.curation.guard import policy_of
     from mmrs.curation.report import describe
     from mmrs.curation.run import curate as run_curate
+    from mmrs.shards.manifest import load_manifest
 
-    held_out = frozenset(name for name in converters.names() if converters.facts(name).evaluation_only)
-    result = run_curate(folder, progress, Policy(frozenset(train_splits), held_out), workers)
-    click.echo((folder / "curation.json").read_text() if as_json else describe(result))
+    result = run_curate(folder, progress, policy_of(load_manifest(folder), train_splits), workers)
+    click.echo((folder / "curation.json").read_text() if as_json else describe(result, folder))
 
 
 @main.command()

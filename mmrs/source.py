@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -167,14 +167,14 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SourceBuild:
-    """One source as a recipe asks for it."""
+    """One source as a recipe asks for it. `train_splits` are meant to be trained on, all others are evaluated on."""
 
     source: Source
     root: Path
     splits: tuple[str, ...]
     limit: int | None = None
     tasks: frozenset[str] | None = None
-    metadata: dict[str, Any] = field(default_factory=dict)
+    train_splits: tuple[str, ...] = ("train",)
 
 
 def ensure_unique_stems(items: Iterable[Item]) -> tuple[tuple[Item, ...], tuple[tuple[str, str], ...]]:

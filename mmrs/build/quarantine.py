@@ -10,6 +10,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict
 
 from mmrs.errors import BadItem
+from mmrs.source import Item
 
 QUARANTINE_NAME = "quarantine.jsonl"
 
@@ -17,8 +18,10 @@ QUARANTINE_NAME = "quarantine.jsonl"
 class QuarantineEntry(BaseModel):
     """One image (level ``item``) or one object of a stored image (level ``object``) that was not stored.
 
-    Level ``part`` is a caption or question left out of a stored image.
+    Level ``part`` is a caption or question left out of a stored image; level ``excluded`` is a sound image that the
+    recipe's `exclude` lists.
 
+    `id` is the record that would have been, where one image is meant: a line with it can go into an `exclude` list.
     `images` is the number of images lost with an item: several for a scene that would have been cut into tiles.
 
     Paths under the source's root are relative to it, so that equal inputs give equal files wherever they lie.
@@ -28,7 +31,8 @@ class QuarantineEntry(BaseModel):
 
     source: str
     split: str
-    level: Literal["item", "object", "part"]
+    level: Literal["item", "object", "part", "excluded"]
+    id: str | None = None
     path: str
     line: int | None = None
     reason: str
@@ -39,12 +43,17 @@ class QuarantineEntry(BaseModel):
         return self.source, self.split, self.path, self.line or 0, self.reason
 
 
-def entry_for(error: BadItem, source: str, split: str, fallback: Path, root: Path, images: int = 1) -> QuarantineEntry:
-    """The entry of a `BadItem`; `fallback` is the file to name when the error names none."""
-    path = relative_to_root(error.path or str(fallback), root)
-    reason = error.reason.replace(str(root) + "/", "")
+def entry_for(error: BadItem, source: str, split: str, item: Item, root: Path, images: int = 1) -> QuarantineEntry:
+    """The entry of a `BadItem` of `item`, whose image is named when the error names no file."""
     return QuarantineEntry(
-        source=source, split=split, level="item", path=path, line=error.line, reason=reason, images=images
+        source=source,
+        split=split,
+        level="item",
+        id=f"{source}/{split}/{item.stem}",
+        path=relative_to_root(error.path or str(item.image), root),
+        line=error.line,
+        reason=error.reason.replace(str(root) + "/", ""),
+        images=images,
     )
 
 

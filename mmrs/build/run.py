@@ -6,7 +6,7 @@ import fcntl
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import mmrs
 from mmrs.build.engine import run_tasks
+from mmrs.build.exclude import load_exclusions
 from mmrs.build.plan import plan_split, stored_suffix
 from mmrs.build.quarantine import QUARANTINE_NAME, QuarantineEntry, to_jsonl
 from mmrs.build.recipe import BuildRecipe
@@ -39,14 +40,23 @@ _OUR_FILES = re.compile(r"[a-z0-9_-]+-\d{5}-of-\d{5}\.(tar|parquet|done\.json)")
 
 @dataclass(frozen=True, slots=True)
 class BuildPlan:
-    """What a build will do; nothing has been written yet."""
+    """What a build will do; nothing has been written yet.
+
+    `listed` is the number of images that the recipe's `exclude` names, in this data set or not.
+    """
 
     surveys: tuple[SplitSurvey, ...]
     tasks: tuple[ShardTask, ...]
+    listed: int = 0
 
     @property
     def planned_bytes(self) -> int:
         return sum(sample.planned_bytes for task in self.tasks for sample in task.samples)
+
+    @property
+    def excluded(self) -> tuple[str, ...]:
+        """Ids of the planned samples that are left out because the recipe lists them."""
+        return tuple(f"{task.source.name}/{task.split}/{stem}" for task in self.tasks for stem, _ in task.excluded)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -67,8 +77,9 @@ def plan_build(sources: Sequence[SourceBuild], recipe: BuildRecipe, workers: int
     """Survey every split and plan its shards.
 
     Raises:
-        UserError: a source's layout or split is missing.
+        UserError: a source's layout or split is missing, or a list of `exclude` cannot be read.
     """
+    exclusions = load_exclusions(recipe.exclude)
     surveys, tasks = [], []
     for build in sources:
         offered = frozenset(build.source.tasks)
@@ -76,12 +87,16 @@ def plan_build(sources: Sequence[SourceBuild], recipe: BuildRecipe, workers: int
         for split in build.splits:
             survey = survey_split(build, split, recipe.seed, workers, progress)
             surveys.append(survey)
-            tasks += _split_tasks(survey, recipe, wanted)
-    return BuildPlan(tuple(surveys), tuple(tasks))
+            tasks += _split_tasks(survey, recipe, wanted, exclusions)
+    return BuildPlan(tuple(surveys), tuple(tasks), len(exclusions))
 
 
-def _split_tasks(survey: SplitSurvey, recipe: BuildRecipe, tasks: frozenset[Task]) -> list[ShardTask]:
+def _split_tasks(
+    survey: SplitSurvey, recipe: BuildRecipe, tasks: frozenset[Task], exclusions: Mapping[str, str]
+) -> list[ShardTask]:
     source = survey.build.source
+    prefix = f"{source.name}/{survey.split}/"
+    training = survey.split in survey.build.train_splits
     shards = plan_split(survey.samples, recipe.seed, recipe.shard_bytes)
     suffix = stored_suffix(survey.samples)
     first, planned = 0, []
@@ -95,8 +110,9 @@ def _split_tasks(survey: SplitSurvey, recipe: BuildRecipe, tasks: frozenset[Task
                 first_ordinal=first,
                 samples=samples,
                 suffix=suffix,
-                render=recipe.render_options(tasks),
+                render=recipe.render_options(tasks, training),
                 validation=recipe.validation,
+                excluded=tuple((s.stem, exclusions[prefix + s.stem]) for s in samples if prefix + s.stem in exclusions),
             )
         )
         first += len(samples)
@@ -138,8 +154,8 @@ def _finish(
     write_atomic(out / QUARANTINE_NAME, quarantine)
     manifest = Manifest(
         tool_version=mmrs.__version__,
-        recipe_digest=recipe.digest(),
-        recipe=recipe.content(),
+        recipe_digest=recipe.digest(plan.excluded),
+        recipe=recipe.content(plan.excluded),
         sources=_source_entries(plan, results),
         shards=tuple(_shard_entry(task, results[task.path]) for task in plan.tasks if results[task.path].records),
         quarantine_sha256=hashlib.sha256(quarantine).hexdigest(),
@@ -178,6 +194,7 @@ def _source_entries(plan: BuildPlan, results: dict[str, ShardResult]) -> dict[st
             sensor=source.sensor,
             licence=source.licence,
             tasks=tuple(sorted(tasks[0].render.tasks)) if tasks else (),
+            train_splits=tuple(split for split in surveys[0].build.splits if split in surveys[0].build.train_splits),
             categories=tuple(source.categories),
             image_suffix={task.split: task.suffix for task in tasks},
             converter_version=source.version,

@@ -28,13 +28,17 @@ from mmrs.shards.tar import TarWriter
 from mmrs.source import Source
 
 # Raised when equal tasks would give other bytes than before; every shard is then rebuilt.
-TASK_FORMAT = 4
+TASK_FORMAT = 5
 STATE_FOLDER = ".build"
 
 
 @dataclass(frozen=True, slots=True)
 class ShardTask:
-    """All that one shard depends on. `path` is relative to the data set's folder."""
+    """All that one shard depends on. `path` is relative to the data set's folder.
+
+    `excluded` are the (stem, reason) of samples that are left out: they keep their place in the plan, so that the other
+    shards and keys stay what they are.
+    """
 
     path: str
     source: Source
@@ -45,6 +49,7 @@ class ShardTask:
     suffix: Literal["jpg", "png"]
     render: RenderOptions
     validation: Validation
+    excluded: tuple[tuple[str, str], ...] = ()
 
     def digest(self) -> str:
         """sha256 over options and the state (size, mtime) of every input file; decides whether to rebuild."""
@@ -52,8 +57,8 @@ class ShardTask:
             "format": TASK_FORMAT,
             "source": [self.source.name, self.source.version, self.source.options()],
             "split": [self.split, self.first_ordinal, self.suffix, self.validation],
-            "render": repr((self.render.dialect, sorted(self.render.tasks), self.render.per_class_prompts)),
-            "limit": self.render.max_objects_per_dialogue,
+            "render": self.render.state(),
+            "excluded": self.excluded,
             "samples": [self._sample_state(sample) for sample in self.samples],
         }
         return hashlib.sha256(canonical_json(content)).hexdigest()
@@ -115,7 +120,9 @@ def build_shard(task: ShardTask, out: Path) -> ShardResult:
     counts: Counter[str] = Counter()
     dialogues: Counter[str] = Counter()
     quarantine: list[QuarantineEntry] = []
-    with atomic_writer(out / task.path) as file, open_tiles(task.samples, task.source, task.suffix, out) as tiles:
+    left_out = {stem for stem, _ in task.excluded}
+    stored = [sample for sample in task.samples if sample.stem not in left_out]
+    with atomic_writer(out / task.path) as file, open_tiles(stored, task.source, task.suffix, out) as tiles:
         writer = TarWriter(file)
         for ordinal, sample, outcome in _outcomes(task, tiles):
             if isinstance(outcome, QuarantineEntry):
@@ -166,8 +173,12 @@ class _Stored:
 def _outcomes(task: ShardTask, tiles: TileSpool) -> Iterator[tuple[int, PlannedSample, _Stored | QuarantineEntry]]:
     annotations: dict[str, Annotations | BadItem] = {}
     reported: set[str] = set()
+    excluded = dict(task.excluded)
     for position, sample in enumerate(task.samples):
         item = sample.item
+        if sample.stem in excluded:
+            yield position, sample, _excluded_entry(task, sample, excluded[sample.stem])
+            continue
         if item.stem not in annotations:
             annotations[item.stem] = _read(task, sample)
         known = annotations[item.stem]
@@ -182,9 +193,20 @@ def _outcomes(task: ShardTask, tiles: TileSpool) -> Iterator[tuple[int, PlannedS
             if not first:
                 continue
             lost = sum(other.item.stem == item.stem for other in task.samples) if sample.window else 1
-            yield position, sample, entry_for(error, task.source.name, task.split, item.image, task.root, lost)
+            yield position, sample, entry_for(error, task.source.name, task.split, item, task.root, lost)
             continue
         yield task.first_ordinal + position, sample, stored
+
+
+def _excluded_entry(task: ShardTask, sample: PlannedSample, reason: str) -> QuarantineEntry:
+    return QuarantineEntry(
+        source=task.source.name,
+        split=task.split,
+        level="excluded",
+        id=f"{task.source.name}/{task.split}/{sample.stem}",
+        path=relative_to_root(str(sample.item.image), task.root),
+        reason=reason,
+    )
 
 
 def _read(task: ShardTask, sample: PlannedSample) -> Annotations | BadItem:
@@ -220,6 +242,7 @@ def _assemble(task: ShardTask, sample: PlannedSample, known: Annotations, image:
             source=task.source.name,
             split=task.split,
             level="object",
+            id=f"{task.source.name}/{task.split}/{sample.stem}",
             path=relative_to_root(str(place), task.root),
             reason=f"{sample.item.stem}: {reason}",
             images=0,
@@ -300,6 +323,7 @@ def _counts(rows: list[dict[str, Any]], dialogues: Counter[str], quarantine: lis
         captions=sum(row["captions"] for row in rows),
         reencoded=sum(row["reencoded"] is not None for row in rows),
         dialogues=dict(sorted(dialogues.items())),
-        quarantined_items=sum(entry.images for entry in quarantine),
+        quarantined_items=sum(entry.images for entry in quarantine if entry.level != "excluded"),
         quarantined_objects=sum(entry.level == "object" for entry in quarantine),
+        excluded=sum(entry.level == "excluded" for entry in quarantine),
     )

@@ -12,7 +12,7 @@ from mmrs.text import bytes_text, table
 _SHOWN_ENTRIES = 5
 
 
-def describe_plan(plan: BuildPlan) -> str:
+def describe_plan(plan: BuildPlan, left_out: tuple[tuple[str, str], ...] = ()) -> str:
     """The plan by split: samples, shards, planned bytes, what will be re-encoded and why."""
     rows = []
     for survey in plan.surveys:
@@ -21,6 +21,7 @@ def describe_plan(plan: BuildPlan) -> str:
         planned = sum(sample.planned_bytes for task in tasks for sample in task.samples)
         rows.append((name, survey.split, len(survey.samples), len(tasks), bytes_text(planned), _reencoding(survey)))
     lines = [table(("source", "split", "images", "shards", "planned", "re-encoded"), rows)]
+    lines += [f"left out: {name} {reason}" for name, reason in left_out]
     lines += [f"note: {note}" for note in plan.notes]
     return "\n".join(lines)
 

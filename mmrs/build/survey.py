@@ -88,7 +88,7 @@ def _survey_items(
             windows = [None] if source.tiling is None else _windows(source, item, header, seed)
             found += [(index, header, window) for window in windows]
         except BadItem as error:
-            quarantine.append(entry_for(error, source.name, split, item.image, root))
+            quarantine.append(entry_for(error, source.name, split, item, root))
     return found, quarantine
 
 

@@ -6,31 +6,46 @@ Evaluation wins: an image that is evaluated on is never removed, whatever its so
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from mmrs.curation.groups import Groups
 from mmrs.curation.links import Index
+from mmrs.errors import UserError
+from mmrs.shards.manifest import Manifest
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What counts as evaluation.
+    """What counts as evaluation: every split but the `trained` ones, which are named ``<source>/<split>``."""
 
-    Args:
-        training_splits: splits that are trained on; every other split is evaluated on.
-        evaluation_only: sources whose every split is evaluated on.
-    """
-
-    training_splits: frozenset[str] = frozenset({"train"})
-    evaluation_only: frozenset[str] = field(default_factory=frozenset)
+    trained: frozenset[str]
 
     def evaluates(self, source: str, split: str) -> bool:
         """Whether images of this split are evaluated on."""
-        return source in self.evaluation_only or split not in self.training_splits
+        return f"{source}/{split}" not in self.trained
+
+
+def policy_of(manifest: Manifest, train_splits: Collection[str] = ()) -> Policy:
+    """The policy that the data set was built with, or that of other `train_splits` for all its sources.
+
+    A source that no split of is trained on (one for evaluation only) stays that.
+
+    Raises:
+        UserError: no source has one of the `train_splits`.
+    """
+    known = sorted({split for source in manifest.sources.values() for split in source.splits})
+    for split in train_splits:
+        if split not in known:
+            raise UserError(f"--train-split {split}: no source has such a split; there are {', '.join(known)}.")
+    trained = set()
+    for name, source in manifest.sources.items():
+        splits = [split for split in source.splits if split in train_splits] if train_splits else source.train_splits
+        trained |= {f"{name}/{split}" for split in splits if source.train_splits}
+    return Policy(frozenset(trained))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """What curation found, as lines for a file, a summary, and words.
 
 `curation.jsonl` has one JSON object a line, told apart by ``kind``: ``removal`` (a training image that must go, with
-the chain of reasons), ``finding`` (text or boxes to look at) and ``group`` (images that show one picture).
+the chain of reasons, or one that the data set was already built without), ``finding`` (text or boxes to look at) and
+``group`` (images that show one picture). As an `exclude` list of a recipe it stays true when it is written again.
 `curation.json` has the counts, the policy, and the id of the data set that they are of; it is written last.
 """
 
@@ -16,13 +17,13 @@ from typing import Any
 import numpy as np
 import orjson
 
+from mmrs.build.quarantine import QUARANTINE_NAME
 from mmrs.curation.groups import Groups
 from mmrs.curation.guard import Policy, Removal
 from mmrs.curation.links import Kind
 from mmrs.curation.rows import Rows
 from mmrs.curation.text_checks import Finding
 from mmrs.errors import UserError
-from mmrs.shards.manifest import load_manifest
 from mmrs.text import table
 
 CURATION_NAME = "curation.jsonl"
@@ -32,19 +33,28 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class CurationReport:
-    """The outcome for the data set with the id `data_set`. `shared` counts groups that two evaluated splits share."""
+    """The outcome for the data set with the id `data_set`.
+
+    `removed` are (id, reason) of images that it was built without; `shared` counts groups that two evaluated splits
+    have in common.
+    """
 
     data_set: str
     rows: Rows
     groups: Groups
     policy: Policy
     removals: tuple[Removal, ...]
+    removed: tuple[tuple[str, str], ...]
     findings: tuple[Finding, ...]
     shared: dict[str, int]
 
     def chain(self, removal: Removal) -> list[dict[str, str]]:
         """The links from a removed image to the evaluation image that it leaks."""
         return [{"reason": self.groups.links.reasons[link], "image": self.rows.ids[row]} for row, link in removal.chain]
+
+    def reason(self, removal: Removal) -> str:
+        """The chain in words: ``byte for byte the same as hit-uav/test/x``."""
+        return ", which is ".join(f"{step['reason']} {step['image']}" for step in self.chain(removal))
 
     def summary(self) -> dict[str, Any]:
         """Counts, as plain values."""
@@ -56,13 +66,14 @@ class CurationReport:
         return {
             "format": "mmrs-curation-1",
             "data_set": self.data_set,
-            "policy": {name: sorted(value) for name, value in asdict(self.policy).items()},
+            "trained": sorted(self.policy.trained),
             "images": len(self.rows),
             "flat_images": int(self.rows.flat.sum()),
             "groups": int((sizes > 1).sum()),
             "images_in_groups": int(sizes[sizes > 1].sum()),
             "links": self.groups.links.counts(),
             "removals": dict(sorted(splits.items())),
+            "removed_before": len(self.removed),
             "groups_shared_by_evaluated_splits": self.shared,
             "findings": {level: dict(sorted(counts.items())) for level, counts in sorted(findings.items())},
         }
@@ -71,8 +82,11 @@ class CurationReport:
         """The lines of `curation.jsonl`: removals, findings, groups."""
         rows = self.rows
         for removal in self.removals:
-            values: dict[str, Any] = {"kind": "removal", "id": rows.ids[removal.row], "group": rows.ids[removal.group]}
-            yield _line(values | {"evaluated": rows.ids[removal.evaluation_row], "chain": self.chain(removal)})
+            values: dict[str, Any] = {"kind": "removal", "id": rows.ids[removal.row], "reason": self.reason(removal)}
+            values |= {"group": rows.ids[removal.group], "chain": self.chain(removal)}
+            yield _line(values | {"evaluated": rows.ids[removal.evaluation_row]})
+        for image, reason in self.removed:
+            yield _line({"kind": "removal", "id": image, "reason": reason, "removed": True})
         for finding in self.findings:
             yield _line({"kind": "finding"} | asdict(finding))
         for group, members, links in self._groups():
@@ -95,28 +109,17 @@ class CurationReport:
             yield group, members[group], links_of[group]
 
 
-def removed_ids(folder: Path) -> dict[str, str]:
-    """The images of a curated data set that must not be trained on: id -> id of the evaluated image that it leaks.
-
-    Raises:
-        UserError: the data set was not curated since it was built.
-    """
-    path = folder / SUMMARY_NAME
+def removed_before(folder: Path) -> tuple[tuple[str, str], ...]:
+    """(id, reason) of the images that the data set was built without because its recipe excludes them."""
     try:
-        stated = orjson.loads(path.read_bytes())["data_set"]
-        lines = (folder / CURATION_NAME).read_bytes().splitlines()
+        values = [orjson.loads(line) for line in (folder / QUARANTINE_NAME).read_bytes().splitlines()]
+        return tuple((value["id"], value["reason"]) for value in values if value["level"] == "excluded")
     except (OSError, KeyError, TypeError, orjson.JSONDecodeError) as error:
-        raise UserError(f"{path} cannot be used: {error}. Run `mmrs curate {folder}`.") from error
-    if stated != (actual := load_manifest(folder).id):
-        raise UserError(
-            f"{path} is of data set {str(stated)[:12]}, the folder holds {actual[:12]}. Run `mmrs curate {folder}`."
-        )
-    values = (orjson.loads(line) for line in lines)
-    return {value["id"]: value["evaluated"] for value in values if value["kind"] == "removal"}
+        raise UserError(f"{folder / QUARANTINE_NAME} cannot be used: {error}. Run `mmrs build` again.") from error
 
 
-def describe(report: CurationReport) -> str:
-    """The outcome in words; the first removals and errors in full."""
+def describe(report: CurationReport, folder: Path) -> str:
+    """The outcome in words, for the data set in `folder`; the first removals and errors in full, and what to do."""
     summary = report.summary()
     links = ", ".join(f"{name} {count}" for name, count in summary["links"].items() if count) or "none"
     lines = [f"{summary['images']} images, {summary['images_in_groups']} of them in {summary['groups']} groups"]
@@ -127,19 +130,22 @@ def describe(report: CurationReport) -> str:
             lines.append("  " + _sentence(report, removal))
     else:
         lines.append("no group straddles training and evaluation")
+    if report.removed:
+        lines.append(f"built without {len(report.removed)} images that its recipe excludes, see {QUARANTINE_NAME}")
     for pair, count in report.shared.items():
         lines.append(f"note: {pair} share {count} groups; both are evaluated, nothing is removed")
     for level, counts in summary["findings"].items():
         lines.append(f"{level}s: " + ", ".join(f"{check} {count}" for check, count in counts.items()))
     for finding in [finding for finding in report.findings if finding.level == "error"][:_SHOWN]:
         lines.append(f"  {finding.id} {finding.place}: {finding.what}")
-    lines.append(f"all of it in {CURATION_NAME}, counts in {SUMMARY_NAME}")
+    lines.append(f"all of it in {folder / CURATION_NAME}, counts in {SUMMARY_NAME}")
+    if report.removals:
+        lines.append(f"build without them: `mmrs build RECIPE --out {folder} --set exclude={folder / CURATION_NAME}`")
     return "\n".join(lines)
 
 
 def _sentence(report: CurationReport, removal: Removal) -> str:
-    steps = ", which is ".join(f"{step['reason']} {step['image']}" for step in report.chain(removal))
-    return f"{report.rows.ids[removal.row]} is {steps}"
+    return f"{report.rows.ids[removal.row]} is {report.reason(removal)}"
 
 
 def _line(values: dict[str, Any]) -> bytes:

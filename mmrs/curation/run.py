@@ -15,8 +15,8 @@ from mmrs.curation.aliases import AliasTable, load_aliases
 from mmrs.curation.fingerprints import stored_thumbnails
 from mmrs.curation.group_checks import check_groups
 from mmrs.curation.groups import find_groups
-from mmrs.curation.guard import Policy, guard, shared_by_benchmarks
-from mmrs.curation.report import CURATION_NAME, SUMMARY_NAME, CurationReport
+from mmrs.curation.guard import Policy, guard, policy_of, shared_by_benchmarks
+from mmrs.curation.report import CURATION_NAME, SUMMARY_NAME, CurationReport, removed_before
 from mmrs.curation.rows import load_rows
 from mmrs.curation.text_checks import Finding, check_record
 from mmrs.errors import RunFailure
@@ -36,15 +36,15 @@ def curate(
 ) -> CurationReport:
     """Find groups, removals and findings of the data set in `folder` and write `curation.jsonl`, then `curation.json`.
 
-    Nothing else is changed: `mmrs.curation.report.removed_ids` says what must not be trained on. The same data set and
-    policy give the same bytes for any number of workers.
+    Nothing else is changed: a build with `curation.jsonl` as its `exclude` leaves the removals out. `policy` is by
+    default that of the manifest. The same data set and policy give the same bytes for any number of workers.
 
     Raises:
         UserError: `folder` is no finished data set.
         RunFailure: a stored image or record cannot be read.
     """
-    policy = policy or Policy()
     shards = ShardSet(folder)
+    policy = policy or policy_of(shards.manifest)
     categories = {name: source.categories for name, source in shards.manifest.sources.items()}
     (folder / SUMMARY_NAME).unlink(missing_ok=True)
     try:
@@ -65,6 +65,7 @@ def curate(
         groups=groups,
         policy=policy,
         removals=guard(groups, evaluation),
+        removed=removed_before(folder),
         findings=tuple(sorted(findings, key=lambda finding: (finding.level, finding.check, finding.id, finding.place))),
         shared=shared_by_benchmarks(groups.labels, splits, evaluation),
     )

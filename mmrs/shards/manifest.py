@@ -42,7 +42,8 @@ class ShardEntry(_Part):
 
 
 class SplitCounts(_Part):
-    """What a split holds. `dialogues` counts per task; `quarantined_*` were found and not stored."""
+    """What a split holds. `dialogues` counts per task; `quarantined_*` were found bad and `excluded` are sound images
+    that the recipe leaves out by name: neither are stored."""
 
     records: int = 0
     objects: int = 0
@@ -52,12 +53,16 @@ class SplitCounts(_Part):
     dialogues: dict[str, int] = Field(default_factory=dict)
     quarantined_items: int = 0
     quarantined_objects: int = 0
+    excluded: int = 0
 
 
 class SourceEntry(_Part):
+    """What a user must know of a source. `train_splits` are meant to be trained on; the others are evaluated on."""
+
     sensor: str
     licence: str
     tasks: tuple[str, ...]
+    train_splits: tuple[str, ...] = ("train",)
     categories: tuple[str, ...]
     image_suffix: dict[str, Literal["jpg", "png"]]
     converter_version: int

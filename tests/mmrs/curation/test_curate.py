@@ -12,11 +12,13 @@ from mmrs.build.recipe import BuildRecipe
 from mmrs.build.run import build, plan_build
 from mmrs.curation.aliases import AliasTable
 from mmrs.curation.guard import Policy
-from mmrs.curation.report import CURATION_NAME, SUMMARY_NAME, describe, removed_ids
+from mmrs.curation.report import CURATION_NAME, SUMMARY_NAME, describe
 from mmrs.curation.run import curate
 from mmrs.errors import UserError
 from mmrs.progress import Progress
+from mmrs.shards.reader import ShardSet
 from mmrs.source import SourceBuild
+from mmrs.verify import verify
 from tests.support.sources import ToySource
 
 QUIET = Progress(quiet=True)
@@ -51,6 +53,12 @@ def built(out, roots, sources, seed=0):
     return out
 
 
+def leaks(folder):
+    """Removal -> evaluated image, as the file says."""
+    lines = [orjson.loads(line) for line in (folder / CURATION_NAME).read_bytes().splitlines()]
+    return {line["id"]: line["evaluated"] for line in lines if line["kind"] == "removal"}
+
+
 @pytest.fixture
 def two_sources(tmp_path):
     """Source `one` (train and test) and `two` (train only); copies of one's test images in both training splits."""
@@ -81,7 +89,7 @@ LEAKS = {
 
 def test_planted_leaks_are_all_found_and_nothing_else(two_sources):
     report = curate(two_sources, QUIET)
-    assert removed_ids(two_sources) == LEAKS
+    assert leaks(two_sources) == LEAKS
     assert report.summary()["removals"] == {"one/train": 1, "two/train": 4}
     assert report.summary()["groups"] == 6
     assert report.summary()["links"] == {"bytes": 1, "original": 0, "scene": 0, "copy": 5, "centre": 1}
@@ -100,10 +108,10 @@ def test_every_removal_says_why(two_sources):
 
 
 def test_sources_for_evaluation_only_win_over_training(two_sources):
-    curate(two_sources, QUIET, Policy(evaluation_only=frozenset({"two"})))
-    assert removed_ids(two_sources) == {"one/train/recompressed": "one/test/t0"}
+    curate(two_sources, QUIET, Policy(frozenset({"one/train"})))
+    assert leaks(two_sources) == {"one/train/recompressed": "one/test/t0"}
     summary = json.loads((two_sources / SUMMARY_NAME).read_bytes())
-    assert summary["policy"]["evaluation_only"] == ["two"]
+    assert summary["trained"] == ["one/train"]
     assert summary["groups_shared_by_evaluated_splits"] == {"one/test and two/train": 4}
 
 
@@ -132,10 +140,10 @@ def test_tiles_of_one_scene_and_names_of_one_picture_belong_together(tmp_path):
         "toy/train/P1__512___0": "toy/test/copy",
         "toy/train/x-7": "toy/test/y-7",
     }
-    assert removed_ids(out) == through_pixels_and_names | {"toy/train/P2__0___0": "toy/test/P2__512___0"}
-    assert "a tile of the same scene (toy/P1) as toy/train/P1__" in describe(report)
+    assert leaks(out) == through_pixels_and_names | {"toy/train/P2__0___0": "toy/test/P2__512___0"}
+    assert "a tile of the same scene (toy/P1) as toy/train/P1__" in describe(report, out)
     curate(out, QUIET, aliases=AliasTable.model_validate(table | {"numbered_per_split": ["toy"]}))
-    assert removed_ids(out) == through_pixels_and_names
+    assert leaks(out) == through_pixels_and_names
 
 
 def test_blank_images_are_not_copies_of_each_other(tmp_path):
@@ -146,19 +154,51 @@ def test_blank_images_are_not_copies_of_each_other(tmp_path):
     out = built(tmp_path / "out", [root], [ToySource()])
     report = curate(out, QUIET)
     assert report.summary()["flat_images"] == 8
-    assert removed_ids(out) == {}
+    assert leaks(out) == {}
 
 
-def test_removals_of_another_build_are_refused(two_sources, tmp_path):
-    curate(two_sources, QUIET)
-    roots, sources = [tmp_path / "one"], [ToySource(name="one")]
-    built(two_sources, roots, sources, seed=1)
-    with pytest.raises(UserError, match="mmrs curate"):
-        removed_ids(two_sources)
-
-
-def test_what_was_not_curated_says_so(two_sources, tmp_path):
-    with pytest.raises(UserError, match="mmrs curate"):
-        removed_ids(two_sources)
+def test_what_was_not_built_says_so(tmp_path):
     with pytest.raises(UserError, match="no finished data set"):
         curate(tmp_path / "nothing", QUIET)
+
+
+@pytest.mark.parametrize("same_folder", [True, False])
+def test_a_build_that_excludes_the_removals_has_no_leak_left(two_sources, tmp_path, same_folder):
+    before = {path: path.stat().st_mtime_ns for path in two_sources.rglob("*.tar")}
+    curate(two_sources, QUIET)
+    out = two_sources if same_folder else tmp_path / "clean"
+    result = rebuilt(out, tmp_path, two_sources / CURATION_NAME)
+    stored = {row["id"] for split in ("train", "test") for row in ShardSet(out).table(split).to_pylist()}
+    assert stored.isdisjoint(LEAKS)
+    assert set(LEAKS.values()) <= stored
+    assert {entry.id for entry in result.quarantine} == set(LEAKS)
+    assert all("one/test/" in entry.reason for entry in result.quarantine)
+    assert sum(part.excluded for source in result.manifest.sources.values() for part in source.splits.values()) == 5
+    assert sum(part.quarantined_items for s in result.manifest.sources.values() for part in s.splits.values()) == 0
+    if same_folder:
+        untouched = [path for path, time in before.items() if path.stat().st_mtime_ns == time]
+        assert [path.name for path in untouched] == ["test-00000-of-00001.tar"]
+    report = curate(out, QUIET)
+    assert (report.removals, report.summary()["removed_before"]) == ((), 5)
+    assert "built without 5 images" in describe(report, out)
+    assert verify(out, 1, QUIET).findings == ()
+
+
+def test_excluding_is_stable_under_repetition(two_sources, tmp_path):
+    """The list that a clean data set's curation writes names the same images, so that no leak ever comes back."""
+    curate(two_sources, QUIET)
+    ids = []
+    for _ in range(3):
+        result = rebuilt(two_sources, tmp_path, two_sources / CURATION_NAME)
+        ids.append((result.manifest.id, result.rebuilt > 0))
+        curate(two_sources, QUIET)
+    assert ids == [(ids[0][0], True), (ids[0][0], False), (ids[0][0], False)]
+
+
+def rebuilt(out, root, *lists):
+    sources = [ToySource(name="one"), ToySource(name="two", splits=("train",))]
+    builds = [SourceBuild(source, root / source.name, source.splits) for source in sources]
+    recipe = BuildRecipe.model_validate(
+        {"exclude": lists, "quarantine_ceiling": 0, "sources": [{"name": source.name} for source in sources]}
+    )
+    return build(plan_build(builds, recipe, 1, QUIET), recipe, out, 1, QUIET)

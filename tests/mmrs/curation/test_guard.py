@@ -1,12 +1,15 @@
 """After the guard no group straddles training and evaluation, and nothing goes without a reason."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mmrs.curation.groups import Groups
-from mmrs.curation.guard import Policy, guard, shared_by_benchmarks, straddling
+from mmrs.curation.guard import Policy, guard, policy_of, shared_by_benchmarks, straddling
 from mmrs.curation.links import Kind, components, make_links
+from mmrs.errors import UserError
+from mmrs.shards.manifest import Manifest, SourceEntry, SplitCounts
 
 
 def grouped(rows, pairs):
@@ -71,12 +74,26 @@ def test_the_chain_is_a_shortest_one():
 
 
 def test_policy():
-    policy = Policy(evaluation_only=frozenset({"mar20"}))
+    policy = Policy(frozenset({"dior/train"}))
     assert not policy.evaluates("dior", "train")
     assert policy.evaluates("dior", "val")
     assert policy.evaluates("dior", "test")
     assert policy.evaluates("mar20", "train")
-    assert not Policy(training_splits=frozenset({"train", "val"})).evaluates("dior", "val")
+
+
+def test_the_policy_is_the_one_that_the_data_set_was_built_with():
+    common = {"sensor": "optical", "licence": "unknown", "tasks": (), "categories": (), "image_suffix": {}}
+    splits = {"train": SplitCounts(), "val": SplitCounts()}
+    trained = {"dior": ("train",), "rsicd": ("train", "val"), "mar20": ()}
+    sources = {
+        name: SourceEntry(**common, converter_version=1, options={}, splits=splits, train_splits=names)
+        for name, names in trained.items()
+    }
+    manifest = Manifest(tool_version="0", recipe_digest="0", sources=sources, shards=(), quarantine_sha256="0")
+    assert policy_of(manifest).trained == {"dior/train", "rsicd/train", "rsicd/val"}
+    assert policy_of(manifest, ("val",)).trained == {"dior/val", "rsicd/val"}
+    with pytest.raises(UserError, match="no source has such a split; there are train, val"):
+        policy_of(manifest, ("tarin",))
 
 
 def test_groups_of_two_benchmarks_are_counted_once_per_group():
