@@ -1,6 +1,9 @@
 """EarthGPT in transformers form. Importing this package registers it with the transformers Auto classes."""
 
-from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+
+# Under its short name, older releases refuse it where torchvision is missing, which our image processor does not need.
+from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
 from training.model.configuration import EarthGPTConfig
 from training.model.delta import load_delta, save_delta, weights_digest

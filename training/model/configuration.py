@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import ClassVar
 
 from transformers import ConvNextConfig, Dinov2Config, LlamaConfig, PreTrainedConfig
-from transformers.configuration_utils import SubConfigSpec
 
 VIT_FUSIONS = ("mean", "concat")
 FUSIONS = ("concat",)
 TUNINGS = ("bias", "bias-scale")
 TOKEN_MERGES = (1, 2)
+PART_DEFAULTS = {
+    "vit_config": {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "image_size": 518},
+    "cnn_config": {"depths": [3, 3, 27, 3], "hidden_sizes": [192, 384, 768, 1536]},
+    "text_config": {"rms_norm_eps": 1e-5, "pad_token_id": 0},
+}
 
 
 class EarthGPTConfig(PreTrainedConfig):
@@ -40,15 +44,10 @@ class EarthGPTConfig(PreTrainedConfig):
     """
 
     model_type = "earthgpt"
-    sub_configs_defaults: ClassVar[dict[str, SubConfigSpec]] = {
-        "vit_config": SubConfigSpec(
-            Dinov2Config,
-            init_kwargs={"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "image_size": 518},
-        ),
-        "cnn_config": SubConfigSpec(
-            ConvNextConfig, init_kwargs={"depths": [3, 3, 27, 3], "hidden_sizes": [192, 384, 768, 1536]}
-        ),
-        "text_config": SubConfigSpec(LlamaConfig, init_kwargs={"rms_norm_eps": 1e-5, "pad_token_id": 0}),
+    sub_configs: ClassVar[dict[str, type[PreTrainedConfig]]] = {
+        "vit_config": Dinov2Config,
+        "cnn_config": ConvNextConfig,
+        "text_config": LlamaConfig,
     }
 
     vit_config: dict | PreTrainedConfig | None = None
@@ -68,6 +67,10 @@ class EarthGPTConfig(PreTrainedConfig):
     tune_head: bool = False
 
     def __post_init__(self, **kwargs):
+        for name, kind in self.sub_configs.items():
+            given = getattr(self, name)
+            if not isinstance(given, PreTrainedConfig):
+                setattr(self, name, kind(**(PART_DEFAULTS[name] | (given or {}))))
         super().__post_init__(**kwargs)
         self.vit_layers = list(self.vit_layers)
         self.cnn_stages = list(self.cnn_stages)
