@@ -124,7 +124,7 @@ def sample(source: str, out: Path, seed: int, options: dict[str, str]) -> None:
 
 @main.command()
 @click.argument("source")
-@click.argument("root", type=FOLDER)
+@click.argument("root", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--compare-layouts", is_flag=True, help="Compare all layouts found, object by object (HIT-UAV).")
 @option_options
@@ -132,7 +132,8 @@ def sample(source: str, out: Path, seed: int, options: dict[str, str]) -> None:
 def scan(progress, source: str, root: Path, as_json: bool, compare_layouts: bool, options: dict[str, str]) -> None:
     """Say what of SOURCE is under ROOT, what is missing, and how it compares with the published counts.
 
-    Annotations are parsed, images are not opened, nothing is written.
+    Annotations are parsed, images are not opened, nothing is written. The layout may lie up to two folders below ROOT,
+    or in parts; archives that are still packed are named with the command that unpacks them.
     """
     from converters.scan import compare, scan_source
 

@@ -94,7 +94,7 @@ def read_item(own: Description, item: Item) -> Annotations:
 
 
 def _class_folders(own: Description, root: Path, folder: Path) -> Found:
-    found = read_class_folders(folder, root, tuple(own.classes))
+    found = read_class_folders([folder], root, tuple(own.classes))
     items = [
         # Folders often share file names, so the stem has its folder.
         Item(f"{path.parent.name}/{path.stem}", path, (), {"label": label})

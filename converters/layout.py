@@ -7,6 +7,8 @@ cannot lead out of the root.
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -17,12 +19,18 @@ from mmrs.errors import BadItem, UserError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp"})
 SHOWN_ENTRIES = 8
+# Folders of archivers that hold no data: ``__MACOSX`` repeats every name with ``._`` in front.
+JUNK_FOLDERS = frozenset({"__macosx"})
+DEEPEST = 2
 UNPACKING = {
-    (".zip",): "{file} is still packed: `cd {folder} && unzip {file}`",
-    (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz"): "{file} is still packed: `cd {folder} && tar -xf {file}`",
-    (".rar",): "{file} is still packed: `cd {folder} && unrar x {file}`",
-    (".7z",): "{file} is still packed: `cd {folder} && 7z x {file}`",
+    (".zip",): "unzip {file}",
+    (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz"): "tar -xf {file}",
+    (".rar",): "unrar x {file}",
+    (".7z", ".7z.001", ".zip.001"): "7z x {file}",
 }
+# Unpacking the first volume of an archive reads the later ones too.
+LATER_VOLUME = re.compile(r"\.part0*([2-9]|[1-9]\d+)\.rar$")
+NUMBERS = re.compile(r"\d+")
 
 Problem = tuple[str, str]
 
@@ -128,16 +136,20 @@ def _inside(path: Path, root: Path) -> bool:
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """Visible child folders, sorted by name; an absent folder has none."""
+    """Visible child folders without those of archivers, sorted by name; an absent folder has none."""
     if not folder.is_dir():
         return []
-    return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
+    return sorted(
+        child
+        for child in folder.iterdir()
+        if child.is_dir() and not child.name.startswith(".") and child.name.lower() not in JUNK_FOLDERS
+    )
 
 
 def locate_root(
     name: str, root: Path, holds: Callable[[Path], bool], top_folders: Collection[str] = ()
 ) -> tuple[Path, tuple[str, ...]]:
-    """The folder that holds the layout of source `name`: `root`, its one child that does, or its parent.
+    """The folder that holds the layout of source `name`: `root`, the one below it (`find_below`) that does, its parent.
 
     The parent is looked at only where `root` itself is named like one of the layout's own `top_folders`.
 
@@ -147,20 +159,62 @@ def locate_root(
     Raises:
         UserError: none or several of these hold the layout.
     """
+    found, notes = locate_parts(name, root, holds, top_folders)
+    if len(found) > 1:
+        listed = ", ".join(str(folder.relative_to(root)) for folder in found)
+        raise layout_error(name, root, f"has several folders with the layout ({listed}); name one of them")
+    return found[0], notes
+
+
+def locate_parts(
+    name: str, root: Path, holds: Callable[[Path], bool], top_folders: Collection[str] = ()
+) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+    """As `locate_root`, but of a source whose archives may lie unpacked beside each other: all its parts.
+
+    Several folders are parts of one set where their names differ in a number only (``AID_part1``, ``AID_part2``).
+    """
     if not root.is_dir():
         raise layout_error(name, root, "is not a folder")
     if holds(root):
-        return root, ()
-    children = [child for child in subfolders(root) if holds(child)]
-    if len(children) == 1:
-        return children[0], (f"the layout was found one folder down, in {children[0]}",)
-    if children:
-        listed = ", ".join(child.name for child in children)
-        raise layout_error(name, root, f"has several folders with the layout ({listed}); name one of them")
+        return (root,), ()
+    found = find_below(root, holds)
+    if len(found) == 1:
+        return found, (f"the layout was found {_distance(root, found[0])}, in {found[0]}",)
+    if found:
+        listed = ", ".join(str(folder.relative_to(root)) for folder in found)
+        if len({NUMBERS.sub("#", str(folder)) for folder in found}) > 1:
+            raise layout_error(name, root, f"has several folders with the layout ({listed}); name one of them")
+        return found, (f"the layout was found in parts, which were read together: {listed}",)
     parent = root.resolve().parent
     if root.resolve().name in top_folders and holds(parent):
-        return parent, (f"the layout was found one folder up, in {parent}",)
+        return (parent,), (f"the layout was found one folder up, in {parent}",)
     raise layout_error(name, root, "does not hold the source's layout")
+
+
+def locate_archive(
+    name: str, root: Path, folder: str, holds: Callable[[Path], bool], top_folders: Collection[str] = ()
+) -> tuple[Path, tuple[str, ...]]:
+    """As `locate_root`, of a source whose archive wraps its layout into one `folder`; users may have taken it off."""
+
+    def inside(place: Path) -> Path:
+        return place / folder if holds(place / folder) else place
+
+    base, notes = locate_root(name, root, lambda place: holds(inside(place)), top_folders)
+    return inside(base), notes
+
+
+def find_below(root: Path, holds: Callable[[Path], bool]) -> tuple[Path, ...]:
+    """The folders below `root`, at most `DEEPEST` down, that hold something: all of the first depth that has any."""
+    level = [root]
+    for _ in range(DEEPEST):
+        level = [child for folder in level for child in subfolders(folder)]
+        if found := tuple(folder for folder in level if holds(folder)):
+            return found
+    return ()
+
+
+def _distance(root: Path, folder: Path) -> str:
+    return "one folder down" if folder.parent == root else "two folders down"
 
 
 def layout_error(name: str, root: Path, reason: str, expected: Sequence[str] = ()) -> UserError:
@@ -168,26 +222,33 @@ def layout_error(name: str, root: Path, reason: str, expected: Sequence[str] = (
     lines = [f"{name}: {root} {reason}.", f"  found:    {found_entries(root)}"]
     for text in expected or facts(name).layouts.values():
         lines.append(f"  expected: {text}")
-    lines += [f"  packed:   {command}" for command in _unpacking(root)]
+    lines += [f"  packed:   {command}" for command in packed(root)]
     lines.append(f"  next:     `mmrs sample {name} --out DIR` writes a small example of the layout;")
     lines.append(f"            `mmrs scan {name} DIR` checks a folder.")
     return UserError("\n".join(lines))
 
 
-def _unpacking(root: Path) -> list[str]:
-    """How to unpack each archive that lies in `root` or one folder down: the source may still be in it."""
-    if not root.is_dir():
-        return []
-    folders = [root, *subfolders(root)]
-    files = sorted(path for folder in folders for path in folder.iterdir() if path.is_file())
+def packed(root: Path) -> tuple[str, ...]:
+    """How to unpack each archive in `root`, or at most `DEEPEST` folders down: what is missing may still be in it."""
+    level = [root] if root.is_dir() else []
+    files = [] if root.is_dir() else [root]
+    for _ in range(DEEPEST + 1):
+        files += sorted(path for folder in level for path in folder.iterdir() if _archive_command(path) is not None)
+        level = [child for folder in level for child in subfolders(folder)]
     commands = [
-        f"{command.format(file=path.name, folder=path.parent)}"
+        f"{path.name} is still packed: `cd {shlex.quote(str(path.parent))} && "
+        f"{command.format(file=shlex.quote(path.name))}`"
         for path in files
-        for endings, command in UNPACKING.items()
-        if path.name.lower().endswith(endings)
+        if (command := _archive_command(path)) is not None
     ]
     rest = len(commands) - SHOWN_ENTRIES
-    return commands[:SHOWN_ENTRIES] + ([f"and {rest} more archives"] if rest > 0 else [])
+    return tuple(commands[:SHOWN_ENTRIES] + ([f"and {rest} more archives"] if rest > 0 else []))
+
+
+def _archive_command(path: Path) -> str | None:
+    name = path.name.lower()
+    command = next((command for endings, command in UNPACKING.items() if name.endswith(endings)), None)
+    return None if command is None or LATER_VOLUME.search(name) or not path.is_file() else command
 
 
 def found_entries(folder: Path) -> str:

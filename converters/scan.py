@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 import converters
+from converters.layout import packed
 from mmrs.errors import BadItem, UserError
 from mmrs.progress import Progress
 from mmrs.text import table
@@ -35,12 +36,24 @@ class SplitScan:
     published_questions: int | None
     problems: tuple[tuple[str, str], ...]
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is known to be missing: no problem, and no count below the published one."""
+        counts = (
+            (self.images, self.published_images),
+            (self.objects + self.ignored_objects, self.published_objects),
+            (self.captions, self.published_captions),
+            (self.questions, self.published_questions),
+        )
+        return not self.problems and all(published is None or found >= published for found, published in counts)
+
 
 @dataclass(frozen=True, slots=True)
 class Scan:
     """A scanned source, read with `options`; `recipe` is the name that `mmrs build` takes for it.
 
-    `absent` splits have the reason why they could not be read.
+    `absent` splits have the reason why they could not be read; `packed` are commands that unpack archives beside the
+    data, where anything is missing.
     """
 
     source: str
@@ -50,6 +63,7 @@ class Scan:
     splits: tuple[SplitScan, ...]
     absent: dict[str, str]
     notes: tuple[str, ...]
+    packed: tuple[str, ...] = ()
 
     def render(self, as_json: bool) -> str:
         """Text for a person, or JSON with everything."""
@@ -76,6 +90,7 @@ class Scan:
             lines.append("classes: " + ", ".join(f"{name} {count}" for name, count in sorted(categories.items())))
         lines += [f"note: {note}" for note in self.notes]
         lines += [f"missing: {split}: {reason}" for split, reason in self.absent.items()]
+        lines += [f"packed: {command}" for command in self.packed]
         for part in self.splits:
             lines += [f"problem: {path}: {reason}" for path, reason in part.problems[:_SHOWN_PROBLEMS]]
             if len(part.problems) > _SHOWN_PROBLEMS:
@@ -110,7 +125,9 @@ def scan_source(name: str, root: Path, options: Mapping[str, Any], progress: Pro
         splits.append(_scan_split(source, split, found, progress))
     if not splits:
         raise UserError(next(iter(absent.values())))
-    return Scan(source.name, name, str(root), dict(options), tuple(splits), absent, tuple(notes))
+    whole = not absent and all(part.is_whole for part in splits)
+    archives = () if whole else packed(root)
+    return Scan(source.name, name, str(root), dict(options), tuple(splits), absent, tuple(notes), archives)
 
 
 def _scan_split(source: converters.Converter, split: str, found: Any, progress: Progress) -> SplitScan:

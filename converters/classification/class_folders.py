@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from converters.base import Converter
 from converters.formats.folders import has_class_folders, normal_form, read_class_folders
-from converters.layout import IMAGE_SUFFIXES, Problem, locate_root, tail
+from converters.layout import IMAGE_SUFFIXES, Problem, locate_parts, tail
 from converters.splits import SeededSplit
 from mmrs.errors import BadItem
 from mmrs.record import Annotations, Provenance
@@ -63,9 +63,11 @@ class ClassFolders(Converter):
         self.check_split(split)
         places, suffixes = self.layout()
         tops = {PurePosixPath(place).parts[0] for place in places}
-        base, notes = locate_root(self.name, root, lambda folder: self._find(folder, split) is not None, tops)
-        folder, given = self._find(base, split) or (base, False)
-        found = read_class_folders(folder, base, tuple(self.facts.classes), suffixes, self.form)
+        bases, notes = locate_parts(self.name, root, lambda folder: self._find(folder, split) is not None, tops)
+        places_found = [place for base in bases if (place := self._find(base, split))]
+        folders, given = [folder for folder, _ in places_found], all(given for _, given in places_found)
+        inside = bases[0] if len(bases) == 1 else root
+        found = read_class_folders(folders, inside, tuple(self.facts.classes), suffixes, self.form)
         problems = list(found.problems)
         items = []
         for label, paths in found.images.items():
@@ -77,7 +79,8 @@ class ClassFolders(Converter):
         # Findings about the whole folder belong to one split, or every split would count them again.
         shared = tuple(problems) if given or split == self.splits[0] else ()
         if given:
-            notes += (f"the split was taken from the folder {folder}, not cut by the seeded rule",)
+            listed = ", ".join(map(str, folders))
+            notes += (f"the split was taken from the folder {listed}, not cut by the seeded rule",)
         return Discovery(unique, notes + found.notes, shared + repeats)
 
     def read(self, item: Item) -> Annotations:

@@ -18,6 +18,8 @@ from pydantic import BeforeValidator
 from converters.base import register
 from converters.catalog import Counts
 from converters.formats.dota import DotaFile, read_dota, read_meta
+from converters.formats.folders import normal_form
+from converters.formats.listed import list_folders
 from converters.formats.shapes import plain_quads
 from converters.formats.text import finite
 from converters.layout import (
@@ -36,6 +38,8 @@ from mmrs.record import AnnotatedObject, Annotations, Provenance
 from mmrs.source import Discovery, Item
 
 UNVERSIONED = "labelTxt"
+# The images of a split come in several archives; each may be unpacked into a folder of its own.
+IMAGE_FOLDERS = ("images", "part")
 # The downloads carry horizontal copies of the labels beside the oriented ones.
 HORIZONTAL_MARKS = ("hbb", "rec", "task2")
 DIFFICULT, CUT_BY_TILE = 1, 2
@@ -68,7 +72,10 @@ class Dota(TiledConverter):
         base, notes = locate_root(self.name, root, lambda folder: _has_split(folder, self.splits), self.splits)
         if not _has_split(base, (split,)):
             raise layout_error(self.name, base, f"has no {split}/images", [f"{base / split / 'images'}/*.png"])
-        images = list_files(base / split / "images", base)
+        images = list_folders(base / split, IMAGE_FOLDERS, base)
+        places = sorted({str(path.parent.relative_to(base)) for path in images.by_name.values()})
+        if places and places != [f"{split}/images"]:
+            notes += (f"images of {split} were taken from {', '.join(places)}",)
         folder, label_notes = self._label_folder(base, split)
         labels = list_files(folder, base, {".txt"})
         metas = list_files(base / split / "meta", base, {".txt"})
@@ -136,7 +143,9 @@ class Dota(TiledConverter):
 
 
 def _has_split(root: Path, splits: Sequence[str]) -> bool:
-    return any((root / split / "images").is_dir() for split in splits)
+    return any(
+        normal_form(child.name).startswith(IMAGE_FOLDERS) for split in splits for child in subfolders(root / split)
+    )
 
 
 def _innermost(folder: Path) -> tuple[Path, tuple[str, ...]]:

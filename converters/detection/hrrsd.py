@@ -12,7 +12,7 @@ from converters.base import Converter, register
 from converters.formats.listed import list_folders, listed_split
 from converters.formats.objects import annotated, from_inclusive
 from converters.formats.voc import check_names_image, read_voc
-from converters.layout import list_files, locate_root, tail
+from converters.layout import list_files, locate_archive, tail
 from mmrs.record import Annotations, Provenance
 from mmrs.source import Discovery, Item
 
@@ -27,9 +27,8 @@ class Hrrsd(Converter):
     def discover(self, root: Path, split: str) -> Discovery:
         """List the ids of ``ImageSets/Main/<split>.txt`` that have an image and a label file."""
         self.check_split(split)
-        base, notes = root / ARCHIVE_FOLDER, tuple[str, ...]()
-        if not _has_layout(base):
-            base, notes = locate_root(self.name, root, _has_layout, {"Annotations", "ImageSets", "JPEGImages"})
+        top = {"Annotations", "ImageSets", "JPEGImages"}
+        base, notes = locate_archive(self.name, root, ARCHIVE_FOLDER, _has_layout, top)
         labels = list_files(base / "Annotations", base, {".xml"})
         images = list_folders(base, ("jpegimages",))
         found = listed_split(self.name, base, base / "ImageSets" / "Main", split, self.splits, images, labels)

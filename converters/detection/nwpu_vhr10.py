@@ -21,7 +21,16 @@ from converters.formats.listed import read_shared
 from converters.formats.objects import annotated
 from converters.formats.shapes import BoxObject, check_box
 from converters.formats.text import finite, numbered_lines, read_bytes, shown
-from converters.layout import FileList, Problem, ignored_note, layout_error, list_files, locate_root, subfolders, tail
+from converters.layout import (
+    FileList,
+    Problem,
+    ignored_note,
+    layout_error,
+    list_files,
+    locate_archive,
+    subfolders,
+    tail,
+)
 from converters.splits import SeededSplit
 from mmrs.errors import BadItem
 from mmrs.record import Annotations, Provenance
@@ -50,9 +59,9 @@ class NwpuVhr10(SeededSplit):
     def discover(self, root: Path, split: str) -> Discovery:
         """List the split's positive images with their labels, then its negative ones."""
         self.check_split(split)
-        base, notes = root / ARCHIVE_FOLDER, tuple[str, ...]()
-        if _folder(base, POSITIVE) is None:
-            base, notes = locate_root(self.name, root, lambda folder: _folder(folder, POSITIVE) is not None)
+        base, notes = locate_archive(
+            self.name, root, ARCHIVE_FOLDER, lambda folder: _folder(folder, POSITIVE) is not None
+        )
         images = _files(base, POSITIVE)
         items, problems = self._from_txt(base, images) if self.annotations == "txt" else self._from_coco(base, images)
         chosen = self.part(items, lambda item: item.stem, split)

@@ -27,7 +27,7 @@ from converters.formats.folders import normal_form
 from converters.formats.listed import read_ids, read_shared
 from converters.formats.objects import annotated
 from converters.formats.tree import FileTree, list_tree
-from converters.layout import Problem, layout_error, tail
+from converters.layout import Problem, find_below, layout_error, tail
 from converters.splits import SeededSplit
 from mmrs.errors import BadItem, UserError
 from mmrs.record import Annotations, Provenance
@@ -57,12 +57,13 @@ class UndocumentedBoxes(SeededSplit):
         self.check_split(split)
         if not root.is_dir():
             raise layout_error(self.name, root, "is not a folder")
+        root, below = self._base(root)
         images = self._images(root)
         labels = self._labels(root, images)
         known = self._class_map(root, labels)
         items, unlabelled = self._items(images, labels, known)
         chosen, how = self._part(root, items, split)
-        notes = [recognised("images", images), recognised(LABEL_FILES[labels.form], labels.tree), how]
+        notes = [*below, recognised("images", images), recognised(LABEL_FILES[labels.form], labels.tree), how]
         if unlabelled:
             notes.append(f"{unlabelled} images have no label file and were left out")
         # Findings about the whole folder belong to one split, or every split would count them again.
@@ -87,6 +88,13 @@ class UndocumentedBoxes(SeededSplit):
         """(stem of the item, name of the moment) of an image; images of one moment never fall into both splits."""
         stem = PurePosixPath(subpath).stem
         return stem, stem
+
+    def _base(self, root: Path) -> tuple[Path, tuple[str, ...]]:
+        """The folder with the class map: `root`, or the one folder below that has it; `root` where none has."""
+        below = (
+            () if (root / self.classes).is_file() else find_below(root, lambda path: (path / self.classes).is_file())
+        )
+        return (below[0], (f"the class map was found in {below[0]}",)) if len(below) == 1 else (root, ())
 
     def _images(self, root: Path) -> FileTree:
         tree = list_tree(root, root)

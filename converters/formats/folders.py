@@ -41,22 +41,22 @@ def has_class_folders(
 
 
 def read_class_folders(
-    folder: Path,
+    folders: Sequence[Path],
     root: Path,
     labels: Sequence[str],
     suffixes: Collection[str] = IMAGE_SUFFIXES,
     form: Callable[[str], str] = normal_form,
 ) -> ClassFolders:
-    """List the images of every class folder, never opening one.
+    """List the images of every class folder in `folders` (several where a set lies in parts), never opening one.
 
-    Folders are matched to `labels` by `form`. An unknown class folder is one problem per image in it; a missing one is
-    one problem.
+    Folders are matched to `labels` by `form`. An unknown class folder is one problem per image in it; a class that no
+    folder has is one problem.
     """
     known = {form(label): label for label in labels}
     images: dict[str, tuple[Path, ...]] = {label: () for label in labels}
     problems: list[Problem] = []
     ignored: list[str] = []
-    for child in subfolders(folder):
+    for child in [child for folder in folders for child in subfolders(folder)]:
         files = list_files(child, root, suffixes)
         label = known.get(form(child.name))
         ignored += [f"{child.name}/{name}" for name in files.ignored]
@@ -65,5 +65,5 @@ def read_class_folders(
             continue
         problems += files.problems
         images[label] += tuple(files.by_stem.values())
-    problems += [(str(folder / label), "class folder is missing or empty") for label in labels if not images[label]]
-    return ClassFolders(images, ignored_note(folder, ignored), tuple(problems))
+    problems += [(str(folders[0] / label), "class folder is missing or empty") for label in labels if not images[label]]
+    return ClassFolders(images, ignored_note(folders[0], ignored), tuple(problems))

@@ -81,14 +81,16 @@ def listed_split(
     return Discovery(tuple(items), notes, tuple(problems))
 
 
-def list_folders(base: Path, prefixes: tuple[str, ...], suffixes: Collection[str] = IMAGE_SUFFIXES) -> FileList:
-    """Files of every folder in `base` whose `normal_form` starts with one of `prefixes`.
+def list_folders(
+    base: Path, prefixes: tuple[str, ...], root: Path | None = None, suffixes: Collection[str] = IMAGE_SUFFIXES
+) -> FileList:
+    """Files of every folder in `base` whose `normal_form` starts with one of `prefixes`; links stay inside `root`.
 
     Archives that unpack to one more folder, and parts in folders of their own, are looked into one level deep.
     """
     found = [child for child in subfolders(base) if normal_form(child.name).startswith(prefixes)]
     folders = [inner for child in found for inner in (child, *subfolders(child))]
-    return merge_files(list_files(folder, base, suffixes) for folder in folders)
+    return merge_files(list_files(folder, root or base, suffixes) for folder in folders)
 
 
 def unlisted_note(what: str, files: FileList, named: Collection[str]) -> tuple[str, ...]:

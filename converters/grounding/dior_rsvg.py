@@ -18,7 +18,7 @@ from converters.formats.listed import list_folders, read_shared
 from converters.formats.objects import annotated, from_inclusive
 from converters.formats.text import integer, numbered_lines, read_bytes
 from converters.formats.voc import read_voc
-from converters.layout import FileList, Problem, layout_error, list_files, locate_root, tail
+from converters.layout import FileList, Problem, layout_error, list_files, locate_archive, tail
 from mmrs.errors import BadItem, UserError
 from mmrs.record import Annotations, Expression, Provenance
 from mmrs.source import Discovery, Item
@@ -46,9 +46,7 @@ class DiorRsvg(Converter):
             UserError: no such layout, or lists that do not number the objects of the XML files exactly once.
         """
         self.check_split(split)
-        base, notes = root / ARCHIVE_FOLDER, tuple[str, ...]()
-        if not _has_layout(base):
-            base, notes = locate_root(self.name, root, _has_layout, {"Annotations", "JPEGImages"})
+        base, notes = locate_archive(self.name, root, ARCHIVE_FOLDER, _has_layout, {"Annotations", "JPEGImages"})
         labels = list_files(base / "Annotations", base, {".xml"})
         places = _places(labels)
         numbers = self._numbers(base, split, len(places))

@@ -12,7 +12,7 @@ def test_class_folders(tmp_path):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.touch()
-    found = read_class_folders(tmp_path, tmp_path, ("beach", "river", "forest"))
+    found = read_class_folders([tmp_path], tmp_path, ("beach", "river", "forest"))
     assert [path.name for path in found.images["beach"]] == ["b1.jpg", "b2.TIF"]
     assert len(found.images["river"]) == 1 and found.images["forest"] == ()
     assert found.problems == (
@@ -25,4 +25,4 @@ def test_class_folders(tmp_path):
 def test_a_suffix_that_is_not_asked_for_is_ignored(tmp_path):
     (tmp_path / "beach").mkdir()
     (tmp_path / "beach" / "a.png").touch()
-    assert read_class_folders(tmp_path, tmp_path, ("beach",), {".tif"}).images["beach"] == ()
+    assert read_class_folders([tmp_path], tmp_path, ("beach",), {".tif"}).images["beach"] == ()
