@@ -77,11 +77,11 @@ def measure(
     build(plan_build([source], recipe, 1, QUIET), recipe, work / "shards", 1, QUIET)
     assemble_model(work / "base", llm=llm, size="tiny")
     validation = select([work / "shards"], "val")
-    before, digest = _state(work / "base", validation, held_out)
+    before, digest = held_out_state(work / "base", validation, held_out)
     began = time.perf_counter()
     result = train(_configuration(work, steps, packs_per_step, threads), QUIET)
     seconds = time.perf_counter() - began
-    after, digest_after = _state(result.model, validation, held_out)
+    after, digest_after = held_out_state(result.model, validation, held_out)
     model = EarthGPTForConditionalGeneration.from_pretrained(result.model)
     return {
         "steps": steps,
@@ -118,7 +118,7 @@ def _configuration(work: Path, steps: int, packs_per_step: int, threads: int) ->
 
 
 @torch.no_grad()
-def _state(folder: Path, selection: Selection, images: int) -> tuple[float, str]:
+def held_out_state(folder: Path, selection: Selection, images: int) -> tuple[float, str]:
     """Mean loss per target token on the first `images` images, in nats, and the digest of the frozen weights."""
     model = EarthGPTForConditionalGeneration.from_pretrained(folder).eval()
     losses_T = torch.cat([target_losses(model, pack) for pack in _packs(folder, selection, images)])
