@@ -296,12 +296,8 @@ def _hf_trainer(bench: Bench, batch: int) -> Counts:
 
 def _ours(bench: Bench, setting: Setting) -> Counts:
     """One epoch of packs held in memory, after three steps of warm-up."""
-    stream = PackStream(_lengths(bench.units), _plan_settings(bench, setting, "generated", "generated"))
-    prefix, size = bench.processor.encode_prefix(True), bench.processor.image_processor.image_size
-    packs = []
-    for number in range(len(stream.plan(0))):
-        chosen = [_part_of(bench.units[row], entries, stream.lengths) for row, entries in stream.plan(0).pack(number)]
-        packs.append(assemble(chosen, prefix, setting.tokens_per_pack, bench.pad_id, size, number=number))
+    stream = PackStream(lengths_of(bench.units), _plan_settings(bench, setting, "generated", "generated"))
+    packs = packs_of(bench.units, stream, bench.processor)
     return _run(bench, setting, stream, dialogues.TASKS, cycle(packs), len(packs) // setting.packs_per_step)
 
 
@@ -382,7 +378,8 @@ def _count(counts: Counts, pack: Pack) -> None:
         counts.pairs += prefix * (prefix + 1) // 2 + int((others * prefix + others * (others + 1) // 2).sum())
 
 
-def _lengths(units: list[EncodedUnit]) -> Lengths:
+def lengths_of(units: list[EncodedUnit]) -> Lengths:
+    """The lengths table of units in memory."""
     rows = [
         (row, len(dialogue.ids), sum(dialogue.is_target))
         for row, unit in enumerate(units)
@@ -390,6 +387,23 @@ def _lengths(units: list[EncodedUnit]) -> Lengths:
     ]
     row, tokens, targets = np.array(rows, np.int32).T
     return Lengths(row, tokens, targets, np.zeros(len(units), np.int32))
+
+
+def packs_of(units: list[EncodedUnit], stream: PackStream, processor: EarthGPTProcessor) -> list[Pack]:
+    """All packs of the first epoch."""
+    plan = stream.plan(0)
+    prefix_ids, pad_id = processor.encode_prefix(True), processor.tokenizer.pad_token_id
+    return [
+        assemble(
+            [_part_of(units[row], entries, stream.lengths) for row, entries, *_ in plan.pack(number)],
+            prefix_ids,
+            stream.settings.tokens_per_pack,
+            pad_id,
+            processor.image_processor.image_size,
+            number=number,
+        )
+        for number in range(len(plan))
+    ]
 
 
 def _part_of(unit: EncodedUnit, entries: np.ndarray, lengths: Lengths) -> EncodedUnit:
