@@ -10,7 +10,17 @@ from pathlib import Path
 
 import click
 
-FOLDER = click.Path(file_okay=False, path_type=Path)
+
+class _Folder(click.Path):
+    """A folder of this machine; a URL is refused with what to do instead."""
+
+    def convert(self, value, param, ctx):
+        if "://" in str(value):
+            self.fail(f"{value}: this needs a folder of this machine; copy the data set to one first.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+FOLDER = _Folder(file_okay=False, path_type=Path)
 RECIPES = Path(__file__).resolve().parent / "recipes"
 DEMO_DETECTION = {
     "images_per_split": "{train: 3000, val: 50, test: 200}",
@@ -145,39 +155,67 @@ def scan(progress, source: str, root: Path, as_json: bool, compare_layouts: bool
 
 @main.command()
 @click.argument("recipe")
-@click.option("--out", type=FOLDER, required=True, help="Folder of the data set; an interrupted build continues there.")
+@click.option(
+    "--out",
+    metavar="DIR_OR_URL",
+    required=True,
+    help="Folder of the data set, or a URL such as s3://BUCKET/FOLDER; an interrupted build continues there.",
+)
 @click.option(
     "--root", "roots", multiple=True, metavar="SOURCE=DIR", callback=_pairs, help="Where a source lies; repeatable."
 )
 @option_overrides
 @option_workers
-@click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
+@click.option(
+    "--engine",
+    type=click.Choice(["processes", "ray"]),
+    default="processes",
+    show_default=True,
+    help="Where shards are made; the bytes are the same.",
+)
+@click.option(
+    "--address",
+    metavar="HOST:PORT",
+    help="A Ray cluster that runs already (default RAY_ADDRESS; else one of --workers processes for this build).",
+)
+@click.option("--dry-run", is_flag=True, help="Print the plan and what would be written, and stop.")
 @click.pass_obj
-def build(progress, recipe, out: Path, roots: dict[str, str], overrides, workers: int, dry_run: bool) -> None:
+def build(progress, recipe, out: str, roots: dict[str, str], overrides, workers, engine, address, dry_run) -> None:
     """Build WebDataset shards from the sources of RECIPE: a YAML file, one in recipes/build by name, or a source."""
     from converters.resolve import find_recipe, resolve
     from mmrs.build import run
-    from mmrs.build.summary import describe_plan, describe_result
+    from mmrs.build.summary import describe_findings, describe_plan, describe_result
+    from mmrs.places import open_place
 
+    # Mistakes in these must not wait for the survey.
+    chosen = run.choose_engine(engine, workers, address)
+    open_place(out)
     parsed = find_recipe(recipe, RECIPES / "build", overrides)
     found = resolve(parsed, {name: Path(folder) for name, folder in roots.items()})
     plan = run.plan_build(found.builds, parsed, workers, progress)
     click.echo(describe_plan(plan, found.left_out))
-    if not dry_run:
-        click.echo(describe_result(run.build(plan, parsed, out, workers, progress), out))
+    if dry_run:
+        click.echo(describe_findings(run.look_at(plan, out)))
+        return
+
+    def announce(findings) -> None:
+        click.echo(describe_findings(findings))
+
+    click.echo(describe_result(run.build(plan, parsed, out, workers, progress, chosen, announce), out))
 
 
 @main.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="DIR_OR_URL")
 @option_workers
 @click.option("--repair-index", is_flag=True, help="Write an index beside each sound tar that is not ours.")
 @click.pass_obj
-def verify(progress, folder: Path, workers: int, repair_index: bool) -> None:
+def verify(progress, folder: str, workers: int, repair_index: bool) -> None:
     """Check every byte, member, record and image of a data set of `mmrs build`, or of any WebDataset tars.
 
-    FOLDER is a data set, a folder of tars, or one tar. Exit code 1 on any finding.
+    DIR_OR_URL is a data set, a folder of tars, or one tar; at a URL a data set only. Exit code 1 on any finding.
     """
-    if (folder / "manifest.json").is_file() or (folder / ".build").is_dir():
+    path = Path(folder)
+    if "://" in folder or (path / "manifest.json").is_file() or (path / ".build").is_dir():
         from mmrs.verify import describe
         from mmrs.verify import verify as check
 
@@ -186,7 +224,7 @@ def verify(progress, folder: Path, workers: int, repair_index: bool) -> None:
     else:
         from mmrs.verify_foreign import describe_foreign, verify_foreign
 
-        result = verify_foreign(folder, workers, progress, repair_index)
+        result = verify_foreign(path, workers, progress, repair_index)
         click.echo(describe_foreign(result))
     if result.findings:
         sys.exit(1)
@@ -413,8 +451,9 @@ def demo(ctx: click.Context, out: Path, workers: int) -> None:
     _demo_sample(ctx, "hit-uav", raw / "hit-uav", DEMO_DETECTION)
     _demo_sample(ctx, "ucmerced", raw / "ucmerced", DEMO_CLASSIFICATION)
     _step(ctx, scan, source="hit-uav", root=raw / "hit-uav", options={})
-    _step(ctx, build, recipe="demo", out=shards, overrides=(f"data_root={raw}",), roots={}, workers=workers)
-    _step(ctx, verify, folder=shards, workers=workers)
+    overrides = (f"data_root={raw}",)
+    _step(ctx, build, recipe="demo", out=str(shards), overrides=overrides, roots={}, workers=workers)
+    _step(ctx, verify, folder=str(shards), workers=workers)
     _step(ctx, train, recipe="demo", overrides=(f"data.folders={shards}", f"out={run}"))
     _step(ctx, evaluate, model=run / "model", data=shards, out=scores)
     click.echo(f"\nshards        {shards}\nmodel         {run / 'model'}\nrun           {run}")

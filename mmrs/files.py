@@ -35,6 +35,14 @@ def write_atomic(path: Path, data: bytes) -> None:
         file.write(data)
 
 
+def publish_file(made: Path, path: Path) -> None:
+    """Bring a finished file of the same file system to its place, durably and at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _sync(made)
+    os.replace(made, path)
+    _sync(path.parent)
+
+
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
     """A temporary folder to fill; it becomes `path` when the block ends without an error and vanishes otherwise.

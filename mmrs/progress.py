@@ -17,6 +17,11 @@ class Progress:
 
     quiet: bool = False
 
+    def note(self, text: str) -> None:
+        """One line about something out of the ordinary that the work goes on after."""
+        if not self.quiet:
+            print(f"note: {text}", file=sys.stderr, flush=True)
+
     @contextmanager
     def stage(self, title: str, total: int, unit: str = "") -> Iterator[Callable[[int], None]]:
         """A stage of `total` steps; call the yielded function with the number of steps just done."""

@@ -18,7 +18,9 @@ from PIL import Image
 from pydantic import ValidationError
 
 from mmrs.build.engine import run_tasks
+from mmrs.errors import UserError
 from mmrs.imaging.probe import FORMATS
+from mmrs.places import Place, open_place
 from mmrs.progress import Progress
 from mmrs.record import Record
 from mmrs.shards.index import read_index
@@ -49,7 +51,7 @@ class Verification:
     findings: tuple[Finding, ...]
 
 
-def verify(folder: Path, workers: int, progress: Progress) -> Verification:
+def verify(where: Path | str, workers: int, progress: Progress) -> Verification:
     """Check every shard of a data set.
 
     Digests of tar and index; adjacency, names and order of members; one record per image, valid against the schema and
@@ -57,15 +59,19 @@ def verify(folder: Path, workers: int, progress: Progress) -> Verification:
     ids unique over the data set; done-files in agreement.
 
     Raises:
-        UserError: `folder` is no finished data set.
+        UserError: there is no finished data set at `where`, a folder or a URL, or it cannot be reached.
     """
-    manifest = load_manifest(folder)
+    place = open_place(where)
+    try:
+        manifest = load_manifest(place)
+    except OSError as error:
+        raise UserError(f"{place} cannot be read: {error}. Check the address and the credentials.") from error
     findings: list[Finding] = []
     keys: Counter[str] = Counter()
     ids: Counter[str] = Counter()
     with progress.stage("verify", sum(shard.records for shard in manifest.shards), "samples") as advance:
         for position, (found, shard_keys, shard_ids) in run_tasks(
-            partial(verify_shard, folder), manifest.shards, workers
+            partial(verify_shard, place), manifest.shards, workers
         ):
             findings += found
             keys.update(shard_keys)
@@ -77,13 +83,13 @@ def verify(folder: Path, workers: int, progress: Progress) -> Verification:
     return Verification(manifest, keys.total(), tuple(findings))
 
 
-def verify_shard(folder: Path, shard: ShardEntry) -> tuple[list[Finding], list[str], list[str]]:
+def verify_shard(place: Place, shard: ShardEntry) -> tuple[list[Finding], list[str], list[str]]:
     """The findings, keys and ids of one shard."""
     findings: list[Finding] = []
     try:
-        tar_bytes = (folder / shard.path).read_bytes()
-        index_bytes = (folder / shard.index_path).read_bytes()
-        done = orjson.loads((folder / done_path(shard.path)).read_bytes())
+        tar_bytes = place.read(shard.path)
+        index_bytes = place.read(shard.index_path)
+        done = orjson.loads(place.read(done_path(shard.path)))
     except (OSError, orjson.JSONDecodeError) as error:
         return [Finding(shard.path, None, f"cannot be read: {error}")], [], []
     actual = {"sha256": hashlib.sha256(tar_bytes).hexdigest(), "bytes": len(tar_bytes)}
@@ -93,7 +99,7 @@ def verify_shard(folder: Path, shard: ShardEntry) -> tuple[list[Finding], list[s
             if stated != value:
                 findings.append(Finding(shard.path, None, f"{name} is {value}, the {where} says {stated}"))
     try:
-        rows = read_index(folder / shard.index_path).to_pylist()
+        rows = read_index(io.BytesIO(index_bytes)).to_pylist()
     except (ValueError, pa.ArrowException) as error:
         return [*findings, Finding(shard.index_path, None, f"index cannot be read: {error}")], [], []
     if len(rows) != shard.records:

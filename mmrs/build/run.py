@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import re
+import os
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import mmrs
-from mmrs.build.engine import run_tasks
+from mmrs.build.deliver import deliver_shard, storage_failure
+from mmrs.build.engine import Engine, ProcessPool
 from mmrs.build.exclude import load_exclusions
 from mmrs.build.plan import plan_split, stored_suffix
 from mmrs.build.quarantine import QUARANTINE_NAME, QuarantineEntry, to_jsonl
 from mmrs.build.recipe import BuildRecipe
-from mmrs.build.shard import STATE_FOLDER, ShardResult, ShardTask, build_shard, finished
+from mmrs.build.resume import Findings, look
+from mmrs.build.shard import ShardResult, ShardTask
 from mmrs.build.survey import SplitSurvey, survey_split
 from mmrs.errors import RunFailure, UserError
-from mmrs.files import remove_temporaries, write_atomic
+from mmrs.places import Place, open_place
 from mmrs.progress import Progress
 from mmrs.record import Task
 from mmrs.shards.manifest import (
@@ -30,12 +31,8 @@ from mmrs.shards.manifest import (
     ShardEntry,
     SourceEntry,
     SplitCounts,
-    done_path,
-    index_path,
 )
 from mmrs.source import SourceBuild
-
-_OUR_FILES = re.compile(r"[a-z0-9_-]+-\d{5}-of-\d{5}\.(tar|parquet|done\.json)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,39 +116,98 @@ def _split_tasks(
     return planned
 
 
-def build(plan: BuildPlan, recipe: BuildRecipe, out: Path, workers: int, progress: Progress) -> BuildResult:
+def choose_engine(name: str, workers: int, address: str | None) -> Engine:
+    """The engine of that name: ``processes`` or ``ray``.
+
+    Raises:
+        UserError: Ray is not installed; an address without Ray.
+    """
+    if name != "ray":
+        if address is not None:
+            raise UserError(f"--address {address} belongs to a Ray cluster; add --engine ray or leave it out.")
+        return ProcessPool(workers)
+    from mmrs.build.ray_engine import RayCluster, import_ray
+
+    import_ray()
+    return RayCluster(address or os.environ.get("RAY_ADDRESS"), workers)
+
+
+def look_at(plan: BuildPlan, out: Path | str) -> Findings:
+    """What is at `out` already and what a build would write; changes nothing.
+
+    Raises:
+        UserError: `out` cannot be read.
+    """
+    try:
+        return look(plan.tasks, open_place(out))
+    except OSError as error:
+        raise UserError(f"cannot read {out}: {error}. Mend that, or choose another --out.") from error
+
+
+def build(
+    plan: BuildPlan,
+    recipe: BuildRecipe,
+    out: Path | str,
+    workers: int,
+    progress: Progress,
+    engine: Engine | None = None,
+    announce: Callable[[Findings], None] | None = None,
+) -> BuildResult:
     """Write every shard that is not there yet, then `quarantine.jsonl`, then the manifest.
 
     A run that is killed at any point leaves whole shards and no manifest; the next run continues from them.
 
+    Args:
+        out: a folder, or a URL of fsspec.
+        workers: processes, where no `engine` is given.
+        announce: is told what is there and what will be written, before anything is.
+
     Raises:
-        UserError: another build writes to `out`.
-        RunFailure: more bad images or objects than the recipe's ceiling allows; the shards stay for the next run.
+        UserError: another build writes to `out`, or nothing can be written there.
+        RunFailure: more bad images or objects than the recipe's ceiling allows, or the storage failed; finished shards
+            stay for the next run.
     """
-    with _locked(out):
-        remove_temporaries(out)
-        results = {task.path: done for task in plan.tasks if (done := finished(task, out)) is not None}
-        missing = [task for task in plan.tasks if task.path not in results]
-        stale = _stale_files(out, plan)
-        if missing or stale:
-            (out / MANIFEST_NAME).unlink(missing_ok=True)
-        for path in stale:
-            path.unlink()
-        with progress.stage("build", sum(len(task.samples) for task in missing), "samples") as advance:
-            for position, result in run_tasks(partial(build_shard, out=out), missing, workers):
-                results[missing[position].path] = result
-                advance(len(missing[position].samples))
-        return _finish(plan, recipe, out, results, len(missing))
+    place = open_place(out)
+    with place.lock(progress.note) as token:
+        try:
+            place.remove_leftovers()
+            findings = look(plan.tasks, place)
+            if announce is not None:
+                announce(findings)
+            if findings.missing or findings.stale:
+                place.remove([MANIFEST_NAME, *findings.stale])
+            written = _write_missing(findings, place, token, engine or ProcessPool(workers), progress)
+            place.check(token)
+            return _finish(plan, recipe, place, findings.results | written, len(findings.missing))
+        except OSError as error:
+            raise storage_failure(place, error, "the data set") from error
+        finally:
+            with suppress(OSError, RunFailure):
+                place.check(token)
+                place.remove_leftovers()
+
+
+def _write_missing(
+    findings: Findings, place: Place, token: str, engine: Engine, progress: Progress
+) -> dict[str, ShardResult]:
+    tasks = [task for task, _ in findings.missing]
+    results = {}
+    run = engine.run(partial(deliver_shard, place=place, token=token), tasks, lambda task: task.path, progress.note)
+    with progress.stage("build", sum(len(task.samples) for task in tasks), "samples") as advance, closing(run) as done:
+        for position, result in done:
+            results[tasks[position].path] = result
+            advance(len(tasks[position].samples))
+    return results
 
 
 def _finish(
-    plan: BuildPlan, recipe: BuildRecipe, out: Path, results: dict[str, ShardResult], rebuilt: int
+    plan: BuildPlan, recipe: BuildRecipe, place: Place, results: dict[str, ShardResult], rebuilt: int
 ) -> BuildResult:
     entries = [entry for survey in plan.surveys for entry in survey.quarantine]
     entries += [entry for result in results.values() for entry in result.quarantine]
     entries.sort(key=lambda entry: entry.sort_key)
     quarantine = to_jsonl(entries)
-    write_atomic(out / QUARANTINE_NAME, quarantine)
+    place.write(QUARANTINE_NAME, quarantine)
     manifest = Manifest(
         tool_version=mmrs.__version__,
         recipe_digest=recipe.digest(plan.excluded),
@@ -161,11 +217,11 @@ def _finish(
         quarantine_sha256=hashlib.sha256(quarantine).hexdigest(),
     ).with_id()
     try:
-        _check_ceiling(manifest, recipe, out)
+        _check_ceiling(manifest, recipe, place)
     except RunFailure:
-        (out / MANIFEST_NAME).unlink(missing_ok=True)
+        place.remove([MANIFEST_NAME])
         raise
-    write_atomic(out / MANIFEST_NAME, manifest.to_json())
+    place.write(MANIFEST_NAME, manifest.to_json())
     return BuildResult(manifest, rebuilt, tuple(entries), sum(result.dialogues_too_long for result in results.values()))
 
 
@@ -216,7 +272,7 @@ def _split_counts(survey: SplitSurvey, tasks: list[ShardTask], results: dict[str
     return SplitCounts(**totals, dialogues=dict(sorted(dialogues.items())))
 
 
-def _check_ceiling(manifest: Manifest, recipe: BuildRecipe, out: Path) -> None:
+def _check_ceiling(manifest: Manifest, recipe: BuildRecipe, place: Place) -> None:
     for name, source in manifest.sources.items():
         counts = source.splits.values()
         for level, bad, good in (
@@ -231,28 +287,6 @@ def _check_ceiling(manifest: Manifest, recipe: BuildRecipe, out: Path) -> None:
             if share > recipe.quarantine_ceiling:
                 raise RunFailure(
                     f"{name}: {bad} of {bad + good} {level} are bad ({share:.1%}), more than the ceiling of "
-                    f"{recipe.quarantine_ceiling:.1%}. Read {out / QUARANTINE_NAME}, mend the source and run again, or "
-                    f"accept them with `--set quarantine_ceiling={min(1.0, share * 1.05):.4f}`."
+                    f"{recipe.quarantine_ceiling:.1%}. Read {place}/{QUARANTINE_NAME}, mend the source and run again, "
+                    f"or accept them with `--set quarantine_ceiling={min(1.0, share * 1.05):.4f}`."
                 )
-
-
-def _stale_files(out: Path, plan: BuildPlan) -> list[Path]:
-    planned = {name for task in plan.tasks for name in (task.path, index_path(task.path), done_path(task.path))}
-    found = [path for path in out.glob("*/*") if _OUR_FILES.fullmatch(path.name)]
-    return [path for path in found if str(path.relative_to(out)) not in planned]
-
-
-@contextmanager
-def _locked(out: Path) -> Iterator[None]:
-    folder = out / STATE_FOLDER
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = open(folder / "lock", "w")  # noqa: SIM115 - held for the whole build
-    except OSError as error:
-        raise UserError(f"cannot write to {out}: {error}. Choose another folder with --out.") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"another `mmrs build` is writing to {out}; wait for it or take another --out.") from error
-        yield

@@ -1,4 +1,4 @@
-"""Build one shard: tar, index, done-file. Idempotent, and a function of the task alone."""
+"""Build one shard: tar and index. A function of the task alone."""
 
 from __future__ import annotations
 
@@ -10,26 +10,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import orjson
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from mmrs.build.objects import check_objects, cut_to_window, follow_objects
 from mmrs.build.plan import PlannedSample
 from mmrs.build.quarantine import QuarantineEntry, entry_for, relative_to_root
 from mmrs.build.tiles import TileSpool, open_tiles
 from mmrs.errors import BadItem
-from mmrs.files import atomic_writer, write_atomic
 from mmrs.imaging.store import StoredImage, Validation, store_file
 from mmrs.instructions.render import RenderOptions, render
-from mmrs.record import AnnotatedObject, Annotations, ImageInfo, Record, canonical_json
+from mmrs.record import AnnotatedObject, Annotations, ImageInfo, Record
 from mmrs.shards.index import write_index
-from mmrs.shards.manifest import SplitCounts, done_path, index_path
+from mmrs.shards.manifest import SplitCounts, index_path
 from mmrs.shards.tar import TarWriter
 from mmrs.source import Source
 
 # Raised when equal tasks would give other bytes than before; every shard is then rebuilt.
 TASK_FORMAT = 5
-STATE_FOLDER = ".build"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,24 +48,28 @@ class ShardTask:
     validation: Validation
     excluded: tuple[tuple[str, str], ...] = ()
 
-    def digest(self) -> str:
-        """sha256 over options and the state (size, mtime) of every input file; decides whether to rebuild."""
-        content = {
+    def state(self) -> dict[str, Any]:
+        """Plain values of all that decides whether to rebuild: options, and size and time of every file."""
+        return {
             "format": TASK_FORMAT,
-            "source": [self.source.name, self.source.version, self.source.options()],
-            "split": [self.split, self.first_ordinal, self.suffix, self.validation],
-            "render": self.render.state(),
-            "excluded": self.excluded,
+            "converter": [self.source.name, self.source.version],
+            "option of the converter": self.source.options(),
+            "split": [self.split, self.first_ordinal],
+            "image suffix": self.suffix,
+            "validation": self.validation,
+            "text": self.render.state(),
+            "list of excluded images": [list(pair) for pair in self.excluded],
             "samples": [self._sample_state(sample) for sample in self.samples],
         }
-        return hashlib.sha256(canonical_json(content)).hexdigest()
 
-    def _sample_state(self, sample: PlannedSample) -> list[Any]:
+    def _sample_state(self, sample: PlannedSample) -> dict[str, Any]:
         item, probe = sample.item, sample.probe
-        files = [(relative_to_root(str(path), self.root), *_file_state(path)) for path in item.annotations]
-        window = sample.window.model_dump() if sample.window else None
-        image = [relative_to_root(str(item.image), self.root), probe.file_bytes, probe.mtime_ns]
-        return [sample.stem, item.scene, image, files, window, item.payload]
+        return {
+            "stem": sample.stem,
+            "image": [relative_to_root(str(item.image), self.root), probe.file_bytes, probe.mtime_ns],
+            "annotations": [[relative_to_root(str(path), self.root), *_file_state(path)] for path in item.annotations],
+            "content": [item.scene, sample.window.model_dump() if sample.window else None, item.payload],
+        }
 
 
 class ShardResult(BaseModel):
@@ -95,34 +96,20 @@ def _file_state(path: Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def finished(task: ShardTask, out: Path) -> ShardResult | None:
-    """The result of an earlier run when it was made by an equal task and its files are all there, else None."""
-    try:
-        if (out / STATE_FOLDER / (task.path + ".task")).read_text() != task.digest():
-            return None
-        result = ShardResult.model_validate(orjson.loads((out / done_path(task.path)).read_bytes()))
-        whole = result.records == 0 or (
-            (out / task.path).stat().st_size == result.bytes
-            and (out / index_path(task.path)).stat().st_size == result.index_bytes
-        )
-    except (OSError, ValidationError, orjson.JSONDecodeError):
-        return None
-    return result if whole else None
+def build_shard(task: ShardTask, folder: Path) -> ShardResult:
+    """Write one shard's tar and index into an empty local `folder`, at their paths in a data set.
 
-
-def build_shard(task: ShardTask, out: Path) -> ShardResult:
-    """Write one shard under `out`: tar, then index, then done-file, each atomically and in this order.
-
-    A shard without any usable sample gets a done-file only: WebDataset readers reject empty tars.
+    A shard without any usable sample gets neither: WebDataset readers reject empty tars.
     """
-    (out / done_path(task.path)).unlink(missing_ok=True)
+    tar = folder / task.path
+    tar.parent.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
     counts: Counter[str] = Counter()
     dialogues: Counter[str] = Counter()
     quarantine: list[QuarantineEntry] = []
     left_out = {stem for stem, _ in task.excluded}
     stored = [sample for sample in task.samples if sample.stem not in left_out]
-    with atomic_writer(out / task.path) as file, open_tiles(stored, task.source, task.suffix, out) as tiles:
+    with tar.open("wb") as file, open_tiles(stored, task.source, task.suffix, folder) as tiles:
         writer = TarWriter(file)
         for ordinal, sample, outcome in _outcomes(task, tiles):
             if isinstance(outcome, QuarantineEntry):
@@ -143,11 +130,10 @@ def build_shard(task: ShardTask, out: Path) -> ShardResult:
     buffer = io.BytesIO()
     write_index(buffer, rows)
     if rows:
-        write_atomic(out / index_path(task.path), buffer.getvalue())
+        (folder / index_path(task.path)).write_bytes(buffer.getvalue())
     else:
-        (out / task.path).unlink()
-        (out / index_path(task.path)).unlink(missing_ok=True)
-    result = ShardResult(
+        tar.unlink()
+    return ShardResult(
         records=len(rows),
         bytes=writer.bytes_written,
         sha256=tar_sha256,
@@ -157,9 +143,6 @@ def build_shard(task: ShardTask, out: Path) -> ShardResult:
         dialogues_too_long=counts["too_long"],
         quarantine=tuple(sorted(quarantine, key=lambda entry: entry.sort_key)),
     )
-    write_atomic(out / STATE_FOLDER / (task.path + ".task"), task.digest().encode())
-    write_atomic(out / done_path(task.path), orjson.dumps(result.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS))
-    return result
 
 
 @dataclass(frozen=True, slots=True)

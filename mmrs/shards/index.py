@@ -43,13 +43,14 @@ def write_index(file: BinaryIO, rows: Sequence[Mapping[str, Any]]) -> None:
     pq.write_table(pa.Table.from_pylist(list(rows), schema=SCHEMA), file, compression="zstd", store_schema=True)
 
 
-def read_index(path: Path) -> pa.Table:
-    """Read one index.
+def read_index(file: Path | BinaryIO) -> pa.Table:
+    """Read one index, by path or from an open file.
 
     Raises:
         ValueError: the file has other columns than `SCHEMA`.
     """
-    table = pq.read_table(path)
+    table = pq.read_table(file)
     if not table.schema.equals(SCHEMA):
-        raise ValueError(f"{path}: columns {table.schema.names} are not those of an mmrs index")
+        where = file if isinstance(file, Path) else "index"
+        raise ValueError(f"{where}: columns {table.schema.names} are not those of an mmrs index")
     return table

@@ -14,6 +14,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mmrs.errors import UserError
+from mmrs.places import LocalPlace, Place
 from mmrs.record import canonical_json
 
 MANIFEST_NAME = "manifest.json"
@@ -108,20 +109,23 @@ def done_path(shard_path: str) -> str:
     return shard_path.removesuffix(".tar") + ".done.json"
 
 
-def load_manifest(folder: Path) -> Manifest:
+def load_manifest(folder: Path | Place) -> Manifest:
     """Read and check a data set's manifest.
 
     Raises:
         UserError: no manifest (the build did not finish), a foreign file, or an id that is not that of its content.
     """
-    path = folder / MANIFEST_NAME
-    if not path.is_file():
+    place = LocalPlace(folder) if isinstance(folder, Path) else folder
+    path = f"{folder}/{MANIFEST_NAME}"
+    try:
+        content = place.read(MANIFEST_NAME)
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(
             f"{folder} has no {MANIFEST_NAME}: it is no finished data set. "
             f"Build one with `mmrs build RECIPE --out {folder}` (an interrupted build continues)."
-        )
+        ) from error
     try:
-        manifest = Manifest.model_validate(orjson.loads(path.read_bytes()))
+        manifest = Manifest.model_validate(orjson.loads(content))
     except (ValidationError, orjson.JSONDecodeError) as error:
         raise UserError(f"{path} is no mmrs manifest: {error}. Rebuild it with `mmrs build`.") from error
     if (actual := manifest.computed_id()) != manifest.id:
