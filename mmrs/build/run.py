@@ -20,7 +20,7 @@ from mmrs.build.quarantine import QUARANTINE_NAME, QuarantineEntry, to_jsonl
 from mmrs.build.recipe import BuildRecipe
 from mmrs.build.resume import Findings, look
 from mmrs.build.shard import ShardResult, ShardTask
-from mmrs.build.survey import SplitSurvey, survey_split
+from mmrs.build.survey import SplitSurvey, survey_splits
 from mmrs.errors import RunFailure, UserError
 from mmrs.places import Place, open_place
 from mmrs.progress import Progress
@@ -77,21 +77,15 @@ def plan_build(sources: Sequence[SourceBuild], recipe: BuildRecipe, workers: int
         UserError: a source's layout or split is missing, or a list of `exclude` cannot be read.
     """
     exclusions = load_exclusions(recipe.exclude)
-    surveys, tasks = [], []
-    for build in sources:
-        offered = frozenset(build.source.tasks)
-        wanted: frozenset[Task] = offered if build.tasks is None else build.tasks & offered  # type: ignore[assignment]
-        for split in build.splits:
-            survey = survey_split(build, split, recipe.seed, workers, progress)
-            surveys.append(survey)
-            tasks += _split_tasks(survey, recipe, wanted, exclusions)
+    surveys = survey_splits(sources, recipe.seed, workers, progress)
+    tasks = [task for split in surveys for task in _split_tasks(split, recipe, exclusions)]
     return BuildPlan(tuple(surveys), tuple(tasks), len(exclusions))
 
 
-def _split_tasks(
-    survey: SplitSurvey, recipe: BuildRecipe, tasks: frozenset[Task], exclusions: Mapping[str, str]
-) -> list[ShardTask]:
-    source = survey.build.source
+def _split_tasks(survey: SplitSurvey, recipe: BuildRecipe, exclusions: Mapping[str, str]) -> list[ShardTask]:
+    source, asked = survey.build.source, survey.build.tasks
+    offered = frozenset(source.tasks)
+    tasks: frozenset[Task] = offered if asked is None else asked & offered  # type: ignore[assignment]
     prefix = f"{source.name}/{survey.split}/"
     training = survey.split in survey.build.train_splits
     shards = plan_split(survey.samples, recipe.seed, recipe.shard_bytes)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +21,9 @@ from mmrs.record import Window
 from mmrs.source import Item, Source, SourceBuild
 
 _ITEMS_PER_TASK = 256
+_SECONDS_ALONE = 1.0
+# Samples as (position among a part's items, header, window), as the items need not travel back; and what is wrong.
+_Read = tuple[list[tuple[int, ImageProbe, Window | None]], list[QuarantineEntry]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +37,70 @@ class SplitSurvey:
     notes: tuple[str, ...]
 
 
-def survey_split(build: SourceBuild, split: str, seed: int, workers: int, progress: Progress) -> SplitSurvey:
-    """Discover a split, apply the recipe's limit, and probe every image's header.
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """One split as it was discovered."""
+
+    build: SourceBuild
+    split: str
+    items: tuple[Item, ...]
+    quarantine: tuple[QuarantineEntry, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Some items of the split number `number`: a task of its own."""
+
+    number: int
+    source: Source
+    root: Path
+    split: str
+    seed: int
+    items: tuple[Item, ...]
+
+
+def survey_splits(builds: Sequence[SourceBuild], seed: int, workers: int, progress: Progress) -> list[SplitSurvey]:
+    """Discover every split of every source, apply the recipe's limits, and probe every image's header.
+
+    All splits are discovered before the first header is read, so a wrong path is told at once.
 
     Raises:
-        UserError: the source's layout is not there, or the split has no image at all.
+        UserError: a source's layout is not there, or a split has no image at all.
     """
+    found = [_discover(build, split, seed) for build in builds for split in build.splits]
+    parts = [
+        _Part(number, one.build.source, one.build.root, one.split, seed, one.items[start : start + _ITEMS_PER_TASK])
+        for number, one in enumerate(found)
+        for start in range(0, len(one.items), _ITEMS_PER_TASK)
+    ]
+    samples: list[list[PlannedSample]] = [[] for _ in found]
+    quarantine = [list(one.quarantine) for one in found]
+    with progress.stage("survey", sum(len(part.items) for part in parts), "images") as advance:
+        for part, (read, bad) in _surveyed(parts, workers):
+            samples[part.number] += [PlannedSample(part.items[index], header, window) for index, header, window in read]
+            quarantine[part.number] += bad
+            advance(len(part.items))
+    for members in samples:
+        members.sort(key=lambda sample: sample.stem)
+    return [
+        SplitSurvey(one.build, one.split, tuple(members), tuple(entries), one.notes)
+        for one, members, entries in zip(found, samples, quarantine, strict=True)
+    ]
+
+
+def _surveyed(parts: Sequence[_Part], workers: int) -> Iterator[tuple[_Part, _Read]]:
+    """Every part with what was read, in any order. Processes are started only for work that outlasts their start."""
+    started, done = time.monotonic(), 0
+    while done < len(parts) and time.monotonic() - started < _SECONDS_ALONE:
+        yield parts[done], _survey_part(parts[done])
+        done += 1
+    rest = parts[done:]
+    for position, result in run_tasks(_survey_part, rest, workers):
+        yield rest[position], result
+
+
+def _discover(build: SourceBuild, split: str, seed: int) -> _Found:
     found = build.source.discover(build.root, split)
     items = found.items
     if not items and not found.problems:
@@ -51,16 +113,7 @@ def survey_split(build: SourceBuild, split: str, seed: int, workers: int, progre
         items = tuple(items[index] for index in sorted(chosen))
     quarantine = [_found_entry(build, split, "item", *problem) for problem in found.problems]
     quarantine += [_found_entry(build, split, "part", *detail) for detail in found.details]
-    chunks = [items[start : start + _ITEMS_PER_TASK] for start in range(0, len(items), _ITEMS_PER_TASK)]
-    samples: list[PlannedSample] = []
-    survey = partial(_survey_items, build.source, build.root, split, seed)
-    with progress.stage(f"survey {build.source.name}/{split}", len(items)) as advance:
-        for position, (read, bad) in run_tasks(survey, chunks, workers):
-            samples += [PlannedSample(chunks[position][index], header, window) for index, header, window in read]
-            quarantine += bad
-            advance(len(chunks[position]))
-    samples.sort(key=lambda sample: sample.stem)
-    return SplitSurvey(build, split, tuple(samples), tuple(quarantine), found.notes)
+    return _Found(build, split, items, tuple(quarantine), found.notes)
 
 
 def _found_entry(
@@ -76,19 +129,17 @@ def _found_entry(
     )
 
 
-def _survey_items(
-    source: Source, root: Path, split: str, seed: int, items: tuple[Item, ...]
-) -> tuple[list[tuple[int, ImageProbe, Window | None]], list[QuarantineEntry]]:
-    """Samples as (position in `items`, header, window): the caller has the items, they need not travel back."""
+def _survey_part(part: _Part) -> _Read:
+    source, tiling, bands = part.source, part.source.tiling, part.source.bands
     found: list[tuple[int, ImageProbe, Window | None]] = []
     quarantine = []
-    for index, item in enumerate(items):
+    for index, item in enumerate(part.items):
         try:
-            header = probe(item.image, MAX_PIXELS if source.tiling is None else MAX_SCENE_PIXELS, source.bands)
-            windows = [None] if source.tiling is None else _windows(source, item, header, seed)
+            header = probe(item.image, MAX_PIXELS if tiling is None else MAX_SCENE_PIXELS, bands)
+            windows = [None] if tiling is None else _windows(source, item, header, part.seed)
             found += [(index, header, window) for window in windows]
         except BadItem as error:
-            quarantine.append(entry_for(error, source.name, split, item, root))
+            quarantine.append(entry_for(error, source.name, part.split, item, part.root))
     return found, quarantine
 
 

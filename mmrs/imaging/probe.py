@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +14,7 @@ from typing import Literal
 from PIL import BmpImagePlugin, GifImagePlugin, Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
 from mmrs.errors import BadItem
+from mmrs.imaging.jpeg_header import PlainJpeg, read_plain_jpeg
 from mmrs.imaging.raster import open_scene, raster_driver, stored_bands
 from mmrs.source import BandSelection
 
@@ -78,6 +81,8 @@ def probe(path: Path, max_pixels: int = MAX_PIXELS, selection: BandSelection | N
     """
     if selection is not None:
         return _raster_header(path, max_pixels, selection, 1)
+    if (plain := read_plain_jpeg(path)) is not None:
+        return _plain_header(*plain, path, max_pixels)
     try:
         with open_image(path, max_pixels) as image:
             orientation = _orientation(image)
@@ -88,6 +93,12 @@ def probe(path: Path, max_pixels: int = MAX_PIXELS, selection: BandSelection | N
             raise
         orientation = 1
     return _raster_header(path, max_pixels, None, orientation)
+
+
+def _plain_header(jpeg: PlainJpeg, status: os.stat_result, path: Path, max_pixels: int) -> ImageProbe:
+    _check_pixels(jpeg.width, jpeg.height, max_pixels, path)
+    size, changed = status.st_size, status.st_mtime_ns
+    return ImageProbe(jpeg.width, jpeg.height, "JPEG", jpeg.mode, size, changed, orientation=1, reencode=None)
 
 
 def _header(path: Path, image: Image.Image, orientation: int) -> ImageProbe:
@@ -140,16 +151,19 @@ def _check_pixels(width: int, height: int, limit: int, path: Path) -> None:
 
 
 @contextmanager
-def open_image(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
-    """Open an image without decoding it; every fault of the file becomes `BadItem`."""
+def open_image(path: Path, max_pixels: int = MAX_PIXELS, data: bytes | None = None) -> Iterator[Image.Image]:
+    """Open an image without decoding it; every fault of the file becomes `BadItem`.
+
+    `data` is the file's content where it was read already.
+    """
     try:
-        if not path.is_file():
+        if data is None and not path.is_file():
             raise BadItem("image file not found", str(path))
-        if path.stat().st_size == 0:
+        if (path.stat().st_size if data is None else len(data)) == 0:
             raise BadItem("image file is empty (0 bytes)", str(path))
         with warnings.catch_warnings(), _without_pillow_limit():
             warnings.simplefilter("ignore")
-            image = Image.open(path, formats=FORMATS)
+            image = Image.open(path if data is None else io.BytesIO(data), formats=FORMATS)
         with image:
             _check_pixels(image.width, image.height, max_pixels, path)
             yield image

@@ -102,7 +102,7 @@ def _pass_through(path: Path, probe: ImageProbe, validation: Validation) -> Stor
     if validation == "L0":
         _check_end(data, path, probe)
     else:
-        with open_image(path) as image:
+        with open_image(path, data=data) as image:
             if validation == "L1":
                 image.draft("L", (max(1, image.width // 8), max(1, image.height // 8)))
             image.load()
