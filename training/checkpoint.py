@@ -1,16 +1,25 @@
 """Checkpoints: what a run needs to go on as if it had not stopped. Whole or absent, and free of pickle.
 
-``OUT/checkpoints/step-00000100/`` holds the trainable tensors, the optimiser's state and the random state as
-safetensors, the rest as JSON, and `done.json` with the sha256 of each file. The frozen base is known by its digest.
-A checkpoint is untrusted input: nothing in it is executed, and names, shapes and types are compared with the model's.
+``OUT/checkpoints/step-00000100/`` holds the trainable tensors and the optimiser's state as safetensors, the rest as
+JSON, and `done.json` with the sha256 of each file. The frozen base is known by its digest; random numbers follow from
+the pack, so there is no state of theirs. A checkpoint is untrusted input: nothing in it is executed, and names, shapes
+and types are compared with the model's.
+
+Tensors are whole, not the shards of a rank: they are gathered one by one when a snapshot is taken, so a run goes on
+with any number of ranks, sharded or not. torch.distributed.checkpoint would write the shards of all ranks in parallel,
+which pays for models that train in full over many machines; it keeps its metadata as a pickle, which this format must
+not, and what trains here beside a frozen base is megabytes.
+
+A snapshot is copied to the host between two steps and written by a thread while training goes on.
 """
 
 from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,9 +33,10 @@ from mmrs.errors import RunFailure, UserError
 from mmrs.files import atomic_folder, file_sha256, remove_folder
 from training.config import TrainConfig, check_same_mathematics, mathematics
 from training.data.pointer import Pointer
+from training.parallel import like, whole
 
 FOLDER = re.compile(r"step-(\d{8,})")
-TENSOR_FILES = ("trainable.safetensors", "optimiser.safetensors", "random.safetensors")
+TENSOR_FILES = ("trainable.safetensors", "optimiser.safetensors")
 FILES = (*TENSOR_FILES, "state.json")
 DONE = "done.json"
 
@@ -34,7 +44,7 @@ DONE = "done.json"
 class _State(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    format: Literal["mmrs-checkpoint-1"] = "mmrs-checkpoint-1"
+    format: Literal["mmrs-checkpoint-2"] = "mmrs-checkpoint-2"
     step: int = Field(ge=0)
     pointer: dict[str, Any]
     mathematics: dict[str, Any]
@@ -49,45 +59,110 @@ class Position:
     pointer: Pointer
 
 
-def save_checkpoint(
-    folder: Path, position: Position, optimiser: torch.optim.Optimizer, config: TrainConfig, base_digest: str
-) -> Path:
-    """Write one checkpoint into `folder`, then delete all but the newest `config.checkpoint.keep_last`.
+@dataclass(frozen=True)
+class Snapshot:
+    """A checkpoint in the memory of the host: tensors by file, and the state of the run."""
 
-    Raises:
-        RunFailure: the disk refused it; earlier checkpoints are untouched.
+    position: Position
+    tensors: dict[str, dict[str, torch.Tensor]]
+    state: _State
+
+
+def take_snapshot(
+    position: Position, optimiser: torch.optim.Optimizer, config: TrainConfig, base_digest: str, keep: bool = True
+) -> Snapshot | None:
+    """Copy all that a checkpoint holds to the host. Gathers what is sharded, so every rank must call it.
+
+    Args:
+        keep: whether this rank wants the copy; the others get None.
     """
-    path = folder / f"step-{position.step:08d}"
+    files: dict[str, dict[str, torch.Tensor]] = {name: {} for name in TENSOR_FILES}
+    for name, tensor, file in _state_tensors(optimiser):
+        gathered = whole(tensor)
+        if keep:
+            # A copy even on the CPU: the next step changes these tensors in place.
+            files[file][name] = gathered.to("cpu", copy=True).contiguous()
+    if not keep:
+        return None
     state = _State(
         step=position.step,
         pointer=position.pointer.to_dict(),
         mathematics=mathematics(config),
         base_digest=base_digest,
     )
-    tensors = (_trainable(optimiser), _optimiser_state(optimiser), _random_state())
+    return Snapshot(position, files, state)
+
+
+def write_snapshot(folder: Path, snapshot: Snapshot, keep_last: int, keep: Collection[int] = ()) -> Path:
+    """Write one checkpoint into `folder`, then delete all but the newest `keep_last` and those of the steps `keep`.
+
+    Raises:
+        RunFailure: the disk refused it; earlier checkpoints are untouched.
+    """
+    step = snapshot.position.step
+    path = folder / f"step-{step:08d}"
     try:
         with atomic_folder(path) as temporary:
-            for name, values in zip(TENSOR_FILES, tensors, strict=True):
-                save_file({key: tensor.detach().contiguous() for key, tensor in values.items()}, temporary / name)
-            (temporary / "state.json").write_bytes(_json(state.model_dump(mode="json")))
+            for name, tensors in snapshot.tensors.items():
+                save_file(tensors, temporary / name)
+            (temporary / "state.json").write_bytes(_json(snapshot.state.model_dump(mode="json")))
             digests = {name: file_sha256(temporary / name) for name in FILES}
             (temporary / DONE).write_bytes(_json({"sha256": digests}))
     except (OSError, SafetensorError) as error:
         kept = latest_checkpoint(folder)
         free_mb = shutil.disk_usage(folder).free // 2**20
         raise RunFailure(
-            f"the checkpoint of step {position.step} could not be written to {folder} ({free_mb} MB free): {error}. "
+            f"the checkpoint of step {step} could not be written to {folder} ({free_mb} MB free): {error}. "
             f"{f'{kept.name} is intact' if kept else 'There is none before it'}; free space and run the same command."
         ) from error
-    for old in complete_checkpoints(folder)[: -config.checkpoint.keep_last]:
-        remove_folder(old)
+    for old in complete_checkpoints(folder)[:-keep_last]:
+        if checkpoint_step(old) not in keep:
+            remove_folder(old)
     return path
+
+
+@dataclass
+class CheckpointWriter:
+    """Writes snapshots in the background, one at a time; used by one rank.
+
+    An error of the thread is raised by the next call. Use as a context manager: on the way out the last write ends.
+    """
+
+    folder: Path
+    keep_last: int
+    _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "checkpoint"), repr=False)
+    _write: Future[Path] | None = None
+
+    def __enter__(self) -> CheckpointWriter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._pool.shutdown(wait=True)
+
+    def start(self, snapshot: Snapshot, keep: Collection[int] = ()) -> None:
+        """Begin to write, after the write before has ended. Raises RunFailure for that one."""
+        self.wait()
+        self._write = self._pool.submit(write_snapshot, self.folder, snapshot, self.keep_last, keep)
+
+    def failed(self) -> RunFailure | None:
+        """The error of the last write, if it has ended in one."""
+        error = self._write.exception() if self._write is not None and self._write.done() else None
+        return error if isinstance(error, RunFailure) else None
+
+    def wait(self) -> Path | None:
+        """Wait for the write in progress. Raises RunFailure if it fails."""
+        return self._write.result() if self._write is not None else None
 
 
 def complete_checkpoints(folder: Path) -> list[Path]:
     """Checkpoints that were written to the end, oldest first; all else in `folder` is ignored."""
     found = [path for path in folder.glob("step-*") if FOLDER.fullmatch(path.name) and (path / DONE).is_file()]
-    return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
+    return sorted(found, key=checkpoint_step)
+
+
+def checkpoint_step(path: Path) -> int:
+    """The step that a checkpoint's folder is named after."""
+    return int(path.name.removeprefix("step-"))
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
@@ -97,9 +172,9 @@ def latest_checkpoint(folder: Path) -> Path | None:
 
 
 def load_checkpoint(path: Path, optimiser: torch.optim.Optimizer, config: TrainConfig, base_digest: str) -> Position:
-    """Put the saved tensors into the parameters and state of `optimiser`, and restore the random state.
+    """Put the saved tensors into the parameters and state of `optimiser`, in whichever layout they have now.
 
-    Nothing is changed before all was checked.
+    Nothing is changed before all was checked. Every rank reads the whole checkpoint.
 
     Raises:
         RunFailure: a file is damaged or does not belong to this model; names the file and the older checkpoint.
@@ -113,7 +188,7 @@ def load_checkpoint(path: Path, optimiser: torch.optim.Optimizer, config: TrainC
             f"cannot resume from {path}: it belongs to the base model {state.base_digest[:12]}, this run starts from "
             f"{base_digest[:12]}. Restore the model folder, or start a new run with another `out`."
         )
-    trainable, saved, random = (_read_tensors(path, name) for name in TENSOR_FILES)
+    trainable, saved = (_read_tensors(path, name) for name in TENSOR_FILES)
     parameters = dict(_named(optimiser))
     _check_tensors(path, TENSOR_FILES[0], {name: tensor.shape for name, tensor in parameters.items()}, trainable)
     per_name = {
@@ -128,19 +203,21 @@ def load_checkpoint(path: Path, optimiser: torch.optim.Optimizer, config: TrainC
     ]
     if wrong:
         raise _damaged(path, TENSOR_FILES[1], f"unfit tensor {wrong[0]!r}")
-    if set(random) - {"cuda"} != {"cpu"}:
-        raise _damaged(path, TENSOR_FILES[2], f"holds {sorted(random)}")
     with torch.no_grad():
         for name, parameter in parameters.items():
-            parameter.copy_(trainable[name])
+            parameter.copy_(like(trainable[name], parameter))
             kept = {key: part for key, part in per_name[name].items() if part is not None}
             optimiser.state[parameter] = {
-                key: part if key == "step" else part.to(parameter.device) for key, part in kept.items()
+                key: _step_count(part, optimiser, parameter) if key == "step" else like(part, parameter)
+                for key, part in kept.items()
             }
-    torch.set_rng_state(random["cpu"])
-    if "cuda" in random and torch.cuda.is_available():
-        torch.cuda.set_rng_state(random["cuda"])
     return Position(state.step, pointer)
+
+
+def _step_count(value: torch.Tensor, optimiser: torch.optim.Optimizer, parameter: torch.Tensor) -> torch.Tensor:
+    # The fused AdamW counts on the device, the others on the host.
+    fused = any(group.get("fused") for group in optimiser.param_groups)
+    return value.to(parameter.device) if fused else value
 
 
 def _named(optimiser: torch.optim.Optimizer) -> Iterator[tuple[str, torch.nn.Parameter]]:
@@ -148,23 +225,12 @@ def _named(optimiser: torch.optim.Optimizer) -> Iterator[tuple[str, torch.nn.Par
         yield from zip(group["names"], group["params"], strict=True)
 
 
-def _trainable(optimiser: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    return {name: parameter for name, parameter in _named(optimiser)}
-
-
-def _optimiser_state(optimiser: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    return {
-        f"{key}:{name}": optimiser.state[parameter][key]
-        for name, parameter in _named(optimiser)
-        for key in ("step", "exp_avg", "exp_avg_sq")
-    }
-
-
-def _random_state() -> dict[str, torch.Tensor]:
-    states = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_initialized():
-        states["cuda"] = torch.cuda.get_rng_state()
-    return states
+def _state_tensors(optimiser: torch.optim.Optimizer) -> Iterator[tuple[str, torch.Tensor, str]]:
+    """Name, tensor and file of all that is saved."""
+    for name, parameter in _named(optimiser):
+        yield name, parameter, TENSOR_FILES[0]
+        for key in ("step", "exp_avg", "exp_avg_sq"):
+            yield f"{key}:{name}", optimiser.state[parameter][key], TENSOR_FILES[1]
 
 
 def _check_digests(path: Path) -> None:

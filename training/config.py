@@ -156,6 +156,27 @@ class ScheduleConfig(_Part):
     total_steps: int | None = Field(default=None, ge=1)
 
 
+class ParallelConfig(_Part):
+    """How the model is laid out over devices, see `training.parallel`. It changes rounding, never the mathematics.
+
+    `mode` "fsdp" spreads weights over ranks; `shard_ranks` of them hold one copy (all by default), the other ranks
+    further copies. `attention` "auto" is flex on a GPU and sdpa on a CPU. `activation_checkpointing` "full" keeps the
+    input of each layer and computes the rest again, "selective" also keeps matrix products and attention.
+    """
+
+    mode: Literal["replicate", "fsdp"] = Field(default="replicate", json_schema_extra=HARMLESS)
+    shard_ranks: int | None = Field(default=None, ge=2, json_schema_extra=HARMLESS)
+    attention: Literal["auto", "flex", "sdpa"] = Field(default="auto", json_schema_extra=HARMLESS)
+    activation_checkpointing: Literal["none", "selective", "full"] = Field(default="none", json_schema_extra=HARMLESS)
+    compile: bool = Field(default=False, json_schema_extra=HARMLESS)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ParallelConfig:
+        if self.shard_ranks is not None and self.mode != "fsdp":
+            raise ValueError("parallel.shard_ranks is for parallel.mode=fsdp; set that, or leave shard_ranks out")
+        return self
+
+
 class CheckpointConfig(_Part):
     every_steps: int = Field(default=100, ge=1, json_schema_extra=HARMLESS)
     keep_last: int = Field(default=2, ge=1, json_schema_extra=HARMLESS)
@@ -174,6 +195,7 @@ class TrainConfig(_Part):
     stage: StageConfig
     optimiser: OptimiserConfig = OptimiserConfig()
     schedule: ScheduleConfig = ScheduleConfig()
+    parallel: ParallelConfig = ParallelConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     log: LogConfig = LogConfig()
     tokens_per_pack: int = Field(default=2048, ge=8)
@@ -199,6 +221,14 @@ class TrainConfig(_Part):
             raise ValueError(
                 f"tokens_per_step={self.tokens_per_step} is no multiple of tokens_per_pack={self.tokens_per_pack}; "
                 f"set tokens_per_step={good}"
+            )
+        if self.parallel.attention == "flex" and self.device == "cpu":
+            raise ValueError("parallel.attention=flex has no backward pass on a CPU; set parallel.attention=auto")
+        flex = self.parallel.attention == "flex" or (self.parallel.attention == "auto" and self.device == "cuda")
+        if self.parallel.activation_checkpointing == "selective" and flex and not self.parallel.compile:
+            raise ValueError(
+                "parallel.activation_checkpointing=selective with flex attention needs parallel.compile=true: only the "
+                "compiler sees into the kernel; set that, or activation_checkpointing=full"
             )
         if (self.epochs is None) == (self.max_steps is None):
             raise ValueError("set exactly one of epochs and max_steps")

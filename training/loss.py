@@ -6,27 +6,55 @@ Shape legend: L tokens per pack, N images, T targets, D width, K vocabulary.
 from __future__ import annotations
 
 import torch
+from torch import nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from training.attention import pack_mask
 from training.data.collate import Pack
-from training.model.masks import build_block_mask
 from training.model.modeling import EarthGPTForConditionalGeneration
 from training.rows import unit_rows
 
-TARGETS_PER_CHUNK = 2048
+# 2048 targets of a vocabulary of 32,000 are 0.26 GB of fp32 logits.
+LOGITS_PER_CHUNK = 2048 * 32_000
+
+
+class PackLosses(nn.Module):
+    """The model and its loss as one module, whose forward is all that a step computes of a pack.
+
+    Sharding gathers and frees weights around a module's forward, so nothing of the model may be used outside of it.
+
+    Args:
+        anchored: let every image-side parameter that trains have a gradient, of zeros where a pack has no image. Ranks
+            whose weights are sharded reduce their gradients together and would else wait for each other for ever.
+    """
+
+    def __init__(self, model: EarthGPTForConditionalGeneration, anchored: bool = False):
+        super().__init__()
+        self.model = model
+        self.anchored = anchored
+
+    def forward(self, pack: Pack) -> torch.Tensor:
+        """Cross-entropy in nats of each target token of a pack, (T,) fp32."""
+        losses_T = target_losses(self.model, pack)
+        if self.anchored and torch.is_grad_enabled() and not len(pack.pixel_values_NCHW):
+            image_side = [*self.model.vision.parameters(), *self.model.projector.parameters()]
+            anchors = [parameter.flatten()[:1].sum() * 0 for parameter in image_side if parameter.requires_grad]
+            losses_T = losses_T + sum(anchors)
+        return losses_T
 
 
 def target_losses(model: EarthGPTForConditionalGeneration, pack: Pack) -> torch.Tensor:
     """Cross-entropy in nats of each target token of a pack, (T,) fp32.
 
     The head runs on the target positions alone, in chunks whose logits are computed again in the backward pass, so the
-    (L, K) logits of the pack never exist.
+    (L, K) logits of the pack never exist and memory does not grow with the number of targets.
     """
     states_TD = _target_states(model, pack)
-    if pack.targets <= TARGETS_PER_CHUNK:
+    size = max(1, LOGITS_PER_CHUNK // model.config.text_config.vocab_size)
+    if pack.targets <= size:
         return _chunk_losses(model.lm_head, states_TD, pack.target_ids_T)
-    chunks = zip(states_TD.split(TARGETS_PER_CHUNK), pack.target_ids_T.split(TARGETS_PER_CHUNK), strict=True)
+    chunks = zip(states_TD.split(size), pack.target_ids_T.split(size), strict=True)
     return torch.cat(
         [checkpoint(_chunk_losses, model.lm_head, states, ids, use_reentrant=False) for states, ids in chunks]
     )
@@ -40,18 +68,18 @@ def _target_states(model: EarthGPTForConditionalGeneration, pack: Pack) -> torch
         states_USD = model.hidden_states(
             input_ids=rows.input_ids_US,
             pixel_values=pixels_NCHW,
-            attention_mask=build_block_mask(rows.image_segment_US, rows.dialogue_segment_US),
+            attention_mask=pack_mask(model.language_model, rows.image_segment_US, rows.dialogue_segment_US),
             position_ids=rows.position_ids_US,
         )
         return states_USD.flatten(0, 1).index_select(0, rows.target_positions_T)
     states_1LD = model.hidden_states(
         input_ids=pack.input_ids_L[None],
         pixel_values=pixels_NCHW,
-        attention_mask=build_block_mask(pack.image_segment_L[None], pack.dialogue_segment_L[None]),
+        attention_mask=pack_mask(model.language_model, pack.image_segment_L[None], pack.dialogue_segment_L[None]),
         position_ids=pack.position_ids_L[None],
     )
     return states_1LD[0].index_select(0, pack.target_positions_T)
 
 
-def _chunk_losses(head: torch.nn.Module, states_TD: torch.Tensor, ids_T: torch.Tensor) -> torch.Tensor:
+def _chunk_losses(head: nn.Module, states_TD: torch.Tensor, ids_T: torch.Tensor) -> torch.Tensor:
     return functional.cross_entropy(head(states_TD).float(), ids_T, reduction="none")

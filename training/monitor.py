@@ -62,7 +62,7 @@ class StepReport:
 class Monitor:
     """Takes step reports. `tensorboard` is None where it is not wanted; `advance` moves a progress bar."""
 
-    metrics: TextIO
+    metrics: TextIO | None
     log_every_steps: int
     total_steps: int
     progress: Progress
@@ -72,6 +72,8 @@ class Monitor:
 
     def step(self, report: StepReport) -> None:
         """Record one step; every `log_every_steps` of them also to TensorBoard and the terminal."""
+        if self.metrics is None:
+            return
         self.metrics.write(report.to_json() + "\n")
         self.metrics.flush()
         if self.advance is not None:
@@ -101,9 +103,22 @@ class Monitor:
 
 @contextmanager
 def open_monitor(
-    out: Path, done_steps: int, total_steps: int, log_every_steps: int, tensorboard: bool, progress: Progress
+    out: Path,
+    done_steps: int,
+    total_steps: int,
+    log_every_steps: int,
+    tensorboard: bool,
+    progress: Progress,
+    writes: bool = True,
 ) -> Iterator[Monitor]:
-    """Open the run's metrics for the steps after `done_steps`; what an earlier process wrote of them is cut off."""
+    """Open the run's metrics for the steps after `done_steps`; what an earlier process wrote of them is cut off.
+
+    Args:
+        writes: False on all ranks but one: their monitor takes reports and does nothing.
+    """
+    if not writes:
+        yield Monitor(None, log_every_steps, total_steps, progress)
+        return
     truncate_metrics(out / "metrics.jsonl", done_steps)
     with ExitStack() as stack:
         metrics = stack.enter_context((out / "metrics.jsonl").open("a"))

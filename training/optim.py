@@ -13,7 +13,8 @@ from training.stage import FreezeRow
 def build_optimiser(rows: list[FreezeRow], config: OptimiserConfig) -> torch.optim.AdamW:
     """AdamW over the trainable parameters, one group per learning rate and use of weight decay.
 
-    Each group carries `peak_learning_rate` and `names`, in the order of its parameters.
+    On a GPU one fused kernel updates a group. Each group carries `peak_learning_rate` and `names`, in the order of its
+    parameters.
     """
     groups: dict[tuple[float, bool], list[FreezeRow]] = {}
     for row in rows:
@@ -32,6 +33,7 @@ def build_optimiser(rows: list[FreezeRow], config: OptimiserConfig) -> torch.opt
         ],
         betas=config.betas,
         eps=config.epsilon,
+        fused=True if all(row.parameter.is_cuda for row in rows) else None,
     )
 
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,12 +33,15 @@ from training.data.stream import PackStream
 from training.data.summary import plan_lines, summarise
 from training.environment import quiet_transformers, reproducible, run_lock
 from training.initial import initial_model_folder
-from training.loop import Training, run_loop
+from training.loop import run_loop
 from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor
 from training.model.tuning import add_tuning
 from training.monitor import open_monitor, plot_loss, read_metrics, say
 from training.optim import build_optimiser
+from training.parallel import check_world, current_rows, full_state, parallelize
 from training.stage import apply_stage, freeze_report
+from training.step import Training
+from training.world import World, open_world
 
 ORIGIN = "training.json"
 
@@ -70,13 +75,29 @@ def train(config: TrainConfig, progress: Progress | None = None, fresh: bool = F
         RunFailure: the run started and failed.
         RunStopped: a signal stopped it; the checkpoint is written.
     """
-    _check_folder(config, fresh)
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise UserError("device: cuda, but torch sees no GPU here. Use --set device=cpu, or a torch with CUDA support.")
-    with run_lock(config.out), reproducible(config), quiet_transformers():
-        remove_temporaries(config.out)
-        write_atomic(config.out / "config.yaml", config.to_yaml().encode())
-        return _train(config, progress or Progress())
+    with open_world(config.device) as world:
+        packs_per_rank = check_world(config, world)
+        progress = (progress or Progress()) if world.is_first else Progress(quiet=True)
+        if world.size > 1:
+            say(progress, f"{world.size} ranks, {packs_per_rank} packs of each per optimiser step")
+        world.first_then_all(lambda: _check_folder(config, fresh) if world.is_first else None)
+        with _locked(config, world), reproducible(config), quiet_transformers():
+            return _train(config, progress, world)
+
+
+@contextmanager
+def _locked(config: TrainConfig, world: World) -> Iterator[None]:
+    """Hold the run folder and tidy it on the rank that writes; the others wait for that."""
+    with ExitStack() as stack:
+
+        def take() -> None:
+            if world.is_first:
+                stack.enter_context(run_lock(config.out))
+                remove_temporaries(config.out)
+                write_atomic(config.out / "config.yaml", config.to_yaml().encode())
+
+        world.first_then_all(take)
+        yield
 
 
 def describe(result: RunResult) -> str:
@@ -88,39 +109,59 @@ def describe(result: RunResult) -> str:
     )
 
 
-def _train(config: TrainConfig, progress: Progress) -> RunResult:
-    selection = open_selection(config.data)
-    base = _base_folder(config, selection)
+def _train(config: TrainConfig, progress: Progress, world: World) -> RunResult:
+    selection = world.first_then_all(lambda: open_selection(config.data))
+    base = world.first_then_all(lambda: _base_folder(config, selection))
     processor = EarthGPTProcessor.from_pretrained(base)
     model = EarthGPTForConditionalGeneration.from_pretrained(base, use_safetensors=True)
-    device = torch.device(config.device)
     _add_tuning(model, config.stage)
-    rows = apply_stage(model, config.stage, torch.bfloat16 if device.type == "cuda" else None)
-    model.to(device)
+    rows = apply_stage(model, config.stage, torch.bfloat16 if world.device.type == "cuda" else None)
+    model.to(world.device)
     max_positions = model.config.get_text_config().max_position_embeddings
-    stream, total_steps = _plan(config, selection, processor, max_positions, progress)
+    stream, total_steps = world.first_then_all(
+        lambda: _plan(config, selection, processor, max_positions, progress, world)
+    )
     say(progress, freeze_report(rows))
 
+    prepared = parallelize(model, config.parallel, world)
     training = Training(
         config=config,
         model=model,
-        optimiser=build_optimiser(rows, config.optimiser),
+        optimiser=build_optimiser(current_rows(rows, model), config.optimiser),
         stream=stream,
         tasks=selection.tasks,
         total_steps=total_steps,
         checkpoints=config.out / "checkpoints",
         base_digest=folder_digest(base),
-        device=device,
+        world=world,
+        sensors=sensors_of(selection),
+        prepared=prepared,
     )
     start = _start(training, progress)
-    sampler = PackSampler(stream, start.pointer, max(0, total_steps - start.step), config.packs_per_step)
+    steps = max(0, total_steps - start.step)
+    sampler = PackSampler(stream, start.pointer, steps, config.packs_per_step, world.rank, world.size)
     dataset = PackDataset(selection, stream.lengths, processor, config.tokens_per_pack, config.data.verify_images)
-    packs = iter(pack_loader(dataset, sampler, config.workers, pin_memory=device.type == "cuda"))
+    packs = iter(pack_loader(dataset, sampler, config.workers, pin_memory=world.device.type == "cuda"))
+    log = config.log
     with open_monitor(
-        config.out, start.step, total_steps, config.log.every_steps, config.log.tensorboard, progress
+        config.out, start.step, total_steps, log.every_steps, log.tensorboard, progress, world.is_first
     ) as monitor:
         end = run_loop(training, packs, start, monitor)
     return _finish(training, processor, start, end)
+
+
+def _selection(config: TrainConfig) -> Selection:
+    return select(config.data.folders, config.data.split, config.data.sources, config.data.tasks)
+
+
+def sensors_of(selection: Selection) -> dict[str, str]:
+    """The sensor of each source of a selection."""
+    return {
+        name: str(source.sensor)
+        for shards in selection.sets
+        for name, source in shards.manifest.sources.items()
+        if name in selection.sources
+    }
 
 
 def _base_folder(config: TrainConfig, selection: Selection) -> Path:
@@ -145,7 +186,12 @@ def _add_tuning(model: EarthGPTForConditionalGeneration, stage: StageConfig) -> 
 
 
 def _plan(
-    config: TrainConfig, selection: Selection, processor: EarthGPTProcessor, max_positions: int, progress: Progress
+    config: TrainConfig,
+    selection: Selection,
+    processor: EarthGPTProcessor,
+    max_positions: int,
+    progress: Progress,
+    world: World,
 ) -> tuple[PackStream, int]:
     """The stream and the number of optimiser steps; the plan's summary is printed and saved."""
     stream = prepare_stream(config, selection, processor, max_positions, progress)
@@ -154,6 +200,8 @@ def _plan(
     if saved.is_file():
         check_same_stream(Pointer.from_dict(json.loads(saved.read_text())["stream"]), settings)
     total_steps = config.max_steps or stream.steps(config.epochs or 1, config.packs_per_step)
+    if not world.is_first:
+        return stream, total_steps
     summary = summarise(stream.plan(0), stream.lengths, settings, selection)
     summary |= {"steps": total_steps, "packs_per_step": config.packs_per_step, "stream": stream.start().to_dict()}
     write_atomic(saved, json.dumps(summary, indent=2).encode() + b"\n")
@@ -164,16 +212,19 @@ def _plan(
 
 def _start(training: Training, progress: Progress) -> Position:
     newest = latest_checkpoint(training.checkpoints)
-    if newest is None:
+    # Rank 0 wrote them: its answer holds for all.
+    name = training.world.texts(newest.name if newest else "")[0]
+    if not name:
         return Position(0, training.stream.start())
-    position = load_checkpoint(newest, training.optimiser, training.config, training.base_digest)
+    path = training.checkpoints / name
+    position = load_checkpoint(path, training.optimiser, training.config, training.base_digest)
     training.stream.check(position.pointer)
     say(progress, f"resuming {training.config.out} from step {position.step} of {training.total_steps}")
     return position
 
 
 def _finish(training: Training, processor: EarthGPTProcessor, start: Position, end: Position) -> RunResult:
-    out = training.config.out
+    out, world = training.config.out, training.world
     metrics, plot, folder = out / "metrics.jsonl", out / "loss.png", out / "model"
     origin = {
         "steps": end.step,
@@ -182,13 +233,32 @@ def _finish(training: Training, processor: EarthGPTProcessor, start: Position, e
         "base_digest": training.base_digest,
         "stage": training.config.stage.model_dump(mode="json"),
     }
-    if not _same_origin(folder / ORIGIN, origin):
-        with atomic_folder(folder) as temporary:
-            training.model.save_pretrained(temporary)
-            processor.save_pretrained(temporary)
-            (temporary / ORIGIN).write_text(json.dumps(origin, indent=2) + "\n")
+    is_saved = world.texts("saved" if _same_origin(folder / ORIGIN, origin) else "")[0]
+    if not is_saved:
+        state = full_state(training.model, keep=world.is_first)
+        world.first_then_all(lambda: _save_model(training.model, state, processor, folder, origin))
+    return world.first_then_all(lambda: _result(training, start, end, metrics, plot, folder))
+
+
+def _save_model(
+    model: EarthGPTForConditionalGeneration,
+    state: dict[str, torch.Tensor] | None,
+    processor: EarthGPTProcessor,
+    folder: Path,
+    origin: dict[str, Any],
+) -> None:
+    if state is None:
+        return
+    with atomic_folder(folder) as temporary:
+        model.save_pretrained(temporary, state_dict=state)
+        processor.save_pretrained(temporary)
+        (temporary / ORIGIN).write_text(json.dumps(origin, indent=2) + "\n")
+
+
+def _result(training: Training, start: Position, end: Position, metrics: Path, plot: Path, folder: Path) -> RunResult:
+    out = training.config.out
     lines = read_metrics(metrics)
-    if lines:
+    if lines and training.world.is_first:
         plot_loss(metrics, plot)
     newest = latest_checkpoint(training.checkpoints)
     assert newest is not None

@@ -67,6 +67,9 @@ def test_the_resolved_configuration_reads_back_equal():
         ({"stage": {"trainable": []}}, "stage.trainable"),
         ({"schedule": {"warmup_share": 2}}, "schedule.warmup_share.*found 2"),
         ({"optimiser": {"clip_norm": float("nan")}}, "optimiser.clip_norm"),
+        ({"parallel": {"shard_ranks": 2}}, "parallel.mode=fsdp"),
+        ({"parallel": {"attention": "flex"}}, "no backward pass on a CPU"),
+        ({"parallel": {"activation_checkpointing": "selective"}, "device": "cuda"}, "parallel.compile=true"),
     ],
 )
 def test_refusals_name_the_key_and_the_way_out(changes, message):
@@ -106,6 +109,7 @@ def test_what_is_no_recipe_is_refused(tmp_path, text):
         {"checkpoint": {"every_steps": 7, "keep_last": 1}},
         {"data": {"folders": "moved", "verify_images": True}},
         {"out": "elsewhere"},
+        {"parallel": {"mode": "fsdp", "compile": True, "activation_checkpointing": "full"}},
     ],
 )
 def test_harmless_changes_may_be_resumed(changes):

@@ -14,11 +14,12 @@ from tests.training.micro import make_config
 from training import loss as loss_module
 from training.config import OptimiserConfig, StageConfig
 from training.data.collate import EncodedDialogue, EncodedUnit, assemble
-from training.loop import Training, optimiser_step
 from training.loss import target_losses
 from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor
+from training.model.masks import build_block_mask
 from training.optim import build_optimiser
 from training.stage import apply_stage
+from training.step import Training, optimiser_step
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +67,6 @@ def training(model_folder, tmp_path):
         total_steps=1,
         checkpoints=tmp_path,
         base_digest="",
-        device=torch.device("cpu"),
     )
 
 
@@ -88,11 +88,40 @@ def test_packed_loss_is_that_of_each_dialogue_alone(training, processor):
     assert torch.allclose(packed, torch.stack(alone), atol=2e-6)
 
 
+def test_the_loss_is_plain_cross_entropy_with_its_gradient(training, processor):
+    pack = pack_of(processor, make_units(processor), 600)
+    losses = target_losses(training.model, pack)
+    losses.sum().backward()
+    gradient = training.model.lm_head.weight.grad.clone()
+    training.model.zero_grad()
+    logits = training.model(
+        input_ids=pack.input_ids_L[None],
+        pixel_values=pack.pixel_values_NCHW,
+        attention_mask=build_block_mask(pack.image_segment_L[None], pack.dialogue_segment_L[None]),
+        position_ids=pack.position_ids_L[None],
+    ).logits[0]
+    plain = functional.cross_entropy(logits[pack.target_positions_T], pack.target_ids_T, reduction="none")
+    plain.sum().backward()
+    torch.testing.assert_close(losses, plain, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(gradient, training.model.lm_head.weight.grad, rtol=1e-4, atol=1e-5)
+
+
+def test_the_logits_of_a_pack_never_exist_at_once(training, processor, monkeypatch):
+    """Neither in the forward pass nor in the backward pass does the head see more than one chunk."""
+    vocabulary = training.model.config.text_config.vocab_size
+    monkeypatch.setattr(loss_module, "LOGITS_PER_CHUNK", 7 * vocabulary + 3)
+    seen = []
+    training.model.lm_head.register_forward_hook(lambda module, given, logits: seen.append(len(logits)))
+    pack = pack_of(processor, make_units(processor), 600)
+    target_losses(training.model, pack).sum().backward()
+    assert max(seen) == 7 and sum(seen) == 2 * pack.targets
+
+
 def test_chunks_of_targets_change_neither_loss_nor_gradient(training, processor, monkeypatch):
     pack = pack_of(processor, make_units(processor), 600)
     results = []
     for size in (10_000, 7):
-        monkeypatch.setattr(loss_module, "TARGETS_PER_CHUNK", size)
+        monkeypatch.setattr(loss_module, "LOGITS_PER_CHUNK", size * training.model.config.text_config.vocab_size)
         training.model.zero_grad()
         losses = target_losses(training.model, pack)
         losses.sum().backward()
@@ -120,14 +149,14 @@ def test_accumulated_step_is_one_large_batch(training, processor, parts):
     assert split.loss == pytest.approx(whole.loss, rel=1e-6)
     assert split.gradient_norm == pytest.approx(whole.gradient_norm, rel=1e-5)
     assert all(torch.allclose(found[name], expected[name], rtol=1e-5, atol=1e-6) for name in expected)
-    assert torch.equal(split.task_counts, whole.task_counts)
+    assert torch.equal(split.sums.task_counts, whole.sums.task_counts)
 
 
 def test_task_losses_add_up_to_the_loss(training, processor):
     packs = [pack_of(processor, make_units(processor), 600)]
     outcome = optimiser_step(training, packs, 1)
-    assert outcome.loss == pytest.approx(float(outcome.task_sums.sum() / outcome.task_counts.sum()))
-    assert outcome.task_counts.sum() == packs[0].targets
+    assert outcome.loss == pytest.approx(float(outcome.sums.task_sums.sum() / outcome.sums.task_counts.sum()))
+    assert outcome.sums.task_counts.sum() == packs[0].targets
 
 
 def test_a_pack_without_samples_changes_nothing(training, processor):
@@ -144,7 +173,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_update_and_names_the_samples
         losses = target_losses(model, pack)
         return torch.where(pack.target_units_T == 3, losses * math.nan, losses)
 
-    monkeypatch.setattr("training.loop.target_losses", broken)
+    monkeypatch.setattr("training.loss.target_losses", broken)
     before = {name: parameter.detach().clone() for name, parameter in training.model.named_parameters()}
     with pytest.raises(RunFailure, match=r"step 7: loss nan.*sample-3\. Lower"):
         optimiser_step(training, [pack_of(processor, make_units(processor), 600)], 7)
@@ -155,6 +184,34 @@ def test_a_gradient_that_is_not_finite_stops_before_the_update(training, process
     training.model.lm_head.weight.register_hook(lambda gradient: gradient * math.inf)
     with pytest.raises(RunFailure, match=r"gradient norm (nan|inf).*sample-0, sample-1"):
         optimiser_step(training, [pack_of(processor, make_units(processor), 600)], 2)
+
+
+def test_frozen_encoders_keep_no_activations(training, processor):
+    """What the graph of a pack holds does not depend on the encoders when they are frozen."""
+    pack = pack_of(processor, make_units(processor), 600)
+    inside, kept = False, []
+
+    def keep(tensor):
+        kept.append(inside)
+        return tensor
+
+    def enter(module, given):
+        nonlocal inside
+        inside = True
+
+    def leave(module, given, result):
+        nonlocal inside
+        inside = False
+
+    training.model.vision.register_forward_pre_hook(enter)
+    training.model.vision.register_forward_hook(leave)
+    for trains in (True, False):
+        training.model.vision.requires_grad_(trains)
+        kept.clear()
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            target_losses(training.model, pack)
+        assert kept and any(kept) == trains
+    assert not training.model.vision.vit.training
 
 
 def test_a_first_token_that_is_a_target_is_refused(processor):

@@ -9,6 +9,7 @@ Shape suffixes: B batch, L sequence.
 from __future__ import annotations
 
 import torch
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 
 PADDING = -1
 PREFIX = 0
@@ -39,6 +40,20 @@ def build_block_mask(
     if dtype is None:
         return visible
     return torch.zeros_like(visible, dtype=dtype).masked_fill(~visible, torch.finfo(dtype).min)
+
+
+def build_flex_mask(image_segment_BL: torch.Tensor, dialogue_segment_BL: torch.Tensor) -> BlockMask:
+    """The mask of `build_block_mask` for `flex_attention`, which computes only the blocks that it leaves visible."""
+    batch, length = image_segment_BL.shape
+
+    def visible(row: torch.Tensor, head: torch.Tensor, q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
+        image = image_segment_BL[row, q]
+        dialogue_k = dialogue_segment_BL[row, k]
+        same_image = (image == image_segment_BL[row, k]) & (image != PADDING)
+        readable = (dialogue_k == PREFIX) | (dialogue_segment_BL[row, q] == dialogue_k)
+        return ((q >= k) & same_image & readable) | (q == k)
+
+    return create_block_mask(visible, batch, None, length, length, device=image_segment_BL.device)
 
 
 def build_position_ids(image_segment_BL: torch.Tensor, dialogue_segment_BL: torch.Tensor) -> torch.Tensor:
