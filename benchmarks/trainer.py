@@ -38,19 +38,22 @@ import torch
 from benchmarks import dialogues, padded
 from benchmarks.machine import describe
 from benchmarks.padded import Counts
-from training.config import TrainConfig, load_config
+from training.config import ParallelConfig, TrainConfig, load_config
 from training.data.collate import EncodedUnit, Pack, assemble
 from training.data.lengths import length_table, tokenizer_digest
 from training.data.loader import PackDataset, PackSampler, pack_loader
 from training.data.plan import Lengths, PlanSettings
 from training.data.selection import select
 from training.data.stream import PackStream
-from training.loop import Training, optimiser_step
+from training.loss import PackLosses
 from training.model import EarthGPTForConditionalGeneration, EarthGPTImageProcessor, EarthGPTProcessor, preset
 from training.model.accounting import step_flops
 from training.model.tokenizer import IMAGE, train_tokenizer
 from training.optim import build_optimiser
+from training.parallel import parallelize
 from training.stage import apply_stage
+from training.step import Training, optimiser_step
+from training.world import World
 
 RECIPES = Path(__file__).parents[1] / "recipes" / "train"
 STAGES = {"full": "tiny.yaml", "a": "stage-a-7b.yaml", "b": "stage-b-7b.yaml"}
@@ -315,41 +318,38 @@ def _ours_loader(bench: Bench, setting: Setting, shards: Path, workers: int) -> 
 
 
 @contextmanager
-def _prepared(model: EarthGPTForConditionalGeneration, setting: Setting) -> Iterator[None]:
-    """The setting's compiled blocks and checkpointing, taken back afterwards."""
-    blocks = model.language_model.layers
-    if setting.checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+def _prepared(bench: Bench, setting: Setting) -> Iterator[PackLosses]:
+    """The setting's kernels, compiled blocks and checkpointing, taken back afterwards."""
+    world = World(device=bench.device)
     if setting.compile:
         torch.compiler.reset()
-        for block in blocks:
-            block.compile()
+    checkpointing = "full" if setting.checkpointing else "none"
+    config = ParallelConfig(activation_checkpointing=checkpointing, compile=setting.compile)
     try:
-        yield
+        yield parallelize(bench.model, config, world)
     finally:
-        for block in blocks:
-            block._compiled_call_impl = None
-        model.gradient_checkpointing_disable()
+        parallelize(bench.model, ParallelConfig(attention="sdpa"), world)
 
 
 def _run(
     bench: Bench, setting: Setting, stream: PackStream, tasks: tuple[str, ...], packs: Iterator[Pack], steps: int
 ) -> Counts:
     optimiser = _fresh_optimiser(bench)
-    training = Training(
-        config=bench.config,
-        model=bench.model,
-        optimiser=optimiser,
-        stream=stream,
-        tasks=tasks,
-        total_steps=steps,
-        checkpoints=Path("unused"),
-        base_digest="",
-        device=bench.device,
-    )
     bench.model.train()
     counts = Counts(steps=steps)
-    with _prepared(bench.model, setting):
+    with _prepared(bench, setting) as prepared:
+        training = Training(
+            config=bench.config,
+            model=bench.model,
+            optimiser=optimiser,
+            stream=stream,
+            tasks=tasks,
+            total_steps=steps,
+            checkpoints=Path("unused"),
+            base_digest="",
+            world=World(device=bench.device),
+            prepared=prepared,
+        )
         for number in range(WARMUP + steps):
             if number == WARMUP:
                 bench.synchronise()

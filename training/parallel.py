@@ -73,11 +73,15 @@ def is_sharded(config: ParallelConfig, world: World) -> bool:
 
 
 def parallelize(model: EarthGPTForConditionalGeneration, config: ParallelConfig, world: World) -> PackLosses:
-    """Prepare a model, frozen as its stage wants and on its device, for training; its parameters may be replaced."""
+    """Prepare a model, frozen as its stage wants and on its device, for training; its parameters may be replaced.
+
+    What an earlier call did to the layers' forward is undone first.
+    """
     set_attention(model.language_model, attention_name(config.attention, world.device))
     forward = _layer_forward(config)
-    if forward is not None:
-        for layer in model.language_model.layers:
+    for layer in model.language_model.layers:
+        layer.__dict__.pop("forward", None)
+        if forward is not None:
             # On the instance: parameter names, hooks and the class stay as they are.
             layer.__dict__["forward"] = partial(forward, layer)
     sharded = is_sharded(config, world)

@@ -150,10 +150,6 @@ def _train(config: TrainConfig, progress: Progress, world: World) -> RunResult:
     return _finish(training, processor, start, end)
 
 
-def _selection(config: TrainConfig) -> Selection:
-    return select(config.data.folders, config.data.split, config.data.sources, config.data.tasks)
-
-
 def sensors_of(selection: Selection) -> dict[str, str]:
     """The sensor of each source of a selection."""
     return {
