@@ -1,8 +1,9 @@
 """Damaged annotation files of every source: `python -m benchmarks.fuzz --inputs 100000 --out RESULT.json`.
 
 A generated sample of each source is written once. Then one of its annotation files at a time is damaged (bytes cut,
-inserted, flipped, truncated) and the source is discovered and read whole. Allowed outcomes are items, problems,
-`BadItem` and `UserError`; anything else is a finding, kept with the damaged bytes. --inputs is per source.
+inserted, flipped or truncated, or a number or word replaced) and the source is discovered and read whole. Allowed
+outcomes are items, problems, `BadItem` and `UserError`; anything else is a finding, kept with the damaged bytes.
+--inputs is per source.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import base64
 import json
 import random
+import re
 import sys
 import tempfile
 import time
@@ -42,6 +44,23 @@ PIECES = (
     b"{",
     b"1",
 )
+# A value in place of another keeps the file well-formed, so that what comes after the parsing is reached.
+TOKEN = re.compile(rb"[0-9.+-]+|[A-Za-z_]+")
+NUMBERS = (
+    b"",
+    b"0",
+    b"-1",
+    b"-0.0",
+    b"7",
+    b"1.5",
+    b"1e308",
+    b"-1e999",
+    b"NaN",
+    b"99999999999999999999",
+    b"1_0",
+    b"\xc2\xb2",
+)
+WORDS = (b"null", b"true", b"[]", b"{}", b"ship", b"Unspecified", b"\xe5\xbd\xb1", b"../x", b"/etc/passwd", b"a" * 300)
 MOST_FINDINGS = 5
 
 
@@ -117,8 +136,12 @@ def read_all(source: converters.Converter, root: Path) -> str:
 
 
 def damage(data: bytes, chance: random.Random) -> bytes:
-    """One to four cuts, insertions or flipped bytes, and one time in four a truncation."""
+    """A value in place of another; or one to four cuts, insertions or flipped bytes, and at times a truncation."""
     changed = bytearray(data)
+    if chance.random() < 0.4 and (tokens := list(TOKEN.finditer(data))):
+        start, end = chance.choice(tokens).span()
+        changed[start:end] = chance.choice(NUMBERS + WORDS)
+        return bytes(changed)
     for _ in range(chance.randint(1, 4)):
         start = chance.randint(0, len(changed))
         kind = chance.random()

@@ -1,7 +1,8 @@
 """Damaged bytes straight into every parser: `python -m benchmarks.fuzz_parsers --inputs 100000 --out RESULT.json`.
 
-The seeds are the annotation files of the generated samples. A parser may return or raise `BadItem`; anything else is a
-finding, kept with the damaged bytes. --inputs is per parser. `benchmarks.fuzz` does the same to whole sources.
+The seeds are the annotation files of the generated samples. A parser may return or raise `BadItem` (`NoArray` for the
+official archive's JSON); anything else is a finding, kept with the damaged bytes. --inputs is per parser.
+`benchmarks.fuzz` does the same to whole sources.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import date
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +27,17 @@ from benchmarks.fuzz import MOST_FINDINGS, damage
 from benchmarks.machine import describe
 from converters import samples
 from converters.detection import fair1m, hrsc2016, nwpu_vhr10, rsod, ssdd_xml, ucas_aod, visdrone
-from converters.formats import captions, coco, dota, labels, llava, voc, vqa, yolo
+from converters.formats import captions, class_map, coco, dota, labels, listed, llava, voc, vqa, yolo
+from converters.grounding import dior_rsvg
 from mmrs.errors import BadItem
+from mmrs.geometry import SquareFrame
+from mmrs.instructions.answers import parse_detections
+from mmrs.instructions.dialects import parse_boxes
+from mmrs.release.content import parse_row
+from mmrs.release.rows import NoArray, read_rows
 
 Parse = Callable[[bytes], Any]
-VISDRONE = tuple(converters.facts("visdrone").classes)
+VISDRONE = converters.get("visdrone").labels
 VHR10 = tuple(converters.facts("nwpu-vhr10").classes)
 DOTA = tuple(converters.facts("dota").classes)
 LLAVA = (
@@ -42,6 +51,34 @@ TABLES = (
     b'{"questions": [{"id": 4, "img_id": 1, "type": "count", "question": "How many?", "answers_ids": [6]}]}',
     b'{"answers": [{"id": 6, "answer": "3", "active": true}]}',
 )
+
+FRAME = SquareFrame(640, 512)
+ANSWER = (
+    b"There are <p>two ships</p>[0.412,0.300,0.455,0.341;0.1,0.5,0.16,0.54] and <p>one tennis court</p>"
+    b"[0.70,0.61,0.71,0.61,0.71,0.63,0.70,0.63] in the image."
+)
+ROW = (
+    b'{"image": "data/RSVG/DIOR_RSVG/images/11207.jpg", "conversations": [{"from": "human", "value": "Please provide a '
+    b'short description for this region in this remote sensing image :[0.1,0.2,0.3,0.4]"}, '
+    b'{"from": "gpt", "value": "The tiny vehicle"}]}'
+)
+
+
+@dataclass(frozen=True)
+class Held:
+    """Bytes in place of a file, for readers that take a path."""
+
+    data: bytes
+    suffix: str = ".txt"
+
+    def read_bytes(self) -> bytes:
+        return self.data
+
+
+def first_stem(data: bytes) -> str:
+    """The image's stem in the first line of an RSOD label file."""
+    return data.partition(b"\t")[0].decode("latin-1").rpartition(".")[0]
+
 
 # Name -> (source whose sample has the seeds, pattern of its files, parser).
 FROM_SAMPLES: dict[str, tuple[str, str, Parse]] = {
@@ -60,7 +97,7 @@ FROM_SAMPLES: dict[str, tuple[str, str, Parse]] = {
     "hrsc2016": ("hrsc2016", "**/*.xml", lambda data: hrsc2016.parse_hrsc(data, "x")),
     "ssdd": ("ssdd", "**/*.xml", lambda data: ssdd_xml.parse_ssdd(data, "x")),
     "nwpu-vhr10": ("nwpu-vhr10", "**/ground truth/*.txt", lambda data: nwpu_vhr10.parse_lines(data, "x", VHR10)),
-    "rsod": ("rsod", "**/labels/*.txt", lambda data: rsod.parse_lines(data, "x", "x")),
+    "rsod": ("rsod", "**/labels/*.txt", lambda data: rsod.parse_lines(data, "x", first_stem(data))),
     "ucas-aod": ("ucas-aod", "**/P*.txt", lambda data: ucas_aod.parse_lines(data, "x", "car")),
     "visdrone": ("visdrone", "**/annotations/*.txt", lambda data: visdrone.parse_lines(data, "x", VISDRONE)),
 }
@@ -68,6 +105,22 @@ FROM_BYTES: dict[str, tuple[bytes, Parse]] = {
     "llava": (LLAVA, lambda data: llava.parse_llava(data, "x")),
     "yolo": (YOLO, lambda data: yolo.parse_yolo(data, "x", "hbb", 3)),
     "yolo-obb": (YOLO_OBB, lambda data: yolo.parse_yolo(data, "x", "obb", 3)),
+    "class map": (b"ship: ship\n0: oil tank\nclouds:\n", lambda data: class_map.parse_class_map(data, "x")),
+    "class names": (b"ship\nstorage tank\n", lambda data: yolo.read_class_names(Held(data))),
+    "class names in yaml": (
+        b"names:\n  0: ship\n  1: storage tank\n",
+        lambda data: yolo.read_class_names(Held(data, ".yaml")),
+    ),
+    "dota meta": (b"acquisition dates:2014-01-01\nimagesource:GF\ngsd:None\n", lambda data: dota.read_meta(Held(data))),
+    "lists of ids": (b"00001\r\n00053 -1\r\n", lambda data: listed.read_ids(Held(data))),
+    "lists of numbers": (b"0\n1\n17\n38319\n", lambda data: dior_rsvg.read_numbers(Held(data))),
+    "boxes in text": (ANSWER[26:83], lambda data: parse_boxes(data.decode("latin-1"), FRAME)),
+    "detection answers": (
+        ANSWER,
+        lambda data: parse_detections(data.decode("latin-1"), FRAME, ("ship", "tennis court")),
+    ),
+    "release rows": (b"\xef\xbb\xbf[" + ROW + b",\r\n " + ROW + b" ]\n", lambda data: list(read_rows(BytesIO(data)))),
+    "release row": (ROW, parse_row),
     "rsvqa images": (TABLES[0], lambda data: vqa.parse_rsvqa(data, *TABLES[1:], "x")),
     "rsvqa questions": (TABLES[1], lambda data: vqa.parse_rsvqa(TABLES[0], data, TABLES[2], "x")),
     "rsvqa answers": (TABLES[2], lambda data: vqa.parse_rsvqa(*TABLES[:2], data, "x")),
@@ -117,7 +170,7 @@ def fuzz(seeds: list[bytes], parse: Parse, inputs: int, chance: random.Random) -
         try:
             parse(damaged)
             outcomes["returned"] += 1
-        except BadItem:
+        except (BadItem, NoArray):
             outcomes["bad_item"] += 1
         except Exception:
             findings.append(

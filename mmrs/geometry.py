@@ -54,7 +54,7 @@ def quad_from_rotated(boxes: npt.ArrayLike) -> Array:
 def signed_area(quads: npt.ArrayLike) -> Array:
     """Shoelace area ``(N,)`` in square pixels: positive when clockwise on screen (y down)."""
     quads = as_quads(quads)
-    following = np.roll(quads, -1, axis=1)
+    following = quads[:, [1, 2, 3, 0]]
     cross = quads[..., 0] * following[..., 1] - following[..., 0] * quads[..., 1]
     return cross.sum(axis=1) / 2
 

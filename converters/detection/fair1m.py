@@ -83,7 +83,7 @@ def parse_fair1m(data: bytes, path: str) -> Fair1mFile:
     Raises:
         BadItem: no such XML, an object without a class, or points that are no ring of four corners.
     """
-    root, lines = parse_tree(decode(data, path), path, "annotation")
+    root, lines = parse_tree(decode(data, path), path, "annotation", "object")
     objects = []
     for node in root.findall("objects/object"):
         line = lines.get(node)

@@ -122,9 +122,11 @@ class HitUav(Converter):
 
     def _objects(self, raw: Sequence[BoxObject], path: str) -> tuple[AnnotatedObject, ...]:
         classes, ignored = self.facts.classes, self.facts.ignored_labels
-        rotated = quad_from_rotated([obj.rotated for obj in raw if obj.rotated is not None])
-        quads = iter(plain_quads(canonical_quad(rotated)))
-        straight = iter(plain_quads(quad_from_hbb([obj.box for obj in raw if obj.box is not None])))
+        rotated = [obj.rotated for obj in raw if obj.rotated is not None]
+        boxes = [obj.box for obj in raw if obj.box is not None]
+        # A file has one kind of box, and arrays of nothing cost as much as small ones.
+        quads = iter(plain_quads(canonical_quad(quad_from_rotated(rotated))) if rotated else ())
+        straight = iter(plain_quads(quad_from_hbb(boxes)) if boxes else ())
         objects = []
         for obj in raw:
             if obj.label not in classes and obj.label not in ignored:

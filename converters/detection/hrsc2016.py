@@ -89,7 +89,7 @@ def parse_hrsc(data: bytes, path: str) -> HrscFile:
     Raises:
         BadItem: no such XML, missing nodes, or an object without a rotated box, as in copies with horizontal ones only.
     """
-    root, lines = parse_tree(decode(data, path), path, "HRSC_Image")
+    root, lines = parse_tree(decode(data, path), path, "HRSC_Image", "HRSC_Object")
     if node_text(root, "Annotated") == "0":
         raise BadItem("the file says that its image is not annotated", path)
     metadata: dict[str, Any] = {}

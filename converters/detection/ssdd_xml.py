@@ -40,7 +40,7 @@ def parse_ssdd(data: bytes, path: str) -> VocFile:
     Raises:
         BadItem: not UTF-8, not XML, an object without any kind of box, or numbers that are none.
     """
-    root, lines = parse_tree(decode(data, path), path, "annotation")
+    root, lines = parse_tree(decode(data, path), path, "annotation", "object")
     objects = tuple(_object(node, path, lines.get(node)) for node in root.findall("object"))
     size = node_size(root, "size/width", "size/height", path)
     return VocFile(node_text(root, "filename"), node_text(root, "folder"), size, objects)

@@ -54,16 +54,18 @@ def parse_json(data: bytes, path: str) -> Any:
 def finite(value: object, what: str, path: str, line: int | None = None, limit: float = MAX_PIXELS) -> float:
     """A finite number from a JSON number or from decimal text, at most `limit` in size. Raises `BadItem`."""
     number = math.nan
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if isinstance(value, str):
+        # Every number of every annotation passes here; most are plain digits and need no pattern.
+        if (value.isdigit() and value.isascii()) or NUMBER.fullmatch(value.strip()):
+            number = float(value)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
         # Integers beyond the float range become infinite instead of raising.
         number = float(value) if abs(value) <= limit else math.inf
-    elif isinstance(value, str) and NUMBER.fullmatch(value.strip()):
-        number = float(value)
+    if -limit <= number <= limit:
+        return number
     if math.isnan(number):
         raise BadItem(f"{what} is {shown(value)}, a finite number is expected", path, line)
-    if abs(number) > limit:
-        raise BadItem(f"{what} is {shown(value)}, beyond {limit:g}", path, line)
-    return number
+    raise BadItem(f"{what} is {shown(value)}, beyond {limit:g}", path, line)
 
 
 def integer(value: object, what: str, path: str, line: int | None = None) -> int:

@@ -46,7 +46,7 @@ def parse_voc(data: bytes, path: str, allow_empty: bool = False) -> VocFile:
     Raises:
         BadItem: not UTF-8, not XML, document type or entities, missing nodes, numbers that are none, inverted boxes.
     """
-    root, lines = parse_tree(decode(data, path), path, "annotation")
+    root, lines = parse_tree(decode(data, path), path, "annotation", "object")
     objects = tuple(_object(node, path, lines.get(node), allow_empty) for node in root.findall("object"))
     size = node_size(root, "size/width", "size/height", path)
     return VocFile(node_text(root, "filename"), node_text(root, "folder"), size, objects)

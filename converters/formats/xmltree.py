@@ -5,8 +5,10 @@ Document types and entities are refused, so entity bombs and external entities n
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from xml.etree.ElementTree import Element, ParseError, TreeBuilder
+from functools import cache
+from xml.etree.ElementTree import Element, ParseError, TreeBuilder, XMLParser
 
 from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import DefusedXMLParser
@@ -16,6 +18,9 @@ from mmrs.errors import BadItem
 
 # What annotation tools write for a flag or a value that nobody set.
 UNSTATED = frozenset({"", "unspecified"})
+DOCUMENT_TYPE = "<!DOCTYPE"
+
+Lines = dict[Element, int]
 
 
 class _LineBuilder(TreeBuilder):
@@ -23,7 +28,7 @@ class _LineBuilder(TreeBuilder):
 
     def __init__(self) -> None:
         super().__init__()
-        self.lines: dict[Element, int] = {}
+        self.lines: Lines = {}
         self.current_line: Callable[[], int | None] = lambda: None
 
     def start(self, tag, attrs):  # type: ignore[no-untyped-def]
@@ -34,18 +39,16 @@ class _LineBuilder(TreeBuilder):
         return element
 
 
-def parse_tree(text: str, path: str, root_tag: str) -> tuple[Element, dict[Element, int]]:
-    """The root node and the 1-based line of every node. Raises `BadItem` unless the root is a `root_tag`."""
+def parse_tree(text: str, path: str, root_tag: str, lined_tag: str) -> tuple[Element, Lines]:
+    """The root node and the 1-based line of every node `lined_tag`. Raises `BadItem` unless the root is a `root_tag`.
+
+    Entities cannot exist without a document type, so text that never says `DOCUMENT_TYPE` goes through the fast parser
+    of the standard library; all other text goes through the one that refuses both.
+    """
     if not text.strip():
         raise BadItem("empty file, XML expected", path)
-    builder = _LineBuilder()
-    parser = DefusedXMLParser(target=builder, forbid_dtd=True, forbid_entities=True, forbid_external=True)
-    expat = getattr(parser, "parser", None)
-    if expat is not None:
-        builder.current_line = lambda: expat.CurrentLineNumber
     try:
-        parser.feed(text)
-        root = parser.close()
+        root, lines = _fast(text, lined_tag) or _guarded(text)
     except ParseError as error:
         raise BadItem(f"not XML: {error}", path, error.position[0]) from error
     except DefusedXmlException as error:
@@ -53,8 +56,42 @@ def parse_tree(text: str, path: str, root_tag: str) -> tuple[Element, dict[Eleme
     except ValueError as error:
         raise BadItem(f"not XML: {error}", path) from error
     if root.tag != root_tag:
-        raise BadItem(f"root node is <{root.tag}>, <{root_tag}> expected", path, builder.lines.get(root))
-    return root, builder.lines
+        raise BadItem(f"root node is <{root.tag}>, <{root_tag}> expected", path, lines.get(root, 1))
+    return root, lines
+
+
+def _fast(text: str, lined_tag: str) -> tuple[Element, Lines] | None:
+    """Root and lines; None where the text must be guarded, or has tags in comments so that lines cannot be told."""
+    if DOCUMENT_TYPE in text:
+        return None
+    parser = XMLParser()
+    parser.feed(text)
+    root = parser.close()
+    nodes = list(root.iter(lined_tag))
+    starts = [match.start() for match in _start_tag(lined_tag).finditer(text)]
+    # Every node has a start tag in the text, so equal numbers mean that the tags are those of the nodes.
+    if len(nodes) != len(starts):
+        return None
+    lines, line, before = {}, 1, 0
+    for node, start in zip(nodes, starts, strict=True):
+        line += text.count("\n", before, start)
+        lines[node], before = line, start
+    return root, lines
+
+
+@cache
+def _start_tag(tag: str) -> re.Pattern[str]:
+    return re.compile(rf"<{re.escape(tag)}[\s/>]")
+
+
+def _guarded(text: str) -> tuple[Element, Lines]:
+    builder = _LineBuilder()
+    parser = DefusedXMLParser(target=builder, forbid_dtd=True, forbid_entities=True, forbid_external=True)
+    expat = getattr(parser, "parser", None)
+    if expat is not None:
+        builder.current_line = lambda: expat.CurrentLineNumber
+    parser.feed(text)
+    return parser.close(), builder.lines
 
 
 def node_text(node: Element, tag: str) -> str | None:
@@ -73,7 +110,9 @@ def node_number(node: Element, tag: str, path: str, line: int | None) -> float:
 
 def node_flag(node: Element, tag: str, path: str, line: int | None) -> bool:
     """Whether the child `tag` is a whole number other than 0; absent and ``Unspecified`` are False."""
-    text = node_text(node, tag) or ""
+    text = node_text(node, tag)
+    if text is None or text == "0":
+        return False
     return text.lower() not in UNSTATED and integer(text, tag, path, line) != 0
 
 
