@@ -12,11 +12,21 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    field_validator,
+    model_validator,
+)
 from pydantic.config import JsonDict
 
 from mmrs.config import load_yaml, validated
 from mmrs.errors import UserError
+from training.data.remote import checked_url, is_url
 
 HARMLESS: JsonDict = {"harmless": True}
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -25,6 +35,13 @@ Names = Annotated[tuple[str, ...], Field(min_length=1)]
 
 def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str | Path) else value
+
+
+def _location(value: Any) -> Any:
+    return checked_url(value) if is_url(value) else Path(value)
+
+
+Location = Annotated[Path | str, PlainValidator(_location), PlainSerializer(str)]
 
 
 class _Part(BaseModel):
@@ -75,13 +92,15 @@ class DataConfig(_Part):
     """What is read and in which order.
 
     `mixture` says how often an epoch shows which part: the first rule that matches a dialogue decides; without rules
-    every dialogue is seen once. `cache` is the folder for token counts, by default ``mmrs`` in the user's cache folder.
+    every dialogue is seen once. `folders` may be URLs of http(s), s3 or hf, see
+    `training.data.remote`. `cache` is the folder for token counts and for at most `cache_gb` of fetched shards, by
+    default ``mmrs`` in the user's cache folder.
     `shuffle_block_samples` neighbours of one tar stay together while blocks are permuted; samples are then permuted
     within windows of `shuffle_window_blocks` blocks; packs are filled from windows of `packing_window_units` images.
     A run ends when more than `max_skipped_samples` and more than `max_skipped_share` of its samples are unreadable.
     """
 
-    folders: Annotated[tuple[Path, ...], BeforeValidator(_as_list), Field(min_length=1)] = Field(
+    folders: Annotated[tuple[Location, ...], BeforeValidator(_as_list), Field(min_length=1)] = Field(
         json_schema_extra=HARMLESS
     )
     split: str = "train"
@@ -89,6 +108,7 @@ class DataConfig(_Part):
     tasks: Names | None = None
     mixture: tuple[MixtureRule, ...] = ()
     cache: Path | None = Field(default=None, json_schema_extra=HARMLESS)
+    cache_gb: float = Field(default=100.0, gt=0, json_schema_extra=HARMLESS)
     seed: int = Field(default=0, ge=0)
     shuffle_block_samples: int = Field(default=256, ge=1)
     shuffle_window_blocks: int = Field(default=64, ge=1)

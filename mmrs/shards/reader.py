@@ -17,12 +17,14 @@ from mmrs.shards.manifest import Manifest, load_manifest
 
 @dataclass
 class ShardSet:
-    """A finished data set on disk.
+    """A finished data set on disk; subclasses say where indexes lie and how shards are opened if it lies elsewhere.
 
-    File descriptors open on first use and are per process: an instance may be pickled or forked into workers.
+    At most `max_open_files` descriptors are open, the least recently used one is closed first. They are per process: an
+    instance may be pickled or forked into workers.
     """
 
     folder: Path
+    max_open_files: int = 128
     _files: dict[tuple[int, int], int] = field(default_factory=dict, repr=False)
 
     @cached_property
@@ -42,7 +44,7 @@ class ShardSet:
         tables = []
         for number, shard in enumerate(self.manifest.shards):
             if shard.split == split and (sources is None or shard.source in sources):
-                table = read_index(self.folder / shard.index_path)
+                table = read_index(self.index_file(number))
                 tables.append(table.append_column("shard", pa.array([number] * len(table), pa.int32())))
         if not tables:
             splits = sorted({f"{shard.source}/{shard.split}" for shard in self.manifest.shards})
@@ -69,15 +71,28 @@ class ShardSet:
         """The stored image bytes of an index row."""
         return self.read(row["shard"], row["image_offset"], row["image_size"])
 
+    def index_file(self, shard: int) -> Path:
+        """The index of the numbered shard."""
+        return self.folder / self.manifest.shards[shard].index_path
+
+    def open_shard(self, shard: int) -> int:
+        """A new descriptor of the numbered shard."""
+        return os.open(self.folder / self.manifest.shards[shard].path, os.O_RDONLY)
+
     def _descriptor(self, shard: int) -> int:
         # Keyed by process: a descriptor inherited through fork stays valid but one from a pickle would not be ours.
         key = (os.getpid(), shard)
-        if key not in self._files:
-            self._files[key] = os.open(self.folder / self.manifest.shards[shard].path, os.O_RDONLY)
-        return self._files[key]
+        descriptor = self._files.pop(key, None)
+        if descriptor is None:
+            mine = [known for known in self._files if known[0] == key[0]]
+            if len(mine) >= self.max_open_files:
+                os.close(self._files.pop(mine[0]))
+            descriptor = self.open_shard(shard)
+        self._files[key] = descriptor
+        return descriptor
 
     def __getstate__(self) -> dict:
-        return {"folder": self.folder, "_files": {}}
+        return {**self.__dict__, "_files": {}}
 
     def close(self) -> None:
         """Close the descriptors that this process opened."""

@@ -45,6 +45,7 @@ class PackDataset(Dataset):
     verify_images: bool = False
 
     def __getitem__(self, reference: PackReference) -> Pack:
+        self.selection.fetch([row for row, _ in reference.units])
         units, skipped = [], []
         for row, entries in reference.units:
             try:

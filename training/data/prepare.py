@@ -8,9 +8,11 @@ from pathlib import Path
 
 from mmrs.progress import Progress
 from training.config import DataConfig, TrainConfig
+from training.data.cache import FileCache
 from training.data.lengths import length_table, tokenizer_digest
 from training.data.mixture import group_dialogues
 from training.data.plan import PlanSettings
+from training.data.remote import RemoteAccess
 from training.data.selection import Selection, select
 from training.data.stream import PackStream
 from training.model.processing import EarthGPTProcessor
@@ -24,8 +26,9 @@ def cache_folder(data: DataConfig) -> Path:
 
 
 def open_selection(data: DataConfig) -> Selection:
-    """The samples and dialogues that a configuration names. Raises UserError as `select` does."""
-    return select(data.folders, data.split, data.sources, data.tasks)
+    """The samples and dialogues that a configuration names. Raises as `select` does."""
+    access = RemoteAccess(FileCache(cache_folder(data) / "shards", int(data.cache_gb * 1e9)))
+    return select(data.folders, data.split, data.sources, data.tasks, access)
 
 
 def prepare_stream(

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from mmrs.errors import UserError
 from mmrs.record import Record
 from mmrs.shards.reader import ShardSet
+from training.data.remote import RemoteAccess, RemoteShardSet, is_url
 
 
 @dataclass(frozen=True)
@@ -60,19 +61,40 @@ class Selection:
         """The stored image bytes of one row. Raises OSError when the shard ends before them."""
         return self._read(row, int(self.image_offset[row]), int(self.image_size[row]))
 
+    def fetch(self, rows: Sequence[int]) -> None:
+        """Bring the shards of these rows here, where the data set lies elsewhere.
+
+        Raises:
+            RunFailure: a shard cannot be fetched.
+        """
+        for number, shards in enumerate(self.sets):
+            if isinstance(shards, RemoteShardSet):
+                shards.fetch_shards({int(self.shard[row]) for row in rows if self.set_number[row] == number})
+
     def _read(self, row: int, offset: int, size: int) -> bytes:
         return self.sets[self.set_number[row]].read(int(self.shard[row]), offset, size)
 
 
 def select(
-    folders: Sequence[Path], split: str, sources: tuple[str, ...] | None = None, tasks: tuple[str, ...] | None = None
+    folders: Sequence[Path | str],
+    split: str,
+    sources: tuple[str, ...] | None = None,
+    tasks: tuple[str, ...] | None = None,
+    access: RemoteAccess | None = None,
 ) -> Selection:
     """Open the data sets and keep the rows of `split` that have a dialogue of `tasks` (None: all).
 
+    Args:
+        folders: folders, or URLs of http(s), s3 or hf.
+        access: cache and patience for URLs.
+
     Raises:
         UserError: a folder is no finished data set, lacks the split or a file, is given twice, or nothing is left.
+        RunFailure: a URL does not answer.
     """
-    sets = tuple(ShardSet(Path(folder)) for folder in folders)
+    sets = tuple(
+        RemoteShardSet(folder, access=access) if is_url(folder) else ShardSet(Path(folder)) for folder in folders
+    )
     ids = [shards.manifest.id for shards in sets]
     for number, data_set_id in enumerate(ids):
         if data_set_id in ids[:number]:
@@ -81,13 +103,20 @@ def select(
                 f"{sets[number].folder} and {twin} are the same data set ({data_set_id[:12]}): name one of them."
             )
     wanted = [_known(shards, sets, sources) for shards in sets]
+    for shards, mine in zip(sets, wanted, strict=True):
+        if isinstance(shards, RemoteShardSet):
+            entries = enumerate(shards.manifest.shards)
+            shards.fetch_indexes(
+                n for n, entry in entries if entry.split == split and (mine is None or entry.source in mine)
+            )
     table = pa.concat_tables(
         _with_origin(shards.table(split, mine), number, shards)
         for number, (shards, mine) in enumerate(zip(sets, wanted, strict=True))
         if mine is None or mine
     ).combine_chunks()
     for shards in sets:
-        _check_files(shards, split)
+        if not isinstance(shards, RemoteShardSet):
+            _check_files(shards, split)
     data_set_id = ids[0] if len(ids) == 1 else hashlib.sha256("+".join(ids).encode()).hexdigest()
     return _arrays(sets, data_set_id, split, table, tasks)
 

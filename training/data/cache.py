@@ -1,0 +1,161 @@
+"""A folder of downloaded files, named by their sha256, with a limit on its size. Safe for several processes.
+
+``FOLDER/<sha256>`` is a whole, checked file; ``<sha256>.part`` one on its way, at its full size from the start, so that
+the sum of all sizes is what the folder takes. The file that was opened longest ago goes first. A file that a process
+still has open when it goes keeps its space until the process closes it.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmrs.errors import RunFailure, UserError
+
+PART = ".part"
+LOCKS = 256
+REOPENINGS = 20
+
+
+class DigestMismatch(ValueError):
+    """A download is not the file that it should be."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileCache:
+    """At most `max_bytes` of files in `folder`."""
+
+    folder: Path
+    max_bytes: int
+
+    def open(self, sha256: str, size: int, download: Callable[[int], None]) -> int:
+        """Descriptor, for reading, of the file with this digest and size in bytes.
+
+        Args:
+            download: writes the whole file into a descriptor; called where the file is not here yet, by one process
+                at a time. What it raises is passed on.
+
+        Raises:
+            DigestMismatch: what was downloaded has another digest.
+            UserError: the file alone exceeds the limit.
+            RunFailure: the disk is full, or other processes evict the file faster than it can be opened.
+        """
+        path = self.folder / sha256
+        for _ in range(REOPENINGS):
+            try:
+                descriptor = os.open(path, os.O_RDONLY)
+            except FileNotFoundError:
+                self._fill(path, size, download)
+                continue
+            if os.fstat(descriptor).st_size == size:
+                # The kernel's own "now" moves in steps of milliseconds.
+                os.utime(descriptor, ns=(now := time.time_ns(), now))
+                return descriptor
+            os.close(descriptor)
+            path.unlink(missing_ok=True)
+        raise RunFailure(
+            f"the cache {self.folder} of {self.max_bytes / 1e9:.1f} GB drops files before they are read: too small for "
+            "all processes that share it. Raise data.cache_gb."
+        )
+
+    def holds(self, sha256: str) -> bool:
+        """Whether the file is here; it may be gone a moment later."""
+        return (self.folder / sha256).exists()
+
+    def _fill(self, path: Path, size: int, download: Callable[[int], None]) -> None:
+        part = path.with_name(path.name + PART)
+        with self._lock(_lock_number(path.name)):
+            if path.exists():
+                return
+            try:
+                self._reserve(part, size)
+                descriptor = os.open(part, os.O_RDWR)
+                try:
+                    download(descriptor)
+                    found = _sha256(descriptor)
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+                if found != path.name:
+                    raise DigestMismatch(f"sha256 is {found[:12]}, the manifest says {path.name[:12]}")
+                os.replace(part, path)
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+                raise RunFailure(
+                    f"the disk of the cache {self.folder} is full. Lower data.cache_gb, or set data.cache to a folder "
+                    "on a larger disk."
+                ) from error
+            finally:
+                part.unlink(missing_ok=True)
+
+    def _reserve(self, part: Path, size: int) -> None:
+        """Create `part` at its full size once the limit allows it."""
+        if size > self.max_bytes:
+            raise UserError(
+                f"a shard of {size / 1e9:.2f} GB does not fit the cache of {self.max_bytes / 1e9:.2f} GB in "
+                f"{self.folder}. Raise data.cache_gb."
+            )
+        while True:
+            with self._lock(LOCKS):
+                if self._evict(self.max_bytes - size, part):
+                    with part.open("wb") as file:
+                        file.truncate(size)
+                    return
+            # All that is left belongs to downloads of others, which end and can then be evicted.
+            time.sleep(0.05)
+
+    def _evict(self, limit: int, wanted: Path) -> bool:
+        """Remove the files opened longest ago until at most `limit` bytes remain; false where that is not possible."""
+        files = []
+        for entry in os.scandir(self.folder):
+            if entry.is_file() and entry.path != str(wanted):
+                try:
+                    found = entry.stat()
+                except FileNotFoundError:
+                    continue
+                files.append((found.st_mtime_ns, entry.path, found.st_size))
+        used = sum(size for _, _, size in files)
+        for _, name, size in sorted(files):
+            if used <= limit:
+                break
+            if name.endswith(PART) and self._in_progress(name):
+                continue
+            Path(name).unlink(missing_ok=True)
+            used -= size
+        return used <= limit
+
+    def _in_progress(self, part: str) -> bool:
+        """False for what a killed process left."""
+        number = _lock_number(Path(part).name.removesuffix(PART))
+        with (self.folder / "locks" / f"{number:03d}").open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
+    @contextmanager
+    def _lock(self, number: int) -> Iterator[None]:
+        path = self.folder / "locks" / f"{number:03d}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def _lock_number(sha256: str) -> int:
+    return int(sha256[:2], 16) % LOCKS
+
+
+def _sha256(descriptor: int) -> str:
+    with open(os.dup(descriptor), "rb") as file:
+        file.seek(0)
+        return hashlib.file_digest(file, "sha256").hexdigest()
