@@ -179,20 +179,26 @@ def scan(progress, source: str, root: Path, as_json: bool, compare_layouts: bool
     help="A Ray cluster that runs already (default RAY_ADDRESS; else one of --workers processes for this build).",
 )
 @click.option("--dry-run", is_flag=True, help="Print the plan and what would be written, and stop.")
+@click.option("--json", "as_json", is_flag=True, help="With --dry-run: print both as JSON.")
 @click.pass_obj
-def build(progress, recipe, out: str, roots: dict[str, str], overrides, workers, engine, address, dry_run) -> None:
+def build(progress, recipe, out: str, roots, overrides, workers, engine, address, dry_run, as_json) -> None:
     """Build WebDataset shards from the sources of RECIPE: a YAML file, one in recipes/build by name, or a source."""
     from converters.resolve import find_recipe, resolve
     from mmrs.build import run
-    from mmrs.build.summary import describe_findings, describe_plan, describe_result
+    from mmrs.build.summary import describe_findings, describe_plan, describe_result, plan_json
     from mmrs.places import open_place
 
     # Mistakes in these must not wait for the survey.
+    if as_json and not dry_run:
+        raise click.UsageError("--json prints a plan: give --dry-run too")
     chosen = run.choose_engine(engine, workers, address)
     open_place(out)
     parsed = find_recipe(recipe, RECIPES / "build", overrides)
     found = resolve(parsed, {name: Path(folder) for name, folder in roots.items()})
     plan = run.plan_build(found.builds, parsed, workers, progress)
+    if as_json:
+        click.echo(plan_json(plan, run.look_at(plan, out), found.left_out))
+        return
     click.echo(describe_plan(plan, found.left_out))
     if dry_run:
         click.echo(describe_findings(run.look_at(plan, out)))

@@ -61,6 +61,9 @@ def test_the_job_from_sample_to_verify(hit_uav, tmp_path):
     assert scanned.exit_code == 0 and "next:" in scanned.output
     dry = mmrs("build", "hit-uav", "--root", root, "--out", tmp_path / "out", "--dry-run")
     assert dry.exit_code == 0 and not (tmp_path / "out").exists()
+    as_json = mmrs("build", "hit-uav", "--root", root, "--out", tmp_path / "out", "--dry-run", "--json")
+    assert json.loads(as_json.stdout)["format"] == "mmrs-plan-1"
+    assert mmrs("build", "hit-uav", "--root", root, "--out", tmp_path / "out", "--json").exit_code == 2
     built = mmrs("build", "hit-uav", "--root", root, "--out", tmp_path / "out", "--workers", 1)
     assert built.exit_code == 0, built.output
     checked = mmrs("verify", tmp_path / "out", "--workers", 1)

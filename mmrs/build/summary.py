@@ -3,38 +3,112 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, Literal
 
+import orjson
+
+from mmrs.build.plan import PlannedSample
 from mmrs.build.quarantine import QUARANTINE_NAME
 from mmrs.build.resume import NOT_THERE, Findings
 from mmrs.build.run import BuildPlan, BuildResult
+from mmrs.build.shard import ShardTask
+from mmrs.imaging.store import reencode_reason
 from mmrs.text import bytes_text, table
 
 _SHOWN_ENTRIES = 5
 _SHOWN_CAUSES = 3
 
 
-def describe_plan(plan: BuildPlan, left_out: tuple[tuple[str, str], ...] = ()) -> str:
-    """The plan by split: samples, shards, planned bytes, what will be re-encoded and why."""
-    rows = []
+def plan_json(plan: BuildPlan, findings: Findings, left_out: Sequence[tuple[str, str]] = ()) -> str:
+    """`plan_facts`, and which shards are there already and why each other one will be written, as indented JSON."""
+    shards = {
+        "kept": sorted(findings.results),
+        "to_write": [{"path": task.path, "why": why.what, "at": list(why.at)} for task, why in findings.missing],
+        "files_to_remove": list(findings.stale),
+    }
+    return orjson.dumps(plan_facts(plan, left_out) | {"shards": shards}, option=orjson.OPT_INDENT_2).decode()
+
+
+def plan_facts(plan: BuildPlan, left_out: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
+    """The plan as plain values, for programs.
+
+    Of each split: items found, images to store (a scene of an item can give many), shards, planned bytes, images that
+    will be re-encoded by reason, images left out by `exclude`, and what the survey could not use. Images whose
+    pixels are damaged are found only when shards are written.
+    """
+    splits = []
     for survey in plan.surveys:
-        name = survey.build.source.name
-        tasks = [task for task in plan.tasks if (task.source.name, task.split) == (name, survey.split)]
-        planned = sum(sample.planned_bytes for task in tasks for sample in task.samples)
-        rows.append((name, survey.split, len(survey.samples), len(tasks), bytes_text(planned), _reencoding(survey)))
-    lines = [table(("source", "split", "images", "shards", "planned", "re-encoded"), rows)]
+        name, split = survey.build.source.name, survey.split
+        tasks = [task for task in plan.tasks if (task.source.name, task.split) == (name, split)]
+        entries = sorted(survey.quarantine, key=lambda entry: entry.sort_key)
+        stored = [(sample, task.suffix) for task in tasks for sample in _stored(task)]
+        splits.append(
+            {
+                "source": name,
+                "split": split,
+                "trained_on": split in survey.build.train_splits,
+                "items": len({sample.item.stem for sample in survey.samples}),
+                "images": len(stored),
+                "excluded": sum(len(task.excluded) for task in tasks),
+                "shards": len(tasks),
+                "planned_bytes": sum(sample.planned_bytes for sample, _ in stored),
+                "reencoded": _reencoded(stored),
+                "quarantined_images": sum(entry.images for entry in entries),
+                "quarantine": [entry.model_dump(mode="json") for entry in entries],
+            }
+        )
+    return {
+        "format": "mmrs-plan-1",
+        "splits": splits,
+        "left_out": [{"source": name, "reason": reason} for name, reason in left_out],
+        "listed_to_exclude": plan.listed,
+        "notes": list(plan.notes),
+    }
+
+
+def _stored(task: ShardTask) -> list[PlannedSample]:
+    left_out = {stem for stem, _ in task.excluded}
+    return [sample for sample in task.samples if sample.stem not in left_out]
+
+
+def _reencoded(samples: Sequence[tuple[PlannedSample, Literal["jpg", "png"]]]) -> dict[str, int]:
+    """Number of images by the reason why their bytes cannot be stored as they are, the most frequent first."""
+    reasons = Counter(
+        "tile of a scene" if sample.window else reencode_reason(sample.probe, suffix) for sample, suffix in samples
+    )
+    return {reason: count for reason, count in reasons.most_common() if reason is not None}
+
+
+def describe_plan(plan: BuildPlan, left_out: Sequence[tuple[str, str]] = ()) -> str:
+    """The plan by split: items, images, shards, planned bytes; then why images are re-encoded, and what is unusable."""
+    facts = plan_facts(plan, left_out)
+    rows, lines = [], []
+    for part in facts["splits"]:
+        name = f"{part['source']}/{part['split']}"
+        reencoded = sum(part["reencoded"].values())
+        numbers = (part["items"], part["images"], part["shards"], bytes_text(part["planned_bytes"]), reencoded)
+        rows.append((part["source"], part["split"], *numbers, part["quarantined_images"]))
+        lines += [f"{name}: {count} re-encoded: {reason}" for reason, count in part["reencoded"].items()]
+        if part["excluded"]:
+            lines.append(f"{name}: {part['excluded']} images left out by `exclude`")
+        entries = part["quarantine"]
+        lines += [f"{name}: unusable: {_entry_text(entry)}" for entry in entries[:_SHOWN_ENTRIES]]
+        if len(entries) > _SHOWN_ENTRIES:
+            lines.append(f"{name}: and {len(entries) - _SHOWN_ENTRIES} more entries for {QUARANTINE_NAME}")
+    header = ("source", "split", "items", "images", "shards", "planned", "re-encoded", "unusable")
+    listed, used = plan.listed, len(plan.excluded)
+    if used < listed:
+        lines.append(f"note: {listed - used} of {listed} ids of `exclude` are no image of this plan")
     lines += [f"left out: {name} {reason}" for name, reason in left_out]
     lines += [f"note: {note}" for note in plan.notes]
-    return "\n".join(lines)
+    return "\n".join([table(header, rows), *lines])
 
 
-def _reencoding(survey) -> str:
-    reasons = Counter(
-        "tile of a scene" if sample.window else sample.probe.reencode
-        for sample in survey.samples
-        if sample.window or sample.probe.reencode
-    )
-    return "; ".join(f"{count} ({reason})" for reason, count in reasons.most_common(3)) or "none"
+def _entry_text(entry: Mapping[str, Any]) -> str:
+    line = f":{entry['line']}" if entry["line"] else ""
+    return f"{entry['path']}{line}: {entry['reason']}"
 
 
 def describe_findings(findings: Findings) -> str:
@@ -77,11 +151,14 @@ def describe_result(result: BuildResult, out: Path | str) -> str:
     lines = [table(("source", "split", "images", "objects", "captions", "dialogues"), rows)]
     if result.dialogues_too_long:
         lines.append(f"note: {result.dialogues_too_long} dialogues with too many objects were not rendered")
-    if result.quarantine:
-        lines.append(f"quarantined: {len(result.quarantine)} entries, all in {out}/{QUARANTINE_NAME}; the first:")
-        for entry in result.quarantine[:_SHOWN_ENTRIES]:
-            line = f":{entry.line}" if entry.line else ""
-            lines.append(f"  {entry.source}/{entry.split} {entry.path}{line}: {entry.reason}")
+    excluded = sum(entry.level == "excluded" for entry in result.quarantine)
+    if excluded:
+        lines.append(f"left out by `exclude`: {excluded} images, each with its reason in {out}/{QUARANTINE_NAME}")
+    found = [entry for entry in result.quarantine if entry.level != "excluded"]
+    if found:
+        lines.append(f"quarantined: {len(found)} entries, all in {out}/{QUARANTINE_NAME}; the first:")
+        for entry in found[:_SHOWN_ENTRIES]:
+            lines.append(f"  {entry.source}/{entry.split} {_entry_text(entry.model_dump())}")
     shards = len(result.manifest.shards)
     lines.append(f"{shards} shards ({result.rebuilt} written now, {shards - result.rebuilt} already there)")
     lines.append(f"data set {result.manifest.id[:16]} in {out}; check it with `mmrs verify {out}`")

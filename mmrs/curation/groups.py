@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -28,7 +29,7 @@ def find_groups(rows: Rows, aliases: AliasTable, load: Load) -> Groups:
     links = joined(
         [
             links_by_key(Kind.BYTES, rows.sha256, "byte for byte the same as"),
-            links_by_key(Kind.ORIGINAL, _each(rows, _picture(rows, aliases)), "the same picture ({key}) as"),
+            links_by_key(Kind.ORIGINAL, _shared_pictures(rows, aliases), "the same picture ({key}) as"),
             links_by_key(Kind.SCENE, _each(rows, _scene(rows, aliases)), "a tile of the same scene ({key}) as"),
             find_copies(rows, load),
         ]
@@ -40,8 +41,14 @@ def _each(rows: Rows, key: Callable[[int], str | None]) -> list[str | None]:
     return [key(row) for row in range(len(rows))]
 
 
-def _picture(rows: Rows, aliases: AliasTable) -> Callable[[int], str | None]:
-    return lambda row: aliases.picture(rows.source(row), rows.stem(row))
+def _shared_pictures(rows: Rows, aliases: AliasTable) -> list[str | None]:
+    """The picture's name of each row where it has two names; those with one are tiles of one scene, linked as such."""
+    pictures = _each(rows, lambda row: aliases.picture(rows.source(row), rows.stem(row)))
+    names: dict[str, set[tuple[str, str]]] = defaultdict(set)
+    for row, picture in enumerate(pictures):
+        if picture is not None:
+            names[picture].add((rows.source(row), rows.stem(row)))
+    return [picture if picture is not None and len(names[picture]) > 1 else None for picture in pictures]
 
 
 def _scene(rows: Rows, aliases: AliasTable) -> Callable[[int], str | None]:

@@ -49,6 +49,13 @@ class StoredImage:
     perceptual_hash: int | None
 
 
+def reencode_reason(probe: ImageProbe, suffix: Literal["jpg", "png"]) -> str | None:
+    """Why a whole image is stored in other bytes than the file's, None where it passes through."""
+    if probe.suffix == suffix:
+        return None
+    return probe.reencode or f"{probe.suffix} among {suffix} images of one source"
+
+
 def store_file(
     path: Path,
     probe: ImageProbe,
@@ -66,9 +73,9 @@ def store_file(
     Raises:
         BadItem: the file cannot be decoded.
     """
-    if probe.suffix == suffix:
+    reason = reencode_reason(probe, suffix)
+    if reason is None:
         return _pass_through(path, probe, validation)
-    reason = probe.reencode or f"{probe.suffix} among {suffix} images of one source"
     pixels, rule = _render(path, probe, sensor, selection) if probe.raster else (_decode_upright(path, probe), None)
     return encode_pixels(pixels, suffix, reason, rule)
 
