@@ -352,6 +352,87 @@ def train(progress, recipe: str, overrides: tuple[str, ...], fresh: bool, plan_o
     click.echo(describe(result))
 
 
+@main.command()
+@click.argument("out", type=FOLDER, metavar="MODEL_DIR")
+@click.option(
+    "--llm", required=True, help="LLaMA-2, SmolLM2 or another of that architecture: folder, GGUF or hub name."
+)
+@click.option("--vit", help="DINOv2: folder, original .pth, or hub name. Default: random weights of --size.")
+@click.option("--cnn", help="ConvNeXt: folder, OpenCLIP or timm file, or hub name. Default: random weights of --size.")
+@click.option(
+    "--size", default="small", show_default=True, help="Image sizes and token merge of: tiny, small, 7b, 13b."
+)
+@click.option("--dtype", help="float32, bfloat16 or float16; default: that of the language model.")
+@click.option("--seed", default=0, show_default=True, help="Of all random weights.")
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    callback=_pairs,
+    help="Field of the configuration, such as token_merge=2 or fusion=sum; repeatable.",
+)
+def init(out: Path, llm: str, vit, cnn, size: str, dtype, seed: int, changes: dict[str, str]) -> None:
+    """Assemble an EarthGPT in MODEL_DIR from a pre-trained language model and encoders, for `mmrs train`.
+
+    Only safetensors, GGUF and weights-only checkpoints are read: no file can run code. The licence that each part
+    states is shown, and written into the model card. Image sizes and the shapes of random encoders are the preset's.
+    """
+    import yaml
+
+    from training.environment import quiet_transformers
+    from training.model.assemble import assemble, describe
+
+    values = {name: yaml.safe_load(value) for name, value in changes.items()}
+    with quiet_transformers():
+        result = assemble(out, vit, cnn, llm, size=size, seed=seed, dtype=dtype, changes=values)
+    click.echo(describe(result))
+
+
+@main.command("inspect")
+@click.argument("model")
+@click.option(
+    "--recipe", help="What this training recipe would train: a YAML file, or the name of one in recipes/train."
+)
+@option_overrides
+def inspect_model(model: str, recipe: str | None, overrides: tuple[str, ...]) -> None:
+    """Show parts, licences and parameters of MODEL, a folder or a preset, and what --recipe trains at what cost."""
+    from training.config import load_config
+    from training.inspection import inspect
+
+    if overrides and recipe is None:
+        raise click.UsageError("--set changes a recipe; give --recipe too")
+    click.echo(inspect(model, load_config(_train_recipe(recipe), overrides) if recipe else None))
+
+
+@main.command("export")
+@click.argument("model", type=FOLDER)
+@click.argument("out", type=FOLDER)
+@click.option(
+    "--form",
+    type=click.Choice(["folded", "llama", "delta"]),
+    default="folded",
+    show_default=True,
+    help="A plain EarthGPT; its language model alone; or only what training changed.",
+)
+@click.option("--delta", type=FOLDER, help="Put this delta onto MODEL first.")
+@click.option("--base", type=FOLDER, help="With --form delta: the model that training started from.")
+@click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), help="Of the written weights.")
+@click.option(
+    "--scores",
+    multiple=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A scores.json of `mmrs eval`, for the model card; repeatable.",
+)
+def export_model(model: Path, out: Path, form, delta, base, dtype, scores) -> None:
+    """Write a trained MODEL, such as RUN/model, for others: tuning vectors folded, model card beside it."""
+    from training.environment import quiet_transformers
+    from training.model.export import export
+
+    with quiet_transformers():
+        click.echo(export(model, out, form, delta=delta, base=base, dtype=dtype, scores=scores))
+
+
 @main.command("eval")
 @click.argument("model", type=FOLDER)
 @click.argument("data", type=FOLDER)

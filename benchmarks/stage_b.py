@@ -34,9 +34,9 @@ from training.loss import target_losses
 from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor, pad_and_resize
 from training.model.assemble import assemble as assemble_model
 from training.model.delta import weights_digest
-from training.model.trainable import run_b
 from training.model.tuning import tuned_vectors
 from training.run import train
+from training.trainable import run_b
 
 QUIET = Progress(quiet=True)
 TOKENS_PER_PACK = 512

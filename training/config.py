@@ -27,6 +27,7 @@ from pydantic.config import JsonDict
 from mmrs.config import load_yaml, validated
 from mmrs.errors import UserError
 from training.data.remote import checked_url, is_url
+from training.trainable import SETS
 
 HARMLESS: JsonDict = {"harmless": True}
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -125,10 +126,25 @@ class DataConfig(_Part):
 
 
 class TrainableRule(_Part):
-    """Parameters whose full name matches `pattern` train with `learning_rate`."""
+    """Parameters whose full name matches `pattern` train with `learning_rate`.
+
+    A recipe may write ``set: NAME``, a name of `training.trainable.SETS`, in place of the pattern.
+    """
 
     pattern: str
     learning_rate: float = Field(gt=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_set(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or "set" not in values:
+            return values
+        name = values["set"]
+        if "pattern" in values:
+            raise ValueError("give either `set` or `pattern`, not both")
+        if name not in SETS:
+            raise ValueError(f"there is no set {name!r}; choose one of {', '.join(SETS)}, or give a `pattern`")
+        return {key: value for key, value in values.items() if key != "set"} | {"pattern": SETS[name]}
 
     @field_validator("pattern")
     @classmethod
@@ -141,10 +157,23 @@ class TrainableRule(_Part):
 
 
 class TuningConfig(_Part):
-    """Vectors added to the language model's linear layers before training, see `training.model.tuning`."""
+    """What is added to the language model's linear layers before training.
 
-    kind: Literal["bias", "bias-scale"] = "bias-scale"
+    "bias" and "bias-scale" are vectors, with `head` on the output head too, see `training.model.tuning`. "lora" is a
+    pair of low-rank matrices, see `training.model.lora`: only there do `rank`, `alpha` and `dropout` count.
+    """
+
+    kind: Literal["bias", "bias-scale", "lora"] = "bias-scale"
     head: bool = False
+    rank: int = Field(default=16, ge=1)
+    alpha: float = Field(default=32.0, gt=0)
+    dropout: Share = 0.0
+
+    @model_validator(mode="after")
+    def _head_has_vectors(self) -> TuningConfig:
+        if self.kind == "lora" and self.head:
+            raise ValueError("tuning.head is for vectors; with kind lora leave it out")
+        return self
 
 
 class StageConfig(_Part):

@@ -18,6 +18,7 @@ from training.model import (
     preset,
     train_tokenizer,
 )
+from training.model.origin import note_parts
 from training.model.tokenizer import IMAGE
 
 TOKENIZER_SAMPLES = 50_000
@@ -32,8 +33,10 @@ def initial_model_folder(folder: Path, config: ModelConfig, selection: Selection
     if folder.is_dir():
         return folder
     model_config, processor = initial_processor(config, selection)
+    model = initialise(model_config, config.seed)
+    note_parts(model, {}, config.seed)
     with atomic_folder(folder) as temporary:
-        initialise(model_config, config.seed).save_pretrained(temporary)
+        model.save_pretrained(temporary)
         processor.save_pretrained(temporary)
     return folder
 

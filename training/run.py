@@ -21,10 +21,10 @@ from typing import Any
 import torch
 
 from mmrs.errors import UserError
-from mmrs.files import atomic_folder, file_sha256, remove_temporaries, write_atomic
+from mmrs.files import file_sha256, remove_temporaries, write_atomic
 from mmrs.progress import Progress
 from training.checkpoint import Position, latest_checkpoint, load_checkpoint
-from training.config import StageConfig, TrainConfig, check_same_mathematics, load_config, mathematics
+from training.config import TrainConfig, check_same_mathematics, load_config, mathematics
 from training.data.loader import PackDataset, PackSampler, pack_loader
 from training.data.pointer import Pointer, check_same_stream
 from training.data.prepare import open_selection, prepare_stream
@@ -35,15 +35,13 @@ from training.environment import quiet_transformers, reproducible, run_lock
 from training.initial import initial_model_folder
 from training.loop import run_loop
 from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor
-from training.model.tuning import add_tuning
 from training.monitor import open_monitor, plot_loss, read_metrics, say
 from training.optim import build_optimiser
 from training.parallel import check_world, current_rows, full_state, parallelize
-from training.stage import apply_stage, freeze_report
+from training.result import is_saved, save_result
+from training.stage import add_tuned_parameters, apply_stage, freeze_report
 from training.step import Training
 from training.world import World, open_world
-
-ORIGIN = "training.json"
 
 
 @dataclass(frozen=True)
@@ -114,7 +112,7 @@ def _train(config: TrainConfig, progress: Progress, world: World) -> RunResult:
     base = world.first_then_all(lambda: _base_folder(config, selection))
     processor = EarthGPTProcessor.from_pretrained(base)
     model = EarthGPTForConditionalGeneration.from_pretrained(base, use_safetensors=True)
-    _add_tuning(model, config.stage)
+    add_tuned_parameters(model, config.stage, config.model.seed)
     rows = apply_stage(model, config.stage, torch.bfloat16 if world.device.type == "cuda" else None)
     model.to(world.device)
     max_positions = model.config.get_text_config().max_position_embeddings
@@ -147,7 +145,7 @@ def _train(config: TrainConfig, progress: Progress, world: World) -> RunResult:
         config.out, start.step, total_steps, log.every_steps, log.tensorboard, progress, world.is_first
     ) as monitor:
         end = run_loop(training, packs, start, monitor)
-    return _finish(training, processor, start, end)
+    return _finish(training, processor, base, start, end)
 
 
 def sensors_of(selection: Selection) -> dict[str, str]:
@@ -170,15 +168,6 @@ def _base_folder(config: TrainConfig, selection: Selection) -> Path:
             f"model.path {path} is no model folder: it has no config.json. Give one that a run wrote, OUT/model."
         )
     return path
-
-
-def _add_tuning(model: EarthGPTForConditionalGeneration, stage: StageConfig) -> None:
-    if stage.tuning is None:
-        return
-    try:
-        add_tuning(model, stage.tuning.kind, stage.tuning.head)
-    except ValueError as error:
-        raise UserError(f"stage.tuning: {error}") from error
 
 
 def _plan(
@@ -219,7 +208,7 @@ def _start(training: Training, progress: Progress) -> Position:
     return position
 
 
-def _finish(training: Training, processor: EarthGPTProcessor, start: Position, end: Position) -> RunResult:
+def _finish(training: Training, processor: EarthGPTProcessor, base: Path, start: Position, end: Position) -> RunResult:
     out, world = training.config.out, training.world
     metrics, plot, folder = out / "metrics.jsonl", out / "loss.png", out / "model"
     origin = {
@@ -229,26 +218,21 @@ def _finish(training: Training, processor: EarthGPTProcessor, start: Position, e
         "base_digest": training.base_digest,
         "stage": training.config.stage.model_dump(mode="json"),
     }
-    is_saved = world.texts("saved" if _same_origin(folder / ORIGIN, origin) else "")[0]
-    if not is_saved:
+    if not world.texts("saved" if is_saved(folder, origin) else "")[0]:
         state = full_state(training.model, keep=world.is_first)
-        world.first_then_all(lambda: _save_model(training.model, state, processor, folder, origin))
+        world.first_then_all(lambda: _save(training, state, processor, base, origin))
     return world.first_then_all(lambda: _result(training, start, end, metrics, plot, folder))
 
 
-def _save_model(
-    model: EarthGPTForConditionalGeneration,
+def _save(
+    training: Training,
     state: dict[str, torch.Tensor] | None,
     processor: EarthGPTProcessor,
-    folder: Path,
+    base: Path,
     origin: dict[str, Any],
 ) -> None:
-    if state is None:
-        return
-    with atomic_folder(folder) as temporary:
-        model.save_pretrained(temporary, state_dict=state)
-        processor.save_pretrained(temporary)
-        (temporary / ORIGIN).write_text(json.dumps(origin, indent=2) + "\n")
+    if state is not None:
+        save_result(training.config.out, training.model, state, processor, training.config.stage, base, origin)
 
 
 def _result(training: Training, start: Position, end: Position, metrics: Path, plot: Path, folder: Path) -> RunResult:
@@ -268,10 +252,6 @@ def _result(training: Training, start: Position, end: Position, metrics: Path, p
         resumed_from=start.step,
         final_loss=lines[-1]["loss"] if lines else float("nan"),
     )
-
-
-def _same_origin(path: Path, origin: dict[str, Any]) -> bool:
-    return path.is_file() and json.loads(path.read_text()) == origin
 
 
 def _check_folder(config: TrainConfig, fresh: bool) -> None:

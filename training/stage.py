@@ -1,4 +1,4 @@
-"""A stage is data: regular expressions say which parameters train, and with which learning rate."""
+"""A stage is data: what is added to the model, which parameters train, and with which learning rate."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from torch import nn
 
 from mmrs.errors import UserError
 from training.config import StageConfig
+from training.model.lora import add_lora
+from training.model.modeling import EarthGPTForConditionalGeneration
+from training.model.tuning import add_tuning
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +24,22 @@ class FreezeRow:
     name: str
     parameter: nn.Parameter
     learning_rate: float | None
+
+
+def add_tuned_parameters(model: EarthGPTForConditionalGeneration, stage: StageConfig, seed: int) -> None:
+    """Add the vectors or adapters that the stage trains; the model's outputs do not change.
+
+    Raises:
+        UserError: the model is tuned in another way, or peft is not installed.
+    """
+    tuning = stage.tuning
+    try:
+        if tuning is not None and tuning.kind == "lora":
+            add_lora(model, tuning.rank, tuning.alpha, tuning.dropout, seed)
+        elif tuning is not None:
+            add_tuning(model, tuning.kind, tuning.head)
+    except ValueError as error:
+        raise UserError(f"stage.tuning: {error}") from error
 
 
 def apply_stage(model: nn.Module, stage: StageConfig, frozen_dtype: torch.dtype | None = None) -> list[FreezeRow]:

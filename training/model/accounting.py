@@ -1,4 +1,4 @@
-"""What a training step costs, by formula: floating-point operations and the memory of the training state.
+"""What a training step costs, by formula: floating-point operations, and memory of the state and the activations.
 
 Counted are matrix products, convolutions and attention, a multiplication and an addition as two operations; norms,
 activations and resizing are left out. A linear layer with N weights costs 2N operations per token forward, 2N for the
@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from training.model.configuration import EarthGPTConfig
+from training.model.lora import ADAPTER
 from training.model.modeling import EarthGPTForConditionalGeneration
 
 
@@ -80,11 +81,61 @@ def step_flops(
 def state_memory(model: nn.Module) -> StateMemory:
     """Bytes that weights, gradients and AdamW's moments take; a tied matrix counts once.
 
-    Activations come on top and depend on pack length, attention kernel and checkpointing.
+    Activations come on top, see `activation_memory`.
     """
     trained = sum(value.numel() * value.element_size() for value in model.parameters() if value.requires_grad)
     weights = sum(value.numel() * value.element_size() for value in model.parameters())
     return StateMemory(weights=weights, gradients=trained, moments=2 * trained)
+
+
+def activation_memory(
+    model: EarthGPTForConditionalGeneration,
+    tokens: int,
+    images: int,
+    targets: int,
+    dtype: torch.dtype = torch.bfloat16,
+    checkpointing: bool = False,
+) -> dict[str, int]:
+    """Bytes that autograd keeps between forward and backward, per part, for frozen encoders, which keep nothing.
+
+    Counted is what each operation of `LlamaModel` saves, with an attention kernel that keeps queries, keys, values and
+    result but no scores. Cosines, masks and one number per token and norm are left out; so is what the allocator adds.
+
+    Args:
+        tokens: positions of the language model.
+        images: images encoded.
+        targets: positions that the output head runs on, all in one piece.
+        dtype: that of the activations.
+        checkpointing: every block keeps its input alone and is run again when its turn comes; `recomputed` is then
+            what the block that is being run again keeps.
+
+    Raises:
+        ValueError: an encoder trains.
+    """
+    if _trains(model.vision.parameters()):
+        raise ValueError("an encoder trains; the formula is for frozen ones")
+    size, width = dtype.itemsize, model.config.text_config.hidden_size
+    flows = _reaches_language_model(model)
+    blocks = []
+    for layer in model.language_model.layers:
+        kept = _block_memory(layer, model.config, size, flows)
+        flows = flows or _trains(layer.parameters())
+        blocks.append((kept, size * width * flows))
+    norm = model.language_model.norm
+    memory = {
+        "projector": _projector_memory(model, size) * images,
+        "language_model": sum(kept for kept, _ in blocks) * tokens,
+        "final_norm": _norm_memory(norm, size, flows) * tokens,
+        "lm_head": (
+            4 * model.config.text_config.vocab_size * (flows or norm.weight.requires_grad)
+            + size * width * model.lm_head.weight.requires_grad
+        )
+        * targets,
+    }
+    if checkpointing:
+        memory["recomputed"] = max(kept for kept, _ in blocks) * tokens
+        memory["language_model"] = sum(passed for _, passed in blocks) * tokens
+    return memory
 
 
 def cache_bytes(config: EarthGPTConfig, positions: int, dtype: torch.dtype = torch.bfloat16) -> int:
@@ -99,7 +150,13 @@ _Operation = tuple[int, int]
 
 def _linear(layer: nn.Linear | nn.Conv2d, positions: int, input_gradient: bool) -> _Operation:
     forward = 2 * layer.weight.numel() * positions
-    return forward, forward * (input_gradient + layer.weight.requires_grad)
+    backward = forward * (input_gradient + layer.weight.requires_grad)
+    if hasattr(layer, "lora_A"):
+        down, up = (2 * part[ADAPTER].weight.numel() * positions for part in (layer.lora_A, layer.lora_B))
+        trains = _trains(layer.lora_A.parameters())
+        forward += down + up
+        backward += down * (input_gradient + trains) + up * ((input_gradient or trains) + trains)
+    return forward, backward
 
 
 def _trains(parameters: Iterable[nn.Parameter]) -> bool:
@@ -133,7 +190,11 @@ def _cnn(model: EarthGPTForConditionalGeneration, images: int) -> Iterator[_Oper
 
 
 def _projector(model: EarthGPTForConditionalGeneration, images: int) -> Iterator[_Operation]:
-    yield _linear(model.projector.linear, model.config.visual_tokens * images, _trains(model.vision.parameters()))
+    projector, trains = model.projector, _trains(model.vision.parameters())
+    if projector.align is not None:
+        yield _linear(projector.align, model.config.grid**2 * images, _trains(model.vision.cnn.parameters()))
+        trains = trains or projector.align.weight.requires_grad
+    yield _linear(projector.linear, model.config.visual_tokens * images, trains)
 
 
 def _language_model(model: EarthGPTForConditionalGeneration, tokens: int, pairs: int) -> Iterator[_Operation]:
@@ -157,6 +218,62 @@ def _language_model(model: EarthGPTForConditionalGeneration, tokens: int, pairs:
         gated = inner or _trains(mlp.gate_proj.parameters()) or _trains(mlp.up_proj.parameters())
         yield _linear(mlp.down_proj, tokens, gated)
         flows = flows or gated or _trains(mlp.down_proj.parameters())
+
+
+def _block_memory(layer: nn.Module, config: EarthGPTConfig, size: int, flows: bool) -> int:
+    """Bytes per token that one block keeps. `flows`: a gradient is wanted at its input."""
+    text, attention, mlp = config.text_config, layer.self_attn, layer.mlp
+    queries, keys = text.num_attention_heads * text.head_dim, text.num_key_value_heads * text.head_dim
+    total = _norm_memory(layer.input_layernorm, size, flows)
+    inner = flows or _trains(layer.input_layernorm.parameters())
+    linears = [attention.q_proj, attention.k_proj, attention.v_proj]
+    total += _linears_memory(linears, size)
+    if inner or any(_trains(linear.parameters()) for linear in linears):
+        total += size * (2 * queries + 2 * keys)
+        flows = True
+    # The kernel's result is the output layer's input, and already counted where any of this learns.
+    shared = size * attention.o_proj.in_features * (flows and _keeps_input([attention.o_proj]))
+    total += _linears_memory([attention.o_proj], size) - shared
+    flows = flows or _trains(attention.o_proj.parameters())
+    total += _norm_memory(layer.post_attention_layernorm, size, flows)
+    inner = flows or _trains(layer.post_attention_layernorm.parameters())
+    total += _linears_memory([mlp.gate_proj, mlp.up_proj], size)
+    if inner or _trains(mlp.gate_proj.parameters()) or _trains(mlp.up_proj.parameters()):
+        # The gate before and after its activation, and what it is multiplied with.
+        total += 3 * size * text.intermediate_size
+    return total + _linears_memory([mlp.down_proj], size)
+
+
+def _norm_memory(norm: nn.Module, size: int, flows: bool) -> int:
+    """LlamaRMSNorm works on an fp32 copy of its input, and keeps its result where its weight trains."""
+    return len(norm.weight) * (4 * flows + size * norm.weight.requires_grad)
+
+
+def _linears_memory(layers: list[nn.Linear], size: int) -> int:
+    """Layers of one input: it is kept once if any weight trains; tuned layers keep their own results besides, adapted
+    ones the narrow product."""
+    kept = layers[0].in_features * _keeps_input(layers)
+    kept += sum(layer.out_features for layer in layers if getattr(layer, "scale_tune", None) is not None)
+    kept += sum(layer.r[ADAPTER] for layer in layers if hasattr(layer, "lora_A"))
+    return size * kept
+
+
+def _keeps_input(layers: list[nn.Linear]) -> bool:
+    adapters = [layer.lora_A for layer in layers if hasattr(layer, "lora_A")]
+    return any(layer.weight.requires_grad for layer in layers) or any(_trains(each.parameters()) for each in adapters)
+
+
+def _projector_memory(model: EarthGPTForConditionalGeneration, size: int) -> int:
+    """Bytes per image: the input of each trained linear layer, and of the norm."""
+    projector, config = model.projector, model.config
+    total = 0
+    if projector.align is not None and projector.align.weight.requires_grad:
+        total += size * config.grid**2 * projector.align.in_features
+    if projector.linear.weight.requires_grad:
+        total += size * config.visual_tokens * projector.linear.in_features
+    if isinstance(projector.norm, nn.LayerNorm) and _trains(projector.parameters()):
+        total += size * config.visual_tokens * projector.linear.out_features
+    return total
 
 
 def _head(model: EarthGPTForConditionalGeneration, targets: int) -> _Operation:

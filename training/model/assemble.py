@@ -1,7 +1,8 @@
 """One EarthGPT model folder out of pre-trained parts: what `mmrs init` calls.
 
-``OUT/`` holds what `from_pretrained` of model and processor read, and ``OUT/parts.json``: for each part where it came
-from, the licence stated there, its parameters and the digest of its weights as they lie in the folder.
+``OUT/`` holds what `from_pretrained` of model and processor read. Its `config.origin` says for each part where it came
+from, the licence stated there, its parameters and the digest of its weights as they lie in the folder; the model card,
+``OUT/README.md``, says the same for people.
 """
 
 from __future__ import annotations
@@ -17,20 +18,18 @@ from transformers import ConvNextModel, Dinov2Model, LlamaConfig, PreTrainedToke
 
 from mmrs.errors import UserError
 from mmrs.files import atomic_folder
-from mmrs.record import canonical_json
+from training.model.card import NOT_STATED
 from training.model.configuration import EarthGPTConfig
-from training.model.delta import weights_digest
 from training.model.fusion import EarthGPTProjector
 from training.model.modeling import EarthGPTForConditionalGeneration
-from training.model.parts import NOT_STATED, Part, read_cnn, read_language_model, read_vit
+from training.model.origin import PartNote, note_parts
+from training.model.parts import Part, read_cnn, read_language_model, read_vit
 from training.model.presets import PRESETS, preset
 from training.model.processing import EarthGPTImageProcessor, EarthGPTProcessor
 from training.model.scratch import scale_cnn, scale_projector, scale_vit
 from training.model.text_check import check_texts
 from training.model.tokenizer import IMAGE, adapt_tokenizer
 
-PARTS = "parts.json"
-RANDOM = "random weights"
 CHANGEABLE = (
     "vit_image_size",
     "cnn_image_size",
@@ -49,17 +48,6 @@ _FOREIGN_FIELDS = (
     "transformers_version",
     "_name_or_path",
 )
-
-
-@dataclass(frozen=True)
-class PartNote:
-    """What is known of one part: `role` is vit, cnn or llm."""
-
-    role: str
-    origin: str
-    licence: str
-    parameters: int
-    digest: str
 
 
 @dataclass(frozen=True)
@@ -113,12 +101,11 @@ def assemble(
         raise UserError(f"the parts do not make a model: {error}") from error
     model = _joined(config, parts, seed)
     model.to(getattr(torch, dtype) if dtype else parts["llm"].model.dtype)
-    notes = _notes(model, parts)
+    sources = {role: (part.origin, part.licence) for role, part in parts.items() if part is not None}
+    notes = note_parts(model, sources, seed)
     with atomic_folder(out) as temporary:
         model.save_pretrained(temporary)
         processor.save_pretrained(temporary)
-        description = {"format": "mmrs-parts-1", "seed": seed, "parts": [vars(note) for note in notes]}
-        (temporary / PARTS).write_bytes(canonical_json(description) + b"\n")
     parameters = sum(value.numel() for value in model.parameters())
     return Assembled(out, parameters, config.image_slots, notes)
 
@@ -195,17 +182,3 @@ def _given(part: Part | None) -> nn.Module | None:
 def _random(encoder: nn.Module, scale) -> nn.Module:
     scale(encoder)
     return encoder
-
-
-def _notes(model: EarthGPTForConditionalGeneration, parts: Mapping[str, Part | None]) -> tuple[PartNote, ...]:
-    modules = {"vit": model.vision.vit, "cnn": model.vision.cnn, "llm": model.language_model}
-    return tuple(
-        PartNote(
-            role=role,
-            origin=RANDOM if parts[role] is None else parts[role].origin,
-            licence="none needed" if parts[role] is None else parts[role].licence,
-            parameters=sum(value.numel() for value in module.parameters()),
-            digest=weights_digest(module),
-        )
-        for role, module in modules.items()
-    )

@@ -6,8 +6,8 @@ from typing import ClassVar
 
 from transformers import ConvNextConfig, Dinov2Config, LlamaConfig, PreTrainedConfig
 
-VIT_FUSIONS = ("mean", "concat")
-FUSIONS = ("concat",)
+VIT_FUSIONS = ("mean", "sum", "concat")
+FUSIONS = ("concat", "sum", "mean")
 TUNINGS = ("bias", "bias-scale")
 TOKEN_MERGES = (1, 2)
 PART_DEFAULTS = {
@@ -20,17 +20,28 @@ PART_DEFAULTS = {
 class EarthGPTConfig(PreTrainedConfig):
     """Sizes of the whole model. The defaults are our reading of the paper's scale.
 
-    DINOv2 ViT-L/14, CLIP ConvNeXt-L and LLaMA-2 7B are what is known of the paper; resolution, tapped layers, fusion
-    operators and number of visual tokens are not published, and the values here are our choice.
+    DINOv2 ViT-L/14, CLIP ConvNeXt-L, LLaMA-2 and one linear projection are what is known of the paper. Everything else
+    in this list is not published; each default is our choice and each alternative a value of its field:
+
+    - resolution: `vit_image_size`, `cnn_image_size` (224 to 518 px is what the encoders are used with);
+    - which of the tapped ViT blocks count, and their "multi-layer feature fusion": `vit_layers`, `vit_fusion`;
+    - which of the ConvNeXt's scales count: `cnn_stages`;
+    - the circled plus between both encoders: `fusion`;
+    - the number of visual tokens: `vit_image_size` and `token_merge`;
+    - whether a norm follows the projection, as in the code line that the paper builds on: `projector_norm`;
+    - the "shift" of the instruction tuning, and whether the output head takes part: `tuning`, `tune_head`.
+
+    What trains in which run is no property of the model: see `training.trainable`.
 
     Args:
         vit_config, cnn_config, text_config: the three parts, as config objects or dicts of their fields.
         vit_image_size: side in pixels of the square that the ViT sees; a multiple of its patch size.
         cnn_image_size: side in pixels of the square that the ConvNeXt sees; a multiple of its coarsest stride.
         vit_layers: blocks whose output is used, counted from 1, increasing.
-        vit_fusion: how the chosen blocks join: "mean" keeps the width, "concat" multiplies it.
+        vit_fusion: how the chosen blocks join: "mean" and "sum" keep the width, "concat" multiplies it.
         cnn_stages: ConvNeXt stages whose map is used, counted from 1, increasing.
-        fusion: how the two encoders join; "concat" along channels.
+        fusion: how the two encoders join: "concat" along channels; or their "sum" or "mean", the ConvNeXt's channels
+            brought to the ViT's by a learned matrix, since the channels of two networks do not correspond.
         token_merge: side of the square of neighbouring cells whose channels join into one visual token.
         projector_norm: LayerNorm after the projection.
         image_token_id: placeholder in `input_ids` for one visual slot. It is never looked up in the embedding table,
@@ -38,6 +49,9 @@ class EarthGPTConfig(PreTrainedConfig):
         tie_word_embeddings: one matrix for embedding and output head.
         tuning: None, or "bias" or "bias-scale" for a language model with tuning vectors, see `training.model.tuning`.
         tune_head: tuning vectors on the output head too; only together with `tuning`.
+        origin: what the weights were made of, for the model card: `parts` (one mapping with role, origin, licence,
+            parameters, digest for each) and `training` (one mapping for each run, oldest first). Nothing reads it but
+            the card.
 
     Raises:
         ValueError: a field is out of range or contradicts another one.
@@ -65,6 +79,7 @@ class EarthGPTConfig(PreTrainedConfig):
     tie_word_embeddings: bool = False
     tuning: str | None = None
     tune_head: bool = False
+    origin: dict | None = None
 
     def __post_init__(self, **kwargs):
         for name, kind in self.sub_configs.items():
@@ -106,6 +121,11 @@ class EarthGPTConfig(PreTrainedConfig):
     def vit_channels(self) -> int:
         """Width of the joined ViT features."""
         return self.vit_config.hidden_size * (len(self.vit_layers) if self.vit_fusion == "concat" else 1)
+
+    @property
+    def fused_channels(self) -> int:
+        """Width of one grid cell once both encoders are joined."""
+        return self.vit_channels + (self.cnn_channels if self.fusion == "concat" else 0)
 
     @property
     def cnn_channels(self) -> int:

@@ -6,15 +6,19 @@ K vocabulary.
 
 from __future__ import annotations
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import ClassVar
 
 import torch
+from huggingface_hub import HfApi
 from torch import nn
 from transformers import GenerationMixin, LlamaModel, PreTrainedModel
 from transformers import initialization as init
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPooling, CausalLMOutputWithPast
 
+from training.model.card import model_card
 from training.model.configuration import EarthGPTConfig
 from training.model.fusion import EarthGPTProjector
 from training.model.tuning import VECTORS, BiasScaleLinear, wrap_linears
@@ -37,6 +41,30 @@ class EarthGPTPreTrainedModel(PreTrainedModel):
     _supports_flex_attn = True
     _supports_attention_backend = True
     _keep_in_fp32_modules_strict: ClassVar = list(VECTORS)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *model_args, use_safetensors: bool | None = True, **kwargs):
+        """As of `PreTrainedModel`, from safetensors only: no pickle is opened unless `use_safetensors` says so."""
+        return super().from_pretrained(
+            pretrained_model_name_or_path, *model_args, use_safetensors=use_safetensors, **kwargs
+        )
+
+    def save_pretrained(self, save_directory, *args, **kwargs) -> None:
+        """As of `PreTrainedModel`, and the model card, ``README.md``, beside the weights."""
+        super().save_pretrained(save_directory, *args, **kwargs)
+        if kwargs.get("is_main_process", True):
+            (Path(save_directory) / "README.md").write_text(model_card(self.config), encoding="utf-8")
+
+    def push_to_hub(self, repo_id: str, *, private: bool | None = None, token: str | None = None, **kwargs) -> str:
+        """Save into a temporary folder and upload it, model card included; returns the commit's address.
+
+        The processor is pushed by its own `push_to_hub`. A finished folder goes up as it is with ``hf upload``.
+        """
+        api = HfApi(token=token)
+        repo = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+        with TemporaryDirectory() as folder:
+            self.save_pretrained(folder, **kwargs)
+            return str(api.upload_folder(repo_id=repo, folder_path=folder, commit_message="Upload EarthGPT"))
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

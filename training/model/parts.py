@@ -26,14 +26,16 @@ from transformers.utils import cached_file
 
 from mmrs.errors import UserError
 from training.model import key_maps
+from training.model.card import NOT_STATED
 
-NOT_STATED = "not stated"
 WEIGHT_FILES = (".safetensors", ".bin", ".pt", ".pth")
+# What transformers, torch and safetensors raise for files and answers that they cannot make sense of.
+_UNREADABLE = (OSError, ValueError, KeyError, ImportError, RuntimeError, EOFError, SafetensorError, UnpicklingError)
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """A loaded part: where it came from, and the licence that is stated there."""
+    """A loaded part: the hub name, or the name of the folder or file, and the licence that is stated there."""
 
     role: str
     origin: str
@@ -52,7 +54,7 @@ def read_vit(source: str) -> Part:
     vit = _encoder("vit", source, "dinov2", Dinov2Model)
     vit.config.use_mask_token = False
     vit.embeddings.mask_token = None
-    return Part("vit", source, licence_of(source), vit)
+    return Part("vit", _origin(source), licence_of(source), vit)
 
 
 def read_cnn(source: str) -> Part:
@@ -61,7 +63,7 @@ def read_cnn(source: str) -> Part:
     Raises:
         UserError: the source cannot be read or is no ConvNeXt.
     """
-    return Part("cnn", source, licence_of(source), _encoder("cnn", source, "convnext", ConvNextModel))
+    return Part("cnn", _origin(source), licence_of(source), _encoder("cnn", source, "convnext", ConvNextModel))
 
 
 def read_language_model(source: str) -> tuple[Part, PreTrainedTokenizerBase]:
@@ -86,12 +88,13 @@ def read_language_model(source: str) -> tuple[Part, PreTrainedTokenizerBase]:
                 f"llm {source} is a {config.model_type} model; give one of the LLaMA architecture (model_type llama)"
             )
         tokenizer = AutoTokenizer.from_pretrained(location, **extra)
-        model = AutoModelForCausalLM.from_pretrained(location, dtype="auto", **extra)
-    except (OSError, ValueError, ImportError, KeyError, SafetensorError) as error:
+        safetensors = {} if extra else {"use_safetensors": True}
+        model = AutoModelForCausalLM.from_pretrained(location, dtype="auto", **safetensors, **extra)
+    except _UNREADABLE as error:
         raise _unreadable("llm", source, "a LLaMA folder, a GGUF file or a hub name", error) from error
     if not isinstance(model, LlamaForCausalLM):
         raise UserError(f"llm {source} loads as {type(model).__name__}; give a LlamaForCausalLM")
-    return Part("llm", source, licence_of(source), model), tokenizer
+    return Part("llm", _origin(source), licence_of(source), model), tokenizer
 
 
 def licence_of(source: str) -> str:
@@ -121,8 +124,8 @@ def _encoder(role: str, source: str, model_type: str, kind: type) -> nn.Module:
         config = AutoConfig.from_pretrained(source)
         if config.model_type != model_type:
             raise UserError(f"{role} {source} is a {config.model_type} model; give a {model_type} one")
-        return kind.from_pretrained(source, config=config, dtype="auto")
-    except (OSError, ValueError, KeyError, ImportError, SafetensorError, UnpicklingError) as error:
+        return kind.from_pretrained(source, config=config, dtype="auto", use_safetensors=True)
+    except _UNREADABLE as error:
         raise _unreadable(role, source, wanted, error) from error
 
 
@@ -135,6 +138,12 @@ def _local(source: str) -> Path | None:
     if source.count("/") == 1 and not source.startswith((".", "/", "~")) and not is_file:
         return None
     raise UserError(f"there is no file or folder {source}. Give an existing path, or a hub name such as owner/name.")
+
+
+def _origin(source: str) -> str:
+    # A path of this machine is nobody's business once the folder is published.
+    path = _local(source)
+    return source if path is None else path.resolve().name
 
 
 def _weights_file(role: str, path: Path) -> Path:
@@ -153,8 +162,11 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
     if path.suffix == ".safetensors":
         return load_file(path)
     # Never unpickles code: a checkpoint from the net is untrusted.
-    state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    state = state.get("state_dict", state)
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    if isinstance(state, dict):
+        state = state.get("state_dict", state)
+    if not isinstance(state, dict):
+        raise ValueError(f"it holds a {type(state).__name__}, not weights by name.")
     return {name.removeprefix("module."): value for name, value in state.items() if isinstance(value, torch.Tensor)}
 
 

@@ -67,14 +67,18 @@ class EarthGPTDualEncoder(nn.Module):
         )
         states = self.vit(pixels_NCHW, output_hidden_states=True).hidden_states
         layers = [self.vit.layernorm(states[layer])[:, 1:] for layer in self.config.vit_layers]
-        joined = torch.cat(layers, dim=-1) if self.config.vit_fusion == "concat" else torch.stack(layers).mean(0)
+        if self.config.vit_fusion == "concat":
+            joined = torch.cat(layers, dim=-1)
+        else:
+            joined = torch.stack(layers).sum(0) / (len(layers) if self.config.vit_fusion == "mean" else 1)
         return joined.unflatten(1, (self.config.grid, self.config.grid))
 
     def _cnn_features(self, pixel_values_NCHW: torch.Tensor) -> torch.Tensor:
         """Maps of the chosen stages, normalised, resized to the grid and joined along channels: (N, G, G, C).
 
         The figure upsamples to the finest map; 12,544 tokens of a 448 px image would not fit the LLM, so the common
-        grid is the ViT's (our choice).
+        grid is the ViT's (our choice). It also draws plus signs between the scales, whose channels differ in number: an
+        addition would need a learned matrix for each, which the projection of the concatenation contains.
         """
         pixels_NCHW = normalise(pixel_values_NCHW, self.config.cnn_image_size, CLIP_MEAN, CLIP_STD, _dtype(self.cnn))
         maps = self.cnn(pixels_NCHW, output_hidden_states=True).hidden_states[1:]

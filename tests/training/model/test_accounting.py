@@ -6,10 +6,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from training.config import StageConfig
 from training.model import initialise
-from training.model.accounting import cache_bytes, state_memory, step_flops
-from training.model.trainable import EVERYTHING, NORMS, PROJECTOR, run_a, run_b
+from training.model.accounting import activation_memory, cache_bytes, state_memory, step_flops
 from training.model.tuning import add_tuning
-from training.stage import apply_stage
+from training.stage import add_tuned_parameters, apply_stage
+from training.trainable import ADAPTERS, EVERYTHING, NORMS, PROJECTOR, SETS, run_a, run_b
 
 STAGES = {
     "run a": run_a(),
@@ -64,6 +64,28 @@ def test_a_step_costs_what_torch_counts(staged, processor, random_pixels, patter
     assert flops.total == forward + backward
 
 
+@pytest.mark.parametrize("patterns", [run_b(), (PROJECTOR,), (r"vision\.vit\..*",)])
+def test_an_added_fusion_is_counted(staged, processor, random_pixels, patterns):
+    model = staged(patterns, fusion="sum")
+    forward, backward, length = counted(model, processor, random_pixels(2))
+    flops = step_flops(model, tokens=2 * length, pairs=2 * length**2, images=2)
+    assert (sum(flops.forward.values()), sum(flops.backward.values())) == (forward, backward)
+    assert flops.forward["projector"] == 2 * 2 * 16 * (24 * 56 + 24 * 32)
+
+
+def test_adapters_are_counted(processor, random_pixels, make_config):
+    pytest.importorskip("peft", reason="peft is not installed (pip install 'mmrs[lora]')")
+    config = make_config()
+    config._attn_implementation = "eager"
+    model = initialise(config, 0).train()
+    stage = StageConfig(tuning={"kind": "lora", "rank": 4}, trainable=[{"set": "adapters", "learning_rate": 1e-3}])
+    add_tuned_parameters(model, stage, 0)
+    apply_stage(model, stage)
+    forward, backward, length = counted(model, processor, random_pixels(2))
+    flops = step_flops(model, tokens=2 * length, pairs=2 * length**2, images=2)
+    assert (sum(flops.forward.values()), sum(flops.backward.values())) == (forward, backward)
+
+
 def test_grouped_heads_and_unused_blocks_are_counted(staged, processor, random_pixels, make_config):
     text = make_config().text_config.to_dict() | {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}
     model = staged((r"(vision\.vit|projector|language_model)\..*",), vit_layers=[1, 2], text_config=text)
@@ -103,6 +125,55 @@ def test_state_memory_is_that_of_the_tensors(staged):
     moments = [state[name] for state in optimiser.state.values() for name in ("exp_avg", "exp_avg_sq")]
     assert memory.moments == sum(value.nbytes for value in moments)
     assert memory.total == memory.weights + memory.gradients + memory.moments
+
+
+ACTIVATIONS = {
+    "run a": (None, run_a()),
+    "run b": ("bias-scale", run_b()),
+    "run b, bias alone": ("bias", run_b()),
+    "run b, norms, projector": ("bias-scale", run_b(norms=True, projector=True)),
+    "projector": (None, (PROJECTOR,)),
+    "language model": (None, (SETS["language-model"], PROJECTOR)),
+    "lora": ("lora", (ADAPTERS,)),
+}
+
+
+def kept_by_autograd(model, processor, pixels, text, targets):
+    """Bytes of the distinct storages that are saved for the backward pass, parameters left out."""
+    ids_BL = torch.tensor([[*processor.encode_prefix(True), *range(7, 7 + text)]])
+    own = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
+    saved = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: saved.append(tensor) or tensor, lambda tensor: tensor):
+        positions_T = torch.arange(ids_BL.shape[1] - targets, ids_BL.shape[1])
+        states_TD = model.hidden_states(ids_BL, pixels)[0].index_select(0, positions_T)
+        torch.nn.functional.cross_entropy(model.lm_head(states_TD).float(), ids_BL[0, -targets:]).backward()
+    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in saved}
+    return ids_BL.shape[1], sum(size for address, size in storages.items() if address not in own)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize(("kind", "patterns"), ACTIVATIONS.values(), ids=ACTIVATIONS)
+def test_activation_memory_is_what_autograd_keeps(make_config, processor, random_pixels, kind, patterns, checkpointing):
+    if kind == "lora":
+        pytest.importorskip("peft", reason="peft is not installed (pip install 'mmrs[lora]')")
+    model = initialise(make_config(), 0).train()
+    rules = tuple({"pattern": pattern, "learning_rate": 1e-3} for pattern in patterns)
+    stage = StageConfig(tuning={"kind": kind} if kind else None, trainable=rules)
+    add_tuned_parameters(model, stage, 0)
+    apply_stage(model, stage)
+    if checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    tokens, kept = kept_by_autograd(model, processor, random_pixels(1), 200, 32)
+    memory = activation_memory(model, tokens, 1, 32, torch.float32, checkpointing)
+    recomputed = memory.pop("recomputed", 0)
+    # Left out are the masks, the cosines and one number per token and norm: much beside a width of 32.
+    assert 0.9 < sum(memory.values()) / kept <= 1
+    assert (recomputed > 0) == checkpointing
+
+
+def test_activation_memory_is_not_claimed_for_trained_encoders(staged):
+    with pytest.raises(ValueError, match="an encoder trains"):
+        activation_memory(staged((EVERYTHING,)), 10, 1, 1)
 
 
 def test_cache_is_that_of_generation(model, processor):

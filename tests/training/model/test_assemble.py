@@ -23,8 +23,8 @@ from transformers.utils import logging
 from mmrs.errors import UserError
 from tests.training.model.test_key_maps import REST_OF_CLIP, dinov2_checkpoint, openclip_checkpoint
 from training.model import parts
-from training.model.assemble import PARTS, assemble, describe
-from training.model.parts import NOT_STATED
+from training.model.assemble import assemble, describe
+from training.model.card import NOT_STATED
 from training.model.processing import EarthGPTImageProcessor, EarthGPTProcessor
 from training.model.text_check import check_texts, sample_dialogues
 from training.model.tokenizer import adapt_tokenizer
@@ -113,7 +113,10 @@ def test_parts_become_one_folder(sources, tmp_path, random_pixels, vit, cnn):
         ours = model.vision.vit.state_dict()
         assert ours.keys() == original.keys() and all(torch.equal(ours[name], original[name]) for name in ours)
         assert model.config.vit_layers == [1, 2, 3]
-    noted = {part["role"]: part for part in json.loads((tmp_path / "model" / PARTS).read_bytes())["parts"]}
+    noted = {part["role"]: part for part in model.config.origin["parts"]}
+    assert {role: part["origin"] for role, part in noted.items()} == {
+        "llm": "llama", "vit": vit or "random weights", "cnn": cnn or "random weights",
+    }  # fmt: skip
     assert noted["llm"]["licence"] == "llama2"
     assert noted["cnn"]["licence"] == {"convnext": "MIT License", "openclip": NOT_STATED, None: "none needed"}[cnn]
     assert ("Look up the licence of vit" in describe(result)) == (vit is not None)
@@ -236,6 +239,26 @@ def test_hub_names_are_told_from_paths(sources, monkeypatch):
     for name in ("absent", "./absent", "some/absent.gguf", "/a/b/c"):
         with pytest.raises(UserError, match=f"no file or folder {name}"):
             parts._local(name)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off", b"\x80\x02 no pickle"])
+def test_broken_checkpoints_are_refused(sources, tmp_path, content):
+    for name in ("vit.pth", "vit.safetensors"):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(UserError, match=f"{name} cannot be read: .* Give a Hugging Face folder"):
+            assemble(tmp_path / "model", vit=str(tmp_path / name), llm=str(sources / "llama"), size="tiny")
+    torch.save([torch.ones(1)], tmp_path / "vit.pth")
+    with pytest.raises(UserError, match="holds a list, not weights by name"):
+        assemble(tmp_path / "model", vit=str(tmp_path / "vit.pth"), llm=str(sources / "llama"), size="tiny")
+
+
+def test_pickled_weights_of_a_folder_are_refused(sources, tmp_path):
+    model = LlamaForCausalLM.from_pretrained(sources / "llama")
+    model.config.save_pretrained(tmp_path / "llama")
+    sentencepiece_tokenizer().save_pretrained(tmp_path / "llama")
+    torch.save(model.state_dict(), tmp_path / "llama" / "pytorch_model.bin")
+    with pytest.raises(UserError, match=r"model\.safetensors"):
+        assemble(tmp_path / "model", llm=str(tmp_path / "llama"), size="tiny")
 
 
 def test_code_in_a_checkpoint_is_not_run(sources, tmp_path):

@@ -31,6 +31,13 @@ def test_sizes_follow_from_the_fields():
     assert (config.vit_channels, config.cnn_channels) == (24, 56)
     assert EarthGPTConfig(**SMALL | {"token_merge": 2}).image_slots == 6
     assert EarthGPTConfig(**SMALL | {"vit_fusion": "concat"}).vit_channels == 48
+    assert (config.fused_channels, EarthGPTConfig(**SMALL | {"fusion": "sum"}).fused_channels) == (80, 24)
+
+
+@pytest.mark.parametrize(("side", "grid"), [(224, 16), (336, 24), (448, 32), (518, 37)])
+def test_resolutions_that_dinov2_is_used_with(side, grid):
+    config = EarthGPTConfig(vit_image_size=side, token_merge=1)
+    assert (config.grid, config.image_slots, config.image_size) == (grid, grid**2 + 2, max(side, 512))
 
 
 def test_defaults_are_the_published_parts():
@@ -52,8 +59,8 @@ def test_defaults_are_the_published_parts():
         ({"vit_layers": []}, ["vit_layers", "[]"]),
         ({"vit_layers": [2, 2]}, ["vit_layers", "[2, 2]"]),
         ({"cnn_stages": [5]}, ["cnn_stages", "[5]", "between 1 and 4"]),
-        ({"vit_fusion": "sum"}, ["vit_fusion", "'sum'", "'mean'", "'concat'"]),
-        ({"fusion": "sum"}, ["fusion", "'sum'", "'concat'"]),
+        ({"vit_fusion": "max"}, ["vit_fusion", "'max'", "'mean'", "'sum'", "'concat'"]),
+        ({"fusion": "add"}, ["fusion", "'add'", "'concat'", "'sum'", "'mean'"]),
         ({"token_merge": 3}, ["token_merge", "3"]),
         ({"image_token_id": 1}, ["image_token_id", "1", "eos_token_id"]),
         ({"image_token_id": -1}, ["image_token_id", "-1"]),

@@ -1,5 +1,6 @@
 """Projector: channel order, merging, framing."""
 
+import pytest
 import torch
 
 from training.model import initialise
@@ -17,6 +18,22 @@ def test_projection_is_linear_in_cnn_then_vit_channels(make_config):
     assert torch.equal(slots_NSD[:, 0], projector.start.expand(2, -1))
     assert torch.equal(slots_NSD[:, -1], projector.end.expand(2, -1))
     assert not torch.equal(projector.start, projector.end)
+
+
+@pytest.mark.parametrize(("fusion", "factor"), [("sum", 1.0), ("mean", 0.5)])
+def test_an_addition_is_a_special_concatenation(make_config, fusion, factor):
+    config = make_config(fusion=fusion, projector_norm=False)
+    added = initialise(config, 0).projector
+    assert added.linear.weight.shape == (32, 24) and added.align.weight.shape == (24, 56)
+    joined = initialise(make_config(projector_norm=False), 0).projector
+    with torch.no_grad():
+        weight = added.linear.weight
+        joined.linear.weight.copy_(factor * torch.cat((weight @ added.align.weight, weight), 1))
+        joined.linear.bias.copy_(added.linear.bias)
+        joined.start.copy_(added.start)
+        joined.end.copy_(added.end)
+    features = torch.randn(2, 4, 4, 56), torch.randn(2, 4, 4, 24)
+    torch.testing.assert_close(added(*features), joined(*features), atol=1e-5, rtol=1e-5)
 
 
 def test_norm_standardises_each_token(make_config):

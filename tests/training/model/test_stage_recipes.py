@@ -8,13 +8,13 @@ from safetensors.torch import load_file
 
 from mmrs.errors import UserError
 from tests.training.micro import make_config
-from training.config import load_config
+from training.config import StageConfig, load_config
 from training.model import EarthGPTForConditionalGeneration, preset
 from training.model.delta import weights_digest
-from training.model.trainable import EVERYTHING, VECTORS, run_a, run_b
-from training.model.tuning import tuned_vectors
+from training.model.tuning import add_tuning, tuned_vectors
 from training.run import train
 from training.stage import apply_stage
+from training.trainable import EVERYTHING, SETS, VECTORS, run_a, run_b
 
 RECIPES = Path(__file__).parents[3] / "recipes" / "train"
 
@@ -26,6 +26,45 @@ def test_recipes_hold_the_sets_of_the_paper(recipe, patterns):
     stage = load_config(RECIPES / f"{recipe}.yaml").stage
     assert tuple(rule.pattern for rule in stage.trainable) == patterns
     assert (stage.tuning is not None) == (VECTORS in patterns)
+
+
+def test_the_lora_recipe_trains_adapters_alone():
+    config = load_config(RECIPES / "lora-7b.yaml")
+    assert config.stage.tuning.kind == "lora"
+    assert [rule.pattern for rule in config.stage.trainable] == [SETS["adapters"]]
+
+
+SET_COUNTS = {
+    "everything": lambda name: True,
+    "encoders": lambda name: name.startswith("vision."),
+    "projector": lambda name: name.startswith("projector."),
+    "language-model": lambda name: name.startswith(("language_model.", "lm_head.")),
+    "attention": lambda name: "self_attn" in name and name.endswith("weight"),
+    "attention-qkv": lambda name: "self_attn" in name and name.endswith("weight") and "o_proj" not in name,
+    "norms": lambda name: name.startswith("language_model.") and "norm" in name,
+    "vectors": lambda name: name.endswith("_tune") and not name.startswith("lm_head"),
+    "head-vectors": lambda name: name.endswith("_tune") and name.startswith("lm_head"),
+}
+
+
+@pytest.mark.parametrize("name", SET_COUNTS)
+def test_named_sets_hold_what_they_say(name):
+    with torch.device("meta"):
+        ids = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2, "image_token_id": 3}
+        model = EarthGPTForConditionalGeneration(preset("tiny", vocab_size=300, **ids))
+    add_tuning(model, "bias-scale", head=True)
+    rows = apply_stage(model, StageConfig(trainable=[{"set": name, "learning_rate": 1e-3}]))
+    trained = {row.name for row in rows if row.learning_rate is not None}
+    assert trained == {row.name for row in rows if SET_COUNTS[name](row.name)}
+
+
+def test_a_set_is_named_or_described_not_both():
+    for rule, words in (
+        ({"set": "norm"}, "no set 'norm'; choose one of everything, encoders, projector"),
+        ({"set": "norms", "pattern": ".*"}, "not both"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            StageConfig(trainable=[rule | {"learning_rate": 1e-3}])
 
 
 def test_the_small_recipe_trains_everything():

@@ -32,6 +32,11 @@ def disturb(model, seed=0, size=0.3):
     return model
 
 
+def add_tuned(model):
+    add_tuning(model, "bias-scale")
+    return model
+
+
 @torch.no_grad()
 def logits(model, pixels=None, processor=None):
     if pixels is None:
@@ -74,6 +79,23 @@ def test_gradients_are_those_of_the_equation():
 
     x = torch.randn(2, 5, 4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(run, (x, *values))
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_activation_checkpointing_changes_no_gradient(make_config, processor, random_pixels, reentrant):
+    """Nothing below the first block trains in run B, so its input wants no gradient, which reentrant ones cannot do."""
+    gradients = []
+    for checkpointing in (False, True):
+        model = disturb(add_tuned(initialise(make_config(), 0)).train())
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name in tuned_vectors(model))
+        if checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": reentrant})
+        ids = torch.tensor([[*processor.encode_prefix(True), 9, 30, 41, 7]])
+        model(ids, pixel_values=random_pixels(1)).logits.square().mean().backward()
+        gradients.append({name: vector.grad for name, vector in tuned_vectors(model).items()})
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, atol=1e-6, rtol=1e-5)
 
 
 def test_seven_linears_of_every_block_are_wrapped(model):

@@ -33,14 +33,37 @@ def test_vit_branch_equals_dinov2(make_config, random_pixels):
     torch.testing.assert_close(vit_NGGV.flatten(1, 2)[..., 24:], last, atol=1e-5, rtol=1e-5)
 
 
-def test_mean_fusion_is_the_mean_of_the_layers(make_config, random_pixels):
+@pytest.mark.parametrize(("fusion", "parts"), [("mean", 2), ("sum", 1)])
+def test_fusion_of_the_layers_is_their_mean_or_sum(make_config, random_pixels, fusion, parts):
     encoders = [
-        initialise(make_config(vit_fusion=fusion, vit_layers=[1, 3]), 0).eval().vision for fusion in ("concat", "mean")
+        initialise(make_config(vit_fusion=kind, vit_layers=[1, 3]), 0).eval().vision for kind in ("concat", fusion)
     ]
     encoders[1].load_state_dict(encoders[0].state_dict())
     with torch.no_grad():
-        joined, mean = (encoder(random_pixels(1))[1] for encoder in encoders)
-    torch.testing.assert_close(mean, (joined[..., :24] + joined[..., 24:]) / 2, atol=1e-6, rtol=1e-5)
+        joined, fused = (encoder(random_pixels(1))[1] for encoder in encoders)
+    torch.testing.assert_close(fused, (joined[..., :24] + joined[..., 24:]) / parts, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("side", [28, 56, 84])
+def test_positions_are_interpolated_as_by_dinov2(make_config, random_pixels, side):
+    """A table of 4 x 4 positions for grids of 2, 4 and 6, against bicubic interpolation written out."""
+    config = make_config(vit_image_size=side, cnn_image_size=96, vit_layers=[3], vit_fusion="concat")
+    encoder = initialise(config, 0).eval().vision
+    original = Dinov2Model(config.vit_config).eval()
+    original.load_state_dict(encoder.vit.state_dict())
+    pixels = torch.randint(0, 256, (1, 3, 96, 96), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    resized = functional.interpolate(pixels.float(), (side, side), mode="bilinear", antialias=True)
+    with torch.no_grad():
+        _, vit_NGGV = encoder(pixels)
+        expected = original(standardise(resized, IMAGENET)).last_hidden_state[:, 1:]
+        embedded = original.embeddings(standardise(resized, IMAGENET))
+        patches = original.embeddings.patch_embeddings(standardise(resized, IMAGENET))
+        table = original.embeddings.position_embeddings[:, 1:].unflatten(1, (4, 4)).permute(0, 3, 1, 2)
+        positions = functional.interpolate(table, (side // 14, side // 14), mode="bicubic", align_corners=False)
+    torch.testing.assert_close(vit_NGGV.flatten(1, 2), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(embedded[:, 1:] - patches, positions.flatten(2).transpose(1, 2), atol=1e-5, rtol=1e-5)
+    # Row by row from the top left: a transposed or flipped grid is not the same table.
+    assert not torch.allclose(positions, positions.transpose(2, 3)) and not torch.allclose(positions, positions.flip(2))
 
 
 def test_cnn_branch_equals_convnext(make_config, random_pixels):

@@ -1,24 +1,40 @@
-"""Which parameters each training stage of the paper trains, as regular expressions over full parameter names.
+"""Which parameters each training run of the paper trains, as regular expressions over full parameter names.
 
 Run A is the paper's cross-modal mutual comprehension: the projection, the attention and the RMSNorms learn. Run B is
 its unified instruction tuning: only the added vectors learn. Whether the attention's output layer learns in run A and
-the projection in run B cannot be read from the figures; both are flags.
+the projection in run B cannot be read from the figures; both are a matter of the sets that a recipe names.
 """
 
 from __future__ import annotations
 
 _LAYER = r"language_model\.layers\.\d+\."
+_LINEARS = _LAYER + r"(self_attn|mlp)\.\w+_proj\."
+
 PROJECTOR = r"projector\..*"
 NORMS = r"language_model\.(norm|.*layernorm)\.weight"
-VECTORS = _LAYER + r"(self_attn|mlp)\.\w+_proj\.(bias|scale)_tune"
+VECTORS = _LINEARS + r"(bias|scale)_tune"
 HEAD_VECTORS = r"lm_head\.(bias|scale)_tune"
+ADAPTERS = _LINEARS + r"lora_[AB]\..*"
 EVERYTHING = ".*"
+
+# What a recipe may name instead of a pattern of its own.
+SETS = {
+    "everything": EVERYTHING,
+    "encoders": r"vision\..*",
+    "projector": PROJECTOR,
+    "language-model": r"(language_model|lm_head)\..*",
+    "attention": _LAYER + r"self_attn\.[qkvo]_proj\.weight",
+    "attention-qkv": _LAYER + r"self_attn\.[qkv]_proj\.weight",
+    "norms": NORMS,
+    "vectors": VECTORS,
+    "head-vectors": HEAD_VECTORS,
+    "adapters": ADAPTERS,
+}
 
 
 def run_a(output_projection: bool = True) -> tuple[str, ...]:
     """Patterns of run A: projector, the attention's q, k, v (and o), all RMSNorms."""
-    linears = "qkvo" if output_projection else "qkv"
-    return PROJECTOR, rf"{_LAYER}self_attn\.[{linears}]_proj\.weight", NORMS
+    return PROJECTOR, SETS["attention" if output_projection else "attention-qkv"], NORMS
 
 
 def run_b(norms: bool = False, projector: bool = False, head: bool = False) -> tuple[str, ...]:

@@ -1,0 +1,101 @@
+"""LoRA through peft: the start changes nothing, a run trains the adapters alone, merging is exact."""
+
+import re
+
+import pytest
+import torch
+
+from tests.training.micro import make_config
+from training.config import StageConfig
+from training.model import EarthGPTForConditionalGeneration, initialise
+from training.model.delta import weights_digest
+from training.model.lora import add_lora, merged_state, save_adapter
+from training.model.tuning import add_tuning
+from training.run import train
+from training.stage import add_tuned_parameters, apply_stage
+from training.trainable import SETS
+
+peft = pytest.importorskip("peft", reason="peft is not installed (pip install 'mmrs[lora]')")
+TEXT = torch.tensor([[0, 9, 30, 41, 7, 5, 88]])
+TUNING = {"kind": "lora", "rank": 4, "alpha": 8}
+
+
+@torch.no_grad()
+def logits(model):
+    return model(TEXT).logits
+
+
+@torch.no_grad()
+def disturb(model, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    for name, value in model.named_parameters():
+        if ".lora_" in name:
+            value += 0.1 * torch.randn(value.shape, generator=generator)
+
+
+def test_the_start_is_the_base_and_a_function_of_the_seed(make_config):
+    models = [initialise(make_config(), 0).eval() for _ in range(3)]
+    expected = logits(models[0])
+    for model, seed in zip(models, (0, 0, 1), strict=True):
+        torch.rand(1)
+        add_lora(model, 4, 8.0, 0.0, seed)
+        assert torch.equal(logits(model), expected)
+    first, same, other = (
+        {name: value for name, value in model.named_parameters() if "lora_A" in name} for model in models
+    )
+    assert len(first) == 2 * 7
+    assert all(torch.equal(value, same[name]) for name, value in first.items())
+    assert not any(torch.equal(value, other[name]) for name, value in first.items())
+
+
+def test_the_set_is_the_adapters(model):
+    stage = StageConfig(tuning=TUNING, trainable=[{"set": "adapters", "learning_rate": 1e-3}])
+    add_tuned_parameters(model, stage, seed=0)
+    trained = [row.name for row in apply_stage(model, stage) if row.learning_rate is not None]
+    assert trained == [name for name, _ in model.named_parameters() if ".lora_" in name]
+    assert len(trained) == 2 * 2 * 7 and not any(name.startswith("vision") for name in trained)
+
+
+def test_merged_weights_answer_as_the_adapters_do(make_config, tmp_path):
+    model, plain = initialise(make_config(), 0).eval(), initialise(make_config(), 0).eval()
+    add_lora(model, 4, 8.0, 0.0, 0)
+    disturb(model)
+    adapted = logits(model)
+    save_adapter(tmp_path, model, model.state_dict(), "base")
+    plain.load_state_dict(merged_state(model, model.state_dict()))
+    torch.testing.assert_close(logits(plain), adapted, atol=1e-5, rtol=1e-5)
+    loaded = peft.PeftModel.from_pretrained(initialise(make_config(), 0).eval(), tmp_path)
+    assert loaded.peft_config["default"].base_model_name_or_path == "base"
+    torch.testing.assert_close(logits(loaded), adapted, atol=0, rtol=0)
+    assert merged_state(model.bfloat16(), model.state_dict())["lm_head.weight"].dtype == torch.bfloat16
+
+
+def test_what_does_not_go_together_is_refused(model, make_config):
+    add_lora(model, 4, 8.0, 0.0, 0)
+    with pytest.raises(ValueError, match="has adapters"):
+        add_lora(model, 4, 8.0, 0.0, 0)
+    tuned = initialise(make_config(), 0)
+    add_tuning(tuned, "bias")
+    with pytest.raises(ValueError, match="tuned with tuning='bias'"):
+        add_lora(tuned, 4, 8.0, 0.0, 0)
+    with pytest.raises(ValueError, match="leave it out"):
+        StageConfig(tuning=TUNING | {"head": True}, trainable=[{"set": "adapters", "learning_rate": 1e-3}])
+
+
+def test_a_run_trains_saves_and_merges_the_adapters(shards, model_folder, tmp_path):
+    stage = {"tuning": TUNING, "trainable": [{"set": "adapters", "learning_rate": 1e-2}]}
+    parts = {"schedule": {"total_steps": 4}, "stage": stage}
+    train(make_config(tmp_path / "parts", shards, model_folder, max_steps=2, **parts))
+    result = train(make_config(tmp_path / "parts", shards, model_folder, max_steps=4, **parts))
+    assert result.resumed_from == 2
+    merged = EarthGPTForConditionalGeneration.from_pretrained(result.model).eval()
+    base = EarthGPTForConditionalGeneration.from_pretrained(model_folder).eval()
+    pattern = SETS["adapters"].replace(r"lora_[AB]\..*", "weight")
+    moved = {name for name, value in merged.named_parameters() if not torch.equal(value, base.get_parameter(name))}
+    adapted = {name for name, _ in base.named_parameters() if re.fullmatch(pattern, name)}
+    assert moved == adapted
+    loaded = peft.PeftModel.from_pretrained(base, tmp_path / "parts" / "adapter")
+    torch.testing.assert_close(logits(loaded), logits(merged), atol=1e-5, rtol=1e-5)
+    assert merged.config.origin["training"][0]["tuning"] == "lora"
+    whole = train(make_config(tmp_path / "whole", shards, model_folder, max_steps=4, **parts))
+    assert weights_digest(EarthGPTForConditionalGeneration.from_pretrained(whole.model)) == weights_digest(merged)

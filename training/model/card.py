@@ -1,0 +1,122 @@
+"""The model card of a folder, ``README.md``: what the weights were made of, under which licences, and how to use them.
+
+`EarthGPTForConditionalGeneration.save_pretrained` writes it from the configuration, so that a pushed model has one.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from training.model.configuration import EarthGPTConfig
+
+RANDOM = "random weights"
+NOT_STATED = "not stated"
+NO_LICENCE_NEEDED = "none needed"
+_ROLES = {"vit": "ViT", "cnn": "ConvNeXt", "llm": "language model"}
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_USE = """```python
+import training.model  # registers EarthGPT with the Auto classes
+from PIL import Image
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+model = AutoModelForImageTextToText.from_pretrained(FOLDER)
+processor = AutoProcessor.from_pretrained(FOLDER)
+inputs = processor(images=Image.open(FILE), text="Please detect all objects in this image.")
+output = model.generate(**inputs, max_new_tokens=256, do_sample=False)
+print(processor.decode_answers(output, inputs["input_ids"].shape[1])[0])
+```"""
+
+
+def model_card(config: EarthGPTConfig) -> str:
+    """Markdown with the Hub's front matter. What is not known is said to be unknown, never guessed."""
+    origin = config.origin or {}
+    parts, runs, scores = (origin.get(key, []) for key in ("parts", "training", "scores"))
+    sections = [
+        _front_matter(parts),
+        "# EarthGPT",
+        "A multimodal language model for optical, SAR and infrared remote-sensing images, in the architecture of "
+        "EarthGPT (arXiv 2401.16822) as the `mmrs` project reads it. It is not the authors' model, which was never "
+        "released.",
+        _USE,
+        "## Parts\n\n" + _parts(parts),
+        "## Architecture\n\n" + _architecture(config),
+        "## Training\n\n" + _training(runs),
+        "## Scores\n\n" + _scores(scores),
+        "## Limits\n\nAnswers are text of a language model: boxes and counts may be wrong or malformed, and were "
+        "scored only where a score is given above. Boxes are fractions of the centred padded square.",
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def licence_of_parts(parts: list[dict[str, Any]]) -> str | None:
+    """The one licence that all parts with weights of others state, or None where they differ or one states none."""
+    licences = {part["licence"] for part in parts if part["licence"] != NO_LICENCE_NEEDED}
+    return licences.pop() if len(licences) == 1 and NOT_STATED not in licences else None
+
+
+def _front_matter(parts: list[dict[str, Any]]) -> str:
+    common = licence_of_parts(parts)
+    # The Hub knows identifiers such as apache-2.0; any other text is a name.
+    known = common if common and re.fullmatch(r"[a-z0-9.-]+", common) else None
+    lines = ["---", "library_name: transformers", "pipeline_tag: image-text-to-text"]
+    lines += [f"license: {known}"] if known else ["license: other", "license_name: see-the-parts-below"]
+    bases = [part["origin"] for part in parts if _HUB_NAME.fullmatch(part["origin"])]
+    if bases:
+        lines += ["base_model:", *(f"- {base}" for base in bases)]
+    return "\n".join([*lines, "tags:", "- remote-sensing", "- earthgpt", "---"])
+
+
+def _parts(parts: list[dict[str, Any]]) -> str:
+    if not parts:
+        return "Not recorded."
+    rows = [
+        f"| {_ROLES.get(part['role'], part['role'])} | {_cell(part['origin'])} | {_cell(part['licence'])} | "
+        f"{part['parameters']:,} | `{part['digest'][:12]}` |"
+        for part in parts
+    ]
+    head = "| part | from | licence | parameters | weights at the start |\n|---|---|---|---|---|"
+    unstated = [part["origin"] for part in parts if part["licence"] == NOT_STATED]
+    note = f"\n\nNo licence is stated by {', '.join(map(_cell, unstated))}: find it before any use." if unstated else ""
+    return "\n".join([head, *rows]) + note
+
+
+def _architecture(config: EarthGPTConfig) -> str:
+    tuning = config.tuning or "none"
+    return "\n".join(
+        [
+            f"- ViT at {config.vit_image_size} px, blocks {config.vit_layers} joined by {config.vit_fusion}",
+            f"- ConvNeXt at {config.cnn_image_size} px, stages {config.cnn_stages} concatenated",
+            f"- encoders joined by {config.fusion}, {config.visual_tokens} visual tokens per image",
+            f"- tuning vectors in the weights: {tuning}",
+        ]
+    )
+
+
+def _training(runs: list[dict[str, Any]]) -> str:
+    if not runs:
+        return "None: the parts as they came, joined by a random projector."
+    rows = [
+        f"| {_cell(run['stage'])} | {_cell(run['tuning'] or 'none')} | {run['trained_parameters']:,} | "
+        f"{run['steps']:,} | {run['samples']:,} | `{run['data_set_id'][:16]}` |"
+        for run in runs
+    ]
+    head = "| stage | tuning | trained parameters | steps | images seen | data set |\n|---|---|---|---|---|---|"
+    return "\n".join([head, *rows])
+
+
+def _scores(scores: list[dict[str, Any]]) -> str:
+    if not scores:
+        return "None recorded."
+    rows = [
+        f"| {_cell(row['source'])} {_cell(row['split'])} | {_cell(row['task'])} | {_cell(row['metric'])} | "
+        f"{row['value']:.3f} | {row['images']:,} | `{row['data_set_id'][:16]}` |"
+        for row in scores
+    ]
+    head = "| data | task | metric | value | images | data set |\n|---|---|---|---|---|---|"
+    return "\n".join([head, *rows])
+
+
+def _cell(text: object) -> str:
+    """Text of strangers inside a table: no markup, one line."""
+    return re.sub(r"[|<>`\[\]\n\r]", " ", str(text)).strip()
