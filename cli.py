@@ -405,7 +405,7 @@ def inspect_model(model: str, recipe: str | None, overrides: tuple[str, ...]) ->
     click.echo(inspect(model, load_config(_train_recipe(recipe), overrides) if recipe else None))
 
 
-@main.command("export")
+@main.command("export-model")
 @click.argument("model", type=FOLDER)
 @click.argument("out", type=FOLDER)
 @click.option(

@@ -10,6 +10,7 @@ from mmrs.errors import UserError
 from training.config import TrainConfig
 from training.model import EarthGPTConfig, EarthGPTForConditionalGeneration, preset
 from training.model.accounting import activation_memory, cache_bytes, state_memory, step_flops
+from training.model.folder import check_model_folder
 from training.model.presets import PRESETS
 from training.model.tuning import tuned_vectors
 from training.stage import FreezeRow, add_tuned_parameters, apply_stage, freeze_report
@@ -44,14 +45,11 @@ def inspect(model: str, recipe: TrainConfig | None = None) -> str:
 
 
 def _configuration(model: str) -> EarthGPTConfig:
-    if (Path(model) / "config.json").is_file():
-        try:
-            return EarthGPTConfig.from_pretrained(model)
-        except (OSError, ValueError, TypeError) as error:
-            raise UserError(f"{model}/config.json is no EarthGPT configuration: {error}") from error
+    if Path(model).is_dir():
+        return EarthGPTConfig.from_pretrained(check_model_folder(Path(model)))
     if model not in PRESETS:
         raise UserError(
-            f"{model} is neither a model folder (no config.json) nor a preset ({', '.join(PRESETS)}). Make a folder "
+            f"{model} is neither a folder nor a preset ({', '.join(PRESETS)}). Make a folder "
             "with `mmrs init`, or give RUN/model."
         )
     return preset(model, **_VOCABULARY)

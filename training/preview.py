@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from transformers import AutoConfig
 
-from mmrs.errors import UserError
 from mmrs.progress import Progress
 from training.config import TrainConfig
 from training.data.prepare import open_selection, prepare_stream
@@ -12,6 +11,7 @@ from training.data.selection import Selection
 from training.data.summary import plan_lines, summarise
 from training.initial import initial_processor
 from training.model import EarthGPTProcessor
+from training.model.folder import check_model_folder
 
 
 def preview(config: TrainConfig, progress: Progress | None = None) -> str:
@@ -34,10 +34,7 @@ def _processor(config: TrainConfig, selection: Selection) -> tuple[EarthGPTProce
     folder = config.model.path or (made if made.is_dir() else None)
     if folder is None:
         model_config, processor = initial_processor(config.model, selection)
-    elif not (folder / "config.json").is_file():
-        raise UserError(
-            f"model.path {folder} is no model folder: it has no config.json. Give one that a run wrote, OUT/model."
-        )
     else:
+        check_model_folder(folder, "model.path")
         model_config, processor = AutoConfig.from_pretrained(folder), EarthGPTProcessor.from_pretrained(folder)
     return processor, model_config.get_text_config().max_position_embeddings

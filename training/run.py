@@ -35,6 +35,7 @@ from training.environment import quiet_transformers, reproducible, run_lock
 from training.initial import initial_model_folder
 from training.loop import run_loop
 from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor
+from training.model.folder import check_model_folder
 from training.monitor import open_monitor, plot_loss, read_metrics, say
 from training.optim import build_optimiser
 from training.parallel import check_world, current_rows, full_state, parallelize
@@ -163,11 +164,7 @@ def _base_folder(config: TrainConfig, selection: Selection) -> Path:
     path = config.model.path
     if path is None:
         return initial_model_folder(config.out / "model-init", config.model, selection)
-    if not (path / "config.json").is_file():
-        raise UserError(
-            f"model.path {path} is no model folder: it has no config.json. Give one that a run wrote, OUT/model."
-        )
-    return path
+    return check_model_folder(path, "model.path")
 
 
 def _plan(

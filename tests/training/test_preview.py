@@ -42,7 +42,7 @@ def test_neither_weights_nor_a_folder_are_needed(shards, tmp_path, no_model):
     text = preview(config.model_copy(update={"model": preset}))
     assert "24 samples (toy 24)" in text and "padding" in text and "MB to read" in text
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(UserError, match=r"no model folder"):
+    with pytest.raises(UserError, match=r"model\.path .* holds no model"):
         preview(config)
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import orjson
 import torch
 
-from mmrs.errors import UserError
 from mmrs.files import write_atomic
 from mmrs.progress import Progress
 from mmrs.shards.reader import ShardSet
@@ -19,6 +18,7 @@ from training.evaluation.picture import draw_predictions
 from training.evaluation.questions import load_questions
 from training.evaluation.scores import score
 from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor
+from training.model.folder import check_model_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +54,7 @@ def evaluate(config: EvaluationConfig, progress: Progress) -> EvaluationResult:
     """
     data = ShardSet(config.data)
     questions = load_questions(data, config.split, config.sources, config.tasks, config.limit)
-    if not (config.model / "config.json").is_file():
-        raise UserError(f"{config.model} holds no model (no config.json); train one with `mmrs train tiny`.")
+    check_model_folder(config.model)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with quiet_transformers():
         model = EarthGPTForConditionalGeneration.from_pretrained(config.model, use_safetensors=True).to(device)

@@ -1,4 +1,4 @@
-"""A trained model in the form that another program wants: what `mmrs export` calls.
+"""A trained model in the form that another program wants: what `mmrs export-model` calls.
 
 - ``folded``: a plain EarthGPT; tuning vectors are folded into weights and biases;
 - ``llama``: the language model alone, a plain `LlamaForCausalLM` with its tokenizer;
@@ -19,6 +19,7 @@ from mmrs.errors import UserError
 from mmrs.files import atomic_folder
 from training.model.card import licence_of_parts
 from training.model.delta import load_delta, save_delta, weights_digest
+from training.model.folder import check_model_folder
 from training.model.modeling import EarthGPTForConditionalGeneration
 from training.model.origin import note_scores
 from training.model.processing import EarthGPTProcessor
@@ -106,8 +107,8 @@ def read_scores(path: Path) -> list[dict[str, Any]]:
 
 def _check(folder: Path, out: Path, form: str, base: Path | None, dtype: str | None) -> None:
     for given in (folder, base):
-        if given is not None and not (given / "config.json").is_file():
-            raise UserError(f"{given} holds no model (no config.json); give RUN/model or a folder of `mmrs init`.")
+        if given is not None:
+            check_model_folder(given)
     if form not in FORMS:
         raise UserError(f"there is no form {form!r}; choose one of {', '.join(FORMS)}")
     if (form == "delta") != (base is not None):
@@ -135,7 +136,7 @@ def _export_delta(model: EarthGPTForConditionalGeneration, folder: Path, base: P
         raise UserError(f"{base} is not what {folder} was trained from: {foreign[0]} does not fit")
     save_delta(out, model, weights_digest(original), base.resolve().name, also=changed)
     also = f" and {len(changed)} further tensors" if changed else ""
-    return f"{out}: tuning vectors{also} for the base {base}. Put it on with: mmrs export {base} OUT --delta {out}"
+    return f"{out}: tuning vectors{also} for {base}. Put them on with: mmrs export-model {base} OUT --delta {out}"
 
 
 def _equal(first: torch.Tensor, second: torch.Tensor) -> bool:

@@ -1,0 +1,32 @@
+"""Whether a folder holds an EarthGPT. Without the check another model's folder would be loaded as random weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from mmrs.errors import UserError
+
+
+def check_model_folder(folder: Path, name: str = "") -> Path:
+    """Return `folder`.
+
+    Args:
+        name: what the folder is to the user, for instance "model.path".
+
+    Raises:
+        UserError: it has no readable config.json, or one of another kind of model.
+    """
+    what = f"{name} {folder}".strip()
+    try:
+        kind = json.loads((folder / "config.json").read_text())["model_type"]
+    except OSError as error:
+        raise UserError(
+            f"{what} holds no model (no config.json). Give the folder `model` of a run of `mmrs train`, or one that "
+            "`mmrs init` made."
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{what}/config.json is no model configuration: {type(error).__name__} {error}") from error
+    if kind != "earthgpt":
+        raise UserError(f"{what} holds a {kind} model, not an EarthGPT. Make one of it: mmrs init OUT --llm {folder}")
+    return folder
