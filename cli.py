@@ -42,31 +42,26 @@ class _Commands(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort, KeyboardInterrupt):
             raise
         except Exception as error:
-            self._report(error, bool(ctx.params.get("debug")))
+            if ctx.params.get("debug"):
+                raise
+            self._report(error)
 
     @staticmethod
-    def _report(error: Exception, debug: bool) -> None:
+    def _report(error: Exception) -> None:
         from mmrs.errors import RunFailure, UserError
 
         if isinstance(error, UserError | RunFailure):
             message = str(error)
-        elif isinstance(error, OSError) and error.filename is not None:
-            reason = error.strerror or type(error).__name__
-            message = f"{error.filename}: {reason}. Check the path, its permissions and the free space."
         else:
             message = (
                 f"{type(error).__name__}: {error}\nThis is a fault of the program; `mmrs --debug ...` shows where."
             )
-        if debug:
-            import traceback
-
-            traceback.print_exception(error)
         click.echo(f"error: {message}", err=True)
         sys.exit(2 if isinstance(error, UserError) else 1)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
-@click.option("--debug", is_flag=True, help="Show the traceback of an error too.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.option("--quiet", is_flag=True, help="No progress on standard error.")
 @click.version_option(package_name="mmrs")
 @click.pass_context

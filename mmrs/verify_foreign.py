@@ -39,10 +39,7 @@ def verify_foreign(folder: Path, workers: int, progress: Progress, repair_index:
     """
     tars = list(find_tars(folder))
     if not tars:
-        lacks = (
-            "holds neither a manifest.json nor a *.tar file" if folder.is_dir() else "is neither a folder nor a *.tar"
-        )
-        raise UserError(f"{folder} {lacks}. Name a data set of `mmrs build`, a folder of WebDataset tars, or one tar.")
+        raise UserError(f"{folder} holds neither a {'manifest.json nor a ' if folder.is_dir() else ''}*.tar file.")
     findings: list[Finding] = []
     keys: Counter[str] = Counter()
     samples, indexed = 0, []

@@ -139,10 +139,7 @@ def _train(config: TrainConfig, progress: Progress, world: World) -> RunResult:
     start = _start(training, progress)
     steps = max(0, total_steps - start.step)
     sampler = PackSampler(stream, start.pointer, steps, config.packs_per_step, world.rank, world.size)
-    dataset = PackDataset(
-        selection, stream.lengths, processor, config.tokens_per_pack, config.data.verify_images, config.data.augment,
-        config.data.seed,
-    )  # fmt: skip
+    dataset = PackDataset(selection, stream.lengths, processor, config.tokens_per_pack, config.data.verify_images)
     packs = iter(pack_loader(dataset, sampler, config.workers, pin_memory=world.device.type == "cuda"))
     log = config.log
     with open_monitor(

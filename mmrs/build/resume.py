@@ -93,7 +93,6 @@ def look(tasks: Sequence[ShardTask], place: Place) -> Findings:
 def _judge(
     task: ShardTask, contents: Mapping[str, bytes], sizes: Mapping[str, int], earlier: Mapping[str, tuple[str, str]]
 ) -> ShardResult | Reason:
-    new = orjson.loads(task_state(task))
     stored = contents.get(state_path(task.path))
     done = contents.get(done_path(task.path))
     split, _, count = task.path.removesuffix(".tar").rpartition("-of-")
@@ -103,11 +102,11 @@ def _judge(
             if split not in earlier:
                 return Reason("it is not known how it was made") if task.path in sizes else Reason(NOT_THERE)
             state, before = earlier[split]
-            old = orjson.loads(contents[state])
+            old, new = orjson.loads(contents[state]), orjson.loads(task_state(task))
             return next(
                 _option_changes(old, new), Reason(f"the split has {int(count)} shards now, {int(before)} before")
             )
-        old = orjson.loads(stored)
+        old, new = orjson.loads(stored), orjson.loads(task_state(task))
         if old["state"] != _FORMAT:
             return Reason("made by another version of mmrs")
         if old["digest"] != new["digest"]:

@@ -20,8 +20,8 @@ from mmrs.progress import Progress
 from mmrs.record import Window
 from mmrs.source import Item, Source, SourceBuild
 
-_ITEMS_PER_TASK = 256
-_SECONDS_ALONE = 1.0
+_IMAGES_PER_TASK, _SCENES_PER_TASK = 1024, 64
+_SECONDS_ALONE = 0.5
 # Samples as (position among a part's items, header, window), as the items need not travel back; and what is wrong.
 _Read = tuple[list[tuple[int, ImageProbe, Window | None]], list[QuarantineEntry]]
 
@@ -70,9 +70,9 @@ def survey_splits(builds: Sequence[SourceBuild], seed: int, workers: int, progre
     """
     found = [_discover(build, split, seed) for build in builds for split in build.splits]
     parts = [
-        _Part(number, one.build.source, one.build.root, one.split, seed, one.items[start : start + _ITEMS_PER_TASK])
+        _Part(number, one.build.source, one.build.root, one.split, seed, items)
         for number, one in enumerate(found)
-        for start in range(0, len(one.items), _ITEMS_PER_TASK)
+        for items in _cut(one.items, _IMAGES_PER_TASK if one.build.source.tiling is None else _SCENES_PER_TASK)
     ]
     samples: list[list[PlannedSample]] = [[] for _ in found]
     quarantine = [list(one.quarantine) for one in found]
@@ -87,6 +87,10 @@ def survey_splits(builds: Sequence[SourceBuild], seed: int, workers: int, progre
         SplitSurvey(one.build, one.split, tuple(members), tuple(entries), one.notes)
         for one, members, entries in zip(found, samples, quarantine, strict=True)
     ]
+
+
+def _cut(items: tuple[Item, ...], length: int) -> list[tuple[Item, ...]]:
+    return [items[start : start + length] for start in range(0, len(items), length)]
 
 
 def _surveyed(parts: Sequence[_Part], workers: int) -> Iterator[tuple[_Part, _Read]]:

@@ -1,0 +1,71 @@
+"""One measured run in a fresh process: wall time, processor time (its children's too) and memory."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+
+def measured(work: Callable[[], Mapping[str, Any] | None]) -> dict[str, Any]:
+    """Run `work`; what it returned, with `seconds`, `cpu_seconds` and `peak_rss_bytes` (of this process alone)."""
+    gc.collect()
+    before, started = _cpu_seconds(), time.perf_counter()
+    extra = work() or {}
+    seconds, cpu = time.perf_counter() - started, _cpu_seconds() - before
+    return {"seconds": seconds, "cpu_seconds": cpu, "peak_rss_bytes": peak_rss(), **extra}
+
+
+def in_fresh_process(module: str, words: Sequence[Any]) -> dict[str, Any]:
+    """Run ``python -m module words...``, which prints one line of JSON last, and return that."""
+    command = [sys.executable, "-m", module, *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def interleaved(names: Sequence[str], repetitions: int, run: Callable[[str], dict[str, Any]]) -> dict[str, list[dict]]:
+    """`repetitions` rounds in which every name runs once; each round starts with another name."""
+    results: dict[str, list[dict]] = {name: [] for name in names}
+    for repetition in range(repetitions):
+        shift = repetition % len(names)
+        for name in (*names[shift:], *names[:shift]):
+            results[name].append(run(name))
+            print(f"{repetition + 1}/{repetitions} {name}: {results[name][-1]['seconds']:.2f} s", file=sys.stderr)
+    return results
+
+
+def paired(ours: Sequence[dict], theirs: Sequence[dict], field: str = "seconds") -> dict[str, float]:
+    """How many times as fast as `theirs`, round by round: median, least, greatest; and the ratio of the best runs."""
+    ratios = [other[field] / own[field] for own, other in zip(ours, theirs, strict=True)]
+    best = min(other[field] for other in theirs) / min(own[field] for own in ours)
+    return {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios), "best_of_each": best}
+
+
+def warm(paths: Sequence[Path]) -> None:
+    """Bring files into the page cache and earlier writes to the disk, so that no run pays for another's."""
+    os.sync()
+    for path in paths:
+        with path.open("rb", buffering=0) as file:
+            while file.read(1 << 20):
+                pass
+
+
+def peak_rss() -> int:
+    """Largest resident size of this process so far, in bytes. (`ru_maxrss` starts with the parent's size.)"""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024
+
+
+def _cpu_seconds() -> float:
+    parts = (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
+    return sum(part.ru_utime + part.ru_stime for part in parts)
