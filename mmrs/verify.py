@@ -18,13 +18,14 @@ from PIL import Image
 from pydantic import ValidationError
 
 from mmrs.build.engine import run_tasks
+from mmrs.build.quarantine import QUARANTINE_NAME
 from mmrs.errors import UserError
 from mmrs.imaging.probe import FORMATS
 from mmrs.places import Place, open_place
 from mmrs.progress import Progress
 from mmrs.record import Record
 from mmrs.shards.index import read_index
-from mmrs.shards.manifest import Manifest, ShardEntry, done_path, load_manifest
+from mmrs.shards.manifest import MANIFEST_NAME, Manifest, ShardEntry, done_path, load_manifest
 from mmrs.shards.tar import MEMBER_NAME
 
 _SHOWN_FINDINGS = 20
@@ -56,7 +57,7 @@ def verify(where: Path | str, workers: int, progress: Progress) -> Verification:
 
     Digests of tar and index; adjacency, names and order of members; one record per image, valid against the schema and
     in canonical form; offsets, sizes and columns of the index; sha256, size and full decode of every image; keys and
-    ids unique over the data set; done-files in agreement.
+    ids unique over the data set; done-files in agreement; the quarantine's digest; counts of splits and their shards.
 
     Raises:
         UserError: there is no finished data set at `where`, a folder or a URL, or it cannot be reached.
@@ -77,10 +78,33 @@ def verify(where: Path | str, workers: int, progress: Progress) -> Verification:
             keys.update(shard_keys)
             ids.update(shard_ids)
             advance(manifest.shards[position].records)
+    findings += _whole_findings(place, manifest)
     for kind, counter in (("key", keys), ("id", ids)):
-        findings += [Finding("manifest.json", name, f"{kind} occurs {n} times") for name, n in counter.items() if n > 1]
+        findings += [Finding(MANIFEST_NAME, name, f"{kind} occurs {n} times") for name, n in counter.items() if n > 1]
     findings.sort(key=lambda finding: (finding.path, finding.key or "", finding.what))
     return Verification(manifest, keys.total(), tuple(findings))
+
+
+def _whole_findings(place: Place, manifest: Manifest) -> Iterator[Finding]:
+    """What concerns no single shard."""
+    try:
+        digest = hashlib.sha256(place.read(QUARANTINE_NAME)).hexdigest()
+        if digest != manifest.quarantine_sha256:
+            what = f"sha256 is {digest}, the manifest says {manifest.quarantine_sha256}"
+            yield Finding(QUARANTINE_NAME, None, what)
+    except OSError as error:
+        yield Finding(QUARANTINE_NAME, None, f"cannot be read: {error}")
+    records: Counter[tuple[str, str]] = Counter()
+    for shard in manifest.shards:
+        records[shard.source, shard.split] += shard.records
+    stated = {
+        (name, split): n.records for name, source in manifest.sources.items() for split, n in source.splits.items()
+    }
+    for source, split in sorted(stated.keys() | records.keys()):
+        counted, said = records[source, split], stated.get((source, split), 0)
+        if counted != said:
+            what = f"{source}/{split} has {said} records, its shards have {counted}"
+            yield Finding(MANIFEST_NAME, None, what)
 
 
 def verify_shard(place: Place, shard: ShardEntry) -> tuple[list[Finding], list[str], list[str]]:

@@ -29,6 +29,12 @@ _HUB_TASKS = {
     "visual-grounding": "object-detection",
     "region-captioning": "image-to-text",
 }
+# What the build did with every image, by the recipe's `validation`.
+_CHECKED = {
+    "L0": " Of every image, header and end marker were checked.",
+    "L1": " Every image was decoded, JPEG at 1/8 scale.",
+    "L2": " Every image was decoded in full.",
+}
 _SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
 
 
@@ -176,13 +182,23 @@ def _plots(plots: Sequence[str]) -> str:
 
 
 def _integrity(manifest: Manifest) -> str:
-    lost = sum(part.quarantined_items for source in manifest.sources.values() for part in source.splits.values())
+    counts = [part for source in manifest.sources.values() for part in source.splits.values()]
+    lost, excluded = sum(part.quarantined_items for part in counts), sum(part.excluded for part in counts)
+    left_out = f" {excluded} sound images were left out by name." if excluded else ""
+    level = _CHECKED.get(manifest.recipe.get("validation", ""), "")
+    trained = ", ".join(
+        f"`{name}/{split}`"
+        for name, source in sorted(manifest.sources.items())
+        for split in source.splits
+        if split in source.train_splits
+    )
     return (
         "## Integrity\n\n"
         f"Data set id `{manifest.id}` (sha256 of the canonical `manifest.json`, which names every shard with its "
-        f"digest); built by mmrs {manifest.tool_version}. Beside each tar lies its index (`.parquet`). {lost} images "
-        "were found and not stored; `quarantine.jsonl` names each with its reason. `mmrs verify FOLDER` checks a "
-        "downloaded copy byte by byte."
+        f"digest); built by mmrs {manifest.tool_version}.{level} Beside each tar lies its index (`.parquet`). {lost} "
+        f"images were found and could not be used.{left_out} `quarantine.jsonl` names each with its reason. Meant for "
+        f"training: {trained or 'nothing'}; all else for evaluation. `mmrs verify FOLDER` checks a downloaded copy "
+        "byte by byte."
     )
 
 

@@ -161,7 +161,7 @@ def _legend(objects: Sequence[AnnotatedObject]) -> str:
         return ""
     counts = {name: sum(item.category == name for item in objects) for name in _colours(objects)}
     keys = [
-        f'<span class="key"><i style="background:{colour}"></i>{escape(name)} {counts[name]}</span>'
+        f'<span class="key"><i style="background:{colour}"></i>{escape(name)} {counts[name]}</span> '
         for name, colour in _colours(objects).items()
     ]
     rest = len(objects) - _DRAWN_OBJECTS

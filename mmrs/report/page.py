@@ -43,9 +43,16 @@ td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
 .box { fill: none; stroke-width: 1.8px; vector-effect: non-scaling-stroke; pointer-events: all; }
 .halo { fill: none; stroke: #fff; stroke-opacity: .75; stroke-width: 4px; vector-effect: non-scaling-stroke; }
 .name { paint-order: stroke; stroke: #fff; stroke-width: .22em; font-weight: 600; }
-.key { margin-right: .8rem; } .key i { display: inline-block; width: .75em; height: .75em; margin-right: .3em; }
+.key { margin-right: .8rem; white-space: nowrap; }
+.key i { display: inline-block; width: .75em; height: .75em; margin-right: .3em; }
 """
-_TABLES = (("split", "Splits"), ("sensor", "Sensors"), ("task", "Tasks"), ("size", "Image sizes"))
+_TABLES = (
+    ("source", "Sources"),
+    ("split", "Splits"),
+    ("sensor", "Sensors"),
+    ("task", "Tasks"),
+    ("size", "Image sizes"),
+)
 _FOLDED_TABLES = (("class", "Classes"), ("text_length", "Text lengths"))
 
 

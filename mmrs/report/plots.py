@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
 
 import polars as pl
 
 from mmrs.errors import UserError
-from mmrs.report.statistics import Statistics
+from mmrs.progress import Progress
+from mmrs.report.statistics import Statistics, statistics
 
 # Okabe and Ito's palette: distinct for colour-blind readers, too.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#8C6D1F", "#555555")
@@ -34,6 +37,14 @@ def make_plots(found: Statistics) -> dict[str, bytes]:
         "text-lengths": _histogram(tables["text_length"], "task", "dialogues", "characters (up to)"),
     }
     return {name: data for name, data in made.items() if data is not None}
+
+
+def card_plots(folder: Path, progress: Progress) -> dict[str, bytes]:
+    """The plots of a finished data set for its card; none, with a note that says so, where matplotlib is missing."""
+    if find_spec("matplotlib") is None:
+        progress.note("the card has no plots: they need matplotlib, `pip install 'mmrs[report]'`")
+        return {}
+    return make_plots(statistics(folder))
 
 
 def _bars(frame: pl.DataFrame, by: str, part: str, count: str, label: str) -> bytes | None:

@@ -29,12 +29,13 @@ _COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Tables by name: ``split``, ``sensor``, ``task``, ``class``, ``size``, ``text_length``.
+    """Tables by name: ``source``, ``split``, ``sensor``, ``task``, ``class``, ``size``, ``text_length``.
 
-    ``split``: images, objects, ignored objects, captions, dialogues, image bytes and re-encoded images of each split.
-    ``sensor``: the same by sensor. ``task``: dialogues, images and characters. ``class``: images that show an object of
-    the class (kind ``object``) or are labelled with it (kind ``label``). ``size``: images by their longer side in
-    pixels, ``up_to`` inclusive, null for larger. ``text_length``: dialogues of a task by characters, likewise.
+    ``source``: licence, the splits meant for training, and what was found and not stored. ``split``: images, objects,
+    ignored objects, captions, dialogues, image bytes and re-encoded images of each split. ``sensor``: the same by
+    sensor. ``task``: dialogues, images and characters. ``class``: images that show an object of the class (kind
+    ``object``) or are labelled with it (kind ``label``). ``size``: images by their longer side in pixels, ``up_to``
+    inclusive, null for larger. ``text_length``: dialogues of a task by characters, likewise.
     """
 
     dataset_id: str
@@ -51,6 +52,7 @@ def statistics(folder: Path) -> Statistics:
     manifest = load_manifest(folder)
     samples = samples_frame(folder, manifest)
     plans = {
+        "source": _sources(manifest),
         "split": _totals(samples, "source", "sensor", "split"),
         "sensor": _totals(samples, "sensor"),
         "task": _tasks(samples),
@@ -81,6 +83,18 @@ def samples_frame(folder: Path, manifest: Manifest) -> pl.LazyFrame:
     kinds |= {"categories": pl.List(pl.String), "dialogue_tasks": pl.List(pl.String)}
     kinds |= {"dialogue_chars": pl.List(pl.Int64)} | dict.fromkeys(("source", "sensor", "split"), pl.String)
     return pl.LazyFrame(schema=kinds)
+
+
+def _sources(manifest: Manifest) -> pl.LazyFrame:
+    sums = ("quarantined_items", "quarantined_objects", "excluded")
+    rows = [
+        {"source": name, "sensor": source.sensor, "licence": source.licence}
+        | {"trained_on": ", ".join(source.train_splits) or "nothing"}
+        | {column: sum(getattr(counts, column) for counts in source.splits.values()) for column in sums}
+        for name, source in sorted(manifest.sources.items())
+    ]
+    texts = dict.fromkeys(("source", "sensor", "licence", "trained_on"), pl.String)
+    return pl.LazyFrame(rows, schema=texts | dict.fromkeys(sums, pl.Int64))
 
 
 def _totals(samples: pl.LazyFrame, *by: str) -> pl.LazyFrame:

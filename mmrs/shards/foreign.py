@@ -21,7 +21,7 @@ from typing import BinaryIO
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from mmrs.files import atomic_writer
 from mmrs.imaging.probe import FORMATS, MAX_PIXELS
@@ -204,6 +204,9 @@ class _Scan:
                     raise ValueError(f"{picture.width} x {picture.height} pixels, more than {MAX_PIXELS}")
                 picture.load()
                 size = picture.size
+        except UnidentifiedImageError:
+            self._spoil(sample, f"{suffix} cannot be decoded: no known image format fits its first bytes")
+            return
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             self._spoil(sample, f"{suffix} cannot be decoded: {error}")
             return

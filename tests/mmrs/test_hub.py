@@ -9,9 +9,11 @@ import traceback
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+import cli
 from mmrs import hub
 from mmrs.build.recipe import BuildRecipe
 from mmrs.build.run import build, plan_build
@@ -305,3 +307,20 @@ def test_a_killed_push_continues(data, server):
     assert "README.md" in server.repos[REPO].files
     again = {call[1].split("/")[2].partition("?")[0] for call in server.calls("PUT", "/storage/")}
     assert stored and not stored & again
+
+
+def test_the_command_makes_a_card_with_plots_and_sends_nothing_twice(data, server, monkeypatch):
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: TOKEN)
+    words = ["--quiet", "push", str(data), REPO, "--endpoint", server.url]
+    first = CliRunner().invoke(cli.main, words)
+    assert first.exit_code == 0, first.output
+    card = server.repos[REPO].files["README.md"][1].decode()
+    assert "](assets/images-by-source.png)" in card
+    assert "Every image was decoded, JPEG at 1/8 scale" in card
+    assert "Meant for training: `toy/train`; all else" in card
+    assert server.repos[REPO].files["assets/classes.png"][1].startswith(b"\x89PNG")
+    server.log.clear()
+    second = CliRunner().invoke(cli.main, words)
+    assert "nothing to upload" in second.output and writes(server) == []
+    assert TOKEN not in first.output + second.output

@@ -133,3 +133,21 @@ def test_images_are_fully_decoded(out):
     assert list(_sample_findings(data, row, shard)) == []
     with Image.open(io.BytesIO(data[row["image_offset"] : row["image_offset"] + row["image_size"]])) as image:
         assert image.size == (row["width"], row["height"])
+
+
+def test_a_changed_or_missing_quarantine_is_found(out):
+    path = out / "quarantine.jsonl"
+    path.write_bytes(path.read_bytes() + b"{}\n")
+    assert "quarantine.jsonl: sha256 is" in whats(out)
+    path.unlink()
+    assert "quarantine.jsonl: cannot be read" in whats(out)
+
+
+def test_counts_of_a_split_that_its_shards_do_not_have_are_found(out):
+    manifest = load_manifest(out)
+    source = manifest.sources["toy"]
+    splits = source.splits | {"train": source.splits["train"].model_copy(update={"records": 7})}
+    sources = {"toy": source.model_copy(update={"splits": splits})}
+    changed = manifest.model_copy(update={"sources": sources}).with_id()
+    (out / "manifest.json").write_bytes(changed.to_json())
+    assert "manifest.json: toy/train has 7 records, its shards have 6" in whats(out)
