@@ -12,6 +12,10 @@ class RunFailure(Exception):
     """Work that started correctly and then failed: ceiling of bad items passed, digest mismatch. Exit code 1."""
 
 
+class StorageFailure(RunFailure):
+    """The place that is written to failed (full, unreachable, forbidden); asking it again at once is of no use."""
+
+
 class BadItem(ValueError):
     """One image or its annotation cannot be used. Becomes a quarantine entry; never ends a build by itself.
 

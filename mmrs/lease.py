@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from mmrs.errors import UserError
+from mmrs.errors import StorageFailure, UserError
 
 LEASE_SECONDS = 60.0
 RENEWAL_SECONDS = 15.0
@@ -63,10 +63,14 @@ class Lease:
         renewal.start()
         try:
             yield token
-        finally:
+        except StorageFailure:
+            # The object stays; nobody renews it.
             stop.set()
-            renewal.join()
-            self._release(token)
+            raise
+        except BaseException:
+            self._release(token, stop, renewal)
+            raise
+        self._release(token, stop, renewal)
 
     def token(self) -> str | None:
         """The token of whoever holds the lease now, None where nobody does."""
@@ -121,7 +125,9 @@ class Lease:
                 # The next beat may come through; when none does, the build notices before it publishes anything.
                 continue
 
-    def _release(self, token: str) -> None:
+    def _release(self, token: str, stop: threading.Event, renewal: threading.Thread) -> None:
+        stop.set()
+        renewal.join(RENEWAL_SECONDS)
         try:
             if self.token() == token:
                 self.storage.remove([self.name])

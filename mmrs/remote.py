@@ -123,7 +123,8 @@ class RemotePlace:
 
     def remove_leftovers(self) -> None:
         shutil.rmtree(self._scratch())
-        self.remove([name for name in self.sizes() if TEMPORARY_MARK in name])
+        if self.protocol not in _OBJECT_STORES:
+            self.remove([name for name in self.sizes() if TEMPORARY_MARK in name])
 
     @contextmanager
     def lock(self, say: Callable[[str], None]) -> Iterator[str]:

@@ -8,7 +8,7 @@ import orjson
 
 from mmrs.build.resume import state_path, task_state
 from mmrs.build.shard import ShardResult, ShardTask, build_shard
-from mmrs.errors import RunFailure
+from mmrs.errors import RunFailure, StorageFailure
 from mmrs.places import Place
 from mmrs.shards.manifest import done_path, index_path
 
@@ -19,8 +19,8 @@ def deliver_shard(task: ShardTask, place: Place, token: str) -> ShardResult:
     Idempotent, and safe to be killed anywhere: a shard without a done-file does not exist for readers.
 
     Raises:
-        RunFailure: the build with `token` no longer holds the place, this machine does not see it or the source, or
-            the storage failed; names the shard.
+        RunFailure: the build with `token` no longer holds the place, or this machine does not see it or the source.
+        StorageFailure: the place cannot be written to; names the shard.
     """
     place.check(token)
     if not task.root.exists():
@@ -54,9 +54,9 @@ def names_of_files(task: ShardTask) -> tuple[str, str]:
     return task.path, index_path(task.path)
 
 
-def storage_failure(place: Place, error: OSError, what: str) -> RunFailure:
+def storage_failure(place: Place, error: OSError, what: str) -> StorageFailure:
     """A failed read or write as the user should see it."""
-    return RunFailure(
+    return StorageFailure(
         f"{what} could not be written to {place}: {error}. Mend that (free space, permissions, network) and run the "
         "same command again; what is finished is kept."
     )

@@ -172,13 +172,14 @@ def build(
                 place.remove([MANIFEST_NAME, *findings.stale])
             written = _write_missing(findings, place, token, engine or ProcessPool(workers), progress)
             place.check(token)
+            place.remove_leftovers()
             return _finish(plan, recipe, place, findings.results | written, len(findings.missing))
         except OSError as error:
             raise storage_failure(place, error, "the data set") from error
-        finally:
-            with suppress(OSError, RunFailure):
-                place.check(token)
+        except (KeyboardInterrupt, SystemExit):
+            with suppress(OSError):
                 place.remove_leftovers()
+            raise
 
 
 def _write_missing(
