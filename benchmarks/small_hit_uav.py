@@ -24,13 +24,12 @@ from pathlib import Path
 
 import torch
 
-import converters
 from benchmarks.machine import describe
 from benchmarks.stage_b import held_out_state
+from converters.resolve import resolve
 from mmrs.build.recipe import BuildRecipe
 from mmrs.build.run import build, plan_build
 from mmrs.progress import Progress
-from mmrs.source import SourceBuild
 from training.config import TrainConfig
 from training.data.selection import Selection, select
 from training.evaluation.run import EvaluationConfig, evaluate
@@ -75,8 +74,8 @@ def main() -> None:
 def measure(given: argparse.Namespace, work: Path) -> dict:
     """All figures of the run, as plain values."""
     recipe = BuildRecipe.model_validate(RECIPE)
-    source = SourceBuild(converters.get("hit-uav"), given.samples, ("train", "val", "test"))
-    build(plan_build([source], recipe, 1, QUIET), recipe, work / "shards", 1, QUIET)
+    builds = resolve(recipe, {"hit-uav": given.samples}).builds
+    build(plan_build(builds, recipe, 1, QUIET), recipe, work / "shards", 1, QUIET)
     assembled = assemble_model(work / "base", llm=given.llm, size="small", changes=SIZES)
     training, validation = select([work / "shards"], "train"), select([work / "shards"], "val")
     before, _ = held_out_state(work / "base", validation, given.held_out)
@@ -136,8 +135,8 @@ def _configuration(work: Path, steps: int, threads: int) -> TrainConfig:
             "model": {"path": work / "base"},
             "data": {"folders": work / "shards"},
             "stage": {"name": "full", "trainable": rules},
-            "schedule": {"warmup_share": 0.05, "min_ratio": 0.05},
-            "checkpoint": {"every_steps": max(1, steps // 2), "keep_last": 1},
+            "schedule": {"warmup_share": 0.1, "min_ratio": 0.05},
+            "checkpoint": {"every_steps": max(1, steps // 4), "keep_last": 1},
             "log": {"every_steps": 5, "tensorboard": False},
             "tokens_per_pack": TOKENS_PER_PACK,
             "tokens_per_step": TOKENS_PER_PACK,
