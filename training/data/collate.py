@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.data import get_worker_info
 
 from training.model.masks import PADDING, PREFIX
 
@@ -104,61 +105,73 @@ def assemble(
         ValueError: the units exceed the pack, or the first token of a dialogue is a target.
     """
     layout = _lay_out(units, prefix_ids)
-    length = len(layout.ids)
-    padding = tokens_per_pack - length
+    padding = tokens_per_pack - layout.length
     if padding < 0:
-        raise ValueError(f"units of {length} tokens do not fit a pack of {tokens_per_pack}")
-    where, what, task, image = torch.tensor(layout.targets, dtype=torch.int64).reshape(-1, 4).T.contiguous()
-    no_pixels = np.zeros((0, 3, image_size, image_size), np.uint8)
+        raise ValueError(f"units of {layout.length} tokens do not fit a pack of {tokens_per_pack}")
+    where, what, task, image = torch.from_numpy(np.concatenate(layout.targets, axis=1))
     return Pack(
         epoch=epoch,
         number=number,
-        input_ids_L=torch.tensor(layout.ids + [pad_id] * padding),
-        position_ids_L=torch.tensor(layout.positions + [0] * padding),
-        image_segment_L=torch.tensor(layout.images + [PADDING] * padding),
-        dialogue_segment_L=torch.tensor(layout.dialogues + [PREFIX] * padding),
-        pixel_values_NCHW=torch.from_numpy(np.stack([unit.pixels_CHW for unit in units]) if units else no_pixels),
+        input_ids_L=_joined(layout.ids, padding, pad_id),
+        position_ids_L=_joined(layout.positions, padding, 0),
+        image_segment_L=_joined(layout.images, padding, PADDING),
+        dialogue_segment_L=_joined(layout.dialogues, padding, PREFIX),
+        pixel_values_NCHW=_stacked(units, image_size),
         target_positions_T=where,
         target_ids_T=what,
         target_tasks_T=task,
         target_units_T=image,
         sample_ids=tuple(unit.sample_id for unit in units),
-        real_tokens=length,
+        real_tokens=layout.length,
         skipped=skipped,
     )
 
 
+def _stacked(units: Sequence[EncodedUnit], image_size: int) -> torch.Tensor:
+    """The images (N, 3, H, W); in a loader's worker they are written where the training process will read them."""
+    pixels_NCHW = torch.empty((len(units), 3, image_size, image_size), dtype=torch.uint8)
+    if units and get_worker_info() is not None:
+        pixels_NCHW.share_memory_()
+    for place, unit in enumerate(units):
+        pixels_NCHW[place] = torch.from_numpy(unit.pixels_CHW)
+    return pixels_NCHW
+
+
+def _joined(pieces: list[np.ndarray], padding: int, filler: int) -> torch.Tensor:
+    return torch.from_numpy(np.concatenate([*pieces, np.full(padding, filler)]))
+
+
 @dataclass
 class _Layout:
-    """One entry per token; `targets` has (position that predicts, id, task, unit) per target token."""
+    """Pieces of one entry per token; `targets` has pieces (4, t): position that predicts, id, task, unit."""
 
-    ids: list[int] = field(default_factory=list)
-    positions: list[int] = field(default_factory=list)
-    images: list[int] = field(default_factory=list)
-    dialogues: list[int] = field(default_factory=list)
-    targets: list[tuple[int, int, int, int]] = field(default_factory=list)
+    length: int = 0
+    ids: list[np.ndarray] = field(default_factory=list)
+    positions: list[np.ndarray] = field(default_factory=list)
+    images: list[np.ndarray] = field(default_factory=list)
+    dialogues: list[np.ndarray] = field(default_factory=list)
+    targets: list[np.ndarray] = field(default_factory=lambda: [np.zeros((4, 0), np.int64)])
 
-    def add(self, ids: list[int], first_position: int, image: int, segment: int) -> None:
-        self.ids += ids
-        self.positions += range(first_position, first_position + len(ids))
-        self.images += [image] * len(ids)
-        self.dialogues += [segment] * len(ids)
+    def add(self, ids: np.ndarray, first_position: int, image: int, segment: int) -> None:
+        self.ids.append(ids)
+        self.positions.append(np.arange(first_position, first_position + len(ids)))
+        self.images.append(np.full(len(ids), image))
+        self.dialogues.append(np.full(len(ids), segment))
+        self.length += len(ids)
 
 
 def _lay_out(units: Sequence[EncodedUnit], prefix_ids: list[int]) -> _Layout:
-    layout = _Layout()
+    layout, prefix = _Layout(), np.array(prefix_ids, np.int64)
     for image, unit in enumerate(units):
-        layout.add(prefix_ids, 0, image, PREFIX)
+        layout.add(prefix, 0, image, PREFIX)
         for segment, dialogue in enumerate(unit.dialogues, start=PREFIX + 1):
             if dialogue.is_target[0]:
                 raise ValueError(f"{unit.sample_id}: the first token of a dialogue is a target; nothing predicts it")
-            before = len(layout.ids) - 1
-            layout.add(dialogue.ids, len(prefix_ids), image, segment)
-            layout.targets += [
-                (before + place, token, dialogue.task, image)
-                for place, (token, is_target) in enumerate(zip(dialogue.ids, dialogue.is_target, strict=True))
-                if is_target
-            ]
+            ids, places = np.array(dialogue.ids, np.int64), np.flatnonzero(dialogue.is_target)
+            same = np.ones_like(places)
+            before = layout.length - 1
+            layout.targets.append(np.stack([before + places, ids[places], same * dialogue.task, same * image]))
+            layout.add(ids, len(prefix_ids), image, segment)
     return layout
 
 

@@ -23,6 +23,7 @@ from training.model.tokenizer import IMAGE
 # CLIP's mean colour, so that the padding is near zero after normalisation.
 PAD_COLOUR = (122, 116, 104)
 IMAGE_MODES = ("L", "RGB", "RGBA")
+REDUCING_GAP = 3.0
 
 Turn = tuple[str, str]
 
@@ -48,13 +49,28 @@ def pad_and_resize(image: Image.Image, size: int) -> np.ndarray:
         )
     side = max(image.size)
     if image.size != (side, side):
-        square = Image.new("RGB", (side, side), PAD_COLOUR)
-        square.paste(image.convert("RGB"), ((side - image.width) // 2, (side - image.height) // 2))
-        image = square
+        image = _padded(image, size)
     if side != size:
         # The gap lets Pillow shrink by an integer factor first, which is faster and differs by a grey level or so.
-        image = image.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=3.0)
-    return np.ascontiguousarray(np.asarray(image.convert("RGB")).transpose(2, 0, 1))
+        image = image.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=REDUCING_GAP)
+    pixels_CHW = np.empty((3, size, size), np.uint8)
+    for channel, band in enumerate(image.convert("RGB").split()):
+        pixels_CHW[channel] = band
+    return pixels_CHW
+
+
+def _padded(image: Image.Image, size: int) -> Image.Image:
+    """The image in the middle of its square, RGB. A wide one that `size` shrinks less than an integer factor is brought
+    to the width `size` on the way: Pillow would do so first anyway, but on the padding and on three channels too."""
+    side = max(image.size)
+    left, top = (side - image.width) // 2, (side - image.height) // 2
+    width = side
+    if image.width == side and side < 2 * REDUCING_GAP * size and image.mode in ("L", "RGB"):
+        width = size
+        image = image.resize((size, image.height), Image.Resampling.BICUBIC)
+    square = Image.new("RGB", (width, side), PAD_COLOUR)
+    square.paste(image.convert("RGB"), (left, top))
+    return square
 
 
 def framed(role: str, text: str) -> str:

@@ -38,6 +38,19 @@ def test_resize_averages_over_what_it_drops():
     assert left_right[:, :15].max() <= 12 and left_right[:, 17:].min() >= 243
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize(
+    ("width", "height", "size"), [(64, 48, 20), (64, 1, 63), (33, 32, 80), (119, 50, 20), (120, 50, 20), (300, 90, 20)]
+)
+def test_wide_images_are_resized_as_if_padded_first(mode, width, height, size):
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    image = Image.fromarray(noise if mode == "RGB" else noise[..., 0])
+    square = Image.new("RGB", (width, width), COLOUR)
+    square.paste(image.convert("RGB"), (0, (width - height) // 2))
+    plain = square.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=3.0)
+    assert np.array_equal(pad_and_resize(image, size), np.asarray(plain).transpose(2, 0, 1))
+
+
 def test_channels_of_the_accepted_modes():
     pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 4), dtype=np.uint8)
     colour = Image.fromarray(pixels[..., :3])
