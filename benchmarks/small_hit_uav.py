@@ -66,7 +66,7 @@ def main() -> None:
         result = {"date": date.today().isoformat(), "machine": describe()} | measure(given, work)
         given.out.parent.mkdir(parents=True, exist_ok=True)
         given.out.write_text(json.dumps(result, indent=2) + "\n")
-        shutil.copy(work / "run" / "loss.png", given.out.with_name(f"{given.out.stem}-loss.png"))
+        shutil.copy(work / "run" / "run.png", given.out.with_name(f"{given.out.stem}-loss.png"))
         shutil.copy(work / "scores" / "predictions.png", given.out.with_name(f"{given.out.stem}-predictions.png"))
     print(f"written: {given.out}")
 

@@ -100,7 +100,7 @@ def write_snapshot(folder: Path, snapshot: Snapshot, keep_last: int, keep: Colle
         RunFailure: the disk refused it; earlier checkpoints are untouched.
     """
     step = snapshot.position.step
-    path = folder / f"step-{step:08d}"
+    path = checkpoint_folder(folder, step)
     try:
         with atomic_folder(path) as temporary:
             for name, tensors in snapshot.tensors.items():
@@ -158,6 +158,11 @@ def complete_checkpoints(folder: Path) -> list[Path]:
     """Checkpoints that were written to the end, oldest first; all else in `folder` is ignored."""
     found = [path for path in folder.glob("step-*") if FOLDER.fullmatch(path.name) and (path / DONE).is_file()]
     return sorted(found, key=checkpoint_step)
+
+
+def checkpoint_folder(folder: Path, step: int) -> Path:
+    """Where the checkpoint of a step is, or would be."""
+    return folder / f"step-{step:08d}"
 
 
 def checkpoint_step(path: Path) -> int:

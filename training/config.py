@@ -194,15 +194,27 @@ class OptimiserConfig(_Part):
 
 
 class ScheduleConfig(_Part):
-    """Learning rate over the run: linear warm-up, then `kind` down to `min_ratio` of the peak at `total_steps`.
+    """Learning rate over the run: linear warm-up over `warmup_share` of it, then `kind`, never below `min_ratio`.
 
-    `total_steps` is by default the length of the run; set it to train a run in parts of growing `max_steps`.
+    "cosine" and "linear" fall to `min_ratio` of the peak at `total_steps`; "wsd" stays at the peak and falls linearly
+    over the last `decay_share`; "inverse-sqrt" falls with the root of the steps done; "constant" stays. `total_steps`
+    is by default the length of the run; set it to train a run in parts of growing `max_steps`.
     """
 
-    kind: Literal["cosine", "linear", "constant"] = "cosine"
+    kind: Literal["cosine", "linear", "wsd", "inverse-sqrt", "constant"] = "cosine"
     warmup_share: Share = 0.05
+    decay_share: Share = 0.1
     min_ratio: Share = 0.1
     total_steps: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ScheduleConfig:
+        if self.kind == "wsd" and self.warmup_share + self.decay_share > 1:
+            raise ValueError(
+                f"schedule: warmup_share={self.warmup_share:g} and decay_share={self.decay_share:g} exceed the run; "
+                "their sum must be at most 1"
+            )
+        return self
 
 
 class ParallelConfig(_Part):
@@ -227,13 +239,35 @@ class ParallelConfig(_Part):
 
 
 class CheckpointConfig(_Part):
+    """A checkpoint every `every_steps`. The newest `keep_last` stay, and the `keep_best` of lowest held-out loss."""
+
     every_steps: int = Field(default=100, ge=1, json_schema_extra=HARMLESS)
     keep_last: int = Field(default=2, ge=1, json_schema_extra=HARMLESS)
+    keep_best: int = Field(default=0, ge=0, json_schema_extra=HARMLESS)
+
+
+class HeldOutConfig(_Part):
+    """Loss on the same first `packs` packs of another split, every `every_steps` steps and at the end.
+
+    With `answers`, the model also answers that many questions on images of the split, and a picture shows its boxes.
+    """
+
+    split: str = Field(default="val", json_schema_extra=HARMLESS)
+    every_steps: int = Field(default=100, ge=1, json_schema_extra=HARMLESS)
+    packs: int = Field(default=16, ge=1, json_schema_extra=HARMLESS)
+    answers: int = Field(default=0, ge=0, json_schema_extra=HARMLESS)
+    max_new_tokens: int = Field(default=128, ge=1, json_schema_extra=HARMLESS)
 
 
 class LogConfig(_Part):
+    """`peak_tflops` is what one device computes at most, in 10^12 operations per second in the dtype that trains.
+
+    Known GPUs need none; without it no utilisation is reported.
+    """
+
     every_steps: int = Field(default=10, ge=1, json_schema_extra=HARMLESS)
     tensorboard: bool = Field(default=True, json_schema_extra=HARMLESS)
+    peak_tflops: float | None = Field(default=None, gt=0, json_schema_extra=HARMLESS)
 
 
 class TrainConfig(_Part):
@@ -246,6 +280,7 @@ class TrainConfig(_Part):
     schedule: ScheduleConfig = ScheduleConfig()
     parallel: ParallelConfig = ParallelConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+    held_out: HeldOutConfig | None = Field(default=None, json_schema_extra=HARMLESS)
     log: LogConfig = LogConfig()
     tokens_per_pack: int = Field(default=2048, ge=8)
     tokens_per_step: int = Field(default=8192, ge=8)
@@ -271,16 +306,39 @@ class TrainConfig(_Part):
                 f"tokens_per_step={self.tokens_per_step} is no multiple of tokens_per_pack={self.tokens_per_pack}; "
                 f"set tokens_per_step={good}"
             )
-        if self.parallel.attention == "flex" and self.device == "cpu":
+        if (self.epochs is None) == (self.max_steps is None):
+            raise ValueError("set exactly one of epochs and max_steps")
+        return self
+
+    @model_validator(mode="after")
+    def _parallel_fits(self) -> TrainConfig:
+        layout = self.parallel
+        if layout.attention == "flex" and self.device == "cpu":
             raise ValueError("parallel.attention=flex has no backward pass on a CPU; set parallel.attention=auto")
-        flex = self.parallel.attention == "flex" or (self.parallel.attention == "auto" and self.device == "cuda")
-        if self.parallel.activation_checkpointing == "selective" and flex and not self.parallel.compile:
+        flex = layout.attention == "flex" or (layout.attention == "auto" and self.device == "cuda")
+        if layout.activation_checkpointing == "selective" and flex and not layout.compile:
             raise ValueError(
                 "parallel.activation_checkpointing=selective with flex attention needs parallel.compile=true: only the "
                 "compiler sees into the kernel; set that, or activation_checkpointing=full"
             )
-        if (self.epochs is None) == (self.max_steps is None):
-            raise ValueError("set exactly one of epochs and max_steps")
+        return self
+
+    @model_validator(mode="after")
+    def _held_out_fits(self) -> TrainConfig:
+        held_out, every_steps = self.held_out, self.checkpoint.every_steps
+        if self.checkpoint.keep_best:
+            if held_out is None:
+                raise ValueError("checkpoint.keep_best needs a held-out loss: set held_out.split and held_out.packs")
+            if held_out.every_steps % every_steps:
+                raise ValueError(
+                    "checkpoint.keep_best needs a checkpoint wherever the loss is measured; "
+                    f"held_out.every_steps={held_out.every_steps} must be a multiple of "
+                    f"checkpoint.every_steps={every_steps}"
+                )
+        if held_out is not None and held_out.split == self.data.split:
+            raise ValueError(f"held_out.split={held_out.split} is what the run trains on; name another split")
+        if held_out is not None and held_out.answers and self.parallel.mode == "fsdp":
+            raise ValueError("held_out.answers needs the whole model on one rank: set parallel.mode=replicate, or 0")
         return self
 
     def to_yaml(self) -> str:

@@ -1,10 +1,8 @@
-"""What a run reports: a line of JSON per step, TensorBoard, the terminal, and a plot at the end."""
+"""What a run reports: a line of JSON per step and per evaluation, TensorBoard, and the terminal."""
 
 from __future__ import annotations
 
-import io
 import json
-import math
 import resource
 import sys
 from collections.abc import Callable, Iterator
@@ -13,37 +11,45 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+import numpy as np
 import torch
+from PIL import Image
 
 from mmrs.files import write_atomic
 from mmrs.progress import Progress
+from training.config import LogConfig
 from training.data.collate import Pack
 
 FULL_SKIP_LINES = 10
 SKIP_LINE_EVERY = 100
+METRICS, HELD_OUT = "metrics.jsonl", "held-out.jsonl"
 
 
 @dataclass(frozen=True)
 class StepReport:
-    """One optimiser step. Losses are nats per target token; rates count real tokens only, never padding.
+    """One optimiser step of all ranks. Losses are nats per target token; rates count real tokens, never padding.
 
-    `skipped_samples` and `samples` count from the start of the run; `memory_mb` is the peak of the process, or of the
-    GPU where there is one.
+    `learning_rates` are by the pattern of their rule. `mfu` is None where the device's peak is not known. `samples` and
+    `skipped_samples` count from the start of the run. `data_wait_share` and `memory_mb` are those of the rank that
+    waited longest and of the one that took most: the peak of the process, or of the GPU where there is one.
     """
 
     step: int
     epoch: int
     loss: float
     task_loss: dict[str, float]
-    learning_rate: float
+    sensor_loss: dict[str, float]
+    learning_rates: dict[str, float]
     gradient_norm: float
     target_tokens: int
     input_tokens: int
+    images: int
     seconds: float
     target_tokens_per_second: float
     input_tokens_per_second: float
     padding_share: float
     data_wait_share: float
+    mfu: float | None
     samples: int
     skipped_samples: int
     memory_mb: float
@@ -54,15 +60,41 @@ class StepReport:
 
     def scalars(self) -> dict[str, float]:
         """Names and values for TensorBoard."""
-        flat = {name: value for name, value in vars(self).items() if name not in ("step", "task_loss")}
-        return flat | {f"loss/{task}": value for task, value in self.task_loss.items()}
+        flat = {name: value for name, value in vars(self).items() if isinstance(value, int | float) and name != "step"}
+        rates = {f"learning_rate/{number}": rate for number, rate in enumerate(self.learning_rates.values())}
+        return flat | rates | _by_name("loss", self.task_loss) | _by_name("sensor_loss", self.sensor_loss)
+
+
+@dataclass(frozen=True)
+class HeldOutReport:
+    """Loss on the held-out packs after `step` steps, in nats per target token."""
+
+    step: int
+    loss: float
+    task_loss: dict[str, float]
+    sensor_loss: dict[str, float]
+    target_tokens: int
+    seconds: float
+
+    def to_json(self) -> str:
+        """One line; the step first."""
+        return json.dumps(vars(self), allow_nan=False)
+
+    def scalars(self) -> dict[str, float]:
+        """Names and values for TensorBoard."""
+        losses = _by_name("held_out", self.task_loss) | _by_name("held_out_sensor", self.sensor_loss)
+        return {"held_out/all": self.loss} | losses
 
 
 @dataclass
 class Monitor:
-    """Takes step reports. `tensorboard` is None where it is not wanted; `advance` moves a progress bar."""
+    """Takes reports. Without files (of a rank that does not write) it does nothing.
+
+    `tensorboard` is None where it is not wanted; `advance` moves a progress bar.
+    """
 
     metrics: TextIO | None
+    held_out_metrics: TextIO | None
     log_every_steps: int
     total_steps: int
     progress: Progress
@@ -74,42 +106,53 @@ class Monitor:
         """Record one step; every `log_every_steps` of them also to TensorBoard and the terminal."""
         if self.metrics is None:
             return
-        self.metrics.write(report.to_json() + "\n")
-        self.metrics.flush()
+        _write_line(self.metrics, report.to_json())
         if self.advance is not None:
             self.advance(1)
         if report.step % self.log_every_steps and report.step != self.total_steps:
             return
-        if self.tensorboard is not None:
-            for name, value in report.scalars().items():
-                self.tensorboard.add_scalar(name, value, report.step)
+        self._scalars(report.scalars(), report.step)
+        rate = max(report.learning_rates.values())
+        utilisation = "" if report.mfu is None else f"  MFU {report.mfu:.1%}"
         self.say(
-            f"step {report.step}/{self.total_steps}  loss {report.loss:.4f}  lr {report.learning_rate:.2e}  "
+            f"step {report.step}/{self.total_steps}  loss {report.loss:.4f}  lr {rate:.2e}  "
             f"grad {report.gradient_norm:.2f}  {report.target_tokens_per_second:.0f} target tokens/s  "
-            f"padding {report.padding_share:.1%}  data wait {report.data_wait_share:.1%}"
+            f"padding {report.padding_share:.1%}  data wait {report.data_wait_share:.1%}{utilisation}"
         )
 
-    def skipped(self, pack: Pack) -> None:
+    def held_out(self, report: HeldOutReport, picture: Path | None = None) -> None:
+        """Record one evaluation, and the picture of its answers."""
+        if self.held_out_metrics is None:
+            return
+        _write_line(self.held_out_metrics, report.to_json())
+        self._scalars(report.scalars(), report.step)
+        if picture is not None and self.tensorboard is not None:
+            with Image.open(picture) as image:
+                pixels_HWC = np.asarray(image.convert("RGB"))
+            self.tensorboard.add_image("held_out/answers", pixels_HWC, report.step, dataformats="HWC")
+        tasks = ", ".join(f"{task} {loss:.4f}" for task, loss in report.task_loss.items())
+        seen = f"; answers in {picture}" if picture is not None else ""
+        self.say(f"held-out loss after step {report.step}: {report.loss:.4f} ({tasks}){seen}")
+
+    def skipped(self, sample_id: str, reason: str) -> None:
         """Name unreadable samples: each of the first ten, then every hundredth."""
-        for sample_id, reason in pack.skipped:
-            self._skipped_lines += 1
-            if self._skipped_lines <= FULL_SKIP_LINES or self._skipped_lines % SKIP_LINE_EVERY == 0:
-                self.say(f"skipped sample {self._skipped_lines}: {sample_id}: {reason}")
+        self._skipped_lines += 1
+        if self._skipped_lines <= FULL_SKIP_LINES or self._skipped_lines % SKIP_LINE_EVERY == 0:
+            self.say(f"skipped sample {self._skipped_lines}: {sample_id}: {reason}")
 
     def say(self, line: str) -> None:
         """One line on standard error, above the progress bar where there is one."""
         say(self.progress, line)
 
+    def _scalars(self, values: dict[str, float], step: int) -> None:
+        if self.tensorboard is not None:
+            for name, value in values.items():
+                self.tensorboard.add_scalar(name, value, step)
+
 
 @contextmanager
 def open_monitor(
-    out: Path,
-    done_steps: int,
-    total_steps: int,
-    log_every_steps: int,
-    tensorboard: bool,
-    progress: Progress,
-    writes: bool = True,
+    out: Path, done_steps: int, total_steps: int, log: LogConfig, progress: Progress, writes: bool = True
 ) -> Iterator[Monitor]:
     """Open the run's metrics for the steps after `done_steps`; what an earlier process wrote of them is cut off.
 
@@ -117,13 +160,15 @@ def open_monitor(
         writes: False on all ranks but one: their monitor takes reports and does nothing.
     """
     if not writes:
-        yield Monitor(None, log_every_steps, total_steps, progress)
+        yield Monitor(None, None, log.every_steps, total_steps, Progress(quiet=True))
         return
-    truncate_metrics(out / "metrics.jsonl", done_steps)
     with ExitStack() as stack:
-        metrics = stack.enter_context((out / "metrics.jsonl").open("a"))
-        monitor = Monitor(metrics, log_every_steps, total_steps, progress)
-        if tensorboard:
+        files = []
+        for name in (METRICS, HELD_OUT):
+            truncate_metrics(out / name, done_steps)
+            files.append(stack.enter_context((out / name).open("a")))
+        monitor = Monitor(*files, log.every_steps, total_steps, progress)
+        if log.tensorboard:
             monitor.tensorboard = _tensorboard(out / "tensorboard", done_steps)
             stack.callback(monitor.tensorboard.close)
         # Elsewhere the lines of the log are the progress.
@@ -158,26 +203,9 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return parsed
 
 
-def plot_loss(metrics: Path, image: Path) -> None:
-    """Draw loss over steps, in total and per task, as a PNG."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    lines = read_metrics(metrics)
-    figure, axes = pyplot.subplots(figsize=(8, 5))
-    for task in sorted({task for line in lines for task in line["task_loss"]}):
-        points = [(line["step"], line["task_loss"][task]) for line in lines if task in line["task_loss"]]
-        axes.plot(*zip(*points, strict=True), linewidth=0.8, alpha=0.7, label=task)
-    axes.plot([line["step"] for line in lines], [line["loss"] for line in lines], color="black", label="all tasks")
-    axes.set(xlabel="optimiser step", ylabel="loss in nats per target token", title="training loss")
-    axes.grid(alpha=0.3)
-    axes.legend()
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=120)
-    pyplot.close(figure)
-    write_atomic(image, drawn.getvalue())
+def skipped_samples(packs: list[Pack]) -> str:
+    """Id and reason of each unreadable sample as lines of JSON, to send between ranks."""
+    return "\n".join(json.dumps(pair) for pack in packs for pair in pack.skipped)
 
 
 def memory_mb(device: torch.device) -> float:
@@ -188,10 +216,13 @@ def memory_mb(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
-def task_means(sums: torch.Tensor, counts: torch.Tensor, tasks: tuple[str, ...]) -> dict[str, float]:
-    """Mean loss of each task that has target tokens in the step."""
-    pairs = zip(tasks, sums.tolist(), counts.tolist(), strict=True)
-    return {task: total / count for task, total, count in pairs if count and math.isfinite(total)}
+def _by_name(head: str, losses: dict[str, float]) -> dict[str, float]:
+    return {f"{head}/{name}": loss for name, loss in losses.items()}
+
+
+def _write_line(file: TextIO, line: str) -> None:
+    file.write(line + "\n")
+    file.flush()
 
 
 def _tensorboard(folder: Path, done_steps: int) -> Any:

@@ -40,15 +40,18 @@ def build_optimiser(rows: list[FreezeRow], config: OptimiserConfig) -> torch.opt
 def learning_rate_factor(step: int, total_steps: int, config: ScheduleConfig) -> float:
     """Factor on the peak learning rate for optimiser step `step`, counted from 0.
 
-    Warm-up rises linearly over ``warmup_share * total_steps`` steps and never starts at 0; after `total_steps` the
-    factor stays at `min_ratio` (at 1 for "constant").
+    Warm-up rises linearly over ``warmup_share * total_steps`` steps and never starts at 0. After `total_steps` the
+    factor stays at `min_ratio` ("inverse-sqrt" falls on towards it, "constant" stays at 1).
     """
     warmup = round(config.warmup_share * total_steps)
     if step < warmup:
         return (step + 1) / (warmup + 1)
     if config.kind == "constant":
         return 1.0
-    progress = min(1.0, (step - warmup) / max(1, total_steps - warmup))
+    if config.kind == "inverse-sqrt":
+        return max(config.min_ratio, math.sqrt((warmup + 1) / (step + 1)))
+    start = total_steps - round(config.decay_share * total_steps) if config.kind == "wsd" else warmup
+    progress = min(1.0, max(0, step - start) / max(1, total_steps - start))
     fall = 0.5 * (1 + math.cos(math.pi * progress)) if config.kind == "cosine" else 1 - progress
     return config.min_ratio + (1 - config.min_ratio) * fall
 

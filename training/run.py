@@ -4,8 +4,9 @@ The run folder::
 
     OUT/config.yaml      the resolved configuration       OUT/checkpoints/    see training.checkpoint
     OUT/plan.json        what an epoch holds              OUT/metrics.jsonl   one line per step
-    OUT/model-init/      where the run started            OUT/tensorboard/    the same for TensorBoard
-    OUT/model/           the result                       OUT/loss.png        drawn at the end
+    OUT/model-init/      where the run started            OUT/held-out.jsonl  one line per evaluation
+    OUT/model/           the result                       OUT/held-out/       answers and their pictures
+    OUT/run.png          drawn at the end                 OUT/tensorboard/    all of it for TensorBoard
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import torch
 from mmrs.errors import UserError
 from mmrs.files import file_sha256, remove_temporaries, write_atomic
 from mmrs.progress import Progress
-from training.checkpoint import Position, latest_checkpoint, load_checkpoint
+from training.checkpoint import Position, checkpoint_folder, latest_checkpoint, load_checkpoint
 from training.config import TrainConfig, check_same_mathematics, load_config, mathematics
 from training.data.loader import PackDataset, PackSampler, pack_loader
 from training.data.pointer import Pointer, check_same_stream
@@ -32,13 +33,15 @@ from training.data.selection import Selection
 from training.data.stream import PackStream
 from training.data.summary import plan_lines, summarise
 from training.environment import quiet_transformers, reproducible, run_lock
+from training.held_out import open_held_out, sensors_of
 from training.initial import initial_model_folder
-from training.loop import run_loop
+from training.loop import best_steps, held_out_by_step, run_loop
 from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor
 from training.model.folder import check_model_folder
-from training.monitor import open_monitor, plot_loss, read_metrics, say
+from training.monitor import METRICS, open_monitor, read_metrics, say
 from training.optim import build_optimiser
 from training.parallel import check_world, current_rows, full_state, parallelize
+from training.plot import plot_run
 from training.result import is_saved, save_result
 from training.stage import add_tuned_parameters, apply_stage, freeze_report
 from training.step import Training
@@ -47,7 +50,10 @@ from training.world import World, open_world
 
 @dataclass(frozen=True)
 class RunResult:
-    """Where a finished run left its results. `resumed_from` is the step it went on from, 0 for a new run."""
+    """Where a finished run left its results. `resumed_from` is the step it went on from, 0 for a new run.
+
+    `held_out_loss` is that of the last step; `best_checkpoint` the kept one with the lowest.
+    """
 
     out: Path
     model: Path
@@ -57,6 +63,8 @@ class RunResult:
     steps: int
     resumed_from: int
     final_loss: float
+    held_out_loss: float | None = None
+    best_checkpoint: Path | None = None
 
 
 def train(config: TrainConfig, progress: Progress | None = None, fresh: bool = False) -> RunResult:
@@ -102,9 +110,11 @@ def _locked(config: TrainConfig, world: World) -> Iterator[None]:
 def describe(result: RunResult) -> str:
     """The result of a run for a person."""
     resumed = f", resumed at step {result.resumed_from}" if result.resumed_from else ""
+    held_out = "" if result.held_out_loss is None else f", held-out loss {result.held_out_loss:.4f}"
+    best = f"\nbest        {result.best_checkpoint}" if result.best_checkpoint else ""
     return (
-        f"{result.steps} steps{resumed}, final loss {result.final_loss:.4f}\n"
-        f"model       {result.model}\ncheckpoint  {result.checkpoint}\nloss plot   {result.plot}"
+        f"{result.steps} steps{resumed}, final loss {result.final_loss:.4f}{held_out}\n"
+        f"model       {result.model}\ncheckpoint  {result.checkpoint}{best}\nplot        {result.plot}"
     )
 
 
@@ -122,6 +132,7 @@ def _train(config: TrainConfig, progress: Progress, world: World) -> RunResult:
     )
     say(progress, freeze_report(rows))
 
+    held_out = world.first_then_all(lambda: open_held_out(config, processor, max_positions, world, progress))
     prepared = parallelize(model, config.parallel, world)
     training = Training(
         config=config,
@@ -141,22 +152,9 @@ def _train(config: TrainConfig, progress: Progress, world: World) -> RunResult:
     sampler = PackSampler(stream, start.pointer, steps, config.packs_per_step, world.rank, world.size)
     dataset = PackDataset(selection, stream.lengths, processor, config.tokens_per_pack, config.data.verify_images)
     packs = iter(pack_loader(dataset, sampler, config.workers, pin_memory=world.device.type == "cuda"))
-    log = config.log
-    with open_monitor(
-        config.out, start.step, total_steps, log.every_steps, log.tensorboard, progress, world.is_first
-    ) as monitor:
-        end = run_loop(training, packs, start, monitor)
+    with open_monitor(config.out, start.step, total_steps, config.log, progress, world.is_first) as monitor:
+        end = run_loop(training, packs, start, monitor, held_out)
     return _finish(training, processor, base, start, end)
-
-
-def sensors_of(selection: Selection) -> dict[str, str]:
-    """The sensor of each source of a selection."""
-    return {
-        name: str(source.sensor)
-        for shards in selection.sets
-        for name, source in shards.manifest.sources.items()
-        if name in selection.sources
-    }
 
 
 def _base_folder(config: TrainConfig, selection: Selection) -> Path:
@@ -207,7 +205,7 @@ def _start(training: Training, progress: Progress) -> Position:
 
 def _finish(training: Training, processor: EarthGPTProcessor, base: Path, start: Position, end: Position) -> RunResult:
     out, world = training.config.out, training.world
-    metrics, plot, folder = out / "metrics.jsonl", out / "loss.png", out / "model"
+    folder = out / "model"
     origin = {
         "steps": end.step,
         "samples": end.pointer.samples,
@@ -218,7 +216,7 @@ def _finish(training: Training, processor: EarthGPTProcessor, base: Path, start:
     if not world.texts("saved" if is_saved(folder, origin) else "")[0]:
         state = full_state(training.model, keep=world.is_first)
         world.first_then_all(lambda: _save(training, state, processor, base, origin))
-    return world.first_then_all(lambda: _result(training, start, end, metrics, plot, folder))
+    return world.first_then_all(lambda: _result(training, start, end, folder))
 
 
 def _save(
@@ -232,11 +230,12 @@ def _save(
         save_result(training.config.out, training.model, state, processor, training.config.stage, base, origin)
 
 
-def _result(training: Training, start: Position, end: Position, metrics: Path, plot: Path, folder: Path) -> RunResult:
+def _result(training: Training, start: Position, end: Position, folder: Path) -> RunResult:
     out = training.config.out
+    metrics, plot = out / METRICS, out / "run.png"
     lines = read_metrics(metrics)
     if lines and training.world.is_first:
-        plot_loss(metrics, plot)
+        plot_run(out, plot)
     newest = latest_checkpoint(training.checkpoints)
     assert newest is not None
     return RunResult(
@@ -248,6 +247,8 @@ def _result(training: Training, start: Position, end: Position, metrics: Path, p
         steps=end.step,
         resumed_from=start.step,
         final_loss=lines[-1]["loss"] if lines else float("nan"),
+        held_out_loss=held_out_by_step(training).get(end.step),
+        best_checkpoint=checkpoint_folder(training.checkpoints, best[0]) if (best := best_steps(training)) else None,
     )
 
 

@@ -33,12 +33,21 @@ NAMED_SAMPLES = 8
 
 
 @dataclass(frozen=True)
-class Training:
-    """All that the loop works with.
+class Labels:
+    """What losses are told apart by: `tasks`, which packs number, and the sensor of each source."""
 
-    `tasks` are the names that packs number their targets with; `sensors` names the sensor of each source.
-    `prepared` is what `parallelize` made of `model`.
-    """
+    tasks: tuple[str, ...]
+    sensors: dict[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def sensor_names(self) -> tuple[str, ...]:
+        """Every sensor once, in the order that sums per sensor have."""
+        return tuple(sorted(set(self.sensors.values())))
+
+
+@dataclass(frozen=True)
+class Training:
+    """All that the loop works with. `prepared` is what `parallelize` made of `model`."""
 
     config: TrainConfig
     model: EarthGPTForConditionalGeneration
@@ -53,14 +62,13 @@ class Training:
     prepared: PackLosses | None = None
 
     @cached_property
+    def labels(self) -> Labels:
+        return Labels(self.tasks, self.sensors)
+
+    @cached_property
     def pack_losses(self) -> nn.Module:
         """What computes the losses of a pack: as `parallelize` prepared it, or the plain model."""
         return self.prepared or PackLosses(self.model)
-
-    @cached_property
-    def sensor_names(self) -> tuple[str, ...]:
-        """Every sensor once, in the order that sums per sensor have."""
-        return tuple(sorted(set(self.sensors.values())))
 
     @property
     def parameters(self) -> list[nn.Parameter]:
@@ -102,6 +110,14 @@ class LossSums:
         """Nats per target token; not a number where there is no target."""
         targets = float(self.task_counts.sum())
         return float(self.task_sums.sum()) / targets if targets else math.nan
+
+    def by_task(self, labels: Labels) -> dict[str, float]:
+        """Mean loss of each task that has target tokens."""
+        return _means(self.task_sums, self.task_counts, labels.tasks)
+
+    def by_sensor(self, labels: Labels) -> dict[str, float]:
+        """Mean loss of each sensor that has target tokens."""
+        return _means(self.sensor_sums, self.sensor_counts, labels.sensor_names)
 
 
 @dataclass(frozen=True)
@@ -157,7 +173,7 @@ def optimiser_step(training: Training, packs: Sequence[Pack], step: int) -> Step
         losses.append((pack, losses_T.detach()))
     sum_gradients(training.parameters, training.world)
     norm = float(whole(nn.utils.clip_grad_norm_(training.parameters, training.config.optimiser.clip_norm)))
-    sums = sum_losses(training, losses)
+    sums = sum_losses(training.world, training.labels, losses)
     if not math.isfinite(sums.mean) or not math.isfinite(norm):
         raise _not_finite(training.world, step, sums.mean, norm, losses)
     training.optimiser.step()
@@ -171,13 +187,13 @@ def pack_losses(training: Training, pack: Pack) -> torch.Tensor:
     resumed run needs no state to draw them again.
     """
     torch.manual_seed(random.Random(f"{training.config.data.seed}/{pack.epoch}/{pack.number}").getrandbits(63))
-    with _precision(training.world.device):
+    with precision(training.world.device):
         return training.pack_losses(pack.to(training.world.device))
 
 
-def sum_losses(training: Training, losses: Sequence[tuple[Pack, torch.Tensor]]) -> LossSums:
+def sum_losses(world: World, labels: Labels, losses: Sequence[tuple[Pack, torch.Tensor]]) -> LossSums:
     """Sums over all packs of all ranks; a collective."""
-    tasks, sensors = len(training.tasks), len(training.sensor_names)
+    tasks, sensors = len(labels.tasks), len(labels.sensor_names)
     sums, counts = (torch.zeros(tasks + sensors, dtype=torch.float64) for _ in range(2))
     packs = [pack for pack, losses_T in losses if len(losses_T)]
     if packs:
@@ -185,22 +201,28 @@ def sum_losses(training: Training, losses: Sequence[tuple[Pack, torch.Tensor]]) 
         losses_T = torch.cat([losses_T for _, losses_T in losses]).cpu().double()
         keys = [torch.cat([pack.target_tasks_T.cpu() for pack in packs])]
         if sensors:
-            keys.append(tasks + torch.cat([_target_sensors(training, pack) for pack in packs]))
+            keys.append(tasks + torch.cat([_target_sensors(labels, pack) for pack in packs]))
         for keys_T in keys:
             sums.index_add_(0, keys_T, losses_T)
             counts.index_add_(0, keys_T, torch.ones_like(losses_T))
-    sums, counts = training.world.total(torch.stack((sums, counts)))
+    sums, counts = world.total(torch.stack((sums, counts)))
     return LossSums(sums[:tasks], counts[:tasks], sums[tasks:], counts[tasks:])
 
 
-def _target_sensors(training: Training, pack: Pack) -> torch.Tensor:
+def _target_sensors(labels: Labels, pack: Pack) -> torch.Tensor:
     """Number of the sensor of each target (T,); a sample's id begins with its source."""
-    names = [training.sensors[sample_id.partition("/")[0]] for sample_id in pack.sample_ids]
-    sensor_U = torch.tensor([training.sensor_names.index(name) for name in names])
+    names = [labels.sensors[sample_id.partition("/")[0]] for sample_id in pack.sample_ids]
+    sensor_U = torch.tensor([labels.sensor_names.index(name) for name in names])
     return sensor_U[pack.target_units_T.cpu()]
 
 
-def _precision(device: torch.device) -> AbstractContextManager:
+def _means(sums: torch.Tensor, counts: torch.Tensor, names: tuple[str, ...]) -> dict[str, float]:
+    pairs = zip(names, sums.tolist(), counts.tolist(), strict=True)
+    return {name: total / count for name, total, count in pairs if count}
+
+
+def precision(device: torch.device) -> AbstractContextManager:
+    """bf16 products on a GPU; a CPU computes in the dtype of the weights."""
     return torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
+from typing import NoReturn
 
 EX_TEMPFAIL = 75
 REQUEUE_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
@@ -47,11 +48,12 @@ class StopRequest:
 
     received: signal.Signals | None = None
 
-    def raise_stopped(self, message: str) -> None:
-        """End the run in the way that the signal asks for."""
-        if self.received == signal.SIGINT:
-            raise Interrupted(message)
-        raise Requeue(message)
+
+def raise_stopped(received: signal.Signals, message: str) -> NoReturn:
+    """End the run in the way that the signal asks for."""
+    if received == signal.SIGINT:
+        raise Interrupted(message)
+    raise Requeue(message)
 
 
 @contextmanager

@@ -62,10 +62,11 @@ class World:
         Raises:
             UserError, RunFailure: that of rank 0, on every rank, so that none waits for another.
         """
-        result, failure = None, ""
+        failure = ""
+        results: list[T] = []
         if self.is_first:
             try:
-                result = work()
+                results.append(work())
             except _ERRORS as error:
                 if self.size == 1:
                     raise
@@ -73,7 +74,7 @@ class World:
         failure = self.texts(failure)[0]
         if failure:
             raise _ERRORS[int(failure[0])](failure[1:])
-        return work() if result is None else result
+        return results[0] if self.is_first else work()
 
     def _reduced(self, values: torch.Tensor, operation: distributed.ReduceOp.RedOpType) -> torch.Tensor:
         if self.size == 1:

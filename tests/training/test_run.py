@@ -114,7 +114,7 @@ def test_workers_do_not_change_the_result(straight, shards, model_folder, tmp_pa
 
 
 def test_stopped_after_any_step_and_resumed(straight, shards, model_folder, tmp_path, signal_after_step, monkeypatch):
-    monkeypatch.setattr("training.run.plot_loss", lambda metrics, image: None)
+    monkeypatch.setattr("training.run.plot_run", lambda out, image: None)
     for step in range(1, straight.steps):
         config = make_config(tmp_path / f"out-{step}", shards, model_folder)
         signal_after_step[step] = signal.SIGTERM

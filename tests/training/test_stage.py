@@ -86,6 +86,22 @@ def test_warm_up_and_decay():
     assert learning_rate_factor(99, 100, constant) == 1.0
 
 
+def test_a_stable_phase_ends_in_a_linear_decay():
+    config = ScheduleConfig(kind="wsd", warmup_share=0.1, decay_share=0.2, min_ratio=0.1)
+    factors = [learning_rate_factor(step, 100, config) for step in range(110)]
+    assert factors[10:81] == [1.0] * 71
+    assert factors[90] == pytest.approx(0.55) and factors[100:] == pytest.approx([0.1] * 10)
+
+
+def test_the_inverse_root_goes_on_from_the_warm_up():
+    config = ScheduleConfig(kind="inverse-sqrt", warmup_share=0.09, min_ratio=0.2)
+    factors = [learning_rate_factor(step, 100, config) for step in range(1000)]
+    assert factors[8] == 0.9 and factors[9] == 1.0
+    assert factors[39] == pytest.approx(0.5) and factors[249] == pytest.approx(0.2) and factors[999] == 0.2
+
+
+@pytest.mark.parametrize("kind", ["cosine", "linear", "wsd", "inverse-sqrt", "constant"])
 @pytest.mark.parametrize("total", [1, 2, 3])
-def test_the_shortest_runs_have_a_schedule(total):
-    assert all(0 < learning_rate_factor(step, total, ScheduleConfig(warmup_share=1.0)) <= 1 for step in range(total))
+def test_the_shortest_runs_have_a_schedule(kind, total):
+    config = ScheduleConfig(kind=kind, warmup_share=1.0, decay_share=0.0)
+    assert all(0 < learning_rate_factor(step, total, config) <= 1 for step in range(total))
