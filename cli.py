@@ -42,26 +42,31 @@ class _Commands(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort, KeyboardInterrupt):
             raise
         except Exception as error:
-            if ctx.params.get("debug"):
-                raise
-            self._report(error)
+            self._report(error, bool(ctx.params.get("debug")))
 
     @staticmethod
-    def _report(error: Exception) -> None:
+    def _report(error: Exception, debug: bool) -> None:
         from mmrs.errors import RunFailure, UserError
 
         if isinstance(error, UserError | RunFailure):
             message = str(error)
+        elif isinstance(error, OSError) and error.filename is not None:
+            reason = error.strerror or type(error).__name__
+            message = f"{error.filename}: {reason}. Check the path, its permissions and the free space."
         else:
             message = (
                 f"{type(error).__name__}: {error}\nThis is a fault of the program; `mmrs --debug ...` shows where."
             )
+        if debug:
+            import traceback
+
+            traceback.print_exception(error)
         click.echo(f"error: {message}", err=True)
         sys.exit(2 if isinstance(error, UserError) else 1)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error too.")
 @click.option("--quiet", is_flag=True, help="No progress on standard error.")
 @click.version_option(package_name="mmrs")
 @click.pass_context
@@ -306,7 +311,6 @@ def push(
     from converters.listing import source_notes
     from mmrs.hub import describe
     from mmrs.hub import push as run_push
-    from mmrs.report.plots import card_plots
 
     result = run_push(
         folder,
@@ -315,7 +319,6 @@ def push(
         dry_run=dry_run,
         progress=progress,
         notes=source_notes(),
-        plots=card_plots(folder, progress),
         allow_unknown_licences=allow_unknown_licences,
         endpoint=endpoint,
     )

@@ -67,7 +67,8 @@ def check_plain_name(name: str) -> None:
 def list_files(folder: Path, root: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> FileList:
     """Sorted files of `folder` whose suffix, in any case, is one of `suffixes`; an absent folder is empty.
 
-    Hidden files (``.DS_Store``, ``._x.jpg``) are junk. A symbolic link that leads out of `root` is a problem.
+    Hidden files (``.DS_Store``, ``._x.jpg``) are junk. A symbolic link is a problem where it leads out of `root`, to
+    itself or nowhere.
 
     Raises:
         UserError: the folder itself leads out of `root` through a symbolic link.
@@ -85,13 +86,14 @@ def list_files(folder: Path, root: Path, suffixes: Collection[str] = IMAGE_SUFFI
     with os.scandir(folder) as entries:
         found = sorted(entries, key=lambda entry: entry.name)
     for entry in found:
-        if entry.is_dir():
-            continue
         path = Path(entry.path)
+        link = entry.is_symlink()
+        if path.is_dir() if link else entry.is_dir():
+            continue
         if entry.name.startswith(".") or path.suffix.lower() not in suffixes:
             ignored.append(entry.name)
-        elif entry.is_symlink() and not _inside(path, root):
-            problems.append((entry.path, f"symbolic link to {path.resolve()}, outside the root {root}"))
+        elif link and (fault := _link_fault(path, root)):
+            problems.append((entry.path, fault))
         else:
             # Some systems decompose accents in file names; annotation files are compared in the composed form.
             name = unicodedata.normalize("NFC", entry.name)
@@ -129,6 +131,14 @@ def merge_files(parts: Iterable[FileList]) -> FileList:
         for stem, path in part.by_stem.items():
             by_stem.setdefault(stem, path)
     return FileList(by_name, by_stem, tuple(ignored), tuple(problems))
+
+
+def _link_fault(path: Path, root: Path) -> str | None:
+    try:
+        target = path.resolve(strict=True)
+    except (OSError, RuntimeError):
+        return "symbolic link that leads nowhere or to itself"
+    return None if target.is_relative_to(root.resolve()) else f"symbolic link to {target}, outside the root {root}"
 
 
 def _inside(path: Path, root: Path) -> bool:

@@ -76,6 +76,8 @@ def write_sample(name: str, out: Path, seed: int, options: Mapping[str, str]) ->
     """
     if out.exists() and any(out.iterdir()):
         raise UserError(f"{out} is not empty; choose another --out, or delete it first.")
+    if "seed" in options:
+        raise UserError(f"seed is an option of its own: `mmrs sample {name} --out {out} --seed {options['seed']}`.")
     values = {key: _value(text) for key, text in options.items()}
     summary = samples.write(name, out, seed=seed, **values)
     facts = ", ".join(f"{key} {value}" for key, value in summary.items())

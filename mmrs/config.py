@@ -54,7 +54,7 @@ def _set(content: dict[str, Any], override: str) -> None:
     *parents, last = key.split(".")
     place: Any = content
     for name in parents:
-        place = place[int(name)] if isinstance(place, list) and name.isdigit() else place.setdefault(name, {})
+        place = place[_position(override, place, name)] if isinstance(place, list) else place.setdefault(name, {})
         if not isinstance(place, dict | list):
             raise UserError(f"--set {override!r}: {name!r} holds a plain value, nothing can be set inside it.")
     try:
@@ -62,11 +62,15 @@ def _set(content: dict[str, Any], override: str) -> None:
     except yaml.YAMLError as error:
         raise UserError(f"--set {override!r}: the value is no YAML: {error}") from error
     if isinstance(place, list):
-        if not last.isdigit() or int(last) >= len(place):
-            raise UserError(f"--set {override!r}: {last!r} is no position of a list of {len(place)}.")
-        place[int(last)] = parsed
+        place[_position(override, place, last)] = parsed
     else:
         place[last] = parsed
+
+
+def _position(override: str, place: list[Any], name: str) -> int:
+    if not (name.isascii() and name.isdigit()) or int(name) >= len(place):
+        raise UserError(f"--set {override!r}: {name!r} is no position of a list of {len(place)} (they count from 0).")
+    return int(name)
 
 
 def _explain(model: type[BaseModel], fault: Any) -> str:

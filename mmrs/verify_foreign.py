@@ -39,7 +39,10 @@ def verify_foreign(folder: Path, workers: int, progress: Progress, repair_index:
     """
     tars = list(find_tars(folder))
     if not tars:
-        raise UserError(f"{folder} holds neither a {'manifest.json nor a ' if folder.is_dir() else ''}*.tar file.")
+        lacks = (
+            "holds neither a manifest.json nor a *.tar file" if folder.is_dir() else "is neither a folder nor a *.tar"
+        )
+        raise UserError(f"{folder} {lacks}. Name a data set of `mmrs build`, a folder of WebDataset tars, or one tar.")
     findings: list[Finding] = []
     keys: Counter[str] = Counter()
     samples, indexed = 0, []

@@ -89,6 +89,19 @@ class MixtureRule(_Part):
         return self
 
 
+class AugmentConfig(_Part):
+    """Changes of training images that keep their text true; see `training.data.augment`.
+
+    `brightness` and `contrast` are the largest relative changes, `noise` the largest change of a pixel in grey levels,
+    `dihedral` allows turns and mirror images where the text can follow.
+    """
+
+    brightness: float = Field(default=0.0, ge=0, le=0.9)
+    contrast: float = Field(default=0.0, ge=0, le=0.9)
+    noise: int = Field(default=0, ge=0, le=64)
+    dihedral: bool = False
+
+
 class DataConfig(_Part):
     """What is read and in which order.
 
@@ -114,6 +127,7 @@ class DataConfig(_Part):
     shuffle_block_samples: int = Field(default=256, ge=1)
     shuffle_window_blocks: int = Field(default=64, ge=1)
     packing_window_units: int = Field(default=4096, ge=1)
+    augment: AugmentConfig | None = None
     verify_images: bool = Field(default=False, json_schema_extra=HARMLESS)
     max_skipped_samples: int = Field(default=10, ge=0, json_schema_extra=HARMLESS)
     max_skipped_share: Share = Field(default=0.005, json_schema_extra=HARMLESS)

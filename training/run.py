@@ -150,7 +150,10 @@ def _train(config: TrainConfig, progress: Progress, world: World) -> RunResult:
     start = _start(training, progress)
     steps = max(0, total_steps - start.step)
     sampler = PackSampler(stream, start.pointer, steps, config.packs_per_step, world.rank, world.size)
-    dataset = PackDataset(selection, stream.lengths, processor, config.tokens_per_pack, config.data.verify_images)
+    dataset = PackDataset(
+        selection, stream.lengths, processor, config.tokens_per_pack, config.data.verify_images, config.data.augment,
+        config.data.seed,
+    )  # fmt: skip
     packs = iter(pack_loader(dataset, sampler, config.workers, pin_memory=world.device.type == "cuda"))
     with open_monitor(config.out, start.step, total_steps, config.log, progress, world.is_first) as monitor:
         end = run_loop(training, packs, start, monitor, held_out)

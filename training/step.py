@@ -142,7 +142,7 @@ def count_step(packs: Sequence[Pack], world: World) -> StepCounts:
         # A token's position counts the earlier tokens that it sees.
         pairs=sum(int(pack.position_ids_L.sum()) + pack.real_tokens for pack in packs),
         images=sum(len(pack.pixel_values_NCHW) for pack in packs),
-        samples=skipped + sum(len(pack.sample_ids) for pack in packs),
+        samples=sum(pack.samples for pack in packs),
         skipped=skipped,
     )
     return StepCounts(*world.total(torch.tensor(astuple(own))).tolist())

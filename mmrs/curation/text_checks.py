@@ -20,6 +20,13 @@ from mmrs.record import Dialogue, Record
 _BRACKETS = re.compile(r"\[([^\[\]]*)\]")
 _WORD = re.compile(r"\w")
 _SHOWN_CHARACTERS = 80
+# What readers and the build flag: the check, and words for it.
+_FLAGS = {
+    "zero_area": ("object without area", "has no area and is in no text"),
+    "duplicate": ("duplicate object", "repeats an earlier object and is in no text"),
+    "crossing": ("crossing edges", "has edges that cross"),
+    "inside": ("object over the edge", "lies over the edge, {} of it in the image"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +44,7 @@ def check_record(record: Record, categories: Collection[str]) -> list[Finding]:
     """All findings of one record; `categories` are the unified names that its source can use (empty: not checked)."""
     findings = [
         *_empty_texts(record),
+        *_flagged_objects(record),
         *_unknown_names(record, frozenset(categories)),
         *_repeats(record),
         *_contradictions(record, frozenset(categories)),
@@ -86,6 +94,14 @@ def _empty_texts(record: Record) -> Iterator[Finding]:
     for place, text in _texts(record):
         if not _WORD.search(text):
             yield _finding(record, "error", "empty text", place, f"{text!r} has no word")
+
+
+def _flagged_objects(record: Record) -> Iterator[Finding]:
+    for number, item in enumerate(record.objects):
+        for flag, (check, what) in _FLAGS.items():
+            if flag in item.flags:
+                said = f"{item.label!r} {what.format(item.flags[flag])}: {[round(value, 2) for value in item.extent()]}"
+                yield _finding(record, "warning", check, f"objects[{number}]", said)
 
 
 def _unknown_names(record: Record, categories: frozenset[str]) -> Iterator[Finding]:

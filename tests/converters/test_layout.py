@@ -93,6 +93,14 @@ def test_links_out_of_the_root_are_never_followed(tmp_path):
     assert "outside the root" in files.problems[0][1]
 
 
+def test_links_that_lead_nowhere_are_named(tmp_path):
+    for name, target in (("self.jpg", "self.jpg"), ("a.jpg", "b.jpg"), ("b.jpg", "a.jpg"), ("none.jpg", "missing.jpg")):
+        (tmp_path / name).symlink_to(target)
+    found = list_files(tmp_path, tmp_path)
+    assert found.by_name == {}
+    assert [reason for _, reason in found.problems] == ["symbolic link that leads nowhere or to itself"] * 4
+
+
 def test_a_linked_folder_out_of_the_root_is_refused(tmp_path):
     for name in ("root", "elsewhere"):
         (tmp_path / name).mkdir()

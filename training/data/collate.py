@@ -45,7 +45,7 @@ class Pack:
 
     `target_positions_T` are the positions whose output predicts `target_ids_T`; `target_tasks_T` and `target_units_T`
     say of which task and which image each target is. `skipped` lists (sample id, reason) of units that could not be
-    read and are left out.
+    read; `substitutes` names the samples that took their places, in any order, maybe fewer.
     """
 
     epoch: int
@@ -62,6 +62,12 @@ class Pack:
     sample_ids: tuple[str, ...]
     real_tokens: int
     skipped: tuple[tuple[str, str], ...] = ()
+    substitutes: tuple[str, ...] = ()
+
+    @property
+    def samples(self) -> int:
+        """Number of planned images, unreadable ones included."""
+        return len(self.sample_ids) + len(self.skipped) - len(self.substitutes)
 
     @property
     def targets(self) -> int:
@@ -93,6 +99,7 @@ def assemble(
     epoch: int = 0,
     number: int = 0,
     skipped: tuple[tuple[str, str], ...] = (),
+    substitutes: tuple[str, ...] = (),
 ) -> Pack:
     """Lay units out in one pack of exactly `tokens_per_pack` positions.
 
@@ -124,6 +131,7 @@ def assemble(
         sample_ids=tuple(unit.sample_id for unit in units),
         real_tokens=layout.length,
         skipped=skipped,
+        substitutes=substitutes,
     )
 
 

@@ -1,8 +1,9 @@
 """Reads packs: members by offset, decode, tokens, tensors. Content depends on the plan alone, not on the workers.
 
-A sample that cannot be read (broken image, broken record, digest mismatch) is left out of its pack: its tokens become
-padding and no other sample takes its place, so all else stays as planned. It is listed in `Pack.skipped`; the loop
-counts it and stops the run beyond a ceiling.
+A sample that cannot be read (broken image, broken record, digest mismatch) is replaced by another one of the same
+shard, hence of the same source, with dialogues that are together no longer than the planned ones, so that all else
+stays as planned. Which one is drawn from seed, epoch and sample. Where none of a few fits, its tokens become padding.
+It is listed in `Pack.skipped`; the loop counts it and stops the run beyond a ceiling.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import io
 import signal
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -22,8 +23,11 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from mmrs.errors import RunFailure
+from training.config import AugmentConfig
+from training.data.augment import Augmentation, Turns, draw, shade, turn_dialogues, turn_square
 from training.data.collate import EncodedDialogue, EncodedUnit, Pack, assemble
 from training.data.lengths import turns_of
+from training.data.permutation import random_words
 from training.data.plan import Lengths
 from training.data.pointer import Pointer
 from training.data.selection import Selection
@@ -34,24 +38,39 @@ from training.model.processing import EarthGPTProcessor, pad_and_resize
 BROKEN = (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError)
 
 
+SUBSTITUTE_TRIES = 8
+
+
 @dataclass
 class PackDataset(Dataset):
-    """Map-style over `PackReference`: ``dataset[reference]`` is a `Pack`. Holds no plan and no random state."""
+    """Map-style over `PackReference`: ``dataset[reference]`` is a `Pack`. Holds no plan and no random state.
+
+    Args:
+        verify_images: compare each image with its sha256 in the index.
+        augment: how images are varied; None for as they are.
+        seed: of augmentation and substitutes.
+    """
 
     selection: Selection
     lengths: Lengths
     processor: EarthGPTProcessor
     tokens_per_pack: int
     verify_images: bool = False
+    augment: AugmentConfig | None = None
+    seed: int = 0
 
     def __getitem__(self, reference: PackReference) -> Pack:
         self.selection.fetch([row for row, _ in reference.units])
-        units, skipped = [], []
+        units, skipped, substitutes = [], [], []
         for row, entries in reference.units:
             try:
-                units.append(self._unit(row, entries))
+                units.append(self._unit(row, entries, reference))
             except BROKEN as error:
                 skipped.append((self.selection.sample_id(row), f"{type(error).__name__}: {error}"))
+                substitute = self._substitute(row, entries, reference)
+                if substitute is not None:
+                    units.append(substitute)
+                    substitutes.append(substitute.sample_id)
         return assemble(
             units,
             self.processor.encode_prefix(True),
@@ -61,19 +80,31 @@ class PackDataset(Dataset):
             epoch=reference.epoch,
             number=reference.number,
             skipped=tuple(skipped),
+            substitutes=tuple(substitutes),
         )
 
-    def _unit(self, row: int, entries: np.ndarray) -> EncodedUnit:
+    def _unit(self, row: int, entries: np.ndarray, reference: PackReference) -> EncodedUnit:
         data = self.selection.image(row)
         if self.verify_images and hashlib.sha256(data).hexdigest() != self.selection.sha256[row].as_py():
             raise ValueError("image bytes differ from the index's sha256")
-        with Image.open(io.BytesIO(data)) as image:
-            pixels_CHW = pad_and_resize(image, self.processor.image_processor.image_size)
         dialogues = self.selection.record(row).dialogues
+        turns = [turns_of(dialogues[self.selection.dialogue_number[entry]]) for entry in entries]
+        encoded = self._encode(row, entries, turns)
+        size = self.processor.image_processor.image_size
+        with Image.open(io.BytesIO(data)) as image:
+            if self.augment is None:
+                return EncodedUnit(self.selection.sample_id(row), pad_and_resize(image, size), encoded)
+            key = (self.seed, reference.epoch, self.selection.sample_id(row), reference.number)
+            augmentation = draw(self.augment, *key)
+            pixels_CHW = pad_and_resize(shade(image, augmentation), size)
+        if augmentation.turns:
+            encoded, augmentation = self._turned(entries, turns, encoded, augmentation)
+        return EncodedUnit(self.selection.sample_id(row), turn_square(pixels_CHW, augmentation), encoded)
+
+    def _encode(self, row: int, entries: np.ndarray, turns: list[Turns]) -> tuple[EncodedDialogue, ...]:
         encoded = []
-        for entry in entries:
-            dialogue = dialogues[self.selection.dialogue_number[entry]]
-            ids, is_target = self.processor.encode_dialogue(turns_of(dialogue))
+        for entry, dialogue in zip(entries, turns, strict=True):
+            ids, is_target = self.processor.encode_dialogue(dialogue)
             if len(ids) != self.lengths.tokens[entry]:
                 raise RunFailure(
                     f"{self.selection.sample_id(row)}: a dialogue has {len(ids)} tokens, its entry in the length table "
@@ -81,7 +112,54 @@ class PackDataset(Dataset):
                     "~/.cache/mmrs) and start again."
                 )
             encoded.append(EncodedDialogue(ids, is_target, int(self.selection.dialogue_task[entry])))
-        return EncodedUnit(self.selection.sample_id(row), pixels_CHW, tuple(encoded))
+        return tuple(encoded)
+
+    def _turned(
+        self,
+        entries: np.ndarray,
+        turns: list[Turns],
+        encoded: tuple[EncodedDialogue, ...],
+        augmentation: Augmentation,
+    ) -> tuple[tuple[EncodedDialogue, ...], Augmentation]:
+        """Dialogues for the turned image; the given ones and no turn where the text cannot follow in as many tokens."""
+        tasks = [self.selection.tasks[self.selection.dialogue_task[entry]] for entry in entries]
+        upright = replace(augmentation, swap=False, mirror_x=False, mirror_y=False)
+        moved = turn_dialogues(list(zip(tasks, turns, strict=True)), augmentation)
+        if moved is None:
+            return encoded, upright
+        turned = []
+        for dialogue, old in zip(moved, encoded, strict=True):
+            ids, is_target = self.processor.encode_dialogue(dialogue)
+            if len(ids) != len(old.ids):
+                return encoded, upright
+            turned.append(EncodedDialogue(ids, is_target, old.task))
+        return tuple(turned), augmentation
+
+    def _substitute(self, row: int, entries: np.ndarray, reference: PackReference) -> EncodedUnit | None:
+        runs = self.selection.shard_run
+        first, last = np.searchsorted(runs, [runs[row], runs[row] + 1])
+        word = random_words(1, "substitute", self.seed, reference.epoch, self.selection.sample_id(row))[0]
+        start = int(word) % int(last - first)
+        for place in range(start, start + min(SUBSTITUTE_TRIES, int(last - first))):
+            other = int(first) + place % int(last - first)
+            fitting = self._fitting(other, self.lengths.tokens[entries]) if other != row else ()
+            if len(fitting):
+                try:
+                    return self._unit(other, fitting, reference)
+                except BROKEN:
+                    continue
+        return None
+
+    def _fitting(self, row: int, planned: np.ndarray) -> np.ndarray:
+        """Dialogues of a sample, none longer than the longest planned one, together no longer than all of them."""
+        first, last = np.searchsorted(self.lengths.row, [row, row + 1])
+        room, chosen = int(planned.sum()), []
+        for entry in range(first, last):
+            tokens = int(self.lengths.tokens[entry])
+            if tokens <= min(room, int(planned.max())):
+                chosen.append(entry)
+                room -= tokens
+        return np.array(chosen, np.int64)
 
 
 @dataclass

@@ -154,3 +154,20 @@ def test_captions_about_another_scene():
     assert contradiction("airport", [], labels) is None
     value = record(label="airport", captions=("Ships in a harbor", "A harbor."))
     assert found(value) == [("warning", "label against captions", "captions")]
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "check", "words"),
+    [
+        ("zero_area", True, "object without area", "has no area"),
+        ("duplicate", True, "duplicate object", "repeats an earlier object"),
+        ("crossing", True, "crossing edges", "edges that cross"),
+        ("inside", 0.25, "object over the edge", "0.25 of it in the image"),
+    ],
+)
+def test_what_readers_flag_is_told(flag, value, check, words):
+    plain = record(BOXES)
+    objects = [*plain.objects[:-1], plain.objects[-1].model_copy(update={"flags": {flag: value}})]
+    (finding,) = check_record(plain.model_copy(update={"objects": tuple(objects)}), CATEGORIES)
+    assert (finding.level, finding.check, finding.place) == ("warning", check, "objects[2]")
+    assert words in finding.what and "[300.0, 300.0, 500.0, 420.0]" in finding.what
