@@ -319,13 +319,13 @@ def decode_and_hash(paths: Sequence[Path]) -> int:
     """Read, decode at 1/8 scale and hash each file; the number of files."""
     from PIL import Image
 
-    from mmrs.imaging.hashing import difference_hash
+    from mmrs.imaging.hashing import fingerprint, reduced_size
 
     for path in paths:
         with Image.open(io.BytesIO(path.read_bytes())) as image:
-            image.draft("L", (max(1, image.width // 8), max(1, image.height // 8)))
+            image.draft("L", reduced_size(*image.size))
             image.load()
-            difference_hash(image)
+            fingerprint(image)
     return len(paths)
 
 

@@ -26,7 +26,7 @@ from mmrs.shards.tar import TarWriter
 from mmrs.source import Source
 
 # Raised when equal tasks would give other bytes than before; every shard is then rebuilt.
-TASK_FORMAT = 5
+TASK_FORMAT = 6
 
 
 @dataclass(frozen=True, slots=True)

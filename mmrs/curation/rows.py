@@ -14,7 +14,7 @@ from PIL import Image
 
 from mmrs.build.engine import run_tasks
 from mmrs.errors import RunFailure
-from mmrs.imaging.hashing import FINGERPRINT_BYTES, FLAT, HASH_BYTES, MIN_SIDE, fingerprint
+from mmrs.imaging.hashing import FINGERPRINT_BYTES, FLAT, HASH_BYTES, MIN_SIDE, fingerprint, reduced_size
 from mmrs.imaging.probe import FORMATS
 from mmrs.progress import Progress
 from mmrs.record import Record
@@ -94,8 +94,8 @@ def load_rows(shards: ShardSet, workers: int, progress: Progress) -> Rows:
     missing = []
     for number, shard in enumerate(shards.manifest.shards):
         table = read_index(shards.folder / shard.index_path)
-        known = "fingerprint" in table.column_names and table["fingerprint"].null_count == 0
-        fingerprints = table["fingerprint"].to_pylist() if known else [FLAT] * len(table)
+        known = table["perceptual_hash"].null_count == 0
+        fingerprints = table["perceptual_hash"].to_pylist() if known else [FLAT] * len(table)
         if not known:
             missing.append(number)
         table = table.select(_COLUMNS).append_column("shard", pa.array([number] * len(table), pa.int32()))
@@ -147,7 +147,7 @@ def open_grey(data: bytes, least_side: int, name: str) -> Image.Image:
     """
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS[:2]) as image:
-            image.draft("L", (max(least_side, image.width // 8), max(least_side, image.height // 8)))
+            image.draft("L", reduced_size(*image.size, least_side))
             return image.convert("L")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise RunFailure(f"image of {name} cannot be decoded: {error}. See `mmrs verify`.") from error

@@ -1,8 +1,8 @@
 """Perceptual hashes: pictures that look alike have hashes that differ in few bits.
 
-`difference_hash` is the 64-bit one. `fingerprint` is for copies that were re-compressed, resized, mirrored or turned:
-256 signs of low spatial frequencies (discrete cosine transform, type II). A mirrored or turned picture has the same
-frequencies up to sign and transposition, so the hashes of all 8 variants follow from one (`turned_hashes`).
+`fingerprint` is for copies that were re-compressed, resized, mirrored or turned: 256 signs of low spatial frequencies
+(discrete cosine transform, type II). A mirrored or turned picture has the same frequencies up to sign and
+transposition, so the hashes of all 8 variants follow from one (`turned_hashes`).
 """
 
 from __future__ import annotations
@@ -62,15 +62,9 @@ VARIANTS = (
 )
 
 
-def difference_hash(image: Image.Image) -> int:
-    """64 bits, row by row: is a pixel of the 9 x 8 grey thumbnail brighter than its right neighbour?
-
-    Box reduction to the thumbnail makes the hash nearly independent of the decode scale.
-    """
-    grey = image if image.mode == "L" else image.convert("L")
-    thumbnail = np.asarray(grey.resize((9, 8), Image.Resampling.BOX), dtype=np.int16)
-    bits = thumbnail[:, :-1] > thumbnail[:, 1:]
-    return int.from_bytes(np.packbits(bits).tobytes(), "big")
+def reduced_size(width: int, height: int, least_side: int = MIN_SIDE) -> tuple[int, int]:
+    """What to ask a JPEG decoder for (`Image.draft`): 1/8 of each side in pixels, but not less than `least_side`."""
+    return max(least_side, width // 8), max(least_side, height // 8)
 
 
 def fingerprint(image: Image.Image) -> bytes:

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from mmrs.errors import BadItem
-from mmrs.imaging.hashing import difference_hash
+from mmrs.imaging.hashing import fingerprint, reduced_size
 from mmrs.imaging.probe import ImageProbe, open_image
 from mmrs.imaging.windows import read_rendered_windows
 from mmrs.record import Sensor, Window
@@ -38,7 +38,7 @@ _TURNS = {
 
 @dataclass(frozen=True, slots=True)
 class StoredImage:
-    """What a shard stores of an image. `perceptual_hash` is None when validation is off (L0)."""
+    """What a shard stores of an image. `perceptual_hash` is its 64-byte fingerprint, None where L0 decodes nothing."""
 
     data: bytes
     width: int
@@ -46,7 +46,7 @@ class StoredImage:
     mode: Literal["L", "RGB"]
     reencoded: str | None
     render: dict[str, Any] | None
-    perceptual_hash: int | None
+    perceptual_hash: bytes | None
 
 
 def reencode_reason(probe: ImageProbe, suffix: Literal["jpg", "png"]) -> str | None:
@@ -99,23 +99,23 @@ def encode_pixels(
         mode="L" if pixels.ndim == 2 else "RGB",
         reencoded=reason,
         render=rule,
-        perceptual_hash=difference_hash(image),
+        perceptual_hash=fingerprint(image),
     )
 
 
 def _pass_through(path: Path, probe: ImageProbe, validation: Validation) -> StoredImage:
     data = path.read_bytes()
-    fingerprint = None
+    perceptual_hash = None
     if validation == "L0":
         _check_end(data, path, probe)
     else:
         with open_image(path, data=data) as image:
             if validation == "L1":
-                image.draft("L", (max(1, image.width // 8), max(1, image.height // 8)))
+                image.draft("L", reduced_size(*image.size))
             image.load()
-            fingerprint = difference_hash(image)
+            perceptual_hash = fingerprint(image)
     mode: Literal["L", "RGB"] = "L" if probe.mode == "L" else "RGB"
-    return StoredImage(data, probe.width, probe.height, mode, None, None, fingerprint)
+    return StoredImage(data, probe.width, probe.height, mode, None, None, perceptual_hash)
 
 
 def _check_end(data: bytes, path: Path, probe: ImageProbe) -> None:

@@ -12,6 +12,8 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mmrs.imaging.hashing import FINGERPRINT_BYTES
+
 SCHEMA = pa.schema(
     [
         pa.field("key", pa.string(), nullable=False),
@@ -30,7 +32,7 @@ SCHEMA = pa.schema(
         pa.field("captions", pa.int32(), nullable=False),
         pa.field("dialogue_tasks", pa.list_(pa.string()), nullable=False),
         pa.field("dialogue_chars", pa.list_(pa.int32()), nullable=False),
-        pa.field("perceptual_hash", pa.uint64()),
+        pa.field("perceptual_hash", pa.binary(FINGERPRINT_BYTES)),
         pa.field("reencoded", pa.string()),
         pa.field("sha256", pa.string(), nullable=False),
     ],
