@@ -94,6 +94,9 @@ def list_files(folder: Path, root: Path, suffixes: Collection[str] = IMAGE_SUFFI
             ignored.append(entry.name)
         elif link and (fault := _link_fault(path, root)):
             problems.append((entry.path, fault))
+        elif not entry.is_file():
+            # Opening a pipe would wait for ever; archives can hold them.
+            problems.append((entry.path, "no plain file but a pipe, a socket or a device"))
         else:
             # Some systems decompose accents in file names; annotation files are compared in the composed form.
             name = unicodedata.normalize("NFC", entry.name)

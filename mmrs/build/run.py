@@ -173,7 +173,8 @@ def build(
             written = _write_missing(findings, place, token, engine or ProcessPool(workers), progress)
             place.check(token)
             place.remove_leftovers()
-            return _finish(plan, recipe, place, findings.results | written, len(findings.missing))
+            rebuilt = sum(result.records > 0 for result in written.values())
+            return _finish(plan, recipe, place, findings.results | written, rebuilt)
         except OSError as error:
             raise storage_failure(place, error, "the data set") from error
         except (KeyboardInterrupt, SystemExit):

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from converters.layout import check_plain_name, found_entries, layout_error, list_files, locate_root
@@ -99,6 +101,15 @@ def test_links_that_lead_nowhere_are_named(tmp_path):
     found = list_files(tmp_path, tmp_path)
     assert found.by_name == {}
     assert [reason for _, reason in found.problems] == ["symbolic link that leads nowhere or to itself"] * 4
+
+
+def test_pipes_are_never_opened(tmp_path):
+    os.mkfifo(tmp_path / "a.jpg")
+    (tmp_path / "b.jpg").symlink_to(tmp_path / "a.jpg")
+    (tmp_path / "c.jpg").touch()
+    files = list_files(tmp_path, tmp_path)
+    assert list(files.by_name) == ["c.jpg"]
+    assert [reason for _, reason in files.problems] == ["no plain file but a pipe, a socket or a device"] * 2
 
 
 def test_a_linked_folder_out_of_the_root_is_refused(tmp_path):
