@@ -86,6 +86,10 @@ class Converter(ABC):
         """Published size of a split; all None where nothing was published."""
         return self.facts.published.get(split, Counts())
 
+    def published_found(self, split: str, found: Discovery) -> Counts:
+        """`published` of what was found, where a source circulates in releases of different size."""
+        return self.published(split)
+
     def options(self) -> dict[str, Any]:
         """Every option by name, as plain values."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -95,10 +96,18 @@ class Scan:
             lines += [f"problem: {path}: {reason}" for path, reason in part.problems[:_SHOWN_PROBLEMS]]
             if len(part.problems) > _SHOWN_PROBLEMS:
                 lines.append(f"         ... and {len(part.problems) - _SHOWN_PROBLEMS} more in {part.split} (--json)")
-        chosen = ", ".join(f"{name}: {value}" for name, value in self.options.items())
-        options = f" --set 'sources.0.options={{{chosen}}}'" if chosen else ""
-        lines.append(f"next: `mmrs build {self.recipe} --root {self.source}={self.root}{options} --out DIR`")
+        lines.append(f"next: `{self._build_command()}`")
         return "\n".join(lines)
+
+    def _build_command(self) -> str:
+        """The build of what is there: the options of this scan, and the splits that are not absent."""
+        words = ["mmrs", "build", self.recipe, "--root", shlex.quote(f"{self.source}={self.root}")]
+        if self.options:
+            chosen = ", ".join(f"{name}: {value}" for name, value in self.options.items())
+            words += ["--set", shlex.quote(f"sources.0.options={{{chosen}}}")]
+        if self.absent:
+            words += ["--set", shlex.quote(f"sources.0.splits=[{', '.join(part.split for part in self.splits)}]")]
+        return " ".join([*words, "--out", "DIR"])
 
 
 def _against(found: int, published: int | None) -> str:
@@ -151,7 +160,7 @@ def _scan_split(source: converters.Converter, split: str, found: Any, progress: 
             categories.update(thing.category for thing in annotations.objects if not thing.ignore)
             if annotations.label is not None:
                 categories[annotations.label] += 1
-    published = source.published(split)
+    published = source.published_found(split, found)
     return SplitScan(
         split=split,
         images=counts["images"],

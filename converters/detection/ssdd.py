@@ -8,7 +8,7 @@ Polygons without a stored oriented box get the least rectangle around them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -53,6 +53,10 @@ class Ssdd(Converter):
         if self.layout in PACK:
             return self.facts.variants[self.layout].published.get(split, Counts())
         return super().published(split)
+
+    def published_found(self, split: str, found: Discovery) -> Counts:
+        """Published size of the split in the layout that was taken."""
+        return replace(self, layout=found.items[0].payload["style"]).published(split) if found.items else Counts()
 
     def discover(self, root: Path, split: str) -> Discovery:
         """Pair the split's images and labels by stem; either without the other is a problem."""

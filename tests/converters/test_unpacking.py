@@ -1,6 +1,8 @@
 """The ways in which users have a source on disk, on the generated sample of every source: none changes what is read."""
 
 import json
+import re
+import shlex
 import shutil
 
 import pytest
@@ -143,3 +145,15 @@ def test_copies_are_no_parts(fake, tmp_path):
         shutil.copytree(root / "AID", tmp_path / "both" / name / "AID")
     with pytest.raises(UserError, match=r"several folders with the layout \(AID, AID-old\); name one of them"):
         read_all("aid", tmp_path / "both")
+
+
+@pytest.mark.parametrize("options", [(), ("--set", "release=1.0")])
+def test_the_next_command_of_a_scan_builds_what_is_there(fake, tmp_path, options):
+    root = fake("dota").rename(tmp_path / "with blank")
+    shutil.rmtree(root / "val")
+    scanned = CliRunner().invoke(cli.main, ["--quiet", "scan", "dota", str(root), *options])
+    (command,) = re.findall(r"^next: `mmrs (.*) --out DIR`$", scanned.output, re.MULTILINE)
+    words = [*shlex.split(command), "--out", str(tmp_path / "out"), "--workers", "1"]
+    built = CliRunner().invoke(cli.main, ["--quiet", *words])
+    assert built.exit_code == 0, built.output
+    assert {path.name.partition("-")[0] for path in (tmp_path / "out" / "dota").iterdir()} == {"train"}

@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 
 import converters
 from converters.detection.ssdd_xml import parse_ssdd
+from converters.scan import scan_source
 from mmrs.errors import BadItem, UserError
 from mmrs.geometry import quad_from_rotated
 from mmrs.imaging.probe import probe
 from mmrs.polygons import quad_iou
+from mmrs.progress import Progress
 
 EVERY_SUBSET = ("BBox_RBox_PSeg_SSDD", "RBox_SSDD", "PSeg_SSDD", "BBox_SSDD")
 BOX = "<bndbox><xmin>1</xmin><ymin>2</ymin><xmax>30</xmax><ymax>40</ymax></bndbox>"
@@ -221,3 +223,8 @@ def test_damaged_bytes_cost_an_item_and_never_crash(data):
     whole[start : start + data.draw(st.integers(0, 12))] = data.draw(pieces | st.binary(max_size=6))
     with contextlib.suppress(BadItem):
         assert all(obj.box or obj.corners for obj in parse_ssdd(bytes(whole), "x").objects)
+
+
+def test_scan_compares_with_the_counts_of_the_layout_that_it_took(genuine):
+    scanned = scan_source("ssdd", genuine("ssdd-mmrotate-pack"), {}, Progress(quiet=True))
+    assert [part.published_objects for part in scanned.splits] == [2017, 532]
