@@ -1,8 +1,9 @@
 """RSIVQA: questions on the images of HRRSD, DOTA, RSICD, UC Merced (renumbered) and Sydney, in seven label files.
 
-``RSIVQA/<set>/*.txt`` has lines ``image:question?answer``. The images lie with their own sources: one option each
-names their folder. The file under ``AID`` is about RSICD's images; ``UCM`` and ``Sydney`` use the numbers of the
-caption sets. No split is shipped, so each set's images are split by a seeded rule.
+``RSIVQA/<set>/*.txt`` has lines ``image:question?answer``. The images lie with their own sources: in ``images/<set>``,
+in that source's own folder beside the root (as `mmrs build mmrs-1m` has them), or in the folder that an option names.
+The file under ``AID`` is about RSICD's images; ``UCM`` and ``Sydney`` use the numbers of the caption sets. No split is
+shipped, so each set's images are split by a seeded rule.
 """
 
 from __future__ import annotations
@@ -31,8 +32,16 @@ LABELS = {
     "ucm": ("UCM/ucm_vqa.txt", "UCM/ucm_res.txt"),
     "sydney": ("Sydney/sydney_vqa.txt",),
 }
-# Where images lie below the folder that an option names; DOTA keeps its two splits apart.
-BELOW = ("", "images", "train/images", "val/images", "JPEGImages")
+# Set -> its usual image folder below the root, and the name of the source whose images they are.
+USUAL = {
+    "hrrsd": ("images/HRRSD", "hrrsd"),
+    "dota": ("images/DOTA", "dota"),
+    "rsicd": ("images/RSICD", "rsicd"),
+    "ucm": ("images/UCM", "ucm-captions"),
+    "sydney": ("images/Sydney", "sydney-captions"),
+}
+# Where images lie below these folders, each source in its own way; DOTA keeps its two splits apart.
+BELOW = ("", "images", "imgs", "train/images", "val/images", "JPEGImages", "OPT2017/JPEGImages", "RSICD_images")
 ALL_LABELS = tuple(label for labels in LABELS.values() for label in labels)
 MISSING_WORD = "  "
 NUMBER = re.compile(
@@ -46,14 +55,14 @@ NUMBER = re.compile(
 class Rsivqa(SeededSplit):
     """Options: `seed` and `train_share` (0..1) of the split by image; `hrrsd` to `sydney` name the image folders.
 
-    An image folder is absolute or relative to the root; a set whose folder is absent is left out with a note.
+    An image folder is absolute or relative to the root; a set without any images is left out with a note.
     """
 
-    hrrsd: str = "images/HRRSD"
-    dota: str = "images/DOTA"
-    rsicd: str = "images/RSICD"
-    ucm: str = "images/UCM"
-    sydney: str = "images/Sydney"
+    hrrsd: str = ""
+    dota: str = ""
+    rsicd: str = ""
+    ucm: str = ""
+    sydney: str = ""
 
     def options(self) -> dict[str, Any]:
         """Options that change the output; where the images lie does not."""
@@ -67,13 +76,15 @@ class Rsivqa(SeededSplit):
         items: list[Item] = []
         problems: list[Problem] = []
         for name, files in LABELS.items():
-            images = _images(base / getattr(self, name))
-            if images is None:
-                found = f"{base / getattr(self, name)} is absent or has no image"
-                notes += (f"{name} left out: {found}; name its folder with the option {name}",)
+            folders = self._folders(name, base)
+            found = next(((folder, images) for folder in folders if (images := _images(folder))), None)
+            if found is None:
+                absent = f"no image in {' or '.join(map(str, folders))}"
+                notes += (f"{name} left out: {absent}; name its folder with the option {name}",)
                 continue
+            folder, images = found
             own, own_problems, own_notes = _read_set(name, labels, files, images)
-            notes += own_notes
+            notes += (*own_notes, *((f"images of {name} were taken from {folder}",) if folder != folders[0] else ()))
             problems += own_problems
             items += self.part(own, lambda item: item.stem, split)
         if not items and not problems:
@@ -85,6 +96,13 @@ class Rsivqa(SeededSplit):
     def read(self, item: Item) -> Annotations:
         """Questions with a type inferred from the answer, ``yes_no``, ``number`` or ``other``: the files state none."""
         return from_payload(item)
+
+    def _folders(self, name: str, base: Path) -> list[Path]:
+        """Where the images of a set may lie, best first."""
+        if named := getattr(self, name):
+            return [base / named]
+        usual, source = USUAL[name]
+        return [base / usual, base.parent / source]
 
 
 def _has_labels(root: Path) -> bool:

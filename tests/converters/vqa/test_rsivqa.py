@@ -65,6 +65,24 @@ def test_folders_by_option_and_sets_left_out(fake, tmp_path):
     assert any(note.startswith("sydney left out") and "option sydney" in note for note in found.notes)
 
 
+def test_images_of_the_sources_beside_the_root(fake, tmp_path):
+    """The folder of `mmrs-1m`: every source under its own name, RSIVQA among them with its labels alone."""
+    root = fake("rsivqa")
+    expected = everything(root)
+    places = {
+        "HRRSD": "hrrsd/OPT2017/JPEGImages",
+        "DOTA": "dota/train/images",
+        "RSICD": "rsicd/RSICD_images",
+        "UCM": "ucm-captions/imgs",
+        "Sydney": "sydney-captions/images",
+    }
+    for name, place in places.items():
+        shutil.move(root / "images" / name, tmp_path / place)
+    assert everything(root) == expected
+    found, _ = read_all(root)
+    assert f"images of hrrsd were taken from {tmp_path / 'hrrsd'}" in found.notes
+
+
 def test_where_images_lie_is_no_part_of_the_output():
     assert converters.get("rsivqa", dota="/data").options() == {"seed": 0, "train_share": 0.8}
 
