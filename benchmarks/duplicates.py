@@ -4,6 +4,10 @@ Painted scenes of 21 classes are encoded as JPEG; 300 copies of some of them are
 re-compressed, resized, flipped, rotated (the last three encoded again), tiled (a second tile of the same scene, in
 another split). The groups of `mmrs.curation` are compared with what was planted, the search with comparing all pairs,
 and the search alone is timed on random hashes.
+
+`--rows 1000000` curates a data set of that size which has indexes only: random fingerprints, one in a hundred a turned
+copy of another with a few bits changed, thumbnails that follow from the picture. Everything else is the real thing:
+indexes read, both searches, confirmation, groups, guard, and the lines of the report.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ import hashlib
 import io
 import json
 import resource
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -22,6 +27,7 @@ from datetime import date
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -32,10 +38,15 @@ from converters.samples.scenes import SCENES, paint_scene
 from mmrs.curation.aliases import load_aliases
 from mmrs.curation.fingerprints import THUMBNAIL_SIDE
 from mmrs.curation.groups import Groups, find_groups
-from mmrs.curation.guard import Policy, guard, straddling
-from mmrs.curation.rows import Rows, open_grey
+from mmrs.curation.guard import Policy, guard, shared_by_benchmarks, straddling
+from mmrs.curation.report import CurationReport
+from mmrs.curation.rows import Rows, load_rows, open_grey
 from mmrs.curation.search import DEFAULT_LIMIT, EXACT_BITS, bit_distance, near_pairs
 from mmrs.imaging.hashing import FINGERPRINT_BYTES, MIN_SIDE, VARIANTS, fingerprint, grey_thumbnail, turned_hashes
+from mmrs.progress import Progress
+from mmrs.shards.index import write_index
+from mmrs.shards.manifest import Manifest, ShardEntry, SourceEntry, index_path
+from mmrs.shards.reader import ShardSet
 
 KINDS = ("exact", "recompressed", "resized", "flipped", "rotated", "tiled")
 PLANTED_EACH = 50
@@ -44,6 +55,8 @@ TILE = 128
 FLIPS = (Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.FLIP_TOP_BOTTOM, Image.Transpose.TRANSPOSE)
 TURNS = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270)
 BRUTE_FORCE_ROWS = 2000
+COPY_SHARE = 100
+WORKERS = 2
 
 
 @dataclass(frozen=True)
@@ -60,19 +73,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=30_000)
     parser.add_argument("--hashes", type=int, default=1_000_000, help="random hashes for the search alone; 0: none")
+    parser.add_argument("--rows", type=int, default=0, help="rows of the data set with indexes only; 0: none")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     result = {"date": date.today().isoformat(), "machine": describe(), "seed": arguments.seed}
-    result["planted"] = fresh_process(planted_copies, arguments.images, arguments.seed)
+    if arguments.images:
+        result["planted"] = fresh_process(planted_copies, arguments.images, arguments.seed)
     if arguments.hashes:
         result["search_alone"] = fresh_process(search_alone, arguments.hashes, arguments.seed)
+    if arguments.rows:
+        with tempfile.TemporaryDirectory() as folder:
+            fresh_process(write_indexes, Path(folder), arguments.rows, arguments.seed)
+            result["indexes_only"] = fresh_process(curate_indexes, Path(folder), arguments.rows, arguments.seed)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps({name: result[name] for name in result if name != "machine"}, indent=2))
 
 
-def fresh_process(function: Callable[[int, int], dict], *arguments: int) -> dict:
+def fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:
     """Run in a process of its own, so that its peak memory is its own."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
@@ -245,6 +264,122 @@ def search_alone(count: int, seed: int) -> dict:
         "seconds": seconds,
         "before_mib": before,
         "peak_mib": peak_mib(),
+    }
+
+
+def pictures_of(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """``(count,)``: the row whose picture each row shows (its own in 99 of 100), and the variant it is turned by."""
+    rng = np.random.default_rng(seed)
+    picture = np.arange(count)
+    copies = rng.choice(count, count // COPY_SHARE, replace=False)
+    originals = np.setdiff1d(picture, copies, assume_unique=True)
+    picture[copies] = rng.choice(originals, len(copies))
+    variant = np.where(picture == np.arange(count), 0, rng.integers(0, len(VARIANTS), count))
+    return picture, variant
+
+
+def write_indexes(folder: Path, count: int, seed: int) -> None:
+    """A data set of `count` rows without tars: half train, half test, 1,000 rows an index."""
+    rng = np.random.default_rng(seed + 1)
+    picture, variant = pictures_of(count, seed)
+    whole = rng.integers(0, 2**64, (count, 4), dtype=np.uint64)
+    centre = rng.integers(0, 2**64, (count, 4), dtype=np.uint64)
+    for number, turn in enumerate(VARIANTS):
+        rows = np.flatnonzero((variant == number) & (picture != np.arange(count)))
+        whole[rows] = turned_hashes(whole[picture[rows]], turn)
+    copies = np.flatnonzero(picture != np.arange(count))
+    whole[copies, 3] ^= rng.integers(0, 2**8, len(copies), dtype=np.uint64)
+    prints = np.concatenate([whole, centre], axis=1).view(np.uint8).reshape(count, FINGERPRINT_BYTES)
+    entries = []
+    for split in ("train", "test"):
+        rows = np.flatnonzero((np.arange(count) % 2 == 1) == (split == "test"))
+        parts = np.array_split(rows, max(1, len(rows) // 1000))
+        for number, part in enumerate(parts):
+            path = f"made/{split}-{number:05d}-of-{len(parts):05d}.tar"
+            buffer = io.BytesIO()
+            write_index(buffer, [index_row(row, split, prints[row]) for row in part.tolist()])
+            target = folder / index_path(path)
+            target.parent.mkdir(exist_ok=True)
+            target.write_bytes(buffer.getvalue())
+            digests = {"sha256": "0" * 64, "index_sha256": "0" * 64, "bytes": 1, "index_bytes": buffer.tell()}
+            entries.append(ShardEntry(source="made", split=split, path=path, records=len(part), **digests))
+    source = SourceEntry(
+        sensor="optical",
+        licence="CC0-1.0",
+        tasks=(),
+        categories=(),
+        image_suffix={"train": "jpg", "test": "jpg"},
+        converter_version=1,
+        options={},
+        splits={},
+    )
+    manifest = Manifest(
+        tool_version="0", recipe_digest="0", sources={"made": source}, shards=tuple(entries), quarantine_sha256="0"
+    )
+    (folder / "manifest.json").write_bytes(manifest.with_id().to_json())
+
+
+def index_row(row: int, split: str, fingerprint_bytes: np.ndarray) -> dict[str, Any]:
+    """One row of an index, with names and digests of the length that real ones have."""
+    zeros = ("image_offset", "image_size", "record_offset", "record_size", "objects", "ignored_objects", "captions")
+    name = f"made-{split}-{row:08d}"
+    return dict.fromkeys(zeros, 0) | {
+        "key": name,
+        "id": f"made/{split}/picture_of_a_place_{row:08d}",
+        "width": 512,
+        "height": 512,
+        "scene": None,
+        "label": "dense residential",
+        "categories": ["small vehicle", "ship"],
+        "dialogue_tasks": ["classification", "captioning"],
+        "dialogue_chars": [120, 240],
+        "perceptual_hash": fingerprint_bytes.tobytes(),
+        "reencoded": None,
+        "sha256": hashlib.sha256(name.encode()).hexdigest(),
+    }
+
+
+def curate_indexes(folder: Path, count: int, seed: int) -> dict[str, Any]:
+    """Seconds by part and peak memory of curating what `write_indexes` wrote."""
+    picture, variant = pictures_of(count, seed)
+
+    def load(position: int, share: float) -> np.ndarray:
+        row = int(rows.ids[position].rpartition("_")[2])
+        rng = np.random.default_rng(int(picture[row]))
+        return np.ascontiguousarray(VARIANTS[variant[row]].apply(rng.normal(128, 40, (64, 64)).astype(np.float32)))
+
+    before, seconds, started = peak_mib(), {}, time.perf_counter()
+    shards = ShardSet(folder)
+    rows = load_rows(shards, 1, Progress(quiet=True))
+    seconds["read_indexes"] = time.perf_counter() - started
+    started = time.perf_counter()
+    groups = find_groups(rows, load_aliases(), load, WORKERS)
+    seconds["groups_with_both_searches_and_confirmation"] = time.perf_counter() - started
+    started = time.perf_counter()
+    splits = [f"{rows.source(row)}/{rows.split(row)}" for row in range(len(rows))]
+    evaluation = np.array([name == "made/test" for name in splits])
+    removals = guard(groups, evaluation)
+    shared = shared_by_benchmarks(groups.labels, splits, evaluation)
+    policy = Policy(frozenset({"made/train"}))
+    report = CurationReport(shards.manifest.id, rows, groups, policy, removals, (), (), shared)
+    written = sum(len(line) for line in report.lines())
+    seconds["guard_and_report"] = time.perf_counter() - started
+    order = [int(name.rpartition("_")[2]) for name in rows.ids]
+    place = {row: position for position, row in enumerate(order)}
+    copies = np.flatnonzero(picture != np.arange(count)).tolist()
+    found = sum(groups.labels[place[row]] == groups.labels[place[int(picture[row])]] for row in copies)
+    return {
+        "rows": len(rows),
+        "copies_planted": len(copies),
+        "copies_found": int(found),
+        "links": groups.links.counts(),
+        "removals": len(removals),
+        "report_bytes": written,
+        "seconds": seconds,
+        "before_mib": before,
+        "peak_mib": peak_mib(),
+        "workers": WORKERS,
+        "largest_worker_mib": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024,
     }
 
 

@@ -47,7 +47,7 @@ Thumbnail = npt.NDArray[np.float32]
 Load = Callable[[int, float], Thumbnail]
 
 
-def find_copies(rows: Rows, load: Load) -> Links:
+def find_copies(rows: Rows, load: Load, workers: int = 1) -> Links:
     """Confirmed copies among all rows.
 
     `load` gives the ``(64, 64)`` thumbnail of a row for a central share (1.0: whole). A pair whose rows are already
@@ -56,8 +56,8 @@ def find_copies(rows: Rows, load: Load) -> Links:
     usable = np.flatnonzero(~rows.flat)
     whole, centre = rows.hashes()[usable], rows.hashes(centre=True)[usable]
     connected = _Connected()
-    copies = _confirmed(_at(near_pairs(whole), usable), Kind.COPY, load, connected)
-    centres = _confirmed(_at(near_pairs(centre, whole, CENTRE_LIMIT), usable), Kind.CENTRE, load, connected)
+    copies = _confirmed(_at(near_pairs(whole, workers=workers), usable), Kind.COPY, load, connected)
+    centres = _confirmed(_at(near_pairs(centre, whole, CENTRE_LIMIT, workers), usable), Kind.CENTRE, load, connected)
     return joined([copies, centres])
 
 

@@ -20,7 +20,7 @@ class Groups:
     links: Links
 
 
-def find_groups(rows: Rows, aliases: AliasTable, load: Load) -> Groups:
+def find_groups(rows: Rows, aliases: AliasTable, load: Load, workers: int = 1) -> Groups:
     """Union of equal bytes, pictures that the alias table knows by name, tiles of one scene, and copies by pixels.
 
     Tiles belong together when they carry the name of one scene of one source, in any split; in one split only where the
@@ -31,7 +31,7 @@ def find_groups(rows: Rows, aliases: AliasTable, load: Load) -> Groups:
             links_by_key(Kind.BYTES, rows.sha256, "byte for byte the same as"),
             links_by_key(Kind.ORIGINAL, _shared_pictures(rows, aliases), "the same picture ({key}) as"),
             links_by_key(Kind.SCENE, _each(rows, _scene(rows, aliases)), "a tile of the same scene ({key}) as"),
-            find_copies(rows, load),
+            find_copies(rows, load, workers),
         ]
     )
     return Groups(components(len(rows), links), links)

@@ -51,7 +51,7 @@ def curate(
         findings = _check_texts(shards, categories, workers, progress)
         rows = load_rows(shards, workers, progress)
         with progress.stage("groups", len(rows), "images") as advance:
-            groups = find_groups(rows, aliases or load_aliases(), stored_thumbnails(shards, rows))
+            groups = find_groups(rows, aliases or load_aliases(), stored_thumbnails(shards, rows), workers)
             advance(len(rows))
         findings += check_groups(rows, groups, shards, categories)
     finally:

@@ -6,18 +6,21 @@ bucket are compared. The search is therefore complete up to `EXACT_BITS` = 15 di
 bits that share a band are reported too; as bands hold rising frequencies and the low ones hardly ever change in a copy,
 few of those are missed.
 
-Memory is a few arrays of N numbers and one block of `_CANDIDATES` candidate pairs (about 300 MB), whatever the buckets;
-time grows with the pairs that share a bucket, about 16 * 8 * N^2 / 2 / 65,536 for evenly spread hashes.
+Memory is a few arrays of N numbers and, for each process, one block of `_CANDIDATES` candidate pairs (about 300 MB),
+whatever the buckets; time grows with the pairs that share a bucket, about 16 * 8 * N^2 / 2 / 65,536 for evenly spread
+hashes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
+from mmrs.build.engine import run_tasks
 from mmrs.imaging.hashing import HASH_BITS, VARIANTS, Hashes, turned_hashes
 
 BANDS = 16
@@ -25,6 +28,7 @@ EXACT_BITS = BANDS - 1
 DEFAULT_LIMIT = 32
 _BUCKETS = 1 << (HASH_BITS // BANDS)
 _CANDIDATES = 1 << 21
+_ROWS_WORTH_A_PROCESS = 50_000
 
 Index = npt.NDArray[np.int64]
 
@@ -46,13 +50,14 @@ class NearPairs:
         return len(self.first)
 
 
-def near_pairs(hashes: Hashes, others: Hashes | None = None, limit: int = DEFAULT_LIMIT) -> NearPairs:
+def near_pairs(hashes: Hashes, others: Hashes | None = None, limit: int = DEFAULT_LIMIT, workers: int = 1) -> NearPairs:
     """Near pairs of rows of `hashes` ``(N, 4)`` uint64 under all 8 variants, each with its nearest variant.
 
     Rows with equal hashes are near in any case and are reported as pairs with the first of them; all other pairs name
     the first row of each hash, so that 10,000 equal hashes do not become 50 million pairs. `first` < `second`.
 
     With `others` ``(M, 4)`` the pairs are (row of `hashes`, row of `others`), any order, again by their first rows.
+    `workers` processes share the variants; small searches stay in this one. The result is the same for any number.
 
     Raises:
         ValueError: `limit` is below `EXACT_BITS`, or the hashes are not ``(N, 4)`` uint64.
@@ -62,11 +67,17 @@ def near_pairs(hashes: Hashes, others: Hashes | None = None, limit: int = DEFAUL
     unique, rows, pairs = _collapsed(hashes)
     found = [pairs] if others is None else []
     targets, target_rows = (unique, rows) if others is None else _collapsed(others)[:2]
-    for number, variant in enumerate(VARIANTS):
-        turned = turned_hashes(unique, variant)
-        first, second, distance = _join(turned, targets, limit, same=others is None)
+    search = partial(_search_variant, unique, targets, limit, others is None)
+    processes = workers if max(len(unique), len(targets)) >= _ROWS_WORTH_A_PROCESS else 1
+    for number, (first, second, distance) in sorted(run_tasks(search, range(len(VARIANTS)), processes)):
         found.append(NearPairs(rows[first], target_rows[second], np.full(len(first), number, np.uint8), distance))
     return _nearest(found)
+
+
+def _search_variant(
+    hashes: Hashes, targets: Hashes, limit: int, same: bool, number: int
+) -> tuple[Index, Index, npt.NDArray[np.uint16]]:
+    return _join(turned_hashes(hashes, VARIANTS[number]), targets, limit, same)
 
 
 def bit_distance(first: Hashes, second: Hashes) -> npt.NDArray[np.uint16]:

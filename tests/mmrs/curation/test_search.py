@@ -98,3 +98,17 @@ def test_refuses_what_it_cannot_search():
         near_pairs(np.empty((0, 4), np.uint64), limit=3)
     with pytest.raises(ValueError, match="uint64"):
         near_pairs(np.zeros((2, 3), np.int64))
+
+
+@pytest.mark.parametrize("among_others", [False, True])
+def test_the_same_pairs_for_any_number_of_processes(monkeypatch, among_others):
+    monkeypatch.setattr("mmrs.curation.search._ROWS_WORTH_A_PROCESS", 0)
+    rng = np.random.default_rng(3)
+    hashes = random_hashes(rng, 300)
+    copies = flipped(rng, turned_hashes(hashes[:40], VARIANTS[5]), 9)
+    hashes = np.concatenate([hashes, copies])
+    others = hashes[::2] if among_others else None
+    one, two = near_pairs(hashes, others, workers=1), near_pairs(hashes, others, workers=2)
+    assert len(one) >= 40 or among_others
+    for name in ("first", "second", "variant", "distance"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
