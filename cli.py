@@ -311,6 +311,7 @@ def push(
     from converters.listing import source_notes
     from mmrs.hub import describe
     from mmrs.hub import push as run_push
+    from mmrs.report.plots import card_plots
 
     result = run_push(
         folder,
@@ -319,6 +320,7 @@ def push(
         dry_run=dry_run,
         progress=progress,
         notes=source_notes(),
+        plots=card_plots(folder, progress),
         allow_unknown_licences=allow_unknown_licences,
         endpoint=endpoint,
     )

@@ -105,18 +105,19 @@ class AugmentConfig(_Part):
 class DataConfig(_Part):
     """What is read and in which order.
 
-    `mixture` says how often an epoch shows which part: the first rule that matches a dialogue decides; without rules
-    every dialogue is seen once. `folders` may be URLs of http(s), s3 or hf, see
-    `training.data.remote`. `cache` is the folder for token counts and for at most `cache_gb` of fetched shards, by
-    default ``mmrs`` in the user's cache folder.
+    Either `folders`, which may be URLs of http(s), s3 or hf (see `training.data.remote`), or `webdataset`: tars of
+    others, with a shuffle buffer of `webdataset_shuffle` samples (see `training.data.foreign`). `mixture` says how
+    often an epoch shows which part: the first rule that matches a dialogue decides; without rules every dialogue is
+    seen once. `cache` is the folder for token counts and for at most `cache_gb` of fetched shards, by default ``mmrs``
+    in the user's cache folder.
     `shuffle_block_samples` neighbours of one tar stay together while blocks are permuted; samples are then permuted
     within windows of `shuffle_window_blocks` blocks; packs are filled from windows of `packing_window_units` images.
     A run ends when more than `max_skipped_samples` and more than `max_skipped_share` of its samples are unreadable.
     """
 
-    folders: Annotated[tuple[Location, ...], BeforeValidator(_as_list), Field(min_length=1)] = Field(
-        json_schema_extra=HARMLESS
-    )
+    folders: Annotated[tuple[Location, ...], BeforeValidator(_as_list)] = Field(default=(), json_schema_extra=HARMLESS)
+    webdataset: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = ()
+    webdataset_shuffle: int = Field(default=1000, ge=1, json_schema_extra=HARMLESS)
     split: str = "train"
     sources: Names | None = None
     tasks: Names | None = None
@@ -131,6 +132,18 @@ class DataConfig(_Part):
     verify_images: bool = Field(default=False, json_schema_extra=HARMLESS)
     max_skipped_samples: int = Field(default=10, ge=0, json_schema_extra=HARMLESS)
     max_skipped_share: Share = Field(default=0.005, json_schema_extra=HARMLESS)
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> DataConfig:
+        if bool(self.folders) == bool(self.webdataset):
+            raise ValueError(
+                "set exactly one of data.folders (data sets of mmrs) and data.webdataset (tars of others); "
+                "--set data.folders=[] drops those of a recipe"
+            )
+        planned = [name for name in ("sources", "tasks", "mixture") if self.webdataset and getattr(self, name)]
+        if planned:
+            raise ValueError(f"data.{planned[0]} needs the index of a data set of mmrs; data.webdataset has none")
+        return self
 
     @model_validator(mode="after")
     def _one_kind_of_mixture(self) -> DataConfig:
@@ -322,6 +335,8 @@ class TrainConfig(_Part):
             )
         if (self.epochs is None) == (self.max_steps is None):
             raise ValueError("set exactly one of epochs and max_steps")
+        if self.data.webdataset and (self.max_steps is None or self.model.path is None):
+            raise ValueError("data.webdataset needs max_steps and model.path: neither epochs nor texts are known ahead")
         return self
 
     @model_validator(mode="after")
@@ -340,6 +355,8 @@ class TrainConfig(_Part):
     @model_validator(mode="after")
     def _held_out_fits(self) -> TrainConfig:
         held_out, every_steps = self.held_out, self.checkpoint.every_steps
+        if held_out is not None and self.data.webdataset:
+            raise ValueError("held_out needs a split of data.folders; data.webdataset has none")
         if self.checkpoint.keep_best:
             if held_out is None:
                 raise ValueError("checkpoint.keep_best needs a held-out loss: set held_out.split and held_out.packs")

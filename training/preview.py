@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from transformers import AutoConfig
 
+from mmrs.errors import UserError
 from mmrs.progress import Progress
 from training.config import TrainConfig
 from training.data.prepare import open_selection, prepare_stream
@@ -20,6 +21,8 @@ def preview(config: TrainConfig, progress: Progress | None = None) -> str:
     Raises:
         UserError: data, tokenizer and configuration do not fit together.
     """
+    if config.data.webdataset:
+        raise UserError("data.webdataset is streamed without a plan; give data.folders to plan.")
     selection = open_selection(config.data)
     processor, max_positions = _processor(config, selection)
     stream = prepare_stream(config, selection, processor, max_positions, progress)

@@ -26,7 +26,9 @@ from mmrs.files import file_sha256, remove_temporaries, write_atomic
 from mmrs.progress import Progress
 from training.checkpoint import Position, checkpoint_folder, latest_checkpoint, load_checkpoint
 from training.config import TrainConfig, check_same_mathematics, load_config, mathematics
-from training.data.loader import PackDataset, PackSampler, pack_loader
+from training.data.collate import Pack
+from training.data.foreign import NOTICE, SOURCE, ForeignStream, foreign_loader, open_foreign
+from training.data.loader import PackDataset, PackSampler, pack_loader, plain_failures
 from training.data.pointer import Pointer, check_same_stream
 from training.data.prepare import open_selection, prepare_stream
 from training.data.selection import Selection
@@ -119,7 +121,7 @@ def describe(result: RunResult) -> str:
 
 
 def _train(config: TrainConfig, progress: Progress, world: World) -> RunResult:
-    selection = world.first_then_all(lambda: open_selection(config.data))
+    selection = None if config.data.webdataset else world.first_then_all(lambda: open_selection(config.data))
     base = world.first_then_all(lambda: _base_folder(config, selection))
     processor = EarthGPTProcessor.from_pretrained(base)
     model = EarthGPTForConditionalGeneration.from_pretrained(base, use_safetensors=True)
@@ -139,44 +141,59 @@ def _train(config: TrainConfig, progress: Progress, world: World) -> RunResult:
         model=model,
         optimiser=build_optimiser(current_rows(rows, model), config.optimiser),
         stream=stream,
-        tasks=selection.tasks,
+        tasks=stream.tasks if selection is None else selection.tasks,
         total_steps=total_steps,
         checkpoints=config.out / "checkpoints",
         base_digest=folder_digest(base),
         world=world,
-        sensors=sensors_of(selection),
+        sensors={SOURCE: "unknown"} if selection is None else sensors_of(selection),
         prepared=prepared,
     )
     start = _start(training, progress)
-    steps = max(0, total_steps - start.step)
-    sampler = PackSampler(stream, start.pointer, steps, config.packs_per_step, world.rank, world.size)
-    dataset = PackDataset(
-        selection, stream.lengths, processor, config.tokens_per_pack, config.data.verify_images, config.data.augment,
-        config.data.seed,
-    )  # fmt: skip
-    packs = iter(pack_loader(dataset, sampler, config.workers, pin_memory=world.device.type == "cuda"))
+    packs = _packs(training, selection, processor, start)
     with open_monitor(config.out, start.step, total_steps, config.log, progress, world.is_first) as monitor:
         end = run_loop(training, packs, start, monitor, held_out)
     return _finish(training, processor, base, start, end)
 
 
-def _base_folder(config: TrainConfig, selection: Selection) -> Path:
+def _packs(
+    training: Training, selection: Selection | None, processor: EarthGPTProcessor, start: Position
+) -> Iterator[Pack]:
+    """The packs of this rank from a position on."""
+    config, world, stream = training.config, training.world, training.stream
+    pin_memory = world.device.type == "cuda"
+    if selection is None:
+        loader = foreign_loader(stream, processor, config, start.pointer, world.rank, world.size, pin_memory)
+        return plain_failures(iter(loader))
+    steps = max(0, training.total_steps - start.step)
+    sampler = PackSampler(stream, start.pointer, steps, config.packs_per_step, world.rank, world.size)
+    data = config.data
+    dataset = PackDataset(
+        selection, stream.lengths, processor, config.tokens_per_pack, data.verify_images, data.augment, data.seed
+    )
+    return plain_failures(iter(pack_loader(dataset, sampler, config.workers, pin_memory)))
+
+
+def _base_folder(config: TrainConfig, selection: Selection | None) -> Path:
     """Where the run starts: the given model folder, or the one made for the preset."""
     path = config.model.path
-    if path is None:
+    if path is None and selection is not None:
         return initial_model_folder(config.out / "model-init", config.model, selection)
     return check_model_folder(path, "model.path")
 
 
 def _plan(
     config: TrainConfig,
-    selection: Selection,
+    selection: Selection | None,
     processor: EarthGPTProcessor,
     max_positions: int,
     progress: Progress,
     world: World,
-) -> tuple[PackStream, int]:
-    """The stream and the number of optimiser steps; the plan's summary is printed and saved."""
+) -> tuple[PackStream | ForeignStream, int]:
+    """The stream and the number of optimiser steps; the plan's summary, if there is one, is printed and saved."""
+    if selection is None:
+        say(progress, NOTICE)
+        return open_foreign(config, processor, max_positions), config.max_steps or 0
     stream = prepare_stream(config, selection, processor, max_positions, progress)
     settings = stream.settings
     saved = config.out / "plan.json"

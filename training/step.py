@@ -23,6 +23,7 @@ from torch import nn
 from mmrs.errors import RunFailure
 from training.config import TrainConfig
 from training.data.collate import Pack, all_sample_ids
+from training.data.foreign import ForeignStream
 from training.data.stream import PackStream
 from training.loss import PackLosses
 from training.model.modeling import EarthGPTForConditionalGeneration
@@ -52,7 +53,7 @@ class Training:
     config: TrainConfig
     model: EarthGPTForConditionalGeneration
     optimiser: torch.optim.Optimizer
-    stream: PackStream
+    stream: PackStream | ForeignStream
     tasks: tuple[str, ...]
     total_steps: int
     checkpoints: Path

@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from mmrs.errors import RunFailure
+from mmrs.errors import RunFailure, UserError
 from training.config import AugmentConfig
 from training.data.augment import Augmentation, Turns, draw, shade, turn_dialogues, turn_square
 from training.data.collate import EncodedDialogue, EncodedUnit, Pack, assemble
@@ -191,11 +191,22 @@ def pack_loader(dataset: PackDataset, sampler: PackSampler, workers: int, pin_me
         num_workers=workers,
         collate_fn=_unchanged,
         pin_memory=pin_memory,
-        worker_init_fn=_quiet_worker,
+        worker_init_fn=quiet_worker,
         # Without one of its own the loader would draw its workers' seed from the global generator.
         generator=torch.Generator().manual_seed(0),
         prefetch_factor=4 if workers else None,
     )
+
+
+def plain_failures(packs: Iterator[Pack]) -> Iterator[Pack]:
+    """The same packs; a failure in a worker process has its own message again, without the worker's traceback."""
+    try:
+        yield from packs
+    except (RunFailure, UserError) as error:
+        kind, text = type(error), str(error)
+        if text.startswith("Caught "):
+            raise kind(text.rpartition(f"{kind.__name__}: ")[2].strip()) from error
+        raise
 
 
 def check_skipped(samples: int, skipped: int, max_samples: int, max_share: float) -> None:
@@ -215,7 +226,8 @@ def _unchanged(pack: Any) -> Pack:
     return pack
 
 
-def _quiet_worker(worker: int) -> None:
+def quiet_worker(worker: int) -> None:
+    """Make a loader's worker process deaf to the signals that stop a run."""
     # A signal to the process group must stop the loop between two steps, not the workers in the middle of one.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)

@@ -14,7 +14,7 @@ from PIL import Image
 from mmrs.errors import RunFailure, UserError
 from tests.training.shard_folder import make_shard_folder
 from training.data.lengths import length_table, tokenizer_digest, turns_of
-from training.data.loader import PackDataset, PackSampler, check_skipped, pack_loader
+from training.data.loader import PackDataset, PackSampler, check_skipped, pack_loader, plain_failures
 from training.data.plan import PlanSettings
 from training.data.selection import select
 from training.data.stream import PackStream
@@ -170,8 +170,13 @@ def test_a_length_table_of_another_tokenizer_stops_the_run(shards, processor, tm
     stream = make_stream(selection, processor, tmp_path)
     wrong = replace(stream.lengths, tokens=stream.lengths.tokens + 1)
     dataset = PackDataset(selection, wrong, processor, 640)
-    with pytest.raises(RunFailure, match=r"lengths"):
-        dataset[next(iter(stream.walk(stream.start())))]
+    messages = set()
+    for workers in (0, 1):
+        loader = pack_loader(dataset, PackSampler(stream, stream.start(), 1, 1), workers)
+        with pytest.raises(RunFailure, match=r"^toy/train/\d+: a dialogue has .* start again\.$") as caught:
+            next(plain_failures(iter(loader)))
+        messages.add(str(caught.value))
+    assert len(messages) == 1
 
 
 def test_the_length_table_is_read_back_and_depends_on_the_tokenizer(shards, processor, tmp_path, monkeypatch):
