@@ -24,7 +24,7 @@ from training.held_out import HeldOut, answer, held_out_losses
 from training.monitor import HELD_OUT, HeldOutReport, Monitor, StepReport, memory_mb, read_metrics, skipped_samples
 from training.optim import learning_rate_factor, set_learning_rate
 from training.step import StepCounts, StepOutcome, Training, optimiser_step
-from training.stop import StopRequest, raise_stopped, stop_request
+from training.stop import StopRequest, noted, raise_stopped
 from training.throughput import StepCost, peak_flops
 
 PICTURES = "held-out"
@@ -35,9 +35,13 @@ def run_loop(
     packs: Iterator[Pack],
     position: Position,
     monitor: Monitor,
+    stop: StopRequest,
     held_out: HeldOut | None = None,
 ) -> Position:
     """Train from `position` to the last step; `packs` starts at the position's pointer.
+
+    Args:
+        stop: filled by signals; Ctrl-C is noted there too while the loop runs.
 
     Returns:
         The position after the last step, which is also that of the newest checkpoint.
@@ -48,8 +52,10 @@ def run_loop(
     """
     config = training.config
     training.model.train()
-    with stop_request() as stop, CheckpointWriter(training.checkpoints, config.checkpoint.keep_last) as writer:
+    interrupts = noted(stop, (signal.SIGINT,))
+    with interrupts, CheckpointWriter(training.checkpoints, config.checkpoint.keep_last) as writer:
         run = _Run(training, monitor, held_out, stop, writer, StepCost.of(training.model), saved=position.step)
+        run.agree()
         # What a stopped process left out: the signal may have come during the evaluation.
         run.evaluate(position)
         while position.step < training.total_steps:
@@ -169,10 +175,11 @@ class _Run:
             return
         self.save(position)
         self.writer.wait()
+        where = f"its checkpoint is in {self.training.checkpoints} and " if position.step else ""
         raise_stopped(
             self.stopping,
             f"stopped by {self.stopping.name} after step {position.step} of {self.training.total_steps}; "
-            f"its checkpoint is in {self.training.checkpoints} and the same command goes on from it",
+            f"{where}the same command goes on from it",
         )
 
     def _is_due(self, step: int) -> bool:

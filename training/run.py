@@ -47,6 +47,7 @@ from training.plot import plot_run
 from training.result import is_saved, save_result
 from training.stage import add_tuned_parameters, apply_stage, freeze_report
 from training.step import Training
+from training.stop import REQUEUE_SIGNALS, StopRequest, noted
 from training.world import World, open_world
 
 
@@ -84,14 +85,16 @@ def train(config: TrainConfig, progress: Progress | None = None, fresh: bool = F
         RunFailure: the run started and failed.
         RunStopped: a signal stopped it; the checkpoint is written.
     """
-    with open_world(config.device) as world:
+    stop = StopRequest()
+    # A job may be preempted while it still loads: that is noted too, and the loop ends before its first step.
+    with noted(stop, REQUEUE_SIGNALS), open_world(config.device) as world:
         packs_per_rank = check_world(config, world)
         progress = (progress or Progress()) if world.is_first else Progress(quiet=True)
         if world.size > 1:
             say(progress, f"{world.size} ranks, {packs_per_rank} packs of each per optimiser step")
         world.first_then_all(lambda: _check_folder(config, fresh) if world.is_first else None)
         with _locked(config, world), reproducible(config), quiet_transformers():
-            return _train(config, progress, world)
+            return _train(config, progress, world, stop)
 
 
 @contextmanager
@@ -120,7 +123,7 @@ def describe(result: RunResult) -> str:
     )
 
 
-def _train(config: TrainConfig, progress: Progress, world: World) -> RunResult:
+def _train(config: TrainConfig, progress: Progress, world: World, stop: StopRequest) -> RunResult:
     selection = None if config.data.webdataset else world.first_then_all(lambda: open_selection(config.data))
     base = world.first_then_all(lambda: _base_folder(config, selection))
     processor = EarthGPTProcessor.from_pretrained(base)
@@ -152,7 +155,7 @@ def _train(config: TrainConfig, progress: Progress, world: World) -> RunResult:
     start = _start(training, progress)
     packs = _packs(training, selection, processor, start)
     with open_monitor(config.out, start.step, total_steps, config.log, progress, world.is_first) as monitor:
-        end = run_loop(training, packs, start, monitor, held_out)
+        end = run_loop(training, packs, start, monitor, stop, held_out)
     return _finish(training, processor, base, start, end)
 
 

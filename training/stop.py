@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -57,14 +57,13 @@ def raise_stopped(received: signal.Signals, message: str) -> NoReturn:
 
 
 @contextmanager
-def stop_request() -> Iterator[StopRequest]:
-    """Note SIGTERM, SIGUSR1 and SIGINT while the block runs. A second Ctrl-C ends the process at once.
+def noted(request: StopRequest, signals: Collection[signal.Signals]) -> Iterator[None]:
+    """Note signals in `request` while the block runs, instead of ending. A second Ctrl-C ends the process at once.
 
     Outside the main thread, where Python allows no handlers, nothing is noted.
     """
-    request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
-        yield request
+        yield
         return
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -72,9 +71,9 @@ def stop_request() -> Iterator[StopRequest]:
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    previous = {number: signal.signal(number, note) for number in (*REQUEUE_SIGNALS, signal.SIGINT)}
+    previous = {number: signal.signal(number, note) for number in signals}
     try:
-        yield request
+        yield
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

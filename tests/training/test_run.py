@@ -19,6 +19,7 @@ import torch
 from mmrs.errors import RunFailure, UserError
 from tests.training.micro import make_config, make_model_folder
 from tests.training.shard_folder import make_shard_folder
+from training import run as run_module
 from training.checkpoint import latest_checkpoint
 from training.config import TrainConfig, load_config
 from training.environment import run_lock
@@ -131,6 +132,24 @@ def test_stopped_after_every_step(straight, shards, model_folder, tmp_path, sign
         signal_after_step[step] = signal.SIGUSR1
         with pytest.raises(Requeue):
             train(config)
+    train(config)
+    assert_same_run(config.out, straight.out)
+
+
+def test_a_signal_while_loading_ends_before_the_first_step(straight, shards, model_folder, tmp_path, monkeypatch):
+    config = make_config(tmp_path / "out", shards, model_folder)
+    original = run_module.apply_stage
+
+    def signalled(*arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return original(*arguments)
+
+    monkeypatch.setattr(run_module, "apply_stage", signalled)
+    with pytest.raises(Requeue, match=rf"SIGTERM after step 0 of {straight.steps}; the same command"):
+        train(config)
+    assert latest_checkpoint(config.out / "checkpoints") is None
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    monkeypatch.undo()
     train(config)
     assert_same_run(config.out, straight.out)
 
