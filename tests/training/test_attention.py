@@ -39,7 +39,7 @@ def segments(draw):
     return torch.tensor([image + [PADDING] * padding]), torch.tensor([dialogue + [0] * padding])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(segments())
 def test_the_block_mask_is_the_dense_mask(pair):
     dense = build_block_mask(*pair)

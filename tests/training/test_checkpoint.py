@@ -19,6 +19,7 @@ from tests.training.data.test_plan import SETTINGS
 from tests.training.micro import make_config
 from training.checkpoint import (
     FILES,
+    CheckpointWriter,
     Position,
     complete_checkpoints,
     latest_checkpoint,
@@ -141,6 +142,47 @@ def test_a_full_disk_keeps_the_previous_checkpoint(tmp_path, config, limit):
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("step")] == ["step-00000001"]
     assert digests == {file.name: file_sha256(file) for file in previous.iterdir()}
     assert load_checkpoint(previous, make_optimiser(3), config, "base").step == 1
+
+
+def snapshot_of(step, config, optimiser):
+    return take_snapshot(Position(step, Pointer(SETTINGS, "digest", 1, step)), optimiser, config, "base")
+
+
+def test_a_snapshot_holds_the_moment_it_was_taken(tmp_path, config):
+    """Training goes on while it is written."""
+    optimiser = make_optimiser()
+    before = tensors(optimiser)
+    snapshot = snapshot_of(3, config, optimiser)
+    optimiser.step()
+    assert not all(torch.equal(a, b) for a, b in zip(before, tensors(optimiser), strict=True))
+    with CheckpointWriter(tmp_path, keep_last=1) as writer:
+        writer.start(snapshot)
+        path = writer.wait()
+    other = make_optimiser(1)
+    load_checkpoint(path, other, config, "base")
+    assert all(torch.equal(a, b) for a, b in zip(before, tensors(other), strict=True))
+
+
+def test_a_failure_in_the_background_is_raised_and_keeps_the_previous(tmp_path, config):
+    optimiser = make_optimiser()
+    with CheckpointWriter(tmp_path, keep_last=1) as writer:
+        writer.start(snapshot_of(1, config, optimiser))
+        writer.wait()
+        assert writer.failed() is None
+        with small_disk(3000):
+            writer.start(snapshot_of(2, config, optimiser))
+            with pytest.raises(RunFailure, match=r"step 2 could not be written.*step-00000001 is intact"):
+                writer.wait()
+        assert "step 2" in str(writer.failed())
+        with pytest.raises(RunFailure, match=r"step 2"):
+            writer.start(snapshot_of(3, config, optimiser))
+    assert load_checkpoint(latest_checkpoint(tmp_path), make_optimiser(3), config, "base").step == 1
+
+
+def test_checkpoints_named_by_the_caller_stay(tmp_path, config):
+    for step in (1, 2, 3, 4):
+        write_snapshot(tmp_path, snapshot_of(step, config, make_optimiser()), keep_last=1, keep=[2])
+    assert [path.name for path in complete_checkpoints(tmp_path)] == ["step-00000002", "step-00000004"]
 
 
 def test_another_base_model_or_configuration_is_refused(tmp_path, config):

@@ -31,10 +31,13 @@ QUIET = Progress(quiet=True)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_thread():
+def light():
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        # Drawing takes longer than these runs.
+        patch.setattr("training.run.plot_run", lambda out, image: None)
+        yield
     torch.set_num_threads(before)
 
 

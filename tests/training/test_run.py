@@ -39,6 +39,12 @@ def one_thread():
     torch.set_num_threads(before)
 
 
+@pytest.fixture(autouse=True)
+def no_plot(monkeypatch):
+    """Drawing takes longer than these runs; that of `straight` is drawn."""
+    monkeypatch.setattr("training.run.plot_run", lambda out, image: None)
+
+
 @pytest.fixture(scope="module")
 def straight(shards, model_folder, tmp_path_factory):
     """An uninterrupted run."""
@@ -114,8 +120,7 @@ def test_workers_do_not_change_the_result(straight, shards, model_folder, tmp_pa
     assert_same_run(tmp_path / "out", straight.out)
 
 
-def test_stopped_after_any_step_and_resumed(straight, shards, model_folder, tmp_path, signal_after_step, monkeypatch):
-    monkeypatch.setattr("training.run.plot_run", lambda out, image: None)
+def test_stopped_after_any_step_and_resumed(straight, shards, model_folder, tmp_path, signal_after_step):
     for step in range(1, straight.steps):
         config = make_config(tmp_path / f"out-{step}", shards, model_folder)
         signal_after_step[step] = signal.SIGTERM
