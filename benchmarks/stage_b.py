@@ -36,15 +36,9 @@ from training.model.assemble import assemble as assemble_model
 from training.model.delta import weights_digest
 from training.model.tuning import tuned_vectors
 from training.run import train
-from training.trainable import run_b
 
 QUIET = Progress(quiet=True)
-TOKENS_PER_PACK = 512
-RECIPE = {
-    "sources": [{"name": "hit-uav", "tasks": ["detection-hbb"]}],
-    "per_class_prompts": False,
-    "max_objects_per_dialogue": 8,
-}
+RECIPE = {"sources": [{"name": "hit-uav", "tasks": ["detection-hbb"]}], "per_class_prompts": False}
 
 
 def main() -> None:
@@ -55,37 +49,46 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--packs-per-step", type=int, default=4)
+    parser.add_argument("--tokens-per-pack", type=int, default=512)
+    parser.add_argument("--objects", type=int, default=8, help="most boxes of one answer")
     parser.add_argument("--held-out", type=int, default=32, help="images of the val split")
     parser.add_argument("--threads", type=int, default=2)
-    given = parser.parse_args()
+    given = vars(parser.parse_args())
+    out = given.pop("out")
     with tempfile.TemporaryDirectory() as folder:
-        result = measure(
-            given.samples, given.llm, Path(folder), given.steps, given.packs_per_step, given.held_out, given.threads
-        )
+        result = measure(work=Path(folder), **given)
     result = {"date": date.today().isoformat(), "machine": describe()} | result
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(json.dumps(result, indent=2) + "\n")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))
 
 
 def measure(
-    samples: Path, llm: str, work: Path, steps: int, packs_per_step: int, held_out: int, threads: int = 1
+    samples: Path,
+    llm: str,
+    work: Path,
+    steps: int,
+    packs_per_step: int,
+    held_out: int,
+    tokens_per_pack: int = 512,
+    objects: int = 8,
+    threads: int = 1,
 ) -> dict:
     """Build shards, assemble the model, train stage B for `steps` steps and compare before with after."""
-    recipe = BuildRecipe.model_validate(RECIPE)
+    recipe = BuildRecipe.model_validate(RECIPE | {"max_objects_per_dialogue": objects})
     source = SourceBuild(converters.get("hit-uav"), samples, ("train", "val"))
     build(plan_build([source], recipe, 1, QUIET), recipe, work / "shards", 1, QUIET)
     assemble_model(work / "base", llm=llm, size="tiny")
     validation = select([work / "shards"], "val")
     before, digest = held_out_state(work / "base", validation, held_out)
     began = time.perf_counter()
-    result = train(_configuration(work, steps, packs_per_step, threads), QUIET)
+    result = train(_configuration(work, steps, packs_per_step, tokens_per_pack, threads), QUIET)
     seconds = time.perf_counter() - began
     after, digest_after = held_out_state(result.model, validation, held_out)
     model = EarthGPTForConditionalGeneration.from_pretrained(result.model)
     return {
         "steps": steps,
-        "tokens_per_step": packs_per_step * TOKENS_PER_PACK,
+        "tokens_per_step": packs_per_step * tokens_per_pack,
         "training_images": json.loads((result.model / "training.json").read_text())["samples"],
         "held_out_images": min(held_out, len(validation)),
         "trained_parameters": sum(value.numel() for value in tuned_vectors(model).values()),
@@ -97,8 +100,8 @@ def measure(
     }
 
 
-def _configuration(work: Path, steps: int, packs_per_step: int, threads: int) -> TrainConfig:
-    rules = [{"pattern": pattern, "learning_rate": 5e-3} for pattern in run_b()]
+def _configuration(work: Path, steps: int, packs_per_step: int, tokens_per_pack: int, threads: int) -> TrainConfig:
+    rules = [{"set": "vectors", "learning_rate": 5e-3}]
     return TrainConfig.model_validate(
         {
             "model": {"path": work / "base"},
@@ -108,8 +111,8 @@ def _configuration(work: Path, steps: int, packs_per_step: int, threads: int) ->
             "schedule": {"warmup_share": 0.1},
             "checkpoint": {"every_steps": steps},
             "log": {"tensorboard": False},
-            "tokens_per_pack": TOKENS_PER_PACK,
-            "tokens_per_step": TOKENS_PER_PACK * packs_per_step,
+            "tokens_per_pack": tokens_per_pack,
+            "tokens_per_step": tokens_per_pack * packs_per_step,
             "max_steps": steps,
             "threads": threads,
             "out": work / "run",

@@ -10,12 +10,13 @@ import orjson
 import torch
 
 from mmrs.files import write_atomic
+from mmrs.instructions.grammar import answer_pattern
 from mmrs.progress import Progress
 from mmrs.shards.reader import ShardSet
 from training.environment import quiet_transformers
 from training.evaluation.generate import generate_answers
 from training.evaluation.picture import draw_predictions
-from training.evaluation.questions import load_questions
+from training.evaluation.questions import Question, load_questions
 from training.evaluation.scores import score
 from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor
 from training.model.folder import check_model_folder
@@ -23,7 +24,10 @@ from training.model.folder import check_model_folder
 
 @dataclass(frozen=True, slots=True)
 class EvaluationConfig:
-    """What to score. `limit` is a number of images of each source, None for all."""
+    """What to score. `limit` is a number of images of each source, None for all.
+
+    With `constrained` no answer can leave its task's grammar; such scores are not comparable with any others.
+    """
 
     model: Path
     data: Path
@@ -34,6 +38,7 @@ class EvaluationConfig:
     limit: int | None = None
     batch_size: int = 32
     max_new_tokens: int = 256
+    constrained: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +64,28 @@ def evaluate(config: EvaluationConfig, progress: Progress) -> EvaluationResult:
     with quiet_transformers():
         model = EarthGPTForConditionalGeneration.from_pretrained(config.model, use_safetensors=True).to(device)
         processor = EarthGPTProcessor.from_pretrained(config.model)
-    with progress.stage("generate", len(questions)) as advance:
-        answers = generate_answers(model, processor, data, questions, config.batch_size, config.max_new_tokens, advance)
     categories = {name: source.categories for name, source in data.manifest.sources.items()}
+
+    def pattern_of(question: Question) -> str | None:
+        return answer_pattern(question.task, categories[question.record.source])
+
+    with progress.stage("generate", len(questions)) as advance:
+        answers = generate_answers(
+            model,
+            processor,
+            data,
+            questions,
+            config.batch_size,
+            config.max_new_tokens,
+            advance,
+            pattern_of if config.constrained else None,
+        )
+    how = "constrained to the answer grammar" if config.constrained else "unconstrained"
     content = {
         "model": str(config.model),
         "data_set": data.manifest.id,
         "split": config.split,
-        "protocol": "greedy generation, unconstrained; one-to-one matching; unreadable boxes are false positives",
+        "protocol": f"greedy generation, {how}; one-to-one matching; unreadable boxes are false positives",
         "settings": {key: value for key, value in asdict(config).items() if key in ("limit", "max_new_tokens")},
         "scores": score(questions, answers, categories),
     }

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import re
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -29,6 +31,7 @@ from training.model import key_maps
 from training.model.card import NOT_STATED
 
 WEIGHT_FILES = (".safetensors", ".bin", ".pt", ".pth")
+_GGUF_HEAD_BYTES, _LICENCE_CHARACTERS = 2**20, 200
 # What transformers, torch and safetensors raise for files and answers that they cannot make sense of.
 _UNREADABLE = (OSError, ValueError, KeyError, ImportError, RuntimeError, EOFError, SafetensorError, UnpicklingError)
 
@@ -80,6 +83,7 @@ def read_language_model(source: str) -> tuple[Part, PreTrainedTokenizerBase]:
         gguf = path if path.is_file() else _only_gguf(path)
         location = str(path)
         if gguf is not None:
+            _check_gguf_readers(source)
             location, extra = str(gguf.parent), {"gguf_file": gguf.name}
     try:
         config = AutoConfig.from_pretrained(location, **extra)
@@ -89,7 +93,7 @@ def read_language_model(source: str) -> tuple[Part, PreTrainedTokenizerBase]:
             )
         tokenizer = AutoTokenizer.from_pretrained(location, **extra)
         safetensors = {} if extra else {"use_safetensors": True}
-        model = AutoModelForCausalLM.from_pretrained(location, dtype="auto", **safetensors, **extra)
+        model = AutoModelForCausalLM.from_pretrained(location, config=config, dtype="auto", **safetensors, **extra)
     except _UNREADABLE as error:
         raise _unreadable("llm", source, "a LLaMA folder, a GGUF file or a hub name", error) from error
     if not isinstance(model, LlamaForCausalLM):
@@ -189,11 +193,27 @@ def _card_licence(card: Path) -> str | None:
     return str(fields.get("license_name") or fields["license"])
 
 
-def _gguf_licence(path: Path) -> str | None:
-    from gguf import GGUFReader
+def _check_gguf_readers(source: str) -> None:
+    missing = [name for name in ("gguf", "accelerate") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(
+            f"llm {source} is a GGUF file, which needs {' and '.join(missing)} to read: pip install 'mmrs[gguf]'"
+        )
 
-    field = GGUFReader(path).get_field("general.license")
-    return None if field is None else str(field.contents())
+
+def _gguf_licence(path: Path) -> str | None:
+    """The text of ``general.license``, which stands early in the header: a full parse takes seconds.
+
+    A header field is the key's length (8 bytes), the key, a type (4 bytes, 8 for text), a length (8 bytes), the text.
+    """
+    with path.open("rb") as file:
+        head = file.read(_GGUF_HEAD_BYTES)
+    key = b"general.license"
+    _, found, rest = head.partition(struct.pack("<Q", len(key)) + key + struct.pack("<I", 8))
+    if not found or len(rest) < 8:
+        return None
+    (length,) = struct.unpack("<Q", rest[:8])
+    return rest[8 : 8 + length].decode(errors="replace") if length <= _LICENCE_CHARACTERS else None
 
 
 def _unreadable(role: str, source: str, wanted: str, error: Exception) -> UserError:

@@ -95,6 +95,20 @@ def test_a_saved_model_is_scored_and_files_are_written(data, model_folder, tmp_p
     assert again.predictions_path.read_bytes() == result.predictions_path.read_bytes()
 
 
+def test_constrained_answers_keep_the_grammar_and_the_scores_say_so(data, model_folder, tmp_path):
+    options = {"limit": 2, "max_new_tokens": 16}
+    free = evaluate(EvaluationConfig(model_folder, data.folder, tmp_path / "free", **options), QUIET)
+    kept = evaluate(EvaluationConfig(model_folder, data.folder, tmp_path / "kept", constrained=True, **options), QUIET)
+    assert "unconstrained" in free.scores["protocol"]
+    assert "constrained to the answer grammar" in kept.scores["protocol"]
+    answers = [
+        [json.loads(line)["answer"] for line in result.predictions_path.read_text().splitlines()]
+        for result in (free, kept)
+    ]
+    assert [answer.startswith("There ") for answer in answers[1]] == [True, True]
+    assert not any(answer.startswith("There ") for answer in answers[0])
+
+
 def test_a_folder_without_a_model(data, tmp_path):
     with pytest.raises(UserError, match="holds no model"):
         evaluate(EvaluationConfig(tmp_path, data.folder, tmp_path / "out"), QUIET)

