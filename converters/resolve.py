@@ -83,6 +83,8 @@ def _resolve_one(recipe: BuildRecipe, entry: SourceRecipe, source: converters.Co
     train_splits = entry.train_splits if entry.train_splits is not None else recipe.train_splits
     for split in entry.train_splits or ():
         source.check_split(split)
+        if source.facts.evaluation_only:
+            raise UserError(f"{source.name} is for evaluation only, never for training: leave out its train_splits.")
     tasks = frozenset(source.tasks) if entry.tasks is None else entry.tasks
     if recipe.sensors is not None and source.sensor not in recipe.sensors:
         return f"is {source.sensor}"

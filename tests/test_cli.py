@@ -251,3 +251,14 @@ def test_the_official_archive_through_the_commands(tmp_path):
     back = {path.name: path.read_bytes() for path in (tmp_path / "back").rglob("*.json")}
     assert len(originals) > 5
     assert {name: back.get(name) for name in originals} == originals
+
+
+def test_training_refuses_a_source_for_evaluation_only(tmp_path):
+    """Also where its test split is asked for by name, and the recipe of the build calls that split a training one."""
+    root, out = tmp_path / "mar20", tmp_path / "out"
+    assert mmrs("sample", "mar20", "--out", root).exit_code == 0
+    words = ["build", "mar20", "--root", f"mar20={root}", "--out", out, "--workers", 1, "--set", "train_splits=[test]"]
+    assert mmrs(*words).exit_code == 0
+    result = mmrs("train", "tiny", "--set", f"data.folders={out}", "--set", "data.split=test")
+    assert result.exit_code == 2
+    assert "mar20 for evaluation" in result.output and "data.sources" in result.output

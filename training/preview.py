@@ -7,7 +7,7 @@ from transformers import AutoConfig
 from mmrs.errors import UserError
 from mmrs.progress import Progress
 from training.config import TrainConfig
-from training.data.prepare import open_selection, prepare_stream
+from training.data.prepare import open_training_selection, prepare_stream
 from training.data.selection import Selection
 from training.data.summary import plan_lines, summarise
 from training.initial import initial_processor
@@ -23,7 +23,7 @@ def preview(config: TrainConfig, progress: Progress | None = None) -> str:
     """
     if config.data.webdataset:
         raise UserError("data.webdataset is streamed without a plan; give data.folders to plan.")
-    selection = open_selection(config.data)
+    selection = open_training_selection(config.data)
     processor, max_positions = _processor(config, selection)
     stream = prepare_stream(config, selection, processor, max_positions, progress)
     total_steps = config.max_steps or stream.steps(config.epochs or 1, config.packs_per_step)

@@ -30,7 +30,7 @@ from training.data.collate import Pack
 from training.data.foreign import NOTICE, SOURCE, ForeignStream, foreign_loader, open_foreign
 from training.data.loader import PackDataset, PackSampler, pack_loader, plain_failures
 from training.data.pointer import Pointer, check_same_stream
-from training.data.prepare import open_selection, prepare_stream
+from training.data.prepare import open_training_selection, prepare_stream
 from training.data.selection import Selection
 from training.data.stream import PackStream
 from training.data.summary import plan_lines, summarise
@@ -124,7 +124,7 @@ def describe(result: RunResult) -> str:
 
 
 def _train(config: TrainConfig, progress: Progress, world: World, stop: StopRequest) -> RunResult:
-    selection = None if config.data.webdataset else world.first_then_all(lambda: open_selection(config.data))
+    selection = None if config.data.webdataset else world.first_then_all(lambda: open_training_selection(config.data))
     base = world.first_then_all(lambda: _base_folder(config, selection))
     processor = EarthGPTProcessor.from_pretrained(base)
     model = EarthGPTForConditionalGeneration.from_pretrained(base, use_safetensors=True)

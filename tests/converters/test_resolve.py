@@ -118,6 +118,16 @@ def test_evaluation_only_sources_have_no_training_split(monkeypatch):
     assert build.splits == ("val", "test")
     with pytest.raises(UserError, match="evaluation only"):
         resolve(recipe("hit-uav", entry={"splits": ["train"]}))
+    with pytest.raises(UserError, match=r"evaluation only.*train_splits"):
+        resolve(recipe("hit-uav", entry={"train_splits": ["test"]}))
+
+
+@pytest.mark.parametrize("name", [name for name in converters.names() if converters.facts(name).evaluation_only])
+def test_no_recipe_trains_on_an_evaluation_only_source(name):
+    splits = converters.facts(name).splits
+    content = {"sources": [{"name": name}], "train_splits": list(splits)}
+    (build,) = built(BuildRecipe.model_validate(content))
+    assert build.train_splits == () and "train" not in build.splits
 
 
 def test_a_source_is_listed_once():

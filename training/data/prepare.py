@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from mmrs.errors import UserError
 from mmrs.progress import Progress
 from training.config import DataConfig, TrainConfig
 from training.data.cache import FileCache
@@ -29,6 +30,24 @@ def open_selection(data: DataConfig) -> Selection:
     """The samples and dialogues that a configuration names. Raises as `select` does."""
     access = RemoteAccess(FileCache(cache_folder(data) / "shards", int(data.cache_gb * 1e9)))
     return select(data.folders, data.split, data.sources, data.tasks, access)
+
+
+def open_training_selection(data: DataConfig) -> Selection:
+    """`open_selection` of what may be trained on.
+
+    Raises:
+        UserError: as `select`, or a source that its data set has for evaluation only.
+    """
+    selection = open_selection(data)
+    for shards in selection.sets:
+        for name, source in shards.manifest.sources.items():
+            if name in selection.sources and data.split in source.splits and not source.train_splits:
+                raise UserError(
+                    f"{shards.folder} has {name} for evaluation, no split of it to train on. Choose others with "
+                    f"`--set data.sources=[...]`; where {name} is not for evaluation only (`mmrs sources {name}`), "
+                    f"build it with `--set train_splits=[{data.split}]`."
+                )
+    return selection
 
 
 def prepare_stream(
