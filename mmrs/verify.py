@@ -124,7 +124,7 @@ def verify_shard(place: Place, shard: ShardEntry) -> tuple[list[Finding], list[s
                 findings.append(Finding(shard.path, None, f"{name} is {value}, the {where} says {stated}"))
     try:
         rows = read_index(io.BytesIO(index_bytes)).to_pylist()
-    except (ValueError, pa.ArrowException) as error:
+    except (UserError, ValueError, pa.ArrowException) as error:
         return [*findings, Finding(shard.index_path, None, f"index cannot be read: {error}")], [], []
     if len(rows) != shard.records:
         findings.append(Finding(shard.index_path, None, f"{len(rows)} rows, the manifest says {shard.records}"))

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mmrs.errors import UserError
 from mmrs.imaging.hashing import FINGERPRINT_BYTES
 
 SCHEMA = pa.schema(
@@ -49,10 +50,18 @@ def read_index(file: Path | BinaryIO) -> pa.Table:
     """Read one index, by path or from an open file.
 
     Raises:
-        ValueError: the file has other columns than `SCHEMA`.
+        UserError: the file has other columns than `SCHEMA`; names the first that differs.
     """
     table = pq.read_table(file)
     if not table.schema.equals(SCHEMA):
-        where = file if isinstance(file, Path) else "index"
-        raise ValueError(f"{where}: columns {table.schema.names} are not those of an mmrs index")
+        where = file if isinstance(file, Path) else "the index"
+        differing = next((field.name for field in SCHEMA if not _has(table.schema, field)), "an unknown one")
+        raise UserError(
+            f"{where} was not written by this version of mmrs: its columns differ, {differing!r} first. "
+            "Build the data set again with `mmrs build`."
+        )
     return table
+
+
+def _has(schema: pa.Schema, field: pa.Field) -> bool:
+    return field.name in schema.names and schema.field(field.name).equals(field)
