@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,14 +11,16 @@ from typing import Any, Literal
 import orjson
 
 from mmrs.build.plan import PlannedSample
-from mmrs.build.quarantine import QUARANTINE_NAME
+from mmrs.build.quarantine import QUARANTINE_NAME, QuarantineEntry
 from mmrs.build.resume import NOT_THERE, Findings
 from mmrs.build.run import BuildPlan, BuildResult
 from mmrs.build.shard import ShardTask
 from mmrs.imaging.store import reencode_reason
 from mmrs.text import bytes_text, table
 
-_SHOWN_ENTRIES = 5
+_SHOWN_KINDS = 12
+# Quoted names, numbers and file names.
+_VARYING = re.compile(r"'[^']*'|\"[^\"]*\"|\S+\.\w{2,5}\b|\d[\d.,]*|\[[^\]]*\]")
 _SHOWN_CAUSES = 3
 
 
@@ -93,17 +96,32 @@ def describe_plan(plan: BuildPlan, left_out: Sequence[tuple[str, str]] = ()) -> 
         lines += [f"{name}: {count} re-encoded: {reason}" for reason, count in part["reencoded"].items()]
         if part["excluded"]:
             lines.append(f"{name}: {part['excluded']} images left out by `exclude`")
-        entries = part["quarantine"]
-        lines += [f"{name}: unusable: {_entry_text(entry)}" for entry in entries[:_SHOWN_ENTRIES]]
-        if len(entries) > _SHOWN_ENTRIES:
-            lines.append(f"{name}: and {len(entries) - _SHOWN_ENTRIES} more entries for {QUARANTINE_NAME}")
     header = ("source", "split", "items", "images", "shards", "planned", "re-encoded", "unusable")
+    unusable = [entry for survey in plan.surveys for entry in survey.quarantine]
+    if unusable:
+        lines.append(f"unusable: {len(unusable)} entries for {QUARANTINE_NAME}; by kind, with the first of each:")
+        lines += _kinds(unusable)
     listed, used = plan.listed, len(plan.excluded)
     if used < listed:
         lines.append(f"note: {listed - used} of {listed} ids of `exclude` are no image of this plan")
     lines += [f"left out: {name} {reason}" for name, reason in left_out]
     lines += [f"note: {note}" for note in plan.notes]
     return "\n".join([table(header, rows), *lines])
+
+
+def _kinds(entries: Sequence[QuarantineEntry]) -> list[str]:
+    """A line for each kind of reason, the most frequent first; kinds do not differ in names and numbers alone."""
+    kinds: dict[tuple[str, str, str], list[QuarantineEntry]] = defaultdict(list)
+    for entry in entries:
+        # What comes before the first colon names the image, in reasons that a whole file shares.
+        reason = entry.reason.partition(": ")[2] if entry.level != "item" else entry.reason
+        kinds[entry.source, entry.split, _VARYING.sub("#", reason)].append(entry)
+    ordered = sorted(kinds.values(), key=lambda same: -len(same))
+    lines = [
+        f"  {same[0].source}/{same[0].split}: {len(same)} x {_entry_text(same[0].model_dump())}"
+        for same in ordered[:_SHOWN_KINDS]
+    ]
+    return lines + ([f"  and {len(ordered) - _SHOWN_KINDS} more kinds"] if len(ordered) > _SHOWN_KINDS else [])
 
 
 def _entry_text(entry: Mapping[str, Any]) -> str:
@@ -156,9 +174,8 @@ def describe_result(result: BuildResult, out: Path | str) -> str:
         lines.append(f"left out by `exclude`: {excluded} images, each with its reason in {out}/{QUARANTINE_NAME}")
     found = [entry for entry in result.quarantine if entry.level != "excluded"]
     if found:
-        lines.append(f"quarantined: {len(found)} entries, all in {out}/{QUARANTINE_NAME}; the first:")
-        for entry in found[:_SHOWN_ENTRIES]:
-            lines.append(f"  {entry.source}/{entry.split} {_entry_text(entry.model_dump())}")
+        lines.append(f"quarantined: {len(found)} entries in {out}/{QUARANTINE_NAME}; by kind, with the first of each:")
+        lines += _kinds(found)
     shards = len(result.manifest.shards)
     lines.append(f"{shards} shards ({result.rebuilt} written now, {shards - result.rebuilt} already there)")
     lines.append(f"data set {result.manifest.id[:16]} in {out}; check it with `mmrs verify {out}`")

@@ -18,7 +18,6 @@ from mmrs.imaging.hashing import FINGERPRINT_BYTES, FLAT, HASH_BYTES, MIN_SIDE, 
 from mmrs.imaging.probe import FORMATS
 from mmrs.progress import Progress
 from mmrs.record import Record
-from mmrs.shards.index import read_index
 from mmrs.shards.reader import ShardSet
 
 # How the build names the tiles of a scene: `<scene>__<x>___<y>`.
@@ -92,8 +91,8 @@ def load_rows(shards: ShardSet, workers: int, progress: Progress) -> Rows:
     """
     tables = []
     missing = []
-    for number, shard in enumerate(shards.manifest.shards):
-        table = read_index(shards.folder / shard.index_path)
+    for number in range(len(shards.manifest.shards)):
+        table = shards.index(number)
         known = table["perceptual_hash"].null_count == 0
         fingerprints = table["perceptual_hash"].to_pylist() if known else [FLAT] * len(table)
         if not known:
@@ -132,7 +131,7 @@ def _fill(
 
 def _shard_fingerprints(shards: ShardSet, number: int) -> bytes:
     made = []
-    for row in read_index(shards.folder / shards.manifest.shards[number].index_path).to_pylist():
+    for row in shards.index(number).to_pylist():
         data = shards.read(number, row["image_offset"], row["image_size"])
         made.append(fingerprint(open_grey(data, MIN_SIDE, row["id"])))
     shards.close()

@@ -23,7 +23,6 @@ from mmrs.errors import RunFailure
 from mmrs.files import atomic_writer, write_atomic
 from mmrs.progress import Progress
 from mmrs.record import Record
-from mmrs.shards.index import read_index
 from mmrs.shards.reader import ShardSet
 
 
@@ -88,7 +87,7 @@ def _check_texts(
 def _check_shard(shards: ShardSet, categories: Mapping[str, tuple[str, ...]], number: int) -> list[Finding]:
     shard = shards.manifest.shards[number]
     findings = []
-    table = read_index(shards.folder / shard.index_path).select(["id", "record_offset", "record_size"])
+    table = shards.index(number).select(["id", "record_offset", "record_size"])
     for row in table.to_pylist():
         data = shards.read(number, row["record_offset"], row["record_size"])
         try:

@@ -44,13 +44,17 @@ class ShardSet:
         tables = []
         for number, shard in enumerate(self.manifest.shards):
             if shard.split == split and (sources is None or shard.source in sources):
-                table = read_index(self.index_file(number))
+                table = self.index(number)
                 tables.append(table.append_column("shard", pa.array([number] * len(table), pa.int32())))
         if not tables:
             splits = sorted({f"{shard.source}/{shard.split}" for shard in self.manifest.shards})
             wanted = ", ".join(sources) if sources else "any source"
             raise UserError(f"{self.folder} has no split {split!r} of {wanted}; it has {', '.join(splits)}.")
         return pa.concat_tables(tables).combine_chunks()
+
+    def index(self, shard: int) -> pa.Table:
+        """The index of the numbered shard. Raises UserError when it is that of another version of mmrs."""
+        return read_index(self.index_file(shard))
 
     def read(self, shard: int, offset: int, size: int) -> bytes:
         """`size` bytes at `offset` of the numbered shard. Raises OSError when the shard ends before them."""

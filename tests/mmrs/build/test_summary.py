@@ -6,7 +6,7 @@ from PIL import Image
 
 from mmrs.build.recipe import BuildRecipe
 from mmrs.build.run import build, look_at, plan_build
-from mmrs.build.summary import describe_plan, plan_facts, plan_json
+from mmrs.build.summary import describe_plan, describe_result, plan_facts, plan_json
 from mmrs.progress import Progress
 from mmrs.source import SourceBuild
 from tests.support.sources import ToySource, write_toy
@@ -60,7 +60,8 @@ def test_the_plan_counts_what_the_build_then_does(tmp_path):
     for words in (
         "toy/train: 6 re-encoded: jpg among png images of one source",
         "toy/train: 1 images left out by `exclude`",
-        "toy/train: unusable: train/train0004.jpg: image file is empty",
+        "unusable: 1 entries for quarantine.jsonl",
+        "  toy/train: 1 x train/train0004.jpg: image file is empty",
         "note: 2 of 3 ids of `exclude` are no image of this plan",
         "left out: rsicd is optical",
     ):
@@ -73,3 +74,20 @@ def test_the_plan_counts_what_the_build_then_does(tmp_path):
     assert (counts.excluded, counts.quarantined_items) == (1, 1)
     assert len(result.manifest.shards) == train["shards"] + test["shards"]
     assert sum(shard.bytes for shard in result.manifest.shards) > 0.8 * (train["planned_bytes"] + test["planned_bytes"])
+
+
+def test_reasons_that_differ_in_names_and_numbers_are_one_kind(tmp_path):
+    write_toy(tmp_path / "toy", images=12)
+    for path in sorted((tmp_path / "toy" / "train").glob("*.jpg"))[:4]:
+        path.write_bytes(path.read_bytes()[: 400 + len(path.name)])
+    for path in sorted((tmp_path / "toy" / "train").glob("*.json"))[4:7]:
+        content = json.loads(path.read_text())
+        content["objects"].append(["car", [200 + int(path.stem[-1]), 10, 240, 30]])
+        path.write_text(json.dumps(content))
+    recipe = BuildRecipe.model_validate({"sources": [{"name": "toy"}], "quarantine_ceiling": 1})
+    plan = plan_build([SourceBuild(ToySource(), tmp_path / "toy", ("train", "test"))], recipe, 1, QUIET)
+    text = describe_result(build(plan, recipe, tmp_path / "out", 1, QUIET), tmp_path / "out")
+    assert f"quarantined: 7 entries in {tmp_path / 'out'}/quarantine.jsonl; by kind" in text
+    assert "  toy/train: 4 x train/train0000.jpg: image cannot be read: " in text
+    assert "  toy/train: 3 x train/train0004.json: train0004: object " in text
+    assert "more kinds" not in text
