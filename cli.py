@@ -356,7 +356,8 @@ def train(progress, recipe: str, overrides: tuple[str, ...], fresh: bool, plan_o
     except RunStopped as stopped:
         click.echo(stopped.message, err=True)
         raise
-    click.echo(describe(result))
+    if result.rank == 0:
+        click.echo(describe(result))
 
 
 @main.command()

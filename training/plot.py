@@ -30,6 +30,7 @@ def plot_run(out: Path, image: Path) -> None:
         {"input tokens": "input_tokens_per_second", "target tokens": "target_tokens_per_second"},
         "real tokens per second",
     )
+    panels[1, 0].set_ylim(bottom=0)
     shares = {"padding": "padding_share", "waiting for data": "data_wait_share"}
     if any(line["mfu"] is not None for line in lines):
         shares["model FLOP utilisation"] = "mfu"
@@ -58,7 +59,7 @@ def _by_step(axes: Any, lines: list[dict[str, Any]], names: dict[str, str], labe
         axes.plot(_steps(lines), [line[name] for line in lines], linewidth=0.9, label=title)
     axes.set(xlabel="optimiser step", ylabel=label)
     axes.grid(alpha=0.3)
-    axes.legend(loc="upper left")
+    axes.legend()
 
 
 def _steps(lines: list[dict[str, Any]]) -> list[int]:

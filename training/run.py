@@ -55,7 +55,8 @@ from training.world import World, open_world
 class RunResult:
     """Where a finished run left its results. `resumed_from` is the step it went on from, 0 for a new run.
 
-    `held_out_loss` is that of the last step; `best_checkpoint` the kept one with the lowest.
+    `held_out_loss` is that of the last step; `best_checkpoint` the kept one with the lowest. `rank` is that of this
+    process; the files are the same for all.
     """
 
     out: Path
@@ -68,6 +69,7 @@ class RunResult:
     final_loss: float
     held_out_loss: float | None = None
     best_checkpoint: Path | None = None
+    rank: int = 0
 
 
 def train(config: TrainConfig, progress: Progress | None = None, fresh: bool = False) -> RunResult:
@@ -272,6 +274,7 @@ def _result(training: Training, start: Position, end: Position, folder: Path) ->
         final_loss=lines[-1]["loss"] if lines else float("nan"),
         held_out_loss=held_out_by_step(training).get(end.step),
         best_checkpoint=checkpoint_folder(training.checkpoints, best[0]) if (best := best_steps(training)) else None,
+        rank=training.world.rank,
     )
 
 
