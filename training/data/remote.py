@@ -166,7 +166,7 @@ class RemoteShardSet(ShardSet):
     @cached_property
     def manifest(self) -> Manifest:
         name = hashlib.sha256(str(self.folder).encode()).hexdigest()[:16]
-        local = self._cache.folder / "manifests" / name
+        local = self.cache.folder / "manifests" / name
         for attempt in range(1, MANIFEST_TRIES + 1):
             # Read anew for each run: it says which files are meant.
             write_atomic(local / MANIFEST_NAME, self._remote.read(MANIFEST_NAME))
@@ -185,7 +185,7 @@ class RemoteShardSet(ShardSet):
 
     def fetch_shards(self, numbers: Iterable[int]) -> None:
         """Have these shards in the cache, several at a time. Raises as `RemoteFolder.read`."""
-        missing = [number for number in numbers if not self._cache.holds(self.manifest.shards[number].sha256)]
+        missing = [number for number in numbers if not self.cache.holds(self.manifest.shards[number].sha256)]
         if missing:
             with ThreadPoolExecutor(CONNECTIONS) as pool:
                 for descriptor in pool.map(self.open_shard, missing):
@@ -193,13 +193,13 @@ class RemoteShardSet(ShardSet):
 
     def index_file(self, shard: int) -> Path:
         entry = self.manifest.shards[shard]
-        indexes = FileCache(self._cache.folder / "indexes", self._cache.max_bytes)
+        indexes = FileCache(self.cache.folder / "indexes", self.cache.max_bytes)
         os.close(self._open_file(indexes, entry.index_path, entry.index_sha256, entry.index_bytes))
         return indexes.folder / entry.index_sha256
 
     def open_shard(self, shard: int) -> int:
         entry = self.manifest.shards[shard]
-        return self._open_file(self._cache, entry.path, entry.sha256, entry.bytes)
+        return self._open_file(self.cache, entry.path, entry.sha256, entry.bytes)
 
     def _open_file(self, cache: FileCache, path: str, sha256: str, size: int) -> int:
         remote, tries = self._remote, self._remote.patience.tries
@@ -219,7 +219,8 @@ class RemoteShardSet(ShardSet):
         return RemoteFolder(str(self.folder), self._access.patience)
 
     @property
-    def _cache(self) -> FileCache:
+    def cache(self) -> FileCache:
+        """Where the shards are kept."""
         return self._access.cache
 
     @property

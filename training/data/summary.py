@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any
 
 import numpy as np
 
 from training.data.plan import Lengths, Plan, PlanSettings
+from training.data.remote import RemoteShardSet
 from training.data.selection import Selection
 
 NAMED_EXCLUDED = 5
@@ -41,8 +43,37 @@ def summarise(plan: Plan, lengths: Lengths, settings: PlanSettings, selection: S
         "padding_share": round(1 - tokens / capacity, 4) if capacity else 0.0,
         "image_bytes": int(selection.image_size[rows].sum()),
         "bytes_read": int(sizes[plan.unit_row].sum()),
+        "downloads": downloads(plan, selection),
         "excluded": excluded_dialogues(plan, lengths, settings, selection),
     }
+
+
+def downloads(plan: Plan, selection: Selection) -> dict[str, int] | None:
+    """What an epoch fetches of shards that lie elsewhere, starting with an empty cache; None where none does.
+
+    `fetched_bytes` is what a cache of `cache_bytes` has to fetch when the shard opened longest ago goes first, `bytes`
+    the size of all these shards: where the cache cannot hold a shuffle window, the first is a multiple of the second.
+    """
+    remote = {n: shards for n, shards in enumerate(selection.sets) if isinstance(shards, RemoteShardSet)}
+    if not remote:
+        return None
+    limit = min(shards.cache.max_bytes for shards in remote.values())
+    runs, first = np.unique(selection.shard_run, return_index=True)
+    origin = zip(runs.tolist(), selection.set_number[first].tolist(), selection.shard[first].tolist(), strict=True)
+    sizes = {run: remote[number].manifest.shards[shard].bytes for run, number, shard in origin if number in remote}
+    held: OrderedDict[int, int] = OrderedDict()
+    seen: set[int] = set()
+    used = fetched = 0
+    for run in selection.shard_run[plan.unit_row].tolist():
+        if run in held:
+            held.move_to_end(run)
+        elif run in sizes:
+            seen.add(run)
+            held[run] = sizes[run]
+            used, fetched = used + sizes[run], fetched + sizes[run]
+            while used > limit and len(held) > 1:
+                used -= held.popitem(last=False)[1]
+    return {"fetched_bytes": fetched, "bytes": sum(sizes[run] for run in seen), "cache_bytes": limit}
 
 
 def excluded_dialogues(plan: Plan, lengths: Lengths, settings: PlanSettings, selection: Selection) -> list[dict]:
@@ -73,6 +104,18 @@ def plan_lines(summary: dict[str, Any], settings: PlanSettings, total_steps: int
         f"{summary['bytes_read'] / 1e6:.1f} MB to read",
         f"run: {total_steps:,} steps of {packs_per_step} packs, {epochs:.2f} epochs",
     ]
+    found = summary["downloads"]
+    if found is not None:
+        gigabytes = {name: f"{count / 1e9:.2f} GB" for name, count in found.items()}
+        remedy = (
+            f"; data.cache_gb={found['bytes'] / 1e9:.1f}, or fewer data.shuffle_window_blocks, saves the repeats"
+            if found["fetched_bytes"] > found["bytes"]
+            else ""
+        )
+        lines.append(
+            f"downloads: {gigabytes['fetched_bytes']} in the first epoch, for {gigabytes['bytes']} of shards through a "
+            f"cache of {gigabytes['cache_bytes']}{remedy}"
+        )
     excluded = summary["excluded"]
     if excluded:
         room = min(settings.tokens_per_pack, settings.max_positions)

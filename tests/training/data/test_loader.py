@@ -65,6 +65,26 @@ def test_equal_content_for_any_number_of_workers(shards, processor, tmp_path):
     assert torch.equal(torch.get_rng_state(), random_state)
 
 
+def test_ranks_and_workers_may_change_at_every_resume(shards, processor, tmp_path):
+    """With real worker processes: all pixels and tokens come once, in the order of the uninterrupted stream."""
+    selection = select([shards], "train")
+    stream = make_stream(selection, processor, tmp_path)
+    dataset = PackDataset(selection, stream.lengths, processor, stream.settings.tokens_per_pack)
+    parts = [(1, 1, 0), (2, 2, 1), (1, 3, 2), (2, 1, 2), (3, 6, 0)]
+    pointer, seen = stream.start(), []
+    for steps, world_size, workers in parts:
+        samplers = [PackSampler(stream, pointer, steps, 6, rank, world_size) for rank in range(world_size)]
+        ranks = [list(pack_loader(dataset, sampler, workers)) for sampler in samplers]
+        seen += [pack for together in zip(*ranks, strict=True) for pack in together]
+        pointer = stream.advance(pointer, 6 * steps)
+    assert all(same(a, b) for a, b in zip(seen, read(selection, processor, stream, packs=len(seen)), strict=True))
+    epochs = [pack.epoch for pack in seen]
+    assert len(set(epochs)) > 3
+    for epoch in range(max(epochs)):
+        shown = [sample_id for pack in seen if pack.epoch == epoch for sample_id in pack.sample_ids]
+        assert len(set(shown)) == 24 and sum(pack.samples for pack in seen if pack.epoch == epoch) == len(shown)
+
+
 def test_a_pack_holds_the_dialogues_and_images_of_the_records(shards, processor, tmp_path):
     selection = select([shards], "train")
     stream = make_stream(selection, processor, tmp_path)

@@ -6,6 +6,7 @@ import json
 from dataclasses import fields, replace
 from itertools import islice
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -73,6 +74,42 @@ def test_resume_of_a_resume_in_any_world_size(parts):
     assert pointer is not None and pointer.samples == 3 * sum(steps for steps, _ in parts)
 
 
+@given(st.lists(st.tuples(st.integers(0, 25), st.sampled_from([1, 2, 3, 6])), min_size=1, max_size=5))
+@settings(max_examples=40, deadline=None)
+def test_a_pointer_may_stand_anywhere_in_a_step_or_an_epoch(parts):
+    """Whatever number of packs was consumed, the next run's steps begin there, with any number of ranks."""
+    stream = PackStream(LENGTHS, SETTINGS)
+    pointer, consumed = stream.start(), 0
+    for packs, world_size in parts:
+        read, _ = run_part(pointer, 2, world_size)
+        assert read == uninterrupted(consumed + len(read))[consumed:]
+        # The run is killed after some packs of its second step; a pointer counts what was consumed, not what was read.
+        pointer, consumed = stream.advance(pointer, packs), consumed + packs
+
+
+mixtures = st.sampled_from(["", "a=1/2;b=2", "a=3/2;b=1/3", "a=1;b=1"])
+
+
+@given(mixtures, st.lists(st.tuples(st.integers(0, 4), st.sampled_from([1, 2, 3, 6])), min_size=1, max_size=5))
+@settings(max_examples=40, deadline=None)
+def test_a_mixture_resumes_in_any_world_size(mixture, parts):
+    lengths = replace(LENGTHS, group=(LENGTHS.row % 2).astype(np.int32))
+    streams = [PackStream(lengths, replace(SETTINGS, mixture=mixture)) for _ in range(2)]
+    expected = islice(streams[0].walk(streams[0].start()), PACKS_PER_STEP * sum(steps for steps, _ in parts))
+    pointer, seen = streams[1].start(), []
+    for steps, world_size in parts:
+        ranks = [
+            list(PackSampler(streams[1], pointer, steps, PACKS_PER_STEP, r, world_size)) for r in range(world_size)
+        ]
+        seen += [reference for together in zip(*ranks, strict=True) for reference in together]
+        pointer = streams[1].advance(pointer, steps * PACKS_PER_STEP)
+    assert [content(reference) for reference in seen] == [content(reference) for reference in expected]
+
+
+def content(reference):
+    return reference.epoch, reference.number, [(row, entries.tolist()) for row, entries in reference.units]
+
+
 def test_resume_at_the_very_end_of_an_epoch_starts_the_next_one():
     stream = PackStream(LENGTHS, SETTINGS)
     pointer = stream.advance(stream.start(), len(stream.plan(0)))
@@ -127,6 +164,7 @@ def test_a_pointer_is_small_and_survives_json():
     stream = PackStream(LENGTHS, SETTINGS)
     pointer = stream.advance(stream.start(), 3, samples=9, skipped=1)
     text = json.dumps(pointer.to_dict())
+    # The settings, of which two are digests, take most of it: they name what differs when a pointer is refused.
     assert len(text) < 700
     assert Pointer.from_dict(json.loads(text)) == pointer
 
