@@ -103,7 +103,8 @@ def _paint(rng: Rng, pool: NoisePool, size: tuple[int, int], placed: Sequence[Pl
 
 
 def _xml(number: int, size: tuple[int, int], placed: Sequence[Placed]) -> str:
-    nodes = head(f"{number + 1:05d}.jpg", "Unknown", size, depth=1)
+    # Some annotation tools leave the size out.
+    nodes = head(f"{number + 1:05d}.jpg", "Unknown", None if number % 5 == 4 else size, depth=1)
     for label, edges in placed:
         nodes.append(("object", [("name", label), *flags(truncated=0, difficult=0), bndbox(edges)]))
     return document(nodes)

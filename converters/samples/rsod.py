@@ -1,6 +1,7 @@
 """A fake RSOD: a folder of JPEGs for each class with XML and tab-separated labels, numbers with gaps.
 
-The last images of ``playground`` have no label file.
+The last images of ``playground`` have no label file. The second image of a class has its suffix in capitals, and an XML
+file that states no size.
 """
 
 from __future__ import annotations
@@ -51,10 +52,11 @@ def write(
         for number in range(images_per_class + (unlabelled if label == UNLABELLED else 0)):
             stem = f"{label}_{number * 2 + 1}"
             placed = scatter(rng, (label,), SIZE, int(rng.integers(least, greatest + 1)), upright=True)
-            paint(rng, pool, SIZE, placed).save(images / f"{stem}.jpg", quality=85)
+            suffix = "JPG" if number == 1 else "jpg"
+            paint(rng, pool, SIZE, placed).save(images / f"{stem}.{suffix}", quality=85)
             if number >= images_per_class:
                 continue
-            nodes = head(f"{stem}.jpg", "Unknown", SIZE)
+            nodes = head(f"{stem}.jpg", "Unknown", None if number == 1 else SIZE)
             for one in placed:
                 inner = [("name", label), *flags(truncated=0, difficult=0), bndbox(one.edges)]
                 nodes.append(("object", inner))

@@ -24,6 +24,15 @@ def test_xml_and_txt_hold_the_same_boxes(fake):
     }
 
 
+def test_sizes_that_are_not_stated_and_suffixes_in_capitals(fake):
+    """The second image of a class; its size then comes from the image alone."""
+    root = fake("rsod")
+    assert (root / "oiltank" / "JPEGImages" / "oiltank_3.JPG").is_file()
+    read = read_all(root)[1]
+    sizes = {stem: known.declared_size for stem, known in read.items()}
+    assert sizes["oiltank_1"] == (1044, 915) and sizes["oiltank_3"] is None and len(sizes) == 12
+
+
 def test_unlabelled_playgrounds_are_a_note_and_no_background(fake):
     found, read = read_all(fake("rsod"))
     assert found[0].notes == ("2 images of playground have no label file: unlabelled, left out",)
