@@ -19,12 +19,10 @@ from converters.base import register
 from converters.catalog import Counts
 from converters.formats.dota import DotaFile, read_dota, read_meta
 from converters.formats.folders import normal_form
-from converters.formats.listed import list_folders
+from converters.formats.listed import list_folders, paired
 from converters.formats.shapes import plain_quads
 from converters.formats.text import finite
 from converters.layout import (
-    FileList,
-    Problem,
     ignored_note,
     layout_error,
     list_files,
@@ -79,9 +77,13 @@ class Dota(TiledConverter):
         folder, label_notes = self._label_folder(base, split)
         labels = list_files(folder, base, {".txt"})
         metas = list_files(base / split / "meta", base, {".txt"})
-        items, problems = _pair(images, labels, metas)
+        both, alone = paired(images, labels)
+        items = tuple(
+            Item(stem, image, (label, metas.by_stem[stem]) if stem in metas.by_stem else (label,), None, stem)
+            for stem, image, label in both
+        )
         notes += (*label_notes, *ignored_note(base / split / "images", images.ignored))
-        return Discovery(items, notes, images.problems + labels.problems + problems)
+        return Discovery(items, notes, (*images.problems, *labels.problems, *alone))
 
     def read(self, item: Item) -> Annotations:
         """Quads start at the source's first corner; ``gsd_m`` and ``image_source`` where the file states them."""
@@ -158,18 +160,3 @@ def _innermost(folder: Path) -> tuple[Path, tuple[str, ...]]:
     if len(oriented) == 1:
         return oriented[0], (f"labels were found one folder down, in {oriented[0]}",)
     return folder, ()
-
-
-def _pair(images: FileList, labels: FileList, metas: FileList) -> tuple[tuple[Item, ...], tuple[Problem, ...]]:
-    items, problems = [], []
-    for stem, image in sorted(images.by_stem.items()):
-        label = labels.by_stem.get(stem)
-        if label is None:
-            problems.append((str(image), "image without a label file"))
-            continue
-        meta = metas.by_stem.get(stem)
-        items.append(Item(stem, image, (label,) if meta is None else (label, meta), None, stem))
-    for stem, label in labels.by_stem.items():
-        if stem not in images.by_stem:
-            problems.append((str(label), "label file without an image"))
-    return tuple(items), tuple(problems)

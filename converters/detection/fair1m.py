@@ -13,7 +13,7 @@ from xml.etree.ElementTree import Element
 
 from converters.base import register
 from converters.formats.folders import normal_form
-from converters.formats.listed import list_folders
+from converters.formats.listed import list_folders, paired
 from converters.formats.objects import annotated
 from converters.formats.shapes import BoxObject
 from converters.formats.text import decode, finite, read_bytes, shown
@@ -124,19 +124,8 @@ def _parts(base: Path, split: str) -> list[Path]:
 
 
 def _pair(part: Path, base: Path, prefix: str) -> tuple[list[Item], list[Problem]]:
-    folder = _label_folder(part)
-    labels = list_files(folder or part, base, {".xml"})
+    labels = list_files(_label_folder(part) or part, base, {".xml"})
     images = list_folders(part, ("images",))
-    items = []
-    problems: list[Problem] = [*images.problems, *labels.problems]
-    for stem, image in images.by_stem.items():
-        if stem in labels.by_stem:
-            items.append(Item(prefix + stem, image, (labels.by_stem[stem],), None, prefix + stem))
-        else:
-            problems.append((str(image), "image without a label file"))
-    problems += [
-        (str(path), "label file without an image")
-        for stem, path in labels.by_stem.items()
-        if stem not in images.by_stem
-    ]
-    return items, problems
+    both, alone = paired(images, labels)
+    items = [Item(prefix + stem, image, (label,), None, prefix + stem) for stem, image, label in both]
+    return items, [*images.problems, *labels.problems, *alone]

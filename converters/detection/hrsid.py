@@ -15,12 +15,12 @@ from typing import Any, Literal
 
 from converters.base import Converter, register
 from converters.formats.coco import bbox, read_coco
-from converters.formats.listed import read_shared
+from converters.formats.listed import named_images, read_shared
 from converters.formats.objects import annotated
 from converters.formats.polygons import as_corners, coco_points, min_area_corners, pixel_squares
 from converters.formats.shapes import BoxObject, check_box
 from converters.formats.text import shown
-from converters.layout import Problem, layout_error, list_files, locate_root, tail
+from converters.layout import layout_error, list_files, locate_root, tail
 from mmrs.errors import BadItem
 from mmrs.record import Annotations, Provenance
 from mmrs.source import Discovery, Item, ensure_unique_stems
@@ -52,17 +52,9 @@ class Hrsid(Converter):
         images = next((found for folder in folders if (found := list_files(folder, base)).by_name), None)
         if images is None:
             raise layout_error(self.name, base, "has annotations but no images")
-        problems: list[Problem] = [*coco.problems, *images.problems]
+        named, missing = named_images(coco, images, source, "the image folder")
         items = []
-        for image in coco.images:
-            try:
-                path = images.find(image.file_name)
-            except BadItem as error:
-                problems.append((str(source), error.reason))
-                continue
-            if path is None:
-                problems.append((str(source), f"image {image.file_name} is named but is not in the image folder"))
-                continue
+        for image, path in named:
             rows = [{key: row[key] for key in KEPT if key in row} for row in image.rows]
             payload = {
                 "id": image.row["id"],
@@ -73,7 +65,9 @@ class Hrsid(Converter):
             name = NAME.fullmatch(path.stem)
             items.append(Item(path.stem, path, (source,), payload, name[1] if name else None))
         unique, repeats = ensure_unique_stems(sorted(items, key=lambda item: item.stem))
-        return Discovery(unique, (*notes, f"annotations taken from {source}"), tuple(problems) + repeats)
+        return Discovery(
+            unique, (*notes, f"annotations taken from {source}"), (*coco.problems, *images.problems, *missing, *repeats)
+        )
 
     def read(self, item: Item) -> Annotations:
         """Ships in file order; ``name_window``: the four numbers of the file name, in pixels of the scene."""

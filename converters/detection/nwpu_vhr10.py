@@ -17,7 +17,7 @@ from converters.base import register
 from converters.catalog import Counts
 from converters.formats.coco import bbox, read_coco
 from converters.formats.folders import normal_form
-from converters.formats.listed import read_shared
+from converters.formats.listed import named_images, read_shared
 from converters.formats.objects import annotated
 from converters.formats.shapes import BoxObject, check_box
 from converters.formats.text import finite, numbered_lines, read_bytes, shown
@@ -121,21 +121,13 @@ class NwpuVhr10(SeededSplit):
                 self.name, base, f"has no {COCO_FILE}", [str(place / COCO_FILE) for place in places[::2]]
             )
         coco = read_shared(self.name, source, read_coco)
-        problems: list[Problem] = [*images.problems, *coco.problems]
+        named, missing = named_images(coco, images, source, "the positive image set")
         items = []
-        for image in coco.images:
-            try:
-                path = images.find(image.file_name)
-            except BadItem as error:
-                problems.append((str(source), error.reason))
-                continue
-            if path is None:
-                problems.append((str(source), f"image {image.file_name} is named but is not in the positive image set"))
-                continue
+        for image, path in named:
             rows = [{key: row.get(key) for key in ("id", "label", "bbox")} for row in image.rows]
             size = None if image.size is None else list(image.size)
             items.append(Item(path.stem, path, (source,), {"rows": rows, "size": size}))
-        return items, problems
+        return items, [*images.problems, *coco.problems, *missing]
 
 
 def read_lines(path: Path, labels: Sequence[str]) -> list[BoxObject]:

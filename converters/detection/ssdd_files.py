@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from converters.formats.coco import read_coco
-from converters.formats.listed import read_shared
-from converters.layout import FileList, Problem, layout_error, list_files, list_subfolders, locate_root, merge_files
-from mmrs.errors import BadItem
+from converters.formats.listed import named_images, paired, read_shared
+from converters.layout import FileList, layout_error, list_files, list_subfolders, locate_root, merge_files
 from mmrs.source import Discovery, Item, ensure_unique_stems
 
 Style = Literal["voc", "coco", "mmrotate", "mmrotate_json"]
@@ -124,38 +122,19 @@ def _from_json(name: str, base: Path, source: Path, images: FileList, places: di
     if not source.is_file():
         raise layout_error(name, base, f"has no {source.relative_to(base)}")
     coco = read_shared(name, source, read_coco)
-    problems: list[Problem] = [*coco.problems, *images.problems]
+    named, missing = named_images(coco, images, source, "any image folder")
     items = []
-    for image in coco.images:
-        try:
-            path = images.find(image.file_name)
-        except BadItem as error:
-            problems.append((str(source), error.reason))
-            continue
-        if path is None:
-            problems.append((str(source), f"image {image.file_name} is named but is in no image folder"))
-            continue
+    for image, path in named:
         payload: dict[str, Any] = {"rows": [{key: row[key] for key in KEPT if key in row} for row in image.rows]}
         payload |= {"size": None if image.size is None else list(image.size), "place": places.get(path.stem)}
         items.append(Item(path.stem, path, (source,), payload))
-    return Discovery(tuple(items), (), tuple(problems))
+    return Discovery(tuple(items), (), (*coco.problems, *images.problems, *missing))
 
 
 def _pair(images: FileList, labels: FileList, places: dict[str, str]) -> Discovery:
-    items = [
-        Item(stem, images.by_stem[stem], (label,), {"place": places.get(stem)})
-        for stem, label in labels.by_stem.items()
-        if stem in images.by_stem
-    ]
-    problems = [*images.problems, *labels.problems]
-    problems += _missing(images.by_stem, labels.by_stem, "image without a label file")
-    problems += _missing(labels.by_stem, images.by_stem, "label file without an image")
-    return Discovery(tuple(items), (), tuple(problems))
-
-
-def _missing(these: dict[str, Path], others: Iterable[str], reason: str) -> list[Problem]:
-    known = set(others)
-    return [(str(path), reason) for stem, path in these.items() if stem not in known]
+    both, alone = paired(images, labels)
+    items = tuple(Item(stem, image, (label,), {"place": places.get(stem)}) for stem, image, label in both)
+    return Discovery(items, (), (*images.problems, *labels.problems, *alone))
 
 
 def _places(folder: Path, base: Path, pattern: str, suffixes: set[str]) -> dict[str, str]:

@@ -13,10 +13,11 @@ from pathlib import Path
 
 from converters.base import Converter, register
 from converters.formats.folders import normal_form
+from converters.formats.listed import paired
 from converters.formats.objects import annotated
 from converters.formats.shapes import BoxObject, check_box
 from converters.formats.text import finite, integer, numbered_lines, read_bytes, shown
-from converters.layout import Problem, ignored_note, layout_error, list_files, locate_root, subfolders, tail
+from converters.layout import ignored_note, layout_error, list_files, locate_root, subfolders, tail
 from mmrs.errors import BadItem
 from mmrs.record import Annotations, Provenance
 from mmrs.source import Discovery, Item
@@ -52,23 +53,15 @@ class VisDrone(Converter):
             raise layout_error(self.name, base, f"has no folder VisDrone2019-DET-{FOLDERS[split]} with images")
         images = list_files(folder / "images", base)
         labels = list_files(folder / "annotations", base, {".txt"})
-        problems: list[Problem] = [*images.problems, *labels.problems]
+        both, alone = paired(images, labels)
         items = []
-        for stem, image in sorted(images.by_stem.items()):
-            if stem in labels.by_stem:
-                frame = FRAME.fullmatch(stem)
-                items.append(Item(stem, image, (labels.by_stem[stem],), None, frame[1] if frame else None))
-            else:
-                problems.append((str(image), "image without a label file"))
-        problems += [
-            (str(path), "label file without an image")
-            for stem, path in labels.by_stem.items()
-            if stem not in images.by_stem
-        ]
+        for stem, image, label in both:
+            frame = FRAME.fullmatch(stem)
+            items.append(Item(stem, image, (label,), None, frame[1] if frame else None))
         if not items:
             raise layout_error(self.name, folder, f"has no image with a label file for split {split}")
         notes += ignored_note(folder / "images", images.ignored)
-        return Discovery(tuple(items), notes, tuple(problems))
+        return Discovery(tuple(items), notes, (*images.problems, *labels.problems, *alone))
 
     def read(self, item: Item) -> Annotations:
         """Objects in file order; ``truncation``, ``occlusion`` (0, 1, 2) and ``score`` as written."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
+from converters.formats.coco import CocoFile, CocoImage
 from converters.formats.folders import normal_form
 from converters.formats.text import numbered_lines, read_bytes
 from converters.layout import IMAGE_SUFFIXES, FileList, Problem, layout_error, list_files, merge_files, subfolders
@@ -35,6 +36,38 @@ def read_shared(name: str, path: Path, read: Callable[[Path], T]) -> T:
             f"{name}: {error.path or path}{place}: {error.reason}. A whole split depends on this file: "
             f"download it again, then `mmrs scan {name} DIR`."
         ) from error
+
+
+def paired(images: FileList, labels: FileList) -> tuple[list[tuple[str, Path, Path]], list[Problem]]:
+    """(stem, image, label file) of every stem that both have, sorted; each file without a partner is a problem."""
+    both = [(stem, path, labels.by_stem[stem]) for stem, path in images.by_stem.items() if stem in labels.by_stem]
+    alone = [("image without a label file", images, labels), ("label file without an image", labels, images)]
+    problems = [
+        (str(path), reason)
+        for reason, these, others in alone
+        for stem, path in sorted(these.by_stem.items())
+        if stem not in others.by_stem
+    ]
+    return sorted(both), problems
+
+
+def named_images(
+    coco: CocoFile, images: FileList, source: Path, place: str
+) -> tuple[list[tuple[CocoImage, Path]], list[Problem]]:
+    """Each image row of the COCO file `source` with its file; rows whose file is not in `place` are problems."""
+    found: list[tuple[CocoImage, Path]] = []
+    problems: list[Problem] = []
+    for image in coco.images:
+        try:
+            path = images.find(image.file_name)
+        except BadItem as error:
+            problems.append((str(source), error.reason))
+            continue
+        if path is None:
+            problems.append((str(source), f"image {image.file_name} is named but is not in {place}"))
+        else:
+            found.append((image, path))
+    return found, problems
 
 
 def listed_items(source: Path, ids: Ids, images: FileList, labels: FileList) -> tuple[list[Item], list[Problem]]:

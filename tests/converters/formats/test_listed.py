@@ -1,6 +1,6 @@
 import pytest
 
-from converters.formats.listed import list_folders, listed_items, read_ids, read_shared, unlisted_note
+from converters.formats.listed import list_folders, listed_items, paired, read_ids, read_shared, unlisted_note
 from converters.layout import list_files
 from mmrs.errors import UserError
 
@@ -48,3 +48,20 @@ def test_unlisted_note(tmp_path):
     files = list_files(tmp_path / "images", tmp_path)
     assert unlisted_note("images", files, {"1", "2"}) == ()
     assert unlisted_note("images", files, {"1"}) == ("1 images are named by no list and belong to no split",)
+
+
+def test_pairs_and_what_has_no_partner(tmp_path):
+    for name in ("images/b.png", "images/a.jpg", "images/alone.jpg", "labels/a.txt", "labels/b.txt", "labels/rest.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    images = list_files(tmp_path / "images", tmp_path)
+    labels = list_files(tmp_path / "labels", tmp_path, {".txt"})
+    both, alone = paired(images, labels)
+    assert [(stem, image.name, label.name) for stem, image, label in both] == [
+        ("a", "a.jpg", "a.txt"),
+        ("b", "b.png", "b.txt"),
+    ]
+    assert [(place.rpartition("/")[2], reason) for place, reason in alone] == [
+        ("alone.jpg", "image without a label file"),
+        ("rest.txt", "label file without an image"),
+    ]
