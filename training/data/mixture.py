@@ -76,8 +76,8 @@ def _passes(rules: Sequence[MixtureRule], items: list[int], selection: Selection
 def _number(name: str, known: tuple[str, ...], what: str) -> int:
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
-        guess = f"; did you mean {near[0]!r}?" if near else ""
-        raise UserError(f"data.mixture: {what} {name!r} is not selected; there are {', '.join(known)}{guess}.")
+        guess = f" Did you mean {near[0]!r}?" if near else ""
+        raise UserError(f"data.mixture: {what} {name!r} is not selected; there are {', '.join(known)}.{guess}")
     return known.index(name)
 
 

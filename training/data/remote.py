@@ -1,8 +1,9 @@
 """Data sets that lie elsewhere: http(s), s3 and hf:// through fsspec, each shard fetched whole into a local cache.
 
-Whole shards rather than byte ranges: the block shuffle visits all samples of a shard within a few windows, so one
-request of some hundred megabytes replaces a thousand small ones; the manifest has a digest of the shard and none of a
-range; and all later epochs are local. A download is made of ranges of `CHUNK` bytes, each tried again by itself.
+Whole shards rather than byte ranges: an epoch reads every sample of a shard, so one request of some hundred megabytes
+replaces a thousand small ones; the manifest has a digest of the shard and none of a range; and all later epochs are
+local. Counting the tokens of the records reads every shard once before that, unless the counts are in the cache. A
+download is made of ranges of `CHUNK` bytes, each tried again by itself.
 """
 
 from __future__ import annotations
@@ -266,16 +267,18 @@ def _passing_errors() -> tuple[type[Exception], ...]:
         ("aiohttp", "ClientError"),
         ("botocore.exceptions", "BotoCoreError"),
         ("botocore.exceptions", "ClientError"),
+        ("botocore.parsers", "ResponseParserError"),
         ("httpx", "HTTPError"),
         ("httpx2", "HTTPError"),
         ("requests", "RequestException"),
     )
     found = [getattr(sys.modules[module], name) for module, name in names if module in sys.modules]
-    return (OSError, EOFError, TimeoutError, *found)
+    return (OSError, EOFError, TimeoutError, ValueError, *found)
 
 
 def _is_final(error: Exception) -> bool:
-    if isinstance(error, FileNotFoundError | PermissionError):
+    # Clients call a name that can exist nowhere a ValueError.
+    if isinstance(error, FileNotFoundError | PermissionError | ValueError):
         return True
     response = getattr(error, "response", None)
     status = getattr(error, "status", None) or getattr(response, "status_code", None)

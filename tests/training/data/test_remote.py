@@ -217,6 +217,8 @@ def test_a_stream_from_the_hub_is_the_local_one(data, local, processor, tmp_path
         ) as caught:
             select(["hf://datasets/org/none"], "train", access=access)
         assert TOKEN not in str(caught.value)
+        with pytest.raises(UserError, match=r"hf://datasets/org/a:b/manifest.json cannot be read"):
+            select(["hf://datasets/org/a:b"], "train", access=access)
 
 
 def _sha256(content):
