@@ -24,7 +24,6 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import date
-from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -36,13 +35,13 @@ from benchmarks.machine import describe
 from converters.samples.noise import make_pool
 from converters.samples.scenes import SCENES, paint_scene
 from mmrs.curation.aliases import load_aliases
-from mmrs.curation.fingerprints import THUMBNAIL_SIDE
+from mmrs.curation.fingerprints import Thumbnails, thumbnails_of
 from mmrs.curation.groups import Groups, find_groups
 from mmrs.curation.guard import Policy, guard, shared_by_benchmarks, straddling
 from mmrs.curation.report import CurationReport
-from mmrs.curation.rows import Rows, load_rows, open_grey
+from mmrs.curation.rows import Rows, load_rows, open_reduced
 from mmrs.curation.search import DEFAULT_LIMIT, EXACT_BITS, bit_distance, near_pairs
-from mmrs.imaging.hashing import FINGERPRINT_BYTES, MIN_SIDE, VARIANTS, fingerprint, grey_thumbnail, turned_hashes
+from mmrs.imaging.hashing import FINGERPRINT_BYTES, MIN_SIDE, VARIANTS, fingerprint, turned_hashes
 from mmrs.progress import Progress
 from mmrs.shards.index import write_index
 from mmrs.shards.manifest import Manifest, ShardEntry, SourceEntry, index_path
@@ -111,7 +110,7 @@ def planted_copies(count: int, seed: int) -> dict:
     near_pairs(rows.hashes())
     seconds["search_whole_images"] = time.perf_counter() - started
     started = time.perf_counter()
-    groups = find_groups(rows, load_aliases(), thumbnails(planted.images))
+    groups = find_groups(rows, load_aliases(), thumbnails_of(lambda row: planted.images[row][1], rows.ids))
     seconds["groups_with_both_searches_and_pixels"] = time.perf_counter() - started
     memory = {"before_mib": before, "peak_mib": peak_mib()}
     return {
@@ -176,7 +175,7 @@ def jpeg(image: Image.Image, quality: int) -> bytes:
 
 def make_rows(images: list[tuple[str, bytes]]) -> Rows:
     """The rows that an index of these images would give; decoding for the fingerprints included."""
-    prints = b"".join(fingerprint(open_grey(data, MIN_SIDE, name)) for name, data in images)
+    prints = b"".join(fingerprint(open_reduced(data, "L", MIN_SIDE, name)) for name, data in images)
     nothing = np.zeros(len(images), np.int64)
     return Rows(
         ids=tuple(name for name, _ in images),
@@ -190,17 +189,6 @@ def make_rows(images: list[tuple[str, bytes]]) -> Rows:
         record_size=nothing,
         fingerprints=np.frombuffer(prints, np.uint8).reshape(-1, FINGERPRINT_BYTES),
     )
-
-
-def thumbnails(images: list[tuple[str, bytes]]) -> Callable[[int, float], np.ndarray]:
-    """Thumbnails for the confirmation by pixels."""
-
-    @lru_cache(maxsize=8192)
-    def load(row: int, share: float) -> np.ndarray:
-        name, data = images[row]
-        return grey_thumbnail(open_grey(data, 4 * THUMBNAIL_SIDE, name), THUMBNAIL_SIDE, share)
-
-    return load
 
 
 def compared(planted: Planted, rows: Rows, groups: Groups) -> dict:
@@ -348,12 +336,15 @@ def curate_indexes(folder: Path, count: int, seed: int) -> dict[str, Any]:
         rng = np.random.default_rng(int(picture[row]))
         return np.ascontiguousarray(VARIANTS[variant[row]].apply(rng.normal(128, 40, (64, 64)).astype(np.float32)))
 
+    def colour(position: int, share: float) -> np.ndarray:
+        return np.stack([load(position, share)] * 3)
+
     before, seconds, started = peak_mib(), {}, time.perf_counter()
     shards = ShardSet(folder)
     rows = load_rows(shards, 1, Progress(quiet=True))
     seconds["read_indexes"] = time.perf_counter() - started
     started = time.perf_counter()
-    groups = find_groups(rows, load_aliases(), load, WORKERS)
+    groups = find_groups(rows, load_aliases(), Thumbnails(load, colour), WORKERS)
     seconds["groups_with_both_searches_and_confirmation"] = time.perf_counter() - started
     started = time.perf_counter()
     splits = [f"{rows.source(row)}/{rows.split(row)}" for row in range(len(rows))]

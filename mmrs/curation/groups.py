@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mmrs.curation.aliases import AliasTable
-from mmrs.curation.fingerprints import Load, find_copies
+from mmrs.curation.fingerprints import Thumbnails, find_copies
 from mmrs.curation.links import Index, Kind, Links, components, joined, links_by_key
 from mmrs.curation.rows import Rows
 
@@ -20,7 +20,7 @@ class Groups:
     links: Links
 
 
-def find_groups(rows: Rows, aliases: AliasTable, load: Load, workers: int = 1) -> Groups:
+def find_groups(rows: Rows, aliases: AliasTable, load: Thumbnails, workers: int = 1) -> Groups:
     """Union of equal bytes, pictures that the alias table knows by name, tiles of one scene, and copies by pixels.
 
     Tiles belong together when they carry the name of one scene of one source, in any split; in one split only where the

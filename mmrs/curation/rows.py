@@ -6,6 +6,7 @@ import io
 import re
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -133,20 +134,20 @@ def _shard_fingerprints(shards: ShardSet, number: int) -> bytes:
     made = []
     for row in shards.index(number).to_pylist():
         data = shards.read(number, row["image_offset"], row["image_size"])
-        made.append(fingerprint(open_grey(data, MIN_SIDE, row["id"])))
+        made.append(fingerprint(open_reduced(data, "L", MIN_SIDE, row["id"])))
     shards.close()
     return b"".join(made)
 
 
-def open_grey(data: bytes, least_side: int, name: str) -> Image.Image:
-    """Decode a stored image to grey; a JPEG at a reduced scale that leaves `least_side` pixels on each side.
+def open_reduced(data: bytes, mode: Literal["L", "RGB"], least_side: int, name: str) -> Image.Image:
+    """Decode a stored image to `mode`; a JPEG at a reduced scale that leaves `least_side` pixels on each side.
 
     Raises:
         RunFailure: the bytes are no image that the build could have stored.
     """
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS[:2]) as image:
-            image.draft("L", reduced_size(*image.size, least_side))
-            return image.convert("L")
+            image.draft(mode, reduced_size(*image.size, least_side))
+            return image.convert(mode)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise RunFailure(f"image of {name} cannot be decoded: {error}. See `mmrs verify`.") from error

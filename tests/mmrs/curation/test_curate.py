@@ -146,6 +146,24 @@ def test_tiles_of_one_scene_and_names_of_one_picture_belong_together(tmp_path):
     assert leaks(out) == through_pixels_and_names
 
 
+def meadow(river, seed=1, side=160):
+    """A textured meadow with a river that only colour shows, at the columns `river`."""
+    grey = np.asarray(picture(seed, side).convert("L"), np.float32)
+    colours = np.stack([grey, grey + 12, grey], axis=-1)
+    colours[:, river] = np.stack([grey, grey, grey + 62], axis=-1)[:, river]
+    return Image.fromarray(np.clip(colours, 0, 255).astype(np.uint8))
+
+
+def test_pictures_that_differ_in_colour_alone_are_no_copies(tmp_path):
+    root = tmp_path / "toy"
+    put(root, "train", "left", meadow(slice(20, 60)))
+    put(root, "test", "right", meadow(slice(90, 130)))
+    put(root, "test", "copy", meadow(slice(20, 60)), quality=40)
+    out = built(tmp_path / "out", [root], [ToySource()])
+    curate(out, QUIET)
+    assert leaks(out) == {"toy/train/left": "toy/test/copy"}
+
+
 def test_blank_images_are_not_copies_of_each_other(tmp_path):
     root = tmp_path / "toy"
     for number in range(4):

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from mmrs.curation.fingerprints import THUMBNAIL_SIDE, are_copies
-from mmrs.curation.rows import open_grey
+from mmrs.curation.rows import open_reduced
 from mmrs.curation.search import near_pairs
 from mmrs.imaging.hashing import HASH_BYTES, MIN_SIDE, VARIANTS, fingerprint, grey_thumbnail
 
@@ -47,12 +47,12 @@ def genuine():
 
 
 def hashes(images):
-    prints = [fingerprint(open_grey(data, MIN_SIDE, "image"))[:HASH_BYTES] for data in images]
+    prints = [fingerprint(open_reduced(data, "L", MIN_SIDE, "image"))[:HASH_BYTES] for data in images]
     return np.frombuffer(b"".join(prints), np.uint64).reshape(-1, 4)
 
 
 def thumbnail(data):
-    return grey_thumbnail(open_grey(data, 4 * THUMBNAIL_SIDE, "image"), THUMBNAIL_SIDE)
+    return grey_thumbnail(open_reduced(data, "L", 4 * THUMBNAIL_SIDE, "image"), THUMBNAIL_SIDE)
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())

@@ -4,7 +4,7 @@ import pytest
 
 from mmrs.build.recipe import BuildRecipe
 from mmrs.build.run import build, plan_build
-from mmrs.curation.rows import load_rows, open_grey
+from mmrs.curation.rows import load_rows, open_reduced
 from mmrs.curation.search import bit_distance
 from mmrs.errors import RunFailure
 from mmrs.progress import Progress
@@ -59,4 +59,4 @@ def test_names(shards):
 
 def test_a_broken_image_names_its_record():
     with pytest.raises(RunFailure, match="image of a/b/c cannot be decoded"):
-        open_grey(b"no image", 64, "a/b/c")
+        open_reduced(b"no image", "L", 64, "a/b/c")
