@@ -204,7 +204,14 @@ class EarthGPTProcessor(ProcessorMixin):
         return ["input_ids", "attention_mask", "pixel_values"]
 
     def _encode_text(self, text: str) -> list[int]:
-        return self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+        # What ``tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)`` gives, in less time.
+        backend = self.tokenizer.backend_tokenizer
+        backend.encode_special_tokens = True
+        if backend.truncation is not None:
+            backend.no_truncation()
+        if backend.padding is not None:
+            backend.no_padding()
+        return backend.encode_batch_fast([text], add_special_tokens=False)[0].ids
 
     def _encode_prompt(self, prompt: str | Sequence[Turn], with_image: bool) -> list[int]:
         turns = [("human", prompt)] if isinstance(prompt, str) else prompt

@@ -102,6 +102,15 @@ def test_texts_never_become_special_tokens(shared_processor, texts):
 
 
 @settings(deadline=None, max_examples=100)
+@given(st.text(max_size=40) | st.sampled_from(["</s>", "a<image>b", "There are <p>12 cars</p>[0.120,0.500]."]))
+def test_text_is_encoded_as_by_the_tokenizer_whatever_it_was_set_to_before(shared_processor, text):
+    tokenizer = shared_processor.tokenizer
+    tokenizer(["a b c", "a"], padding="max_length", truncation=True, max_length=2)
+    ids, _ = shared_processor.encode_dialogue([("human", text)])
+    assert ids == tokenizer.encode(f"Human: {text}\nAssistant:", add_special_tokens=False, split_special_tokens=True)
+
+
+@settings(deadline=None, max_examples=100)
 @given(question=st.text(max_size=20), answer=st.text(max_size=20))
 def test_prompt_is_the_start_of_what_was_trained(shared_processor, question, answer):
     trained = (
