@@ -115,16 +115,6 @@ def dinov2_to_hub(state: State) -> dict[str, torch.Tensor]:
     return renamed
 
 
-def is_convnext(state: State) -> bool:
-    """Whether these are OpenCLIP or timm ConvNeXt weights."""
-    return f"{TRUNK}stem.0.weight" in state or "stem.0.weight" in state
-
-
-def is_dinov2(state: State) -> bool:
-    """Whether these are weights of the original DINOv2 repository."""
-    return "patch_embed.proj.weight" in state and "pos_embed" in state
-
-
 def convnext_from(state: State) -> ConvNextModel:
     """`ConvNextModel` with the weights of an OpenCLIP or timm checkpoint; all sizes are read from the shapes.
 

@@ -218,4 +218,10 @@ def _gguf_licence(path: Path) -> str | None:
 
 def _unreadable(role: str, source: str, wanted: str, error: Exception) -> UserError:
     first = str(error).strip().splitlines()
-    return UserError(f"{role} {source} cannot be read: {first[0] if first else type(error).__name__} Give {wanted}.")
+    reason = f"{role} {source} cannot be read: {first[0] if first else type(error).__name__}"
+    if not Path(source).exists():
+        return UserError(
+            f"{reason} Check the name; a gated model needs `hf auth login`; where there is no network, give a folder "
+            f"that `hf download {source} --local-dir FOLDER` made elsewhere."
+        )
+    return UserError(f"{reason} Give {wanted}.")

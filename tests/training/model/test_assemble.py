@@ -246,6 +246,17 @@ def test_the_licence_of_a_gguf_is_read_from_its_header(tmp_path, head, licence):
     assert parts.licence_of(str(tmp_path / "model.gguf")) == licence
 
 
+def test_a_hub_name_without_a_network_ends_with_a_next_step(monkeypatch):
+    def refuse(*_, **__):
+        raise OSError("We couldn't connect to 'https://huggingface.co' to load the files.\nMore lines.")
+
+    for kind in (parts.AutoConfig, parts.AutoTokenizer):
+        monkeypatch.setattr(kind, "from_pretrained", refuse)
+    for read in (parts.read_language_model, parts.read_vit, parts.read_cnn):
+        with pytest.raises(UserError, match=r"owner/name cannot be read: We couldn't connect.*hf download owner/name"):
+            read("owner/name")
+
+
 def test_a_gguf_without_its_readers_names_the_extra(tmp_path, monkeypatch):
     (tmp_path / "model.gguf").write_bytes(b"GGUF")
     monkeypatch.setattr(parts.importlib.util, "find_spec", lambda name: None)
