@@ -11,6 +11,7 @@ import argparse
 import io
 import json
 import math
+import os
 import shutil
 import threading
 import time
@@ -58,6 +59,7 @@ def main() -> None:
     finally:
         shutil.rmtree(given.folder, ignore_errors=True)
     result: dict[str, Any] = {"date": date.today().isoformat(), "machine": describe(), "shard_bytes": SHARD_BYTES}
+    result |= {"load_average_after": os.getloadavg()}
     result |= {"pictures": "genuine, cut" if given.images else "generated", "workers": given.workers}
     result |= {"validation": given.validation, "growth": growth(runs), "runs": runs}
     if given.out:

@@ -64,6 +64,7 @@ def main() -> None:
         for form in ("mmrs", "parquet"):
             in_fresh_process("benchmarks.random_access", ("--trial", f"write_{form}", "--folder", given.folder))
         result: dict[str, Any] = {"date": date.today().isoformat(), "machine": describe(), "shard_bytes": SHARD_BYTES}
+        result |= {"load_average_before": os.getloadavg()}
         result |= {"pictures": "genuine" if given.images else "generated", "files": corpus.files}
         result |= {"mean_file_bytes": corpus.bytes / corpus.files} | compare(given.folder, given.repetitions)
     finally:

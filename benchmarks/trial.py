@@ -16,12 +16,17 @@ from typing import Any
 
 
 def measured(work: Callable[[], Mapping[str, Any] | None]) -> dict[str, Any]:
-    """Run `work`; what it returned, with `seconds`, `cpu_seconds` and `peak_rss_bytes` (of this process alone)."""
+    """Run `work`; what it returned, with wall and processor seconds and the peak memory of this process alone.
+
+    `children_cpu_seconds` are those of ended child processes, their start included; `cpu_seconds` is the sum.
+    """
     gc.collect()
-    before, started = _cpu_seconds(), time.perf_counter()
+    own, children, started = _cpu_seconds(), _cpu_seconds(resource.RUSAGE_CHILDREN), time.perf_counter()
     extra = work() or {}
-    seconds, cpu = time.perf_counter() - started, _cpu_seconds() - before
-    return {"seconds": seconds, "cpu_seconds": cpu, "peak_rss_bytes": peak_rss(), **extra}
+    seconds = time.perf_counter() - started
+    own, children = _cpu_seconds() - own, _cpu_seconds(resource.RUSAGE_CHILDREN) - children
+    times = {"seconds": seconds, "cpu_seconds": own + children, "children_cpu_seconds": children}
+    return {**times, "peak_rss_bytes": peak_rss(), **extra}
 
 
 def in_fresh_process(module: str, words: Sequence[Any]) -> dict[str, Any]:
@@ -66,6 +71,6 @@ def peak_rss() -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024
 
 
-def _cpu_seconds() -> float:
-    parts = (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
-    return sum(part.ru_utime + part.ru_stime for part in parts)
+def _cpu_seconds(whose: int = resource.RUSAGE_SELF) -> float:
+    usage = resource.getrusage(whose)
+    return usage.ru_utime + usage.ru_stime

@@ -21,7 +21,7 @@ from mmrs.record import Window
 from mmrs.source import Item, Source, SourceBuild
 
 _IMAGES_PER_TASK, _SCENES_PER_TASK = 1024, 64
-_SECONDS_ALONE = 0.5
+_SECONDS_WORTH_PROCESSES = 3.0
 # Samples as (position among a part's items, header, window), as the items need not travel back; and what is wrong.
 _Read = tuple[list[tuple[int, ImageProbe, Window | None]], list[QuarantineEntry]]
 
@@ -96,9 +96,11 @@ def _cut(items: tuple[Item, ...], length: int) -> list[tuple[Item, ...]]:
 def _surveyed(parts: Sequence[_Part], workers: int) -> Iterator[tuple[_Part, _Read]]:
     """Every part with what was read, in any order. Processes are started only for work that outlasts their start."""
     started, done = time.monotonic(), 0
-    while done < len(parts) and time.monotonic() - started < _SECONDS_ALONE:
+    while done < len(parts):
         yield parts[done], _survey_part(parts[done])
         done += 1
+        if (time.monotonic() - started) / done * (len(parts) - done) > _SECONDS_WORTH_PROCESSES:
+            break
     rest = parts[done:]
     for position, result in run_tasks(_survey_part, rest, workers):
         yield rest[position], result

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from mmrs.errors import UserError
 from mmrs.imaging.hashing import FINGERPRINT_BYTES
+from mmrs.shards.columns import column
 
 SCHEMA = pa.schema(
     [
@@ -43,7 +44,9 @@ SCHEMA = pa.schema(
 
 def write_index(file: BinaryIO, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write the rows (keys of `SCHEMA`) as one Parquet file. Equal rows give equal bytes for one pyarrow version."""
-    pq.write_table(pa.Table.from_pylist(list(rows), schema=SCHEMA), file, compression="zstd", store_schema=True)
+    columns = [column([row.get(field.name) for row in rows], field.type) for field in SCHEMA]
+    table = pa.Table.from_arrays(columns, schema=SCHEMA)
+    pq.write_table(table, file, compression="zstd", store_schema=True)
 
 
 def read_index(file: Path | BinaryIO) -> pa.Table:
