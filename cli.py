@@ -441,6 +441,18 @@ def export_model(model: Path, out: Path, form, delta, base, dtype, scores) -> No
         click.echo(export(model, out, form, delta=delta, base=base, dtype=dtype, scores=scores))
 
 
+@main.command("export-checkpoint")
+@click.argument("checkpoint", type=FOLDER)
+@click.argument("out", type=FOLDER)
+def export_checkpoint(checkpoint: Path, out: Path) -> None:
+    """Write the model of CHECKPOINT, such as RUN/checkpoints/step-00000100, as OUT/model in the form of RUN/model."""
+    from training.environment import quiet_transformers
+    from training.result import export_checkpoint as run_export
+
+    with quiet_transformers():
+        click.echo(f"written: {run_export(checkpoint, out)}")
+
+
 @main.command("eval")
 @click.argument("model", type=FOLDER)
 @click.argument("data", type=FOLDER)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -185,17 +185,9 @@ def load_checkpoint(path: Path, optimiser: torch.optim.Optimizer, config: TrainC
         RunFailure: a file is damaged or does not belong to this model; names the file and the older checkpoint.
         UserError: the configuration or the base model is another one.
     """
-    _check_digests(path)
-    state, pointer = _read_state(path)
-    check_same_mathematics(state.mathematics, config)
-    if state.base_digest != base_digest:
-        raise UserError(
-            f"cannot resume from {path}: it belongs to the base model {state.base_digest[:12]}, this run starts from "
-            f"{base_digest[:12]}. Restore the model folder, or start a new run with another `out`."
-        )
-    trainable, saved = (_read_tensors(path, name) for name in TENSOR_FILES)
     parameters = dict(_named(optimiser))
-    _check_tensors(path, TENSOR_FILES[0], {name: tensor.shape for name, tensor in parameters.items()}, trainable)
+    position, trainable = read_trainable(path, parameters, config, base_digest)
+    saved = _read_tensors(path, TENSOR_FILES[1])
     per_name = {
         name: {key: saved.pop(f"{key}:{name}", None) for key in ("step", "exp_avg", "exp_avg_sq")}
         for name in parameters
@@ -216,7 +208,28 @@ def load_checkpoint(path: Path, optimiser: torch.optim.Optimizer, config: TrainC
                 key: _step_count(part, optimiser, parameter) if key == "step" else like(part, parameter)
                 for key, part in kept.items()
             }
-    return Position(state.step, pointer)
+    return position
+
+
+def read_trainable(
+    path: Path, parameters: Mapping[str, torch.Tensor], config: TrainConfig, base_digest: str
+) -> tuple[Position, dict[str, torch.Tensor]]:
+    """The position and the trained tensors of a checkpoint, checked against `parameters`, which stay as they are.
+
+    Raises:
+        RunFailure, UserError: as `load_checkpoint`.
+    """
+    _check_digests(path)
+    state, pointer = _read_state(path)
+    check_same_mathematics(state.mathematics, config)
+    if state.base_digest != base_digest:
+        raise UserError(
+            f"cannot go on from {path}: it belongs to the base model {state.base_digest[:12]}, this run starts from "
+            f"{base_digest[:12]}. Restore the model folder, or start a new run with another `out`."
+        )
+    trainable = _read_tensors(path, TENSOR_FILES[0])
+    _check_tensors(path, TENSOR_FILES[0], {name: tensor.shape for name, tensor in parameters.items()}, trainable)
+    return Position(state.step, pointer), trainable
 
 
 def _step_count(value: torch.Tensor, optimiser: torch.optim.Optimizer, parameter: torch.Tensor) -> torch.Tensor:

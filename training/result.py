@@ -1,20 +1,82 @@
-"""What a finished run leaves: a model folder, and with LoRA the adapter too."""
+"""What a run leaves, at its end or at any checkpoint: a model folder, and with LoRA the adapter too."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mmrs.files import atomic_folder
-from training.config import StageConfig
+from mmrs.errors import UserError
+from mmrs.files import atomic_folder, file_sha256
+from training.checkpoint import DONE, Position, read_trainable
+from training.config import StageConfig, TrainConfig, load_config
 from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor
+from training.model.folder import check_model_folder
 from training.model.lora import has_lora, merged_state, save_adapter
 from training.model.origin import note_training
+from training.parallel import full_state
+from training.stage import add_tuned_parameters, apply_stage
 
 ORIGIN = "training.json"
+
+
+def origin_of(config: TrainConfig, position: Position, base_digest: str) -> dict[str, Any]:
+    """Whatever tells results apart: what ``model/training.json`` holds."""
+    return {
+        "steps": position.step,
+        "samples": position.pointer.samples,
+        "data_set_id": position.pointer.settings.data_set_id,
+        "base_digest": base_digest,
+        "stage": config.stage.model_dump(mode="json"),
+    }
+
+
+def export_checkpoint(checkpoint: Path, out: Path) -> Path:
+    """Write the model of one checkpoint of a run in the form of the run's result: ``OUT/model``.
+
+    Args:
+        checkpoint: such as ``RUN/checkpoints/step-00000100``; the run's base must be where its configuration says.
+
+    Raises:
+        UserError: no checkpoint of a run, another base, or `out` is in the way.
+        RunFailure: the checkpoint is damaged.
+    """
+    run = checkpoint.absolute().parent.parent
+    if not (checkpoint / DONE).is_file() or not (run / "config.yaml").is_file():
+        raise UserError(
+            f"{checkpoint} is no checkpoint of a run. Give a folder such as RUN/checkpoints/step-00000100; "
+            f"`ls {checkpoint.parent}` shows those that are there."
+        )
+    if (out / "model").exists():
+        raise UserError(f"{out / 'model'} exists already. Choose another folder, or: rm -r {out / 'model'}")
+    config = load_config(run / "config.yaml")
+    base = check_model_folder(config.model.path or run / "model-init", "the run's base")
+    digest = folder_digest(base)
+    model = EarthGPTForConditionalGeneration.from_pretrained(base, use_safetensors=True)
+    add_tuned_parameters(model, config.stage, config.model.seed)
+    rows = apply_stage(model, config.stage)
+    parameters = {row.name: row.parameter for row in rows if row.learning_rate is not None}
+    position, trained = read_trainable(checkpoint, parameters, config, digest)
+    with torch.no_grad():
+        for name, tensor in trained.items():
+            parameters[name].copy_(tensor)
+    state = full_state(model, keep=True)
+    assert state is not None
+    processor = EarthGPTProcessor.from_pretrained(base)
+    origin = origin_of(config, position, digest)
+    save_result(out, model, state, processor, config.stage, base, origin)
+    return out / "model"
+
+
+def folder_digest(folder: Path) -> str:
+    """sha256 over names and contents of the files of a model folder."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(f"{path.relative_to(folder)} {file_sha256(path)}\n".encode())
+    return digest.hexdigest()
 
 
 def is_saved(folder: Path, origin: dict[str, Any]) -> bool:

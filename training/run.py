@@ -11,7 +11,6 @@ The run folder::
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -22,7 +21,7 @@ from typing import Any
 import torch
 
 from mmrs.errors import UserError
-from mmrs.files import file_sha256, remove_temporaries, write_atomic
+from mmrs.files import remove_temporaries, write_atomic
 from mmrs.progress import Progress
 from training.checkpoint import Position, checkpoint_folder, latest_checkpoint, load_checkpoint
 from training.config import TrainConfig, check_same_mathematics, load_config, mathematics
@@ -44,7 +43,7 @@ from training.monitor import METRICS, open_monitor, read_metrics, say
 from training.optim import build_optimiser
 from training.parallel import check_world, current_rows, full_state, parallelize
 from training.plot import plot_run
-from training.result import is_saved, save_result
+from training.result import folder_digest, is_saved, origin_of, save_result
 from training.stage import add_tuned_parameters, apply_stage, freeze_report
 from training.step import Training
 from training.stop import REQUEUE_SIGNALS, StopRequest, noted
@@ -231,13 +230,7 @@ def _start(training: Training, progress: Progress) -> Position:
 def _finish(training: Training, processor: EarthGPTProcessor, base: Path, start: Position, end: Position) -> RunResult:
     out, world = training.config.out, training.world
     folder = out / "model"
-    origin = {
-        "steps": end.step,
-        "samples": end.pointer.samples,
-        "data_set_id": end.pointer.settings.data_set_id,
-        "base_digest": training.base_digest,
-        "stage": training.config.stage.model_dump(mode="json"),
-    }
+    origin = origin_of(training.config, end, training.base_digest)
     if not world.texts("saved" if is_saved(folder, origin) else "")[0]:
         state = full_state(training.model, keep=world.is_first)
         world.first_then_all(lambda: _save(training, state, processor, base, origin))
@@ -292,11 +285,3 @@ def _check_folder(config: TrainConfig, fresh: bool) -> None:
         raise UserError(f"{out} is not empty and no training run: it has no config.yaml. Choose another `out`.")
     previous = load_config(saved)
     check_same_mathematics(mathematics(previous), config)
-
-
-def folder_digest(folder: Path) -> str:
-    """sha256 over names and contents of the files of a model folder."""
-    digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        digest.update(f"{path.relative_to(folder)} {file_sha256(path)}\n".encode())
-    return digest.hexdigest()

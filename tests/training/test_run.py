@@ -25,6 +25,7 @@ from training.config import TrainConfig, load_config
 from training.environment import run_lock
 from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor
 from training.monitor import Monitor, read_metrics
+from training.result import export_checkpoint
 from training.run import train
 from training.stop import Interrupted, Requeue
 
@@ -271,6 +272,23 @@ def test_frozen_parameters_stay_as_they_were(shards, model_folder, tmp_path):
     assert changed and all(name.startswith("projector.") for name in changed)
     size = (result.checkpoint / "trainable.safetensors").stat().st_size
     assert size < (result.model / "model.safetensors").stat().st_size / 10
+
+
+def test_any_checkpoint_becomes_a_model_folder(shards, model_folder, tmp_path):
+    """The last one that of the run; an earlier one that of a run which ended there."""
+    fixed = {"schedule": {"total_steps": 4}, "checkpoint": {"every_steps": 2, "keep_last": 5}}
+    tuned = {"stage": {"tuning": {"kind": "bias"}, "trainable": [{"pattern": ".*_tune", "learning_rate": 1e-2}]}}
+    run = train(make_config(tmp_path / "run", shards, model_folder, max_steps=4, **fixed, **tuned))
+    short = train(make_config(tmp_path / "short", shards, model_folder, max_steps=2, **fixed, **tuned))
+    for step, expected in ((2, short), (4, run)):
+        checkpoint = run.out / "checkpoints" / f"step-{step:08d}"
+        found = export_checkpoint(checkpoint, tmp_path / f"at-{step}")
+        for name in ("model.safetensors", "training.json", "config.json"):
+            assert (found / name).read_bytes() == (expected.model / name).read_bytes(), (step, name)
+    with pytest.raises(UserError, match=r"exists already"):
+        export_checkpoint(checkpoint, tmp_path / "at-4")
+    with pytest.raises(UserError, match=r"no checkpoint of a run"):
+        export_checkpoint(run.model, tmp_path / "other")
 
 
 def test_a_run_may_be_lengthened_when_its_schedule_is_fixed(shards, model_folder, tmp_path):
