@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import orjson
 import torch
@@ -24,13 +25,14 @@ from training.data.collate import Pack
 from training.data.loader import PackDataset
 from training.data.prepare import open_selection, prepare_stream
 from training.data.selection import Selection
-from training.evaluation.generate import generate_answers
-from training.evaluation.picture import draw_predictions
-from training.evaluation.questions import TASKS, Question, load_questions
 from training.model.processing import EarthGPTProcessor
 from training.parallel import plain_forward
 from training.step import Labels, LossSums, Training, pack_losses, precision, sum_losses
 from training.world import World
+
+if TYPE_CHECKING:
+    # Only runs that ask questions need what scores them.
+    from training.evaluation.questions import Question
 
 ANSWER_BATCH = 8
 
@@ -138,6 +140,8 @@ def answer(training: Training, held_out: HeldOut, folder: Path, step: int, stopp
     Returns:
         The picture; None if there is nothing to ask, or if it was stopped.
     """
+    from training.evaluation.picture import draw_predictions
+
     asked = held_out.asked
     if asked is None:
         return None
@@ -162,6 +166,8 @@ def answer(training: Training, held_out: HeldOut, folder: Path, step: int, stopp
 
 
 def _answers(training: Training, held_out: HeldOut, asked: Asked, questions: Sequence[Question]) -> list[str]:
+    from training.evaluation.generate import generate_answers
+
     held_out_config = training.config.held_out
     assert held_out_config is not None
     return generate_answers(
@@ -178,6 +184,8 @@ def _answers(training: Training, held_out: HeldOut, asked: Asked, questions: Seq
 def _questions(selection: Selection, split: str, count: int) -> Asked | None:
     if not count:
         return None
+    from training.evaluation.questions import TASKS, load_questions
+
     tasks = [task for task in TASKS if task in selection.tasks]
     if not tasks:
         raise UserError(
