@@ -65,6 +65,7 @@ class Scan:
     absent: dict[str, str]
     notes: tuple[str, ...]
     packed: tuple[str, ...] = ()
+    evaluation_only: bool = False
 
     def render(self, as_json: bool) -> str:
         """Text for a person, or JSON with everything."""
@@ -90,24 +91,29 @@ class Scan:
         if categories:
             lines.append("classes: " + ", ".join(f"{name} {count}" for name, count in sorted(categories.items())))
         lines += [f"note: {note}" for note in self.notes]
+        if self.evaluation_only:
+            lines.append("note: the source is for evaluation only; no build has a split train of it")
         lines += [f"missing: {split}: {reason}" for split, reason in self.absent.items()]
         lines += [f"packed: {command}" for command in self.packed]
         for part in self.splits:
             lines += [f"problem: {path}: {reason}" for path, reason in part.problems[:_SHOWN_PROBLEMS]]
             if len(part.problems) > _SHOWN_PROBLEMS:
                 lines.append(f"         ... and {len(part.problems) - _SHOWN_PROBLEMS} more in {part.split} (--json)")
-        lines.append(f"next: `{self._build_command()}`")
+        lines.append(f"next: {self._next()}")
         return "\n".join(lines)
 
-    def _build_command(self) -> str:
+    def _next(self) -> str:
         """The build of what is there: the options of this scan, and the splits that are not absent."""
         words = ["mmrs", "build", self.recipe, "--root", shlex.quote(f"{self.source}={self.root}")]
         if self.options:
             chosen = ", ".join(f"{name}: {value}" for name, value in self.options.items())
             words += ["--set", shlex.quote(f"sources.0.options={{{chosen}}}")]
         if self.absent:
-            words += ["--set", shlex.quote(f"sources.0.splits=[{', '.join(part.split for part in self.splits)}]")]
-        return " ".join([*words, "--out", "DIR"])
+            present = [part.split for part in self.splits if part.split != "train" or not self.evaluation_only]
+            if not present:
+                return f"get {', '.join(self.absent)}, without which there is nothing to build"
+            words += ["--set", shlex.quote(f"sources.0.splits=[{', '.join(present)}]")]
+        return f"`{' '.join([*words, '--out', 'DIR'])}`"
 
 
 def _against(found: int, published: int | None) -> str:
@@ -136,7 +142,17 @@ def scan_source(name: str, root: Path, options: Mapping[str, Any], progress: Pro
         raise UserError(next(iter(absent.values())))
     whole = not absent and all(part.is_whole for part in splits)
     archives = () if whole else packed(root)
-    return Scan(source.name, name, str(root), dict(options), tuple(splits), absent, tuple(notes), archives)
+    return Scan(
+        source=source.name,
+        recipe=name,
+        root=str(root),
+        options=dict(options),
+        splits=tuple(splits),
+        absent=absent,
+        notes=tuple(notes),
+        packed=archives,
+        evaluation_only=source.facts.evaluation_only,
+    )
 
 
 def _scan_split(source: converters.Converter, split: str, found: Any, progress: Progress) -> SplitScan:

@@ -24,13 +24,14 @@ from converters.detection.hit_uav_files import (
     has_layout,
     layout_files,
     listed_images,
+    locate,
     unlisted_images,
 )
 from converters.formats.coco import bbox
 from converters.formats.shapes import BoxObject, check_box, check_rotated, plain_quads
 from converters.formats.text import shown
 from converters.formats.voc import VocFile, check_names_image, read_voc
-from converters.layout import layout_error, list_files, locate_root, tail
+from converters.layout import layout_error, list_files, tail
 from mmrs.errors import BadItem
 from mmrs.geometry import canonical_quad, quad_from_hbb, quad_from_rotated
 from mmrs.record import AnnotatedObject, Annotations, Provenance, Task
@@ -60,7 +61,7 @@ class HitUav(Converter):
     def discover(self, root: Path, split: str) -> Discovery:
         """List the images that the layout names for `split`; images may lie in a sibling layout's folder."""
         self.check_split(split)
-        root, notes = locate_root(self.name, root, lambda folder: any(has_layout(folder, x) for x in LAYOUTS), LAYOUTS)
+        root, notes = locate(root)
         layout = self._layout(root, split)
         listed = listed_images(root, layout, split)
         images, image_notes, image_problems = find_images(root, layout, split, list(listed.entries))

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 from converters.formats.coco import CocoImage, read_coco
 from converters.formats.text import decode, read_bytes
-from converters.layout import FileList, Problem, check_plain_name, list_files
+from converters.layout import FileList, Problem, check_plain_name, list_files, locate_root
 from mmrs.errors import BadItem, UserError
 
 Layout = Literal["rotate_json", "normal_json", "normal_xml", "rotate_xml"]
@@ -34,6 +34,11 @@ class Listed:
 def has_layout(root: Path, layout: Layout) -> bool:
     """Whether the layout's annotation folder is there."""
     return (root / layout / ("annotations" if layout.endswith("_json") else "Annotations")).is_dir()
+
+
+def locate(root: Path) -> tuple[Path, tuple[str, ...]]:
+    """The folder that holds any of the layouts, and a note where it is not `root`. Raises `UserError`."""
+    return locate_root("hit-uav", root, lambda folder: any(has_layout(folder, layout) for layout in LAYOUTS), LAYOUTS)
 
 
 def layout_files(root: Path, layout: Layout, split: str) -> tuple[Path, ...]:

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from converters.detection.hit_uav import HitUav, json_objects, xml_objects
-from converters.detection.hit_uav_files import LAYOUTS, Layout, has_layout
+from converters.detection.hit_uav_files import LAYOUTS, Layout, has_layout, locate
 from converters.formats.shapes import BoxObject
 from converters.formats.voc import read_voc
 from converters.layout import layout_error
@@ -92,6 +92,7 @@ def compare(root: Path, split: str) -> LayoutReport:
     Raises:
         UserError: ``rotate_json`` is absent, or no other layout is there to compare it with.
     """
+    root, _ = locate(root)
     present = [layout for layout in LAYOUTS if has_layout(root, layout)]
     if REFERENCE not in present or len(present) < 2:
         listed = ", ".join(present) or "none"

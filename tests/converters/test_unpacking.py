@@ -157,3 +157,11 @@ def test_the_next_command_of_a_scan_builds_what_is_there(fake, tmp_path, options
     built = CliRunner().invoke(cli.main, ["--quiet", *words])
     assert built.exit_code == 0, built.output
     assert {path.name.partition("-")[0] for path in (tmp_path / "out" / "dota").iterdir()} == {"train"}
+
+
+def test_a_scan_says_that_a_source_is_for_evaluation_only(fake):
+    root = fake("mar20")
+    (root / "ImageSets" / "Main" / "test.txt").rename(root / "ImageSets" / "Main" / "old.txt")
+    shown = CliRunner().invoke(cli.main, ["--quiet", "scan", "mar20", str(root)]).output
+    assert "note: the source is for evaluation only" in shown
+    assert "next: get test, without which there is nothing to build" in shown

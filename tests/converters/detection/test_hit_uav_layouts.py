@@ -81,3 +81,8 @@ def test_there_must_be_something_to_compare(tmp_path):
     write("hit-uav", tmp_path, images_per_split=1, layouts=["rotate_json"])
     with pytest.raises(UserError, match="needs rotate_json and another layout"):
         compare(tmp_path, "train")
+
+
+def test_layouts_one_folder_down_are_compared(tmp_path):
+    write("hit-uav", tmp_path / "unpacked", images_per_split=1)
+    assert compare(tmp_path, "train").images == compare(tmp_path / "unpacked", "train").images
