@@ -39,7 +39,10 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context):
         try:
             return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit, click.Abort, KeyboardInterrupt):
+        except (click.Abort, KeyboardInterrupt):
+            click.echo("interrupted; the same command goes on from what is finished", err=True)
+            sys.exit(130)
+        except (click.ClickException, click.exceptions.Exit):
             raise
         except Exception as error:
             self._report(error, bool(ctx.params.get("debug")))

@@ -4,6 +4,7 @@ import json
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -180,8 +181,9 @@ def test_a_file_that_cannot_be_written_is_a_failure_that_names_it(hit_uav, tmp_p
     assert f"{tmp_path / 'file' / 'below'}: Not a directory" in result.output and "permissions" in result.output
 
 
-def test_an_interrupted_build_says_so_and_goes_on(hit_uav, tmp_path):
-    """SIGTERM in the middle: exit code 143, no manifest, and the same command finishes the work."""
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_an_interrupted_build_says_so_and_goes_on(hit_uav, tmp_path, number, code):
+    """SIGTERM or Ctrl-C in the middle: its exit code, no manifest, and the same command finishes the work."""
     write_toy(tmp_path / "toy")
     words = [
         sys.executable,
@@ -194,14 +196,15 @@ def test_an_interrupted_build_says_so_and_goes_on(hit_uav, tmp_path):
         "--out",
         str(tmp_path / "out"),
     ]
-    words += ["--set", "shard_bytes=20000", "--workers", "1"]
+    words += ["--set", "shard_bytes=20000", "--workers", "2"]
     process = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
     while process.poll() is None and not list((tmp_path / "out").rglob("*.done.json")):
         time.sleep(0.002)
-    process.terminate()
+    process.send_signal(number)
     process.communicate()
     if process.returncode:
-        assert process.returncode == 143
+        assert process.returncode == code
+        assert not list((tmp_path / "out").rglob("*.tmp-*"))
         assert not (tmp_path / "out" / "manifest.json").exists()
     assert subprocess.run(words, cwd=ROOT, capture_output=True).returncode == 0
     assert mmrs("verify", tmp_path / "out", "--workers", 1).exit_code == 0

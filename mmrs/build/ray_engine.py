@@ -41,7 +41,7 @@ class RayCluster:
             return
         with _connected(self) as ray:
             # Ray would retry in silence and without an end for some causes; retries are counted here, by task.
-            remote = ray.remote(num_cpus=1, max_retries=0, retry_exceptions=False)(function)
+            remote = ray.remote(num_cpus=1, max_retries=0, retry_exceptions=False)(_call)
             waiting = deque(range(len(tasks)))
             running: dict[Any, int] = {}
             losses = Losses()
@@ -50,7 +50,7 @@ class RayCluster:
                     limit = _in_flight(ray)
                     while waiting and len(running) < limit:
                         position = waiting.popleft()
-                        running[remote.remote(tasks[position])] = position
+                        running[remote.remote(function, tasks[position])] = position
                     done, _ = ray.wait(list(running), timeout=_SECONDS_BETWEEN_LOOKS_AT_THE_CLUSTER)
                     for reference in done:
                         position = running.pop(reference)
@@ -66,6 +66,11 @@ class RayCluster:
             finally:
                 for reference in running:
                     ray.cancel(reference, force=True)
+
+
+def _call(function: Callable[[Task], Result], task: Task) -> Result:
+    # Ray takes plain functions only, and the one to run may be a partial.
+    return function(task)
 
 
 def import_ray() -> ModuleType:

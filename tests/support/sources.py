@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,3 +96,30 @@ def _box(generator: np.random.Generator, size: tuple[int, int]) -> tuple[str, li
 def toy_build(root: Path, source: ToySource | None = None, splits: tuple[str, ...] = ("train", "test")) -> SourceBuild:
     """The toy source at `root` as a recipe would ask for it."""
     return SourceBuild(source or ToySource(), root, splits)
+
+
+@dataclass(frozen=True)
+class FatalSource(ToySource):
+    """A toy source that takes its process along: at each stem of `fatal` once, then a marker says that it has.
+
+    It then kills its process, or with `hang` waits to be killed after it has written who it is into the marker.
+    """
+
+    fatal: tuple[str, ...] = ()
+    markers: Path = Path()
+    hang: bool = False
+
+    def read(self, item: Item) -> Annotations:
+        marker = self.markers / item.stem
+        if item.stem in self.fatal and not marker.exists():
+            marker.write_text(_who_am_i() if self.hang else "")
+            if not self.hang:
+                os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(60)
+        return super().read(item)
+
+
+def _who_am_i() -> str:
+    import ray
+
+    return ray.get_runtime_context().get_node_id()
