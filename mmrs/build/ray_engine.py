@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +22,7 @@ _OBJECT_STORE_BYTES = 128 * 2**20
 # More than one per processor, so that none waits for this process and an autoscaler sees demand.
 _TASKS_IN_FLIGHT_PER_CPU = 2
 _SECONDS_BETWEEN_LOOKS_AT_THE_CLUSTER = 30.0
+_SECONDS_TO_ANSWER = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,27 +48,25 @@ class RayCluster:
             waiting = deque(range(len(tasks)))
             running: dict[Any, int] = {}
             losses = Losses()
-            try:
-                while waiting or running:
-                    limit = _in_flight(ray)
-                    while waiting and len(running) < limit:
-                        position = waiting.popleft()
-                        running[remote.remote(function, tasks[position])] = position
-                    done, _ = ray.wait(list(running), timeout=_SECONDS_BETWEEN_LOOKS_AT_THE_CLUSTER)
-                    for reference in done:
-                        position = running.pop(reference)
-                        try:
-                            result = ray.get(reference)
-                        except ray.exceptions.RayTaskError as error:
-                            raise _cause(error) from error
-                        except ray.exceptions.RayError as error:
-                            say(losses.count(position, name(tasks[position]), _loss(error)))
-                            waiting.append(position)
-                        else:
-                            yield position, result
-            finally:
-                for reference in running:
-                    ray.cancel(reference, force=True)
+            # Nothing is cancelled when this ends early, as `ray.cancel` with force can abort this very process: leaving
+            # the cluster ends the job and its workers. In a session of the caller's, tasks at work come to an end.
+            while waiting or running:
+                limit = _in_flight(ray)
+                while waiting and len(running) < limit:
+                    position = waiting.popleft()
+                    running[remote.remote(function, tasks[position])] = position
+                done, _ = ray.wait(list(running), timeout=_SECONDS_BETWEEN_LOOKS_AT_THE_CLUSTER)
+                for reference in done:
+                    position = running.pop(reference)
+                    try:
+                        result = ray.get(reference)
+                    except ray.exceptions.RayTaskError as error:
+                        raise _cause(error) from error
+                    except ray.exceptions.RayError as error:
+                        say(losses.count(position, name(tasks[position]), _loss(error)))
+                        waiting.append(position)
+                    else:
+                        yield position, result
 
 
 def _call(function: Callable[[Task], Result], task: Task) -> Result:
@@ -91,7 +92,7 @@ def _connected(cluster: RayCluster) -> Iterator[ModuleType]:
         return
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     # Ray installs a handler of SIGTERM that ends the process before this one has let go of its lock.
-    before = signal.getsignal(signal.SIGTERM)
+    before = signal.getsignal(signal.SIGTERM) if threading.current_thread() is threading.main_thread() else None
     try:
         if cluster.address is None:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -105,8 +106,9 @@ def _connected(cluster: RayCluster) -> Iterator[ModuleType]:
                 **quiet,
             )
         else:
+            _knock(cluster.address)
             ray.init(address=cluster.address, **quiet)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         where = "on this machine" if cluster.address is None else f"at {cluster.address}"
         raise UserError(
             f"no Ray cluster {where}: {error}. See whether it runs with `ray status"
@@ -114,11 +116,19 @@ def _connected(cluster: RayCluster) -> Iterator[ModuleType]:
             "build without --engine ray."
         ) from error
     finally:
-        signal.signal(signal.SIGTERM, before)
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    # Ray itself tries for minutes to reach what is not there.
+    host, separator, port = address.rpartition(":")
+    if separator and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), _SECONDS_TO_ANSWER).close()
 
 
 def _in_flight(ray: ModuleType) -> int:
