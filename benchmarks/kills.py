@@ -237,7 +237,7 @@ def ray_cluster() -> Iterator[tuple[Engine, Any]]:
 
     from mmrs.build.ray_engine import RayCluster
 
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
     cluster = Cluster(initialize_head=True, head_node_args=NODE | {"num_cpus": 0, "include_dashboard": False})
     try:
         for _ in range(2):

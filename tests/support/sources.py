@@ -115,7 +115,7 @@ class FatalSource(ToySource):
             marker.write_text(_who_am_i() if self.hang else "")
             if not self.hang:
                 os.kill(os.getpid(), signal.SIGKILL)
-            time.sleep(60)
+            time.sleep(120)
         return super().read(item)
 
 
