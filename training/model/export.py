@@ -47,7 +47,7 @@ def export(
         form: see the module.
         delta: a delta checkpoint to put onto `folder` first.
         base: for form delta, the folder that training started from.
-        dtype: of the written weights; the arithmetic of folding is fp32 in any case. By default as they are.
+        dtype: of the written weights, rounded once after folding in fp32. By default as they are.
         scores: ``scores.json`` files of `mmrs eval`, for the model card.
 
     Raises:
@@ -62,6 +62,9 @@ def export(
     if form == "delta":
         assert base is not None
         return _export_delta(model, folder, base, out)
+    if dtype == "float32":
+        # Before folding: the folded weights of a bf16 model would be rounded to bf16.
+        model.float()
     if model.config.tuning is not None:
         try:
             fold(model)

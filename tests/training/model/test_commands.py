@@ -114,6 +114,18 @@ def test_an_exported_model_is_plain_and_answers_the_same(run, tmp_path):
     assert "| toy test | detection-hbb | f1 | 0.250 | 9 |" in card and "| b | bias-scale |" in card
 
 
+def test_a_bf16_model_folds_without_rounding_where_fp32_is_asked_for(run, tmp_path):
+    model = EarthGPTForConditionalGeneration.from_pretrained(run, dtype=torch.bfloat16)
+    model.save_pretrained(tmp_path / "half")
+    EarthGPTProcessor.from_pretrained(run).save_pretrained(tmp_path / "half")
+    assert mmrs("export-model", tmp_path / "half", tmp_path / "out", "--dtype", "float32").exit_code == 0
+    name = "language_model.layers.0.mlp.up_proj"
+    tuned, plain = model.get_submodule(name), EarthGPTForConditionalGeneration.from_pretrained(tmp_path / "out")
+    folded = plain.get_submodule(name).weight
+    assert folded.dtype == torch.float32 and not torch.equal(folded, folded.bfloat16().float())
+    assert torch.equal(folded, tuned.scale_tune[:, None] * tuned.weight.float())
+
+
 def test_the_language_model_alone(run, tmp_path):
     assert mmrs("export-model", run, tmp_path / "out", "--form", "llama").exit_code == 0
     llama = LlamaForCausalLM.from_pretrained(tmp_path / "out").eval()
