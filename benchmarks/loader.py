@@ -6,9 +6,10 @@ and the bare bytes in memory. `--hit-uav` reads FOLDER as a HIT-UAV root, so tha
 dialogues; otherwise an image's class is the name of its folder. `--mosaic SIDE` makes larger images of four each first.
 
 Every loader delivers uint8 batches (32, 3, 448, 448), decoded by Pillow and resized by the same function, from one and
-from two worker processes. Ours delivers whole packs: it shuffles, validates the record, tokenises and lays out
-dialogues too; the others hand over the record's JSON text and read in file order. The limit is decoding and resizing
-alone, the same bytes held in memory by as many processes, without any hand-over.
+from two worker processes, with the record's JSON text. Ours comes twice: "ours" does just that, in the planned and
+shuffled order of an epoch where the others read in file order; "ours, whole packs" is what training reads, which
+validates each record, tokenises its dialogues and lays them out as well. The limit is decoding and resizing alone, the
+same bytes held in memory by as many processes, without any hand-over.
 
 Each timing runs in a fresh process, all loaders in turn within a round. Rates count from the first batch on; the time
 to it is given apart. A loader that is not installed is listed with the reason.
@@ -26,6 +27,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import date
 from importlib import import_module
 from pathlib import Path
@@ -34,13 +36,20 @@ from types import ModuleType
 import numpy as np
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.machine import describe
 from mmrs.build.recipe import BuildRecipe
 from mmrs.build.run import build, plan_build
 from mmrs.progress import Progress
 from mmrs.shards.reader import ShardSet
+from training.data.collate import EncodedUnit, stacked
+from training.data.lengths import length_table, tokenizer_digest
+from training.data.loader import PackDataset, PackSampler, pack_loader
+from training.data.plan import PlanSettings
+from training.data.selection import Selection, select
+from training.data.stream import PackReference, PackStream
+from training.initial import training_texts
 from training.model.processing import EarthGPTImageProcessor, EarthGPTProcessor, pad_and_resize
 from training.model.tokenizer import train_tokenizer
 
@@ -48,6 +57,7 @@ SIZE, BATCH = 448, 32
 # Positions per image of the paper-size model with merged tokens.
 IMAGE_SLOTS = 258
 QUIET = Progress(quiet=True)
+OURS = ("ours", "ours, whole packs")
 PEERS = {"webdataset": "webdataset", "datasets": "datasets", "litdata": "litdata", "mosaicml-streaming": "streaming"}
 
 
@@ -61,7 +71,7 @@ def main() -> None:
         store = given.store or Path(folder)
         facts = write_stores(given, store)
         absent = {name: reason for name, package in PEERS.items() if (reason := _absent(package))}
-        names = ["bare decode", "ours", *(name for name in PEERS if name not in absent)]
+        names = ["bare decode", *OURS, *(name for name in PEERS if name not in absent)]
         rows = []
         for round_number in range(given.rounds):
             for workers in given.workers:
@@ -321,15 +331,21 @@ def _streaming(store: Path, workers: int) -> Iterator[torch.Tensor]:
     return _torch_loader(Decoded(local=str(store), shuffle=False, batch_size=BATCH), workers)
 
 
-def _ours(store: Path, workers: int) -> Iterator[torch.Tensor]:
-    """The training stream: packs of about 32 images with their tokens, over as many epochs as there are copies."""
-    from training.data.lengths import length_table, tokenizer_digest
-    from training.data.loader import PackDataset, PackSampler, pack_loader
-    from training.data.plan import PlanSettings
-    from training.data.selection import select
-    from training.data.stream import PackStream
-    from training.initial import training_texts
+@dataclass
+class Images(Dataset):
+    """The images and record texts of planned packs, read as the trainer's loader reads them."""
 
+    selection: Selection
+
+    def __getitem__(self, reference: PackReference) -> tuple[torch.Tensor, list[bytes]]:
+        rows = [row for row, _ in reference.units]
+        self.selection.fetch(rows)
+        units = [EncodedUnit("", decode(self.selection.image(row)), ()) for row in rows]
+        return stacked(units, SIZE), [self.selection.record_bytes(row) for row in rows]
+
+
+def _opened(store: Path) -> tuple[PackDataset, PackSampler]:
+    """Packs of about 32 images over as many epochs as there are copies."""
     selection = select([store], "train")
     tokenizer = train_tokenizer(training_texts(selection), 1024)
     processor = EarthGPTProcessor(EarthGPTImageProcessor(SIZE), tokenizer, IMAGE_SLOTS)
@@ -339,13 +355,34 @@ def _ours(store: Path, workers: int) -> Iterator[torch.Tensor]:
     settings = PlanSettings(selection.data_set_id, digest, 0, tokens_per_pack, prefix, tokens_per_pack, 256, 64, 4096)
     stream = PackStream(lengths, settings)
     copies = json.loads((store.parent / "facts.json").read_text())["copies"]
-    dataset = PackDataset(selection, lengths, processor, tokens_per_pack)
-    packs = pack_loader(dataset, PackSampler(stream, stream.start(), stream.steps(copies, 1), 1), workers)
-    return (pack.pixel_values_NCHW for pack in packs)
+    sampler = PackSampler(stream, stream.start(), stream.steps(copies, 1), 1)
+    return PackDataset(selection, lengths, processor, tokens_per_pack), sampler
+
+
+def _ours(store: Path, workers: int) -> Iterator[torch.Tensor]:
+    packs, sampler = _opened(store)
+    batches = DataLoader(
+        Images(packs.selection),
+        batch_size=None,
+        sampler=sampler,
+        num_workers=workers,
+        collate_fn=_unchanged,
+        prefetch_factor=2,
+    )
+    return (images for images, _ in batches)
+
+
+def _unchanged(batch):
+    return batch
+
+
+def _whole_packs(store: Path, workers: int) -> Iterator[torch.Tensor]:
+    return (pack.pixel_values_NCHW for pack in pack_loader(*_opened(store), workers))
 
 
 _LOADERS: dict[str, Callable[[Path, int], Iterator[torch.Tensor]]] = {
     "ours": _ours,
+    "ours, whole packs": _whole_packs,
     "webdataset": _webdataset,
     "datasets": _datasets,
     "litdata": _litdata,
@@ -358,7 +395,7 @@ def timing(name: str, store: Path, workers: int) -> dict:
     torch.set_num_threads(1)
     if name == "bare decode":
         return {"name": name, "workers": workers, **_bare_decode(store, workers)}
-    batches = _LOADERS[name](store / name, workers)
+    batches = _LOADERS[name](store / ("ours" if name in OURS else name), workers)
     began = time.perf_counter()
     first = len(next(batches))
     opened = time.perf_counter()
@@ -417,8 +454,8 @@ def summary(rows: list[dict]) -> dict:
             "images_per_second_median": median,
             "images_per_second_min": {name: min(values) for name, values in rates.items()},
             "best_peer": best,
-            "ours_over_best_peer": round(median["ours"] / median[best], 3) if best else None,
-            "ours_over_bare_decode": round(median["ours"] / median["bare decode"], 3),
+            "over_best_peer": {name: round(median[name] / median[best], 3) for name in OURS} if best else None,
+            "over_bare_decode": {name: round(median[name] / median["bare decode"], 3) for name in OURS},
         }
     return result
 

@@ -123,7 +123,7 @@ def assemble(
         position_ids_L=_joined(layout.positions, padding, 0),
         image_segment_L=_joined(layout.images, padding, PADDING),
         dialogue_segment_L=_joined(layout.dialogues, padding, PREFIX),
-        pixel_values_NCHW=_stacked(units, image_size),
+        pixel_values_NCHW=stacked(units, image_size),
         target_positions_T=where,
         target_ids_T=what,
         target_tasks_T=task,
@@ -135,7 +135,7 @@ def assemble(
     )
 
 
-def _stacked(units: Sequence[EncodedUnit], image_size: int) -> torch.Tensor:
+def stacked(units: Sequence[EncodedUnit], image_size: int) -> torch.Tensor:
     """The images (N, 3, H, W); in a loader's worker they are written where the training process will read them."""
     pixels_NCHW = torch.empty((len(units), 3, image_size, image_size), dtype=torch.uint8)
     if units and get_worker_info() is not None:

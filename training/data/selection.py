@@ -55,7 +55,11 @@ class Selection:
 
     def record(self, row: int) -> Record:
         """Read and validate one record. Raises OSError or ValueError when the member is broken."""
-        return Record.from_json(self._read(row, int(self.record_offset[row]), int(self.record_size[row])))
+        return Record.from_json(self.record_bytes(row))
+
+    def record_bytes(self, row: int) -> bytes:
+        """The record of one row as canonical JSON, not parsed. Raises OSError when the shard ends before it."""
+        return self._read(row, int(self.record_offset[row]), int(self.record_size[row]))
 
     def image(self, row: int) -> bytes:
         """The stored image bytes of one row. Raises OSError when the shard ends before them."""
