@@ -183,17 +183,16 @@ def _describe_samples(bench: Bench) -> dict:
 
 def _cpu_parts(bench: Bench, given: argparse.Namespace) -> Iterator[dict]:
     """Rounds in which the trainers take turns, so that a busy moment of the machine hits all of them."""
-    ours = Setting(bench.config.tokens_per_pack)
-    batches = given.batch or (4, 8, 16)
-    for round_number in range(given.rounds):
-        for batch in batches:
-            yield measure(bench, "padded loop", {"batch": batch}, lambda b=batch: _padded_loop(bench, b)) | {
-                "round": round_number
-            }
-            yield measure(bench, "hf trainer", {"batch": batch}, lambda b=batch: _hf_trainer(bench, b)) | {
-                "round": round_number
-            }
-        yield measure(bench, "ours", asdict(ours), lambda: _ours(bench, ours)) | {"round": round_number}
+    step = bench.config.tokens_per_step
+    ours = [Setting(size, step // size) for size in (bench.config.tokens_per_pack, 2 * bench.config.tokens_per_pack)]
+    for number in range(given.rounds):
+        for batch in given.batch or (4, 8, 16):
+            part = measure(bench, "padded loop", {"batch": batch}, lambda b=batch: _padded_loop(bench, b))
+            yield part | {"round": number}
+            part = measure(bench, "hf trainer", {"batch": batch}, lambda b=batch: _hf_trainer(bench, b))
+            yield part | {"round": number}
+        for setting in ours:
+            yield measure(bench, "ours", asdict(setting), lambda s=setting: _ours(bench, s)) | {"round": number}
 
 
 def _gpu_parts(bench: Bench, given: argparse.Namespace) -> Iterator[dict]:
