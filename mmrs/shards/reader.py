@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -31,8 +32,13 @@ class ShardSet:
     def manifest(self) -> Manifest:
         return load_manifest(self.folder)
 
-    def table(self, split: str, sources: tuple[str, ...] | None = None) -> pa.Table:
+    def table(
+        self, split: str, sources: tuple[str, ...] | None = None, columns: Sequence[str] | None = None
+    ) -> pa.Table:
         """Index rows of one split, in manifest order, with a column `shard` (position in ``manifest.shards``).
+
+        Args:
+            columns: of the index, all by default.
 
         Raises:
             UserError: the split or a source is not in the data set; names what is there.

@@ -19,6 +19,8 @@ from mmrs.record import Record
 from mmrs.shards.reader import ShardSet
 from training.data.remote import RemoteAccess, RemoteShardSet, is_url
 
+COLUMNS = ("id", "sha256", "image_offset", "image_size", "record_offset", "record_size", "dialogue_tasks")
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -114,7 +116,7 @@ def select(
                 n for n, entry in entries if entry.split == split and (mine is None or entry.source in mine)
             )
     table = pa.concat_tables(
-        _with_origin(shards.table(split, mine), number, shards)
+        _with_origin(shards.table(split, mine, COLUMNS), number, shards)
         for number, (shards, mine) in enumerate(zip(sets, wanted, strict=True))
         if mine is None or mine
     ).combine_chunks()
