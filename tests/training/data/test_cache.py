@@ -129,7 +129,7 @@ def test_several_processes_share_it_and_any_may_be_killed(tmp_path):
             victim.join()
             victims += 1
         time.sleep(0.001)
-    assert [worker.exitcode for worker in workers] == [0] * 4 and victims == 3
+    assert [worker.exitcode for worker in workers] == [0] * 4 and victims > 0
     assert largest <= 4000
     read(FileCache(tmp_path, 4000), content(50))
     read(FileCache(tmp_path, 1000), content(51))

@@ -21,7 +21,7 @@ from training.data.remote import Patience, RemoteAccess, RemoteFolder, describe
 from training.data.selection import select
 from training.data.summary import downloads, plan_lines, summarise
 
-QUICK = Patience(tries=6, first_wait_s=0.01, longest_wait_s=0.05, stall_s=0.3)
+QUICK = Patience(tries=6, first_wait_s=0.01, longest_wait_s=0.05, stall_s=5.0)
 needs_nginx = pytest.mark.skipif(NGINX is None, reason="no nginx: apt-get install nginx-light")
 
 
@@ -65,7 +65,7 @@ def test_a_stream_over_http_is_the_local_one_in_spite_of_faults(nginx, local, pr
     kinds = ["ok", "ok", "500", "cut", "short", "stall", "flip"]
     faults = Faults(["short", "flip", "500", "ok", *kinds[2:], *(rng.choice(kinds) for _ in range(20))])
     with serve_faults(nginx, faults) as url:
-        access = access_to(tmp_path / "cache", replace(QUICK, tries=20))
+        access = access_to(tmp_path / "cache", replace(QUICK, tries=20, stall_s=0.5))
         assert_same(read_remote(url, access, processor, tmp_path, workers), local)
         asked = len(faults.log)
         assert {fault for _, fault in faults.log} == set(kinds)
@@ -188,7 +188,7 @@ def test_a_stream_from_s3_is_the_local_one(data, local, processor, tmp_path, mon
         upload = fsspec.filesystem("s3", skip_instance_cache=True)
         upload.mkdir("bucket")
         upload.put(f"{data}/", "bucket/sets/toy/", recursive=True)
-        access = access_to(tmp_path / "cache", replace(QUICK, stall_s=5.0))
+        access = access_to(tmp_path / "cache")
         assert_same(read_remote("s3://bucket/sets/toy", access, processor, tmp_path, workers=1), local)
         with pytest.raises(UserError, match=r"s3://bucket/other/manifest.json cannot be read"):
             select(["s3://bucket/other"], "train", access=access)
