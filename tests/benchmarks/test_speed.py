@@ -49,7 +49,9 @@ def test_readers_agree(corpus, tmp_path):
 
 
 def test_growth_of_a_linear_cost_is_one():
-    runs = {n: {"seconds": {"plan": n / 1e5}, "parent_peak_bytes": 10**8 + 1000 * n} for n in (1000, 50_000, 200_000)}
+    runs = {
+        n: {"cpu_seconds": {"plan": n / 1e5}, "parent_peak_bytes": 10**8 + 1000 * n} for n in (1000, 50_000, 200_000)
+    }
     found = flat_cost.growth(runs)
     assert found["exponents"]["plan"] == pytest.approx(1)
     assert found["parent_peak_bytes_at_a_million_extrapolated"] == pytest.approx(10**8 + 10**9)
