@@ -108,7 +108,7 @@ def _connected(cluster: RayCluster) -> Iterator[ModuleType]:
         else:
             _knock(cluster.address)
             ray.init(address=cluster.address, **quiet)
-    except (OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # a node that does not start in time is a plain Exception of Ray's
         where = "on this machine" if cluster.address is None else f"at {cluster.address}"
         raise UserError(
             f"no Ray cluster {where}: {error}. See whether it runs with `ray status"
