@@ -19,6 +19,8 @@ from mmrs.record import canonical_json
 
 MANIFEST_NAME = "manifest.json"
 SHARD_PATH = r"^[a-z0-9-]+/[a-z0-9_-]+-\d{5}-of-\d{5}\.tar$"
+# Digests name files of a reader's cache, so those of a stranger's manifest must be digests.
+SHA256 = r"^[0-9a-f]{64}$"
 
 
 class _Part(BaseModel):
@@ -32,10 +34,10 @@ class ShardEntry(_Part):
     split: str
     path: str = Field(pattern=SHARD_PATH)
     records: int = Field(gt=0)
-    bytes: int
-    sha256: str
-    index_bytes: int
-    index_sha256: str
+    bytes: int = Field(ge=0)
+    sha256: str = Field(pattern=SHA256)
+    index_bytes: int = Field(ge=0)
+    index_sha256: str = Field(pattern=SHA256)
 
     @property
     def index_path(self) -> str:
