@@ -76,14 +76,17 @@ def main() -> None:
             kills, missed = part(work, given.nodes if name == "ray-nodes" else given.kills, chance)
             parts[name] = {"kills": kills, "seconds": round(time.monotonic() - started, 1), "lost": missed}
             print(name, json.dumps(parts[name]), flush=True)
-    result = {
-        "date": date.today().isoformat(), "machine": describe(), "seed": given.seed,
-        "shard_bytes": SHARD_BYTES, "sample": SAMPLE, "parts": parts,
-    }  # fmt: skip
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(json.dumps(result, indent=2) + "\n")
+            write_result(given.out, given.seed, parts)
     if any(part.get("lost") for part in parts.values()):
         sys.exit(1)
+
+
+def write_result(path: Path, seed: int, parts: dict[str, dict]) -> None:
+    """After every part: they take minutes each."""
+    result = {"date": date.today().isoformat(), "machine": describe(), "seed": seed}
+    result |= {"shard_bytes": SHARD_BYTES, "sample": SAMPLE, "parts": parts}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=2) + "\n")
 
 
 def build_in_process(raw: Path, out: Path | str, engine: Engine) -> None:
@@ -115,7 +118,7 @@ def kill_builders(work: Path, out: Path | str, kills: int, chance: random.Random
     while killed < kills:
         process = subprocess.Popen(command(work / "raw", out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            process.wait(chance.uniform(1.0, 6.0))
+            process.wait(chance.uniform(1.0, 8.0))
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
