@@ -10,10 +10,10 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from training.attention import pack_mask
+from training.attention import DENSE, pack_mask
 from training.data.collate import Pack
 from training.model.modeling import EarthGPTForConditionalGeneration
-from training.rows import unit_rows
+from training.rows import RowBatch, row_batches
 
 # 2048 targets of a vocabulary of 32,000 are 0.26 GB of fp32 logits.
 LOGITS_PER_CHUNK = 2048 * 32_000
@@ -36,7 +36,8 @@ class PackLosses(nn.Module):
 
     def forward(self, pack: Pack) -> torch.Tensor:
         """Cross-entropy in nats of each target token of a pack, (T,) fp32."""
-        losses_T = target_losses(self.model, pack)
+        # Ranks that share weights must call each layer equally often, so all of them take packs as they are.
+        losses_T = target_losses(self.model, pack, in_rows=False if self.anchored else None)
         if self.anchored and torch.is_grad_enabled() and not len(pack.pixel_values_NCHW):
             image_side = [*self.model.vision.parameters(), *self.model.projector.parameters()]
             anchors = [parameter.flatten()[:1].sum() * 0 for parameter in image_side if parameter.requires_grad]
@@ -44,13 +45,19 @@ class PackLosses(nn.Module):
         return losses_T
 
 
-def target_losses(model: EarthGPTForConditionalGeneration, pack: Pack) -> torch.Tensor:
+def target_losses(model: EarthGPTForConditionalGeneration, pack: Pack, in_rows: bool | None = None) -> torch.Tensor:
     """Cross-entropy in nats of each target token of a pack, (T,) fp32.
 
     The head runs on the target positions alone, in chunks whose logits are computed again in the backward pass, so the
     (L, K) logits of the pack never exist and memory does not grow with the number of targets.
+
+    Args:
+        in_rows: let `training.rows` cut the pack into rows where that costs less; by default on a CPU with dense masks.
     """
-    states_TD = _target_states(model, pack)
+    if in_rows is None:
+        dense = model.language_model.config._attn_implementation == DENSE
+        in_rows = dense and pack.input_ids_L.device.type == "cpu"
+    states_TD = _target_states(model, pack, in_rows)
     size = max(1, LOGITS_PER_CHUNK // model.config.text_config.vocab_size)
     if pack.targets <= size:
         return _chunk_losses(model.lm_head, states_TD, pack.target_ids_T)
@@ -60,25 +67,38 @@ def target_losses(model: EarthGPTForConditionalGeneration, pack: Pack) -> torch.
     )
 
 
-def _target_states(model: EarthGPTForConditionalGeneration, pack: Pack) -> torch.Tensor:
+def _target_states(model: EarthGPTForConditionalGeneration, pack: Pack, in_rows: bool) -> torch.Tensor:
     """Final hidden states (T, D) at the positions that predict the targets."""
-    pixels_NCHW = pack.pixel_values_NCHW if len(pack.pixel_values_NCHW) else None
-    rows = unit_rows(pack, model.config.text_config.pad_token_id) if pack.input_ids_L.device.type == "cpu" else None
-    if rows is not None:
-        states_USD = model.hidden_states(
-            input_ids=rows.input_ids_US,
-            pixel_values=pixels_NCHW,
-            attention_mask=pack_mask(model.language_model, rows.image_segment_US, rows.dialogue_segment_US),
-            position_ids=rows.position_ids_US,
-        )
-        return states_USD.flatten(0, 1).index_select(0, rows.target_positions_T)
+    batches = row_batches(pack, model.config) if in_rows else None
+    if batches is not None:
+        return _row_states(model, pack, batches)
     states_1LD = model.hidden_states(
         input_ids=pack.input_ids_L[None],
-        pixel_values=pixels_NCHW,
+        pixel_values=pack.pixel_values_NCHW if len(pack.pixel_values_NCHW) else None,
         attention_mask=pack_mask(model.language_model, pack.image_segment_L[None], pack.dialogue_segment_L[None]),
         position_ids=pack.position_ids_L[None],
     )
     return states_1LD[0].index_select(0, pack.target_positions_T)
+
+
+def _row_states(model: EarthGPTForConditionalGeneration, pack: Pack, batches: list[RowBatch]) -> torch.Tensor:
+    """`_target_states` from rows: every image is encoded once, whatever the number of its rows."""
+    has_images = len(pack.pixel_values_NCHW) > 0
+    features_NSD = model.get_image_features(pack.pixel_values_NCHW).pooler_output if has_images else None
+    states = []
+    for batch in batches:
+        mask = None
+        if not batch.causal:
+            mask = pack_mask(model.language_model, batch.image_segment_RS, batch.dialogue_segment_RS)
+        states_RSD = model.hidden_states(
+            input_ids=batch.input_ids_RS,
+            attention_mask=mask,
+            position_ids=None if batch.causal else batch.position_ids_RS,
+            image_features=features_NSD[batch.images_N] if len(batch.images_N) else None,
+        )
+        states.append(states_RSD.flatten(0, 1).index_select(0, batch.target_positions_T))
+    order_T = torch.cat([batch.targets_T for batch in batches])
+    return torch.cat(states)[order_T.argsort()]
 
 
 def _chunk_losses(head: nn.Module, states_TD: torch.Tensor, ids_T: torch.Tensor) -> torch.Tensor:

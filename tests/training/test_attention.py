@@ -23,7 +23,7 @@ NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="flex atten
 @pytest.fixture
 def packed(monkeypatch):
     """One row per pack on the CPU too, as on a GPU."""
-    monkeypatch.setattr(loss_module, "unit_rows", lambda pack, pad_id: None)
+    monkeypatch.setattr(loss_module, "row_batches", lambda pack, config: None)
 
 
 @st.composite

@@ -165,14 +165,15 @@ class EarthGPTForConditionalGeneration(EarthGPTPreTrainedModel, GenerationMixin)
         pixel_values: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
+        image_features: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Final normalised states (B, L, D), to which `lm_head` applies.
 
         A loss over few target positions takes these states and runs the head on the targets alone, which spares the
-        (B, L, K) logits. Arguments are those of `forward`.
+        (B, L, K) logits. Arguments are those of `forward`; `image_features` (N, S, D) take the place of pixels.
         """
         return self.language_model(
-            inputs_embeds=self.embed(input_ids, pixel_values),
+            inputs_embeds=self.embed(input_ids, pixel_values, image_features),
             attention_mask=attention_mask,
             position_ids=position_ids,
             use_cache=False,
