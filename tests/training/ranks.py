@@ -19,7 +19,8 @@ def run_ranks(size: int, work: Callable[..., Any], *arguments: Any, log: Path) -
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     log.mkdir(parents=True, exist_ok=True)
-    context = multiprocessing.get_context("fork")
+    # A fork starts at once, but inherits a GPU that an earlier test woke and that no child can use.
+    context = multiprocessing.get_context("spawn" if torch.cuda.is_initialized() else "fork")
     children = [
         context.Process(target=_rank, args=(rank, size, port, log / f"rank-{rank}.txt", work, arguments))
         for rank in range(size)
