@@ -38,7 +38,7 @@ from training.model.tuning import tuned_vectors
 from training.run import train
 
 QUIET = Progress(quiet=True)
-RECIPE = {"sources": [{"name": "hit-uav", "tasks": ["detection-hbb"]}], "per_class_prompts": False}
+RECIPE = {"sources": [{"name": "hit-uav"}], "per_class_prompts": False}
 
 
 def main() -> None:
@@ -76,7 +76,7 @@ def measure(
 ) -> dict:
     """Build shards, assemble the model, train stage B for `steps` steps and compare before with after."""
     recipe = BuildRecipe.model_validate(RECIPE | {"max_objects_per_dialogue": objects})
-    source = SourceBuild(converters.get("hit-uav"), samples, ("train", "val"))
+    source = SourceBuild(converters.get("hit-uav"), samples, ("train", "val"), tasks=frozenset({"detection-hbb"}))
     build(plan_build([source], recipe, 1, QUIET), recipe, work / "shards", 1, QUIET)
     assemble_model(work / "base", llm=llm, size="tiny")
     validation = select([work / "shards"], "val")
