@@ -169,8 +169,8 @@ def test_a_pack_without_samples_changes_nothing(training, processor):
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_update_and_names_the_samples(training, processor, monkeypatch):
-    def broken(model, pack):
-        losses = target_losses(model, pack)
+    def broken(model, pack, in_rows):
+        losses = target_losses(model, pack, in_rows)
         return torch.where(pack.target_units_T == 3, losses * math.nan, losses)
 
     monkeypatch.setattr("training.loss.target_losses", broken)

@@ -46,6 +46,16 @@ def no_plot(monkeypatch):
     monkeypatch.setattr("training.run.plot_run", lambda out, image: None)
 
 
+@pytest.fixture(autouse=True)
+def default_handlers():
+    """Handlers as a shell's foreground command has them: other tests and background jobs leave others."""
+    defaults = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
+    before = {number: signal.signal(number, handler) for number, handler in defaults.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.fixture(scope="module")
 def straight(shards, model_folder, tmp_path_factory):
     """An uninterrupted run."""
