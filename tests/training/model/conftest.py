@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from transformers.utils import logging
 
 from training.model import EarthGPTConfig, EarthGPTImageProcessor, EarthGPTProcessor, initialise, train_tokenizer
 
@@ -18,6 +19,17 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quiet():
+    """No progress bars and advice of transformers in the output of a failed test."""
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    yield
+    logging.enable_progress_bar()
+    logging.set_verbosity(level)
 
 
 @pytest.fixture(scope="session")

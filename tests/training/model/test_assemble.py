@@ -19,7 +19,6 @@ from transformers import (
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
 )
-from transformers.utils import logging
 
 from mmrs.errors import UserError
 from tests.training.model.test_key_maps import REST_OF_CLIP, dinov2_checkpoint, openclip_checkpoint
@@ -32,16 +31,6 @@ from training.model.tokenizer import adapt_tokenizer
 
 CHANGES = {"vit_image_size": 56, "cnn_image_size": 64, "token_merge": 1}
 BYTES = [f"<0x{number:02X}>" for number in range(256)]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quiet():
-    level = logging.get_verbosity()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    yield
-    logging.enable_progress_bar()
-    logging.set_verbosity(level)
 
 
 def sentencepiece_tokenizer(prepend_always=False, **special):

@@ -6,7 +6,6 @@ import pytest
 import torch
 from click.testing import CliRunner
 from transformers import AutoTokenizer, LlamaForCausalLM
-from transformers.utils import logging
 
 import cli
 from tests.training.micro import make_config
@@ -15,16 +14,6 @@ from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor
 from training.model.tuning import tuned_vectors
 from training.run import train
 from training.trainable import NORMS, VECTORS
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quiet():
-    level = logging.get_verbosity()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    yield
-    logging.enable_progress_bar()
-    logging.set_verbosity(level)
 
 
 def mmrs(*words):

@@ -15,18 +15,6 @@ from training.model import key_maps
 DEPTHS, WIDTHS = (1, 2, 1, 1), (8, 12, 16, 20)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quiet():
-    from transformers.utils import logging
-
-    level = logging.get_verbosity()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    yield
-    logging.enable_progress_bar()
-    logging.set_verbosity(level)
-
-
 def openclip_checkpoint(prefix="visual.trunk."):
     generator = torch.Generator().manual_seed(0)
     state = {}

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor, LlamaForCausalLM
-from transformers.utils import logging
 
 from benchmarks.stage_b import measure
 from training.model.assemble import assemble
@@ -40,16 +39,6 @@ pytestmark = [
         reason="gguf and accelerate, with which transformers reads a GGUF file, are not installed",
     ),
 ]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quiet():
-    level = logging.get_verbosity()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    yield
-    logging.enable_progress_bar()
-    logging.set_verbosity(level)
 
 
 @pytest.fixture(autouse=True, scope="module")

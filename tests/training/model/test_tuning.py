@@ -15,15 +15,6 @@ from training.stage import apply_stage
 TEXT = torch.tensor([[0, 9, 30, 41, 7, 5, 88, 3 + 60]])
 
 
-@pytest.fixture(autouse=True, scope="module")
-def no_bars():
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    yield
-    logging.enable_progress_bar()
-
-
 def disturb(model, seed=0, size=0.3):
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
