@@ -43,7 +43,7 @@ from mmrs.build.recipe import BuildRecipe
 from mmrs.build.run import build, plan_build
 from mmrs.progress import Progress
 from mmrs.shards.reader import ShardSet
-from training.data.collate import EncodedUnit, stacked
+from training.data.collate import empty_pixels
 from training.data.lengths import length_table, tokenizer_digest
 from training.data.loader import PackDataset, PackSampler, pack_loader
 from training.data.plan import PlanSettings
@@ -269,11 +269,11 @@ _WRITERS: dict[str, Callable[[Path, list[tuple[bytes, bytes]]], None]] = {
 # --- the loaders ------------------------------------------------------------------------------------------------------
 
 
-def decode(image: bytes | Image.Image) -> np.ndarray:
-    """JPEG bytes or an opened image -> uint8 (3, 448, 448)."""
+def decode(image: bytes | Image.Image, out_CHW: np.ndarray | None = None) -> np.ndarray:
+    """JPEG bytes or an opened image -> uint8 (3, 448, 448), written to `out_CHW` where that is given."""
     if isinstance(image, bytes):
         image = Image.open(io.BytesIO(image))
-    return pad_and_resize(image, SIZE)
+    return pad_and_resize(image, SIZE, out_CHW)
 
 
 def _decoded(sample: dict) -> tuple[torch.Tensor, str | bytes]:
@@ -340,8 +340,10 @@ class Images(Dataset):
     def __getitem__(self, reference: PackReference) -> tuple[torch.Tensor, list[bytes]]:
         rows = [row for row, _ in reference.units]
         self.selection.fetch(rows)
-        units = [EncodedUnit("", decode(self.selection.image(row)), ()) for row in rows]
-        return stacked(units, SIZE), [self.selection.record_bytes(row) for row in rows]
+        pixels_NCHW = empty_pixels(len(rows), SIZE)
+        for row, room_CHW in zip(rows, pixels_NCHW.numpy(), strict=True):
+            decode(self.selection.image(row), room_CHW)
+        return pixels_NCHW, [self.selection.record_bytes(row) for row in rows]
 
 
 def _opened(store: Path) -> tuple[PackDataset, PackSampler]:

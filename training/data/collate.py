@@ -9,6 +9,7 @@ same dialogue, so the first token of a dialogue is never a target.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import chain
@@ -100,6 +101,7 @@ def assemble(
     number: int = 0,
     skipped: tuple[tuple[str, str], ...] = (),
     substitutes: tuple[str, ...] = (),
+    pixels_NCHW: torch.Tensor | None = None,
 ) -> Pack:
     """Lay units out in one pack of exactly `tokens_per_pack` positions.
 
@@ -107,6 +109,7 @@ def assemble(
         units: N images with their dialogues; may be empty.
         prefix_ids: what every image starts with, image slots included.
         image_size: side in pixels of the images, needed where there are none.
+        pixels_NCHW: the images of the units, where they lie in one tensor already.
 
     Raises:
         ValueError: the units exceed the pack, or the first token of a dialogue is a target.
@@ -123,7 +126,7 @@ def assemble(
         position_ids_L=_joined(layout.positions, padding, 0),
         image_segment_L=_joined(layout.images, padding, PADDING),
         dialogue_segment_L=_joined(layout.dialogues, padding, PREFIX),
-        pixel_values_NCHW=stacked(units, image_size),
+        pixel_values_NCHW=stacked(units, image_size) if pixels_NCHW is None else pixels_NCHW,
         target_positions_T=where,
         target_ids_T=what,
         target_tasks_T=task,
@@ -136,13 +139,21 @@ def assemble(
 
 
 def stacked(units: Sequence[EncodedUnit], image_size: int) -> torch.Tensor:
-    """The images (N, 3, H, W); in a loader's worker they are written where the training process will read them."""
-    pixels_NCHW = torch.empty((len(units), 3, image_size, image_size), dtype=torch.uint8)
-    if units and get_worker_info() is not None:
-        pixels_NCHW.share_memory_()
+    """Copies of the images in one tensor (N, 3, H, W)."""
+    pixels_NCHW = empty_pixels(len(units), image_size)
     for place, unit in enumerate(units):
         pixels_NCHW[place] = torch.from_numpy(unit.pixels_CHW)
     return pixels_NCHW
+
+
+def empty_pixels(images: int, image_size: int) -> torch.Tensor:
+    """Room for N images, uint8 (N, 3, H, W); in a loader's worker where the training process will read them."""
+    shape = (images, 3, image_size, image_size)
+    if not images or get_worker_info() is None:
+        return torch.empty(shape, dtype=torch.uint8)
+    # As torch's own collation does: `share_memory_` would copy what is not written yet.
+    storage = torch.UntypedStorage._new_shared(math.prod(shape))
+    return torch.empty(0, dtype=torch.uint8).set_(storage, 0, shape)
 
 
 def _joined(pieces: list[np.ndarray], padding: int, filler: int) -> torch.Tensor:

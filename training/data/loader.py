@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 from mmrs.errors import RunFailure, UserError
 from training.config import AugmentConfig
 from training.data.augment import Augmentation, Turns, draw, shade, turn_dialogues, turn_square
-from training.data.collate import EncodedDialogue, EncodedUnit, Pack, assemble
+from training.data.collate import EncodedDialogue, EncodedUnit, Pack, assemble, empty_pixels
 from training.data.lengths import turns_of
 from training.data.permutation import random_words
 from training.data.plan import Lengths
@@ -61,13 +61,16 @@ class PackDataset(Dataset):
 
     def __getitem__(self, reference: PackReference) -> Pack:
         self.selection.fetch([row for row, _ in reference.units])
+        size = self.processor.image_processor.image_size
+        pixels_NCHW = empty_pixels(len(reference.units), size)
         units, skipped, substitutes = [], [], []
         for row, entries in reference.units:
+            room_CHW = pixels_NCHW[len(units)].numpy()
             try:
-                units.append(self._unit(row, entries, reference))
+                units.append(self._unit(row, entries, reference, room_CHW))
             except BROKEN as error:
                 skipped.append((self.selection.sample_id(row), f"{type(error).__name__}: {error}"))
-                substitute = self._substitute(row, entries, reference)
+                substitute = self._substitute(row, entries, reference, room_CHW)
                 if substitute is not None:
                     units.append(substitute)
                     substitutes.append(substitute.sample_id)
@@ -76,14 +79,16 @@ class PackDataset(Dataset):
             self.processor.encode_prefix(True),
             self.tokens_per_pack,
             self.processor.tokenizer.pad_token_id,
-            self.processor.image_processor.image_size,
+            size,
             epoch=reference.epoch,
             number=reference.number,
             skipped=tuple(skipped),
             substitutes=tuple(substitutes),
+            pixels_NCHW=pixels_NCHW[: len(units)],
         )
 
-    def _unit(self, row: int, entries: np.ndarray, reference: PackReference) -> EncodedUnit:
+    def _unit(self, row: int, entries: np.ndarray, reference: PackReference, room_CHW: np.ndarray) -> EncodedUnit:
+        """The sample with its image decoded into `room_CHW`."""
         data = self.selection.image(row)
         if self.verify_images and hashlib.sha256(data).hexdigest() != self.selection.sha256[row].as_py():
             raise ValueError("image bytes differ from the index's sha256")
@@ -93,13 +98,14 @@ class PackDataset(Dataset):
         size = self.processor.image_processor.image_size
         with Image.open(io.BytesIO(data)) as image:
             if self.augment is None:
-                return EncodedUnit(self.selection.sample_id(row), pad_and_resize(image, size), encoded)
+                return EncodedUnit(self.selection.sample_id(row), pad_and_resize(image, size, room_CHW), encoded)
             key = (self.seed, reference.epoch, self.selection.sample_id(row), reference.number)
             augmentation = draw(self.augment, *key)
-            pixels_CHW = pad_and_resize(shade(image, augmentation), size)
+            pad_and_resize(shade(image, augmentation), size, room_CHW)
         if augmentation.turns:
             encoded, augmentation = self._turned(entries, turns, encoded, augmentation)
-        return EncodedUnit(self.selection.sample_id(row), turn_square(pixels_CHW, augmentation), encoded)
+        room_CHW[...] = turn_square(room_CHW, augmentation)
+        return EncodedUnit(self.selection.sample_id(row), room_CHW, encoded)
 
     def _encode(self, row: int, entries: np.ndarray, turns: list[Turns]) -> tuple[EncodedDialogue, ...]:
         encoded = []
@@ -135,7 +141,9 @@ class PackDataset(Dataset):
             turned.append(EncodedDialogue(ids, is_target, old.task))
         return tuple(turned), augmentation
 
-    def _substitute(self, row: int, entries: np.ndarray, reference: PackReference) -> EncodedUnit | None:
+    def _substitute(
+        self, row: int, entries: np.ndarray, reference: PackReference, room_CHW: np.ndarray
+    ) -> EncodedUnit | None:
         runs = self.selection.shard_run
         first, last = np.searchsorted(runs, [runs[row], runs[row] + 1])
         word = random_words(1, "substitute", self.seed, reference.epoch, self.selection.sample_id(row))[0]
@@ -145,7 +153,7 @@ class PackDataset(Dataset):
             fitting = self._fitting(other, self.lengths.tokens[entries]) if other != row else ()
             if len(fitting):
                 try:
-                    return self._unit(other, fitting, reference)
+                    return self._unit(other, fitting, reference, room_CHW)
                 except BROKEN:
                     continue
         return None

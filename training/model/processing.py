@@ -28,7 +28,7 @@ REDUCING_GAP = 3.0
 Turn = tuple[str, str]
 
 
-def pad_and_resize(image: Image.Image, size: int) -> np.ndarray:
+def pad_and_resize(image: Image.Image, size: int, out_CHW: np.ndarray | None = None) -> np.ndarray:
     """Pad to a centred square and resize, bicubic with antialiasing.
 
     The offset is that of the box frame: int((side - width) / 2) to the left, int((side - height) / 2) above.
@@ -36,12 +36,13 @@ def pad_and_resize(image: Image.Image, size: int) -> np.ndarray:
     Args:
         image: mode L (repeated to three channels), RGB, or RGBA (alpha is dropped).
         size: side of the result in pixels.
+        out_CHW: where to write the result; a new array where it is None.
 
     Returns:
         uint8 (3, size, size), RGB.
 
     Raises:
-        ValueError: another image mode.
+        ValueError: another image mode; nothing is written then.
     """
     if image.mode not in IMAGE_MODES:
         raise ValueError(
@@ -53,7 +54,7 @@ def pad_and_resize(image: Image.Image, size: int) -> np.ndarray:
     if side != size:
         # The gap lets Pillow shrink by an integer factor first, which is faster and differs by a grey level or so.
         image = image.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=REDUCING_GAP)
-    pixels_CHW = np.empty((3, size, size), np.uint8)
+    pixels_CHW = np.empty((3, size, size), np.uint8) if out_CHW is None else out_CHW
     for channel, band in enumerate(image.convert("RGB").split()):
         pixels_CHW[channel] = band
     return pixels_CHW
