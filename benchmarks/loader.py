@@ -348,7 +348,7 @@ class Images(Dataset):
 
 def _opened(store: Path) -> tuple[PackDataset, PackSampler]:
     """Packs of about 32 images over as many epochs as there are copies."""
-    selection = select([store], "train")
+    selection = select([store], ["train"])
     tokenizer = train_tokenizer(training_texts(selection), 1024)
     processor = EarthGPTProcessor(EarthGPTImageProcessor(SIZE), tokenizer, IMAGE_SLOTS)
     digest, prefix = tokenizer_digest(processor), len(processor.encode_prefix(True))

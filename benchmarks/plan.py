@@ -79,7 +79,7 @@ def main() -> None:
 
 
 def measure_select(samples: int, folder: Path) -> dict[str, Any]:
-    seconds, selection = timed(lambda: select([folder / "indexes"], "train"))
+    seconds, selection = timed(lambda: select([folder / "indexes"], ["train"]))
     assert len(selection) == samples
     return {"seconds": seconds, "peak_rss_bytes": peak_rss(), "dialogues": len(selection.dialogue_row)}
 
@@ -116,7 +116,7 @@ def measure_resume(samples: int, folder: Path) -> dict[str, Any]:
 
 
 def measure_count(samples: int, folder: Path) -> dict[str, Any]:
-    selection, processor = select([folder / "records"], "train"), make_processor()
+    selection, processor = select([folder / "records"], ["train"]), make_processor()
     digest = tokenizer_digest(processor)
     with tempfile.TemporaryDirectory() as cache:
         count_s, _ = timed(lambda: length_table(selection, processor, digest, Path(cache)))
@@ -129,10 +129,10 @@ def measure_prepare(samples: int, folder: Path) -> dict[str, Any]:
     processor = make_processor()
     with tempfile.TemporaryDirectory() as cache:
         digest = tokenizer_digest(processor)
-        length_table(select([folder / "records"], "train"), processor, digest, Path(cache))
+        length_table(select([folder / "records"], ["train"]), processor, digest, Path(cache))
 
         def open_stream() -> tuple[Selection, PackStream]:
-            selection = select([folder / "records"], "train")
+            selection = select([folder / "records"], ["train"])
             lengths = length_table(selection, processor, digest, Path(cache))
             stream = PackStream(lengths, replace(SETTINGS, data_set_id=selection.data_set_id))
             stream.plan(0)

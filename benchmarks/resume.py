@@ -119,7 +119,7 @@ def coverage(seen: Iterable[str]) -> dict:
 
 def _open(work: Path) -> tuple[Selection, PackStream, EarthGPTProcessor]:
     """What a run opens before its first batch; the tokenizer and the length table come from an earlier opening."""
-    selection = select([work / "ours"], "train")
+    selection = select([work / "ours"], ["train"])
     folder = work / "processor"
     if not folder.is_dir():
         tokenizer = train_tokenizer(training_texts(selection), 512)

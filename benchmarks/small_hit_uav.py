@@ -79,7 +79,7 @@ def measure(given: argparse.Namespace, work: Path) -> dict:
     builds = resolve(recipe, {"hit-uav": given.samples}).builds
     build(plan_build(builds, recipe, 1, QUIET), recipe, work / "shards", 1, QUIET)
     assembled = assemble_model(work / "base", llm=given.llm, size="small", changes=SIZES)
-    training, validation = select([work / "shards"], "train"), select([work / "shards"], "val")
+    training, validation = select([work / "shards"], ["train"]), select([work / "shards"], ["val"])
     before, _ = held_out_state(work / "base", validation, given.held_out)
     say(f"held-out loss before: {before:.4f}")
     began, cpu = time.perf_counter(), _cpu_seconds()
@@ -118,7 +118,7 @@ def measure(given: argparse.Namespace, work: Path) -> dict:
         "held_out_images": min(given.held_out, len(validation)),
         "held_out_loss_before": before,
         "held_out_loss_after": after,
-        "constant_count": _constant_count(training, select([work / "shards"], "test")),
+        "constant_count": _constant_count(training, select([work / "shards"], ["test"])),
         "distinct_answers": len(
             {json.loads(line)["answer"] for line in result.predictions_path.read_text().splitlines()}
         ),

@@ -79,7 +79,7 @@ def measure(
     source = SourceBuild(converters.get("hit-uav"), samples, ("train", "val"), tasks=frozenset({"detection-hbb"}))
     build(plan_build([source], recipe, 1, QUIET), recipe, work / "shards", 1, QUIET)
     assemble_model(work / "base", llm=llm, size="tiny")
-    validation = select([work / "shards"], "val")
+    validation = select([work / "shards"], ["val"])
     before, digest = held_out_state(work / "base", validation, held_out)
     began = time.perf_counter()
     result = train(_configuration(work, steps, packs_per_step, tokens_per_pack, threads), QUIET)

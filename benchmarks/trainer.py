@@ -310,7 +310,7 @@ def _ours(bench: Bench, setting: Setting) -> Counts:
 
 def _ours_loader(bench: Bench, setting: Setting, shards: Path, workers: int) -> Counts:
     """The same through selection, plan, worker processes and collation, from shards on a disk."""
-    selection = select([shards], "train")
+    selection = select([shards], ["train"])
     digest = tokenizer_digest(bench.processor)
     with tempfile.TemporaryDirectory() as cache:
         table = length_table(selection, bench.processor, digest, Path(cache))

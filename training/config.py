@@ -106,10 +106,11 @@ class DataConfig(_Part):
     """What is read and in which order.
 
     Either `folders`, which may be URLs of http(s), s3 or hf (see `training.data.remote`), or `webdataset`: tars of
-    others, with a shuffle buffer of `webdataset_shuffle` samples (see `training.data.foreign`). `mixture` says how
-    often an epoch shows which part: the first rule that matches a dialogue decides; without rules every dialogue is
-    seen once. `cache` is the folder for token counts and for at most `cache_gb` of fetched shards, by default ``mmrs``
-    in the user's cache folder.
+    others, with a shuffle buffer of `webdataset_shuffle` samples (see `training.data.foreign`). `splits` are by default
+    those that each source was built to train on: ``train`` where the build's recipe says nothing else (`train_splits`).
+    Named ones are taken of all sources alike. `mixture` says how often an epoch shows which part: the first rule that
+    matches a dialogue decides; without rules every dialogue is seen once. `cache` is the folder for token counts and
+    for at most `cache_gb` of fetched shards, by default ``mmrs`` in the user's cache folder.
     `shuffle_block_samples` neighbours of one tar stay together while blocks are permuted; samples are then permuted
     within windows of `shuffle_window_blocks` blocks; packs are filled from windows of `packing_window_units` images.
     A run ends when more than `max_skipped_samples` and more than `max_skipped_share` of its samples are unreadable.
@@ -118,7 +119,7 @@ class DataConfig(_Part):
     folders: Annotated[tuple[Location, ...], BeforeValidator(_as_list)] = Field(default=(), json_schema_extra=HARMLESS)
     webdataset: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = ()
     webdataset_shuffle: int = Field(default=1000, ge=1, json_schema_extra=HARMLESS)
-    split: str = "train"
+    splits: Annotated[Names | None, BeforeValidator(_as_list)] = None
     sources: Names | None = None
     tasks: Names | None = None
     mixture: tuple[MixtureRule, ...] = ()
@@ -366,7 +367,7 @@ class TrainConfig(_Part):
                     f"held_out.every_steps={held_out.every_steps} must be a multiple of "
                     f"checkpoint.every_steps={every_steps}"
                 )
-        if held_out is not None and held_out.split == self.data.split:
+        if held_out is not None and held_out.split in (self.data.splits or ()):
             raise ValueError(f"held_out.split={held_out.split} is what the run trains on; name another split")
         if held_out is not None and held_out.answers and self.parallel.mode == "fsdp":
             raise ValueError("held_out.answers needs the whole model on one rank: set parallel.mode=replicate, or 0")

@@ -138,7 +138,8 @@ def _train(config: TrainConfig, progress: Progress, world: World, stop: StopRequ
     )
     say(progress, freeze_report(rows))
 
-    held_out = world.first_then_all(lambda: open_held_out(config, processor, max_positions, world, progress))
+    trained = () if selection is None else selection.parts
+    held_out = world.first_then_all(lambda: open_held_out(config, trained, processor, max_positions, world, progress))
     prepared = parallelize(model, config.parallel, world)
     training = Training(
         config=config,

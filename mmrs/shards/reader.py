@@ -47,15 +47,27 @@ class ShardSet:
         unknown = sorted(set(sources or ()) - set(known))
         if unknown:
             raise UserError(f"{self.folder} has no source {unknown[0]!r}; it has {', '.join(known)}.")
-        tables = []
-        for number, shard in enumerate(self.manifest.shards):
-            if shard.split == split and (sources is None or shard.source in sources):
-                table = self.index(number)
-                tables.append(table.append_column("shard", pa.array([number] * len(table), pa.int32())))
-        if not tables:
-            splits = sorted({f"{shard.source}/{shard.split}" for shard in self.manifest.shards})
+        numbers = [
+            number
+            for number, shard in enumerate(self.manifest.shards)
+            if shard.split == split and (sources is None or shard.source in sources)
+        ]
+        if not numbers:
             wanted = ", ".join(sources) if sources else "any source"
-            raise UserError(f"{self.folder} has no split {split!r} of {wanted}; it has {', '.join(splits)}.")
+            raise UserError(f"{self.folder} has no split {split!r} of {wanted}; it has {', '.join(self.parts)}.")
+        return self.rows(numbers, columns)
+
+    @property
+    def parts(self) -> list[str]:
+        """``<source>/<split>`` of all that the data set holds, sorted."""
+        return sorted({f"{shard.source}/{shard.split}" for shard in self.manifest.shards})
+
+    def rows(self, shards: Sequence[int], columns: Sequence[str] | None = None) -> pa.Table:
+        """Index rows of the numbered shards, at least one, with a column `shard`; `columns` as in `table`."""
+        tables = []
+        for number in shards:
+            table = self.index(number) if columns is None else self.index(number).select(columns)
+            tables.append(table.append_column("shard", pa.array([number] * len(table), pa.int32())))
         return pa.concat_tables(tables).combine_chunks()
 
     def index(self, shard: int) -> pa.Table:

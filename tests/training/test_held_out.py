@@ -171,3 +171,6 @@ def test_a_split_that_does_not_fit_is_refused_before_training(two_splits, model_
     with pytest.raises(UserError, match=r"no split 'val'"):
         train(config_of(tmp_path / "a", two_splits, model_folder, held_out={"split": "val"}), QUIET)
     assert not (tmp_path / "a" / "checkpoints").exists()
+    with pytest.raises(UserError, match=r"held_out.split=train: the run trains on toy/train"):
+        train(config_of(tmp_path / "b", two_splits, model_folder, held_out={"split": "train"}), QUIET)
+    assert not (tmp_path / "b" / "checkpoints").exists()

@@ -64,7 +64,7 @@ def length_table(
         RunFailure: a record cannot be read, or has another number of dialogues than the index says.
     """
     chosen = hashlib.sha256(selection.dialogue_row.tobytes() + selection.dialogue_number.tobytes()).hexdigest()
-    key = canonical_json([TABLE_FORMAT, selection.data_set_id, selection.split, chosen, digest])
+    key = canonical_json([TABLE_FORMAT, selection.data_set_id, selection.parts, chosen, digest])
     path = cache / f"lengths-{hashlib.sha256(key).hexdigest()[:16]}.safetensors"
     table = _load(path, len(selection.dialogue_row))
     if table is None:

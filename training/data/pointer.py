@@ -97,6 +97,6 @@ def check_same_plan(pointer: Pointer, digest: str, packs: int) -> None:
     if pointer.plan_digest != digest or pointer.next_pack > packs:
         raise UserError(
             f"cannot resume: epoch {pointer.epoch} was planned as {pointer.plan_digest[:12]} and is now {digest[:12]}, "
-            "with the same settings. The selection (data.split, data.sources, data.tasks) or the planner has changed: "
+            "with the same settings. The selection (data.splits, data.sources, data.tasks) or the planner has changed: "
             "restore it, or start a new run in another `out` folder."
         )

@@ -29,7 +29,7 @@ def cache_folder(data: DataConfig) -> Path:
 def open_selection(data: DataConfig) -> Selection:
     """The samples and dialogues that a configuration names. Raises as `select` does."""
     access = RemoteAccess(FileCache(cache_folder(data) / "shards", int(data.cache_gb * 1e9)))
-    return select(data.folders, data.split, data.sources, data.tasks, access)
+    return select(data.folders, data.splits, data.sources, data.tasks, access)
 
 
 def open_training_selection(data: DataConfig) -> Selection:
@@ -41,11 +41,12 @@ def open_training_selection(data: DataConfig) -> Selection:
     selection = open_selection(data)
     for shards in selection.sets:
         for name, source in shards.manifest.sources.items():
-            if name in selection.sources and data.split in source.splits and not source.train_splits:
+            if name in selection.sources and not source.train_splits:
+                mine = [split for split in source.splits if f"{name}/{split}" in selection.parts]
                 raise UserError(
                     f"{shards.folder} has {name} for evaluation, no split of it to train on. Choose others with "
                     f"`--set data.sources=[...]`; where {name} is not for evaluation only (`mmrs sources {name}`), "
-                    f"build it with `--set train_splits=[{data.split}]`."
+                    f"build it with `--set train_splits=[{', '.join(mine)}]`."
                 )
     return selection
 

@@ -24,7 +24,9 @@ COLUMNS = ("id", "sha256", "image_offset", "image_size", "record_offset", "recor
 
 @dataclass(frozen=True)
 class Selection:
-    """Samples of one split with at least one selected dialogue, in manifest order; dialogues in record order.
+    """Samples with at least one selected dialogue, in manifest order; dialogues in record order.
+
+    `parts` are the ``<source>/<split>`` that they come from, sorted.
 
     Row arrays have shape (R,), dialogue arrays (D,). `dialogue_row` never decreases. `shard_run` numbers the runs of
     rows that lie in one tar, so rows of equal `shard_run` are neighbours on disk.
@@ -32,7 +34,7 @@ class Selection:
 
     sets: tuple[ShardSet, ...]
     data_set_id: str
-    split: str
+    parts: tuple[str, ...]
     ids: pa.Array
     sha256: pa.Array
     set_number: np.ndarray
@@ -83,19 +85,20 @@ class Selection:
 
 def select(
     folders: Sequence[Path | str],
-    split: str,
+    splits: Sequence[str] | None = None,
     sources: tuple[str, ...] | None = None,
     tasks: tuple[str, ...] | None = None,
     access: RemoteAccess | None = None,
 ) -> Selection:
-    """Open the data sets and keep the rows of `split` that have a dialogue of `tasks` (None: all).
+    """Open the data sets and keep the rows of `splits` that have a dialogue of `tasks` (None: all).
 
     Args:
         folders: folders, or URLs of http(s), s3 or hf.
+        splits: of all sources alike; None for those that each source was built to train on.
         access: cache and patience for URLs.
 
     Raises:
-        UserError: a folder is no finished data set, lacks the split or a file, is given twice, or nothing is left.
+        UserError: a folder is no finished data set, lacks the splits or a file, is given twice, or nothing is left.
         RunFailure: a URL does not answer.
     """
     sets = tuple(
@@ -109,22 +112,55 @@ def select(
                 f"{sets[number].folder} and {twin} are the same data set ({data_set_id[:12]}): name one of them."
             )
     wanted = [_known(shards, sets, sources) for shards in sets]
-    for shards, mine in zip(sets, wanted, strict=True):
+    used = [(shards, mine) for shards, mine in zip(sets, wanted, strict=True) if mine is None or mine]
+    chosen = {id(shards): _chosen(shards, mine, splits) for shards, mine in used}
+    found = [shards.manifest.shards[number] for shards, _ in used for number in chosen[id(shards)]]
+    _check_splits(splits, {entry.split for entry in found}, sets)
+    tables = []
+    for number, shards in enumerate(sets):
+        numbers = chosen.get(id(shards))
+        if numbers is None:
+            continue
         if isinstance(shards, RemoteShardSet):
-            entries = enumerate(shards.manifest.shards)
-            shards.fetch_indexes(
-                n for n, entry in entries if entry.split == split and (mine is None or entry.source in mine)
-            )
-    table = pa.concat_tables(
-        _with_origin(shards.table(split, mine, COLUMNS), number, shards)
-        for number, (shards, mine) in enumerate(zip(sets, wanted, strict=True))
-        if mine is None or mine
-    ).combine_chunks()
-    for shards in sets:
+            shards.fetch_indexes(numbers)
+        tables.append(_with_origin(shards.rows(numbers, COLUMNS), number, shards))
+    for shards, _ in used:
         if not isinstance(shards, RemoteShardSet):
-            _check_files(shards, split)
+            _check_files(shards, chosen[id(shards)])
     data_set_id = ids[0] if len(ids) == 1 else hashlib.sha256("+".join(ids).encode()).hexdigest()
-    return _arrays(sets, data_set_id, split, table, tasks)
+    parts = tuple(sorted({f"{entry.source}/{entry.split}" for entry in found}))
+    return _arrays(sets, data_set_id, parts, pa.concat_tables(tables).combine_chunks(), tasks)
+
+
+def _chosen(shards: ShardSet, sources: tuple[str, ...] | None, splits: Sequence[str] | None) -> list[int]:
+    """Numbers of the shards of a data set that belong to the sources (None: all) and splits (None: trained on)."""
+    known = shards.manifest.sources
+    unknown = sorted(set(sources or ()) - set(known))
+    if unknown:
+        raise UserError(f"{shards.folder} has no source {unknown[0]!r}; it has {', '.join(sorted(known))}.")
+    numbers = [
+        number
+        for number, entry in enumerate(shards.manifest.shards)
+        if (sources is None or entry.source in sources)
+        and entry.split in (known[entry.source].train_splits if splits is None else splits)
+    ]
+    if not numbers:
+        of = f" of {', '.join(sources)}" if sources else ""
+        have = ", ".join(shards.parts)
+        if splits is None:
+            raise UserError(
+                f"{shards.folder} was built with nothing{of} to train on; it has {have}. Name splits with "
+                "`--set data.splits=[...]`, or build it with other `train_splits`."
+            )
+        raise UserError(f"{shards.folder} has no split {' or '.join(map(repr, splits))}{of}; it has {have}.")
+    return numbers
+
+
+def _check_splits(splits: Sequence[str] | None, found: set[str], sets: tuple[ShardSet, ...]) -> None:
+    for split in splits or ():
+        if split not in found:
+            have = ", ".join(f"{shards.folder} has {', '.join(shards.parts)}" for shards in sets)
+            raise UserError(f"data.splits: nothing selected has a split {split!r}; {have}.")
 
 
 def _known(shards: ShardSet, sets: tuple[ShardSet, ...], sources: tuple[str, ...] | None) -> tuple[str, ...] | None:
@@ -141,11 +177,10 @@ def _with_origin(table: pa.Table, number: int, shards: ShardSet) -> pa.Table:
     return table.append_column("set", pa.array(np.full(len(table), number, np.int32))).append_column("source", source)
 
 
-def _check_files(shards: ShardSet, split: str) -> None:
-    for shard in shards.manifest.shards:
+def _check_files(shards: ShardSet, numbers: Sequence[int]) -> None:
+    for number in numbers:
+        shard = shards.manifest.shards[number]
         path = shards.folder / shard.path
-        if shard.split != split:
-            continue
         size = path.stat().st_size if path.is_file() else -1
         if size != shard.bytes:
             found = "is missing" if size < 0 else f"has {size} bytes"
@@ -155,9 +190,13 @@ def _check_files(shards: ShardSet, split: str) -> None:
 
 
 def _arrays(
-    sets: tuple[ShardSet, ...], data_set_id: str, split: str, table: pa.Table, tasks: tuple[str, ...] | None
+    sets: tuple[ShardSet, ...],
+    data_set_id: str,
+    parts: tuple[str, ...],
+    table: pa.Table,
+    tasks: tuple[str, ...] | None,
 ) -> Selection:
-    names, old_row, number, task = _dialogues(sets, split, table, tasks)
+    names, old_row, number, task = _dialogues(sets, parts, table, tasks)
     kept, dialogue_row = np.unique(old_row, return_inverse=True)
     table = table.take(pa.array(kept))
     column = {name: table[name].to_numpy() for name in table.column_names if pa.types.is_integer(table[name].type)}
@@ -166,7 +205,7 @@ def _arrays(
     return Selection(
         sets=sets,
         data_set_id=data_set_id,
-        split=split,
+        parts=parts,
         ids=table["id"].combine_chunks(),
         sha256=table["sha256"].combine_chunks(),
         set_number=column["set"],
@@ -186,7 +225,7 @@ def _arrays(
 
 
 def _dialogues(
-    sets: tuple[ShardSet, ...], split: str, table: pa.Table, tasks: tuple[str, ...] | None
+    sets: tuple[ShardSet, ...], parts: tuple[str, ...], table: pa.Table, tasks: tuple[str, ...] | None
 ) -> tuple[tuple[str, ...], np.ndarray, np.ndarray, np.ndarray]:
     """Names of the tasks, and for each selected dialogue its row, its number in the record and its task (D,)."""
     per_row = table["dialogue_tasks"].combine_chunks()
@@ -194,16 +233,14 @@ def _dialogues(
     row = pc.list_parent_indices(per_row).to_numpy().astype(np.int64)
     number = np.arange(len(row)) - np.searchsorted(row, row)
     unknown = sorted(set(tasks or ()) - set(found))
-    folders = ", ".join(str(shards.folder) for shards in sets)
+    where = f"{', '.join(str(shards.folder) for shards in sets)} ({', '.join(parts)})"
     if unknown:
-        raise UserError(
-            f"data.tasks: no dialogue of {folders}, split {split!r}, has task {unknown[0]!r}; it has {list(found)}."
-        )
+        raise UserError(f"data.tasks: no dialogue of {where} has task {unknown[0]!r}; it has {list(found)}.")
     names = found if tasks is None else tuple(sorted(set(tasks)))
     place = np.array([names.index(name) if name in names else -1 for name in found], np.int64)
     chosen = place[task] >= 0
     if not chosen.any():
-        raise UserError(f"{folders}: split {split!r} has no dialogue. Build with a recipe that renders instructions.")
+        raise UserError(f"{where} has no dialogue. Build with a recipe that renders instructions.")
     return names, row[chosen], number[chosen], place[task[chosen]]
 
 

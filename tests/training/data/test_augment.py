@@ -137,7 +137,7 @@ def test_everything_is_drawn_from_the_key():
 
 
 def test_a_stream_is_augmented_alike_by_any_worker_and_anew_in_each_epoch(shards, processor, tmp_path):  # noqa: F811
-    selection = select([shards], "train", tasks=("classification", "detection-hbb"))
+    selection = select([shards], ["train"], tasks=("classification", "detection-hbb"))
     stream = make_stream(selection, processor, tmp_path)
     config = AugmentConfig(brightness=0.3, noise=3, dihedral=True)
     length = len(stream.plan(0))

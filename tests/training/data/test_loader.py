@@ -55,7 +55,7 @@ def same(first, second):
 
 
 def test_equal_content_for_any_number_of_workers(shards, processor, tmp_path):
-    selection = select([shards], "train")
+    selection = select([shards], ["train"])
     stream = make_stream(selection, processor, tmp_path)
     torch.manual_seed(3)
     random_state = torch.get_rng_state()
@@ -67,7 +67,7 @@ def test_equal_content_for_any_number_of_workers(shards, processor, tmp_path):
 
 def test_ranks_and_workers_may_change_at_every_resume(shards, processor, tmp_path):
     """With real worker processes: all pixels and tokens come once, in the order of the uninterrupted stream."""
-    selection = select([shards], "train")
+    selection = select([shards], ["train"])
     stream = make_stream(selection, processor, tmp_path)
     dataset = PackDataset(selection, stream.lengths, processor, stream.settings.tokens_per_pack)
     parts = [(1, 1, 0), (2, 2, 1), (1, 3, 2), (2, 1, 2), (3, 6, 0)]
@@ -86,7 +86,7 @@ def test_ranks_and_workers_may_change_at_every_resume(shards, processor, tmp_pat
 
 
 def test_a_pack_holds_the_dialogues_and_images_of_the_records(shards, processor, tmp_path):
-    selection = select([shards], "train")
+    selection = select([shards], ["train"])
     stream = make_stream(selection, processor, tmp_path)
     seen = []
     for number, pack in enumerate(read(selection, processor, stream)):
@@ -112,7 +112,7 @@ def test_a_pack_holds_the_dialogues_and_images_of_the_records(shards, processor,
 
 
 def test_targets_are_the_answers_predicted_from_the_position_before(shards, processor, tmp_path):
-    selection = select([shards], "train", tasks=("classification",))
+    selection = select([shards], ["train"], tasks=("classification",))
     stream = make_stream(selection, processor, tmp_path)
     assert selection.tasks == ("classification",)
     for pack in read(selection, processor, stream):
@@ -128,7 +128,7 @@ def test_targets_are_the_answers_predicted_from_the_position_before(shards, proc
 
 def test_a_broken_image_is_replaced_and_named(processor, tmp_path):
     """By a sample of its shard with no more tokens; all other samples are as planned, for any number of workers."""
-    selection = select([make_shard_folder(tmp_path / "data", broken=(4, 11))], "train")
+    selection = select([make_shard_folder(tmp_path / "data", broken=(4, 11))], ["train"])
     stream = make_stream(selection, processor, tmp_path)
     packs = read(selection, processor, stream)
     shard_of = {selection.sample_id(row): int(selection.shard_run[row]) for row in range(len(selection))}
@@ -151,7 +151,7 @@ def test_a_broken_image_is_replaced_and_named(processor, tmp_path):
 
 def test_a_broken_image_without_a_fitting_neighbour_is_left_out(processor, tmp_path):
     """Of three samples in a shard, one with one dialogue is broken, the others' dialogues are longer."""
-    selection = select([make_shard_folder(tmp_path / "data", samples=2, shards=1, broken=(0,))], "train")
+    selection = select([make_shard_folder(tmp_path / "data", samples=2, shards=1, broken=(0,))], ["train"])
     stream = make_stream(selection, processor, tmp_path)
     assert stream.lengths.tokens[0] < stream.lengths.tokens[1:].min()
     packs = read(selection, processor, stream)
@@ -161,7 +161,7 @@ def test_a_broken_image_without_a_fitting_neighbour_is_left_out(processor, tmp_p
 
 
 def test_a_pack_of_broken_samples_alone_is_all_padding(processor, tmp_path):
-    selection = select([make_shard_folder(tmp_path / "data", 4, 1, broken=range(4))], "train")
+    selection = select([make_shard_folder(tmp_path / "data", 4, 1, broken=range(4))], ["train"])
     pack = read(selection, processor, make_stream(selection, processor, tmp_path))[0]
     assert pack.targets == pack.real_tokens == len(pack.sample_ids) == 0
     assert pack.pixel_values_NCHW.shape == (0, 3, 32, 32)
@@ -169,7 +169,7 @@ def test_a_pack_of_broken_samples_alone_is_all_padding(processor, tmp_path):
 
 def test_image_digests_are_compared_on_request(processor, tmp_path):
     folder = make_shard_folder(tmp_path / "data", 6, 1)
-    selection = select([folder], "train")
+    selection = select([folder], ["train"])
     tar = next(folder.glob("toy/*.tar"))
     data = bytearray(tar.read_bytes())
     # The comment-free tail of a JPEG can change without a decoder noticing.
@@ -186,7 +186,7 @@ def test_image_digests_are_compared_on_request(processor, tmp_path):
 
 
 def test_a_length_table_of_another_tokenizer_stops_the_run(shards, processor, tmp_path):
-    selection = select([shards], "train")
+    selection = select([shards], ["train"])
     stream = make_stream(selection, processor, tmp_path)
     wrong = replace(stream.lengths, tokens=stream.lengths.tokens + 1)
     dataset = PackDataset(selection, wrong, processor, 640)
@@ -200,7 +200,7 @@ def test_a_length_table_of_another_tokenizer_stops_the_run(shards, processor, tm
 
 
 def test_the_length_table_is_read_back_and_depends_on_the_tokenizer(shards, processor, tmp_path, monkeypatch):
-    selection = select([shards], "train")
+    selection = select([shards], ["train"])
     digest = tokenizer_digest(processor)
     first = length_table(selection, processor, digest, tmp_path)
     (path,) = tmp_path.glob("*.safetensors")
@@ -222,26 +222,26 @@ def test_the_ceiling_needs_both_count_and_share():
 
 def test_selection_by_source_and_refusals(shards, processor, tmp_path):
     other = make_shard_folder(tmp_path / "other", 5, 1, source="second")
-    both = select([shards, other], "train")
+    both = select([shards, other], ["train"])
     assert len(both) == 29 and both.sources == ("second", "toy")
-    assert select([shards, other], "train", sources=("second",)).sources == ("second",)
+    assert select([shards, other], ["train"], sources=("second",)).sources == ("second",)
     assert np.diff(both.shard_run).max() == 1
     assert both.record(28).id == both.sample_id(28) == "second/train/00004"
     with pytest.raises(UserError, match=r"same data set"):
-        select([shards, shards], "train")
+        select([shards, shards], ["train"])
     with pytest.raises(UserError, match=r"third"):
-        select([shards, other], "train", sources=("third",))
+        select([shards, other], ["train"], sources=("third",))
     with pytest.raises(UserError, match=r"no split 'val'"):
-        select([shards], "val")
+        select([shards], ["val"])
     with pytest.raises(UserError, match=r"detection-obb"):
-        select([shards], "train", tasks=("detection-obb",))
+        select([shards], ["train"], tasks=("detection-obb",))
     next(other.glob("second/*.tar")).unlink()
     with pytest.raises(UserError, match=r"is missing"):
-        select([other], "train")
+        select([other], ["train"])
 
 
 def test_the_summary_counts_and_names_what_is_left_out(shards, processor, tmp_path):
-    selection = select([shards], "train")
+    selection = select([shards], ["train"])
     stream = make_stream(selection, processor, tmp_path, tokens_per_pack=64)
     summary = summarise(stream.plan(0), stream.lengths, stream.settings, selection)
     assert summary["dialogues"] + len(summary["excluded"]) == len(stream.lengths)

@@ -110,7 +110,7 @@ def selection(tmp_path_factory):
     folder = tmp_path_factory.mktemp("mixture")
     make_shard_folder(folder / "a", 12, 1, source="alpha")
     make_shard_folder(folder / "b", 6, 1, source="beta")
-    return select([folder / "a", folder / "b"], "train")
+    return select([folder / "a", folder / "b"], ["train"])
 
 
 def test_the_first_rule_that_matches_decides(selection):

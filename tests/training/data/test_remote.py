@@ -32,7 +32,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def local(data, processor, tmp_path_factory):  # noqa: F811
-    selection = select([data], "train")
+    selection = select([data], ["train"])
     stream = make_stream(selection, processor, tmp_path_factory.mktemp("lengths"))
     return read(selection, processor, stream)
 
@@ -48,7 +48,7 @@ def access_to(folder, patience=QUICK, max_bytes=10**9):
 
 
 def read_remote(url, access, processor, tmp_path, workers=0):  # noqa: F811
-    selection = select([url], "train", access=access)
+    selection = select([url], ["train"], access=access)
     return read(selection, processor, make_stream(selection, processor, tmp_path / "lengths"), workers)
 
 
@@ -107,7 +107,7 @@ def test_the_plan_says_what_a_cache_has_to_fetch(nginx, data, processor, tmp_pat
         faults = Faults()
         with serve_faults(nginx, faults) as url:
             access = access_to(tmp_path / f"cache-{limit}", max_bytes=limit)
-            selection = select([url], "train", access=access)
+            selection = select([url], ["train"], access=access)
             stream = make_stream(selection, processor, tmp_path / "lengths")
             summary = summarise(stream.plan(0), stream.lengths, stream.settings, selection)
             said = "\n".join(plan_lines(summary, stream.settings, 1, 1))
@@ -120,7 +120,7 @@ def test_the_plan_says_what_a_cache_has_to_fetch(nginx, data, processor, tmp_pat
         assert (found["fetched_bytes"] > sum(sizes)) == repeats == ("saves the repeats" in said)
         # Counting the tokens left some shards in the cache, and a pack reads a shard's samples out of order.
         assert asked <= 2 * found["fetched_bytes"] / min(sizes)
-    local_selection = select([data], "train")
+    local_selection = select([data], ["train"])
     assert downloads(stream.plan(0), local_selection) is None
 
 
@@ -134,7 +134,7 @@ def test_a_server_that_stays_down_ends_the_run_with_the_url(nginx, processor, tm
         with pytest.raises(RunFailure, match=rf"{url}/toy/train-0000\d-of-00005.tar cannot be read: 6 tries failed"):
             read_remote(url, access_to(tmp_path / "cache"), processor, tmp_path)
         with pytest.raises(RunFailure, match=r"manifest.json.*6 tries.*500"):
-            select([url], "train", access=access_to(tmp_path / "cache"))
+            select([url], ["train"], access=access_to(tmp_path / "cache"))
 
 
 @needs_nginx
@@ -152,7 +152,7 @@ def test_what_is_not_there_is_refused_at_once(nginx, tmp_path):
         serve_faults(nginx, faults) as url,
         pytest.raises(UserError, match=r"nowhere/manifest.json cannot be read.*curl"),
     ):
-        select([f"{url}/nowhere"], "train", access=access_to(tmp_path / "cache"))
+        select([f"{url}/nowhere"], ["train"], access=access_to(tmp_path / "cache"))
     assert len(faults.log) == 1
 
 
@@ -191,7 +191,7 @@ def test_a_stream_from_s3_is_the_local_one(data, local, processor, tmp_path, mon
         access = access_to(tmp_path / "cache")
         assert_same(read_remote("s3://bucket/sets/toy", access, processor, tmp_path, workers=1), local)
         with pytest.raises(UserError, match=r"s3://bucket/other/manifest.json cannot be read"):
-            select(["s3://bucket/other"], "train", access=access)
+            select(["s3://bucket/other"], ["train"], access=access)
 
 
 def test_a_stream_from_the_hub_is_the_local_one(data, local, processor, tmp_path, monkeypatch):  # noqa: F811
@@ -215,10 +215,10 @@ def test_a_stream_from_the_hub_is_the_local_one(data, local, processor, tmp_path
         with pytest.raises(
             UserError, match=r"hf://datasets/org/none/manifest.json cannot be read.*hf auth login"
         ) as caught:
-            select(["hf://datasets/org/none"], "train", access=access)
+            select(["hf://datasets/org/none"], ["train"], access=access)
         assert TOKEN not in str(caught.value)
         with pytest.raises(UserError, match=r"hf://datasets/org/a:b/manifest.json cannot be read"):
-            select(["hf://datasets/org/a:b"], "train", access=access)
+            select(["hf://datasets/org/a:b"], ["train"], access=access)
 
 
 def _sha256(content):
@@ -261,7 +261,7 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch):
 
 def test_open_files_stay_within_their_limit(tmp_path):
     data = make_shard_folder(tmp_path / "data", samples=20, shards=5)
-    selection = select([data], "train")
+    selection = select([data], ["train"])
     shards = selection.sets[0]
     shards.max_open_files = 2
 
