@@ -21,7 +21,8 @@ from mmrs.record import Window
 from mmrs.source import Item, Source, SourceBuild
 
 _IMAGES_PER_TASK, _SCENES_PER_TASK = 1024, 64
-_SECONDS_WORTH_PROCESSES = 3.0
+# An item's way to another process and back costs this process more than a plain JPEG's header.
+_SECONDS_WORTH_PROCESSES, _SECONDS_WORTH_A_WAY = 3.0, 5e-5
 # Samples as (position among a part's items, header, window), as the items need not travel back; and what is wrong.
 _Read = tuple[list[tuple[int, ImageProbe, Window | None]], list[QuarantineEntry]]
 
@@ -94,16 +95,26 @@ def _cut(items: tuple[Item, ...], length: int) -> list[tuple[Item, ...]]:
 
 
 def _surveyed(parts: Sequence[_Part], workers: int) -> Iterator[tuple[_Part, _Read]]:
-    """Every part with what was read, in any order. Processes are started only for work that outlasts their start."""
-    started, done = time.monotonic(), 0
+    """Every part with what was read, in any order. Processes are started only where they pay."""
+    done, items, seconds = 0, 0, 0.0
+    to_come = sum(len(part.items) for part in parts)
     while done < len(parts):
-        yield parts[done], _survey_part(parts[done])
+        started = time.monotonic()
+        read = _survey_part(parts[done])
+        seconds += time.monotonic() - started
+        items += len(parts[done].items)
+        yield parts[done], read
         done += 1
-        if (time.monotonic() - started) / done * (len(parts) - done) > _SECONDS_WORTH_PROCESSES:
+        if pays(seconds / items, to_come - items):
             break
     rest = parts[done:]
     for position, result in run_tasks(_survey_part, rest, workers):
         yield rest[position], result
+
+
+def pays(seconds_per_item: float, items: int) -> bool:
+    """Whether processes of their own should read so many more headers: it must outlast their start and the items' way."""
+    return seconds_per_item > _SECONDS_WORTH_A_WAY and seconds_per_item * items > _SECONDS_WORTH_PROCESSES
 
 
 def _discover(build: SourceBuild, split: str, seed: int) -> _Found:
