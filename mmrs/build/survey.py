@@ -113,7 +113,7 @@ def _surveyed(parts: Sequence[_Part], workers: int) -> Iterator[tuple[_Part, _Re
 
 
 def pays(seconds_per_item: float, items: int) -> bool:
-    """Whether processes of their own should read so many more headers: it must outlast their start and the items' way."""
+    """Whether processes of their own should read so many more headers: it must outlast their start and their way."""
     return seconds_per_item > _SECONDS_WORTH_A_WAY and seconds_per_item * items > _SECONDS_WORTH_PROCESSES
 
 

@@ -2,7 +2,9 @@
 
 Found: the same picture re-compressed, resized, stretched to other proportions, a little brightened or blurred, mirrored
 or turned by multiples of 90 degrees; and a picture that shows the centre of another (88 % of each side). Not found:
-other crops, other angles, images with next to no contrast (their identical copies are found by sha256).
+other crops, other angles, images with next to no contrast (their identical copies are found by sha256), and now and
+then a fine pattern that fills the picture, turned and encoded again: its low frequencies are next to nothing, so their
+signs are chance (1 of 400 planted copies; a search that proposed it would propose forty times as many wrong pairs).
 
 Two pictures are called copies when their 64 x 64 grey thumbnails agree as a whole (normalised correlation of at least
 `LEAST_CORRELATION`) and in their texture (the median over 8 x 8 cells of at least `LEAST_LOCAL`): two beaches with the
