@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -78,15 +78,35 @@ def _explain(model: type[BaseModel], fault: Any) -> str:
     where = ".".join(location) or "recipe"
     if fault["type"] != "extra_forbidden":
         return f"{where}: {fault['msg']} (found {fault.get('input')!r})" if location else str(fault["msg"])
-    near = difflib.get_close_matches(location[-1], _known_keys(model), n=1)
-    return f"{where}: unknown key" + (f"; did you mean {near[0]!r}?" if near else "")
+    near = _nearest_key(model, location)
+    return f"{where}: unknown key" + (f"; did you mean {near!r}?" if near else "")
 
 
-def _known_keys(model: type[BaseModel]) -> list[str]:
-    keys: list[str] = []
+def _nearest_key(model: type[BaseModel], location: list[str]) -> str | None:
+    """The key that was meant: one of the same section, else one of another, with its sections before it."""
+    section = model
+    for name in location[:-1]:
+        inner = _sections(section.model_fields[name].annotation) if name in section.model_fields else []
+        section = inner[0] if inner else section
+    here = difflib.get_close_matches(location[-1], list(section.model_fields), n=1)
+    if here:
+        return here[0]
+    known = _known_keys(model)
+    elsewhere = difflib.get_close_matches(location[-1], list(known), n=1)
+    return known[elsewhere[0]] if elsewhere else None
+
+
+def _known_keys(model: type[BaseModel], before: str = "") -> dict[str, str]:
+    """Each key of a model and of its sections, with its place as ``a.b``; of equal names the outermost."""
+    keys = {name: before + name for name in model.model_fields}
     for name, field in model.model_fields.items():
-        keys.append(name)
-        for kind in (field.annotation, *getattr(field.annotation, "__args__", ())):
-            if isinstance(kind, type) and issubclass(kind, BaseModel):
-                keys += _known_keys(kind)
+        for inner in _sections(field.annotation):
+            keys = _known_keys(inner, f"{before}{name}.") | keys
     return keys
+
+
+def _sections(annotation: Any) -> list[type[BaseModel]]:
+    """The models that an annotation names, inside of unions and lists too."""
+    if isinstance(annotation, type):
+        return [annotation] if issubclass(annotation, BaseModel) else []
+    return [inner for argument in get_args(annotation) for inner in _sections(argument)]

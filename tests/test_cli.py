@@ -263,7 +263,7 @@ def test_training_refuses_a_source_for_evaluation_only(tmp_path):
     assert mmrs("sample", "mar20", "--out", root).exit_code == 0
     words = ["build", "mar20", "--root", f"mar20={root}", "--out", out, "--workers", 1, "--set", "train_splits=[test]"]
     assert mmrs(*words).exit_code == 0
-    values = (f"data.folders={out}", "data.split=test", f"out={tmp_path / 'run'}")
+    values = (f"data.folders={out}", "data.splits=test", f"out={tmp_path / 'run'}")
     result = mmrs("train", "tiny", *(word for value in values for word in ("--set", value)))
     assert result.exit_code == 2
     assert "mar20 for evaluation" in result.output and "data.sources" in result.output

@@ -73,6 +73,8 @@ def test_the_resolved_configuration_reads_back_equal():
         ({"held_out": {"split": "train"}, "data": {"folders": "shards", "splits": "train"}}, "what the run trains on"),
         ({"held_out": {"answers": 2}, "parallel": {"mode": "fsdp"}}, "parallel.mode=replicate"),
         ({"held_out": {"evry_steps": 2}}, "did you mean 'every_steps'"),
+        ({"data": {"folders": "x", "split": "val"}}, "data.split: unknown key; did you mean 'splits'"),
+        ({"data": {"folders": "x", "keep_lst": 3}}, "did you mean 'checkpoint.keep_last'"),
         ({"parallel": {"shard_ranks": 2}}, "parallel.mode=fsdp"),
         ({"parallel": {"attention": "flex"}}, "no backward pass on a CPU"),
         ({"parallel": {"activation_checkpointing": "selective"}, "device": "cuda"}, "parallel.compile=true"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ def summarise(plan: Plan, lengths: Lengths, settings: PlanSettings, selection: S
     return {
         "epoch": plan.epoch,
         "packs": len(plan),
+        "parts": list(selection.parts),
         "samples": len(rows),
         "shown": len(shown),
         "images": len(plan.unit_row),
@@ -46,6 +48,18 @@ def summarise(plan: Plan, lengths: Lengths, settings: PlanSettings, selection: S
         "downloads": downloads(plan, selection),
         "excluded": excluded_dialogues(plan, lengths, settings, selection),
     }
+
+
+def splits_of(parts: Sequence[str]) -> str:
+    """The splits of ``<source>/<split>`` for a person, each with its sources where not all have it."""
+    sources: dict[str, list[str]] = {}
+    for part in parts:
+        source, _, split = part.rpartition("/")
+        sources.setdefault(split, []).append(source)
+    every = len({part.rpartition("/")[0] for part in parts})
+    return ", ".join(
+        split if len(having) == every else f"{split} ({', '.join(having)})" for split, having in sorted(sources.items())
+    )
 
 
 def downloads(plan: Plan, selection: Selection) -> dict[str, int] | None:
@@ -97,6 +111,7 @@ def plan_lines(summary: dict[str, Any], settings: PlanSettings, total_steps: int
         f"data set {settings.data_set_id[:12]}: {summary['samples']:,} samples, "
         f"{summary['image_bytes'] / 1e6:.1f} MB of images",
         *([f"mixture: {settings.mixture.replace(';', ', ')} passes per epoch"] if settings.mixture else []),
+        f"splits: {splits_of(summary['parts'])}",
         f"epoch: {summary['shown']:,} samples ({per_source})",
         f"dialogues: {summary['dialogues']:,} ({per_task})",
         f"packs: {summary['packs']:,} of {settings.tokens_per_pack:,} tokens, {summary['images']:,} images, "

@@ -16,6 +16,7 @@ from tests.support.sources import toy_build, write_toy
 from training.config import DataConfig
 from training.data.prepare import open_training_selection
 from training.data.selection import Selection, select
+from training.data.summary import splits_of
 
 QUIET = Progress(quiet=True)
 
@@ -72,3 +73,8 @@ def test_a_source_for_evaluation_only_is_not_trained_on(toy, tmp_path):
     with pytest.raises(UserError, match=r"toy for evaluation.*train_splits=\[train\]"):
         open_training_selection(DataConfig(folders=nothing, splits="train"))
     assert DataConfig(folders=nothing, splits="train").splits == ("train",)
+
+
+def test_the_plan_names_splits_and_where_not_all_sources_have_them():
+    assert splits_of(["a/train", "b/train"]) == "train"
+    assert splits_of(["a/test", "a/train", "b/train", "c/train", "c/test"]) == "test (a, c), train"
