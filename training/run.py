@@ -12,8 +12,8 @@ The run folder::
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -155,16 +155,18 @@ def _train(config: TrainConfig, progress: Progress, world: World, stop: StopRequ
         prepared=prepared,
     )
     start = _start(training, progress)
-    packs = _packs(training, selection, processor, start)
-    with open_monitor(config.out, start.step, total_steps, config.log, progress, world.is_first) as monitor:
+    with (
+        closing(_packs(training, selection, processor, start)) as packs,
+        open_monitor(config.out, start.step, total_steps, config.log, progress, world.is_first) as monitor,
+    ):
         end = run_loop(training, packs, start, monitor, stop, held_out)
     return _finish(training, processor, base, start, end)
 
 
 def _packs(
     training: Training, selection: Selection | None, processor: EarthGPTProcessor, start: Position
-) -> Iterator[Pack]:
-    """The packs of this rank from a position on."""
+) -> Generator[Pack, None, None]:
+    """The packs of this rank from a position on; closing them ends the workers."""
     config, world, stream = training.config, training.world, training.stream
     pin_memory = world.device.type == "cuda"
     if selection is None:

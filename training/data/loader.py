@@ -12,7 +12,7 @@ import hashlib
 import io
 import signal
 import struct
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -206,8 +206,12 @@ def pack_loader(dataset: PackDataset, sampler: PackSampler, workers: int, pin_me
     )
 
 
-def plain_failures(packs: Iterator[Pack]) -> Iterator[Pack]:
-    """The same packs; a failure in a worker process has its own message again, without the worker's traceback."""
+def plain_failures(packs: Iterator[Pack]) -> Generator[Pack, None, None]:
+    """The same packs; a failure in a worker process has its own message again, without the worker's traceback.
+
+    The workers end with the iteration, however it ends: the interpreter would wait for one that is left for ever, as
+    they are deaf to its SIGTERM (`quiet_worker`).
+    """
     try:
         yield from packs
     except (RunFailure, UserError) as error:
@@ -215,6 +219,11 @@ def plain_failures(packs: Iterator[Pack]) -> Iterator[Pack]:
         if text.startswith("Caught "):
             raise kind(text.rpartition(f"{kind.__name__}: ")[2].strip()) from error
         raise
+    finally:
+        # torch has no public way; its own is to wait until nothing refers to the iterator, tracebacks included.
+        end_workers = getattr(packs, "_shutdown_workers", None)
+        if end_workers is not None:
+            end_workers()
 
 
 def check_skipped(samples: int, skipped: int, max_samples: int, max_share: float) -> None:

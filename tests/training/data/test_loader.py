@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import multiprocessing
 from dataclasses import fields, replace
 from itertools import islice
 
@@ -196,7 +197,19 @@ def test_a_length_table_of_another_tokenizer_stops_the_run(shards, processor, tm
         with pytest.raises(RunFailure, match=r"^toy/train/\d+: a dialogue has .* start again\.$") as caught:
             next(plain_failures(iter(loader)))
         messages.add(str(caught.value))
+        assert multiprocessing.active_children() == []
     assert len(messages) == 1
+
+
+def test_workers_end_with_an_iteration_that_is_left(shards, processor, tmp_path):
+    selection = select([shards], ["train"])
+    stream = make_stream(selection, processor, tmp_path)
+    dataset = PackDataset(selection, stream.lengths, processor, 640)
+    packs = plain_failures(iter(pack_loader(dataset, PackSampler(stream, stream.start(), 8, 1), 2)))
+    next(packs)
+    assert len(multiprocessing.active_children()) == 2
+    packs.close()
+    assert multiprocessing.active_children() == []
 
 
 def test_the_length_table_is_read_back_and_depends_on_the_tokenizer(shards, processor, tmp_path, monkeypatch):
