@@ -117,11 +117,14 @@ class FileCache:
         files = []
         for entry in os.scandir(self.folder):
             if entry.is_file() and entry.path != str(wanted):
-                try:
-                    found = entry.stat()
-                except FileNotFoundError:
-                    continue
-                files.append((found.st_mtime_ns, entry.path, found.st_size))
+                # A download that has ended since the folder was listed goes on counting, by its new name.
+                for name in dict.fromkeys((entry.path, entry.path.removesuffix(PART))):
+                    try:
+                        found = os.stat(name)
+                    except FileNotFoundError:
+                        continue
+                    files.append((found.st_mtime_ns, name, found.st_size))
+                    break
         used = sum(size for _, _, size in files)
         for _, name, size in sorted(files):
             if used <= limit:

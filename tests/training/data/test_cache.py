@@ -122,7 +122,8 @@ def test_several_processes_share_it_and_any_may_be_killed(tmp_path):
                 continue
         largest = max(largest, sum(sizes))
         if victims < 3 and log.value > 10 * (victims + 1):
-            victim = context.Process(target=work, args=(tmp_path, 100 + victims, log))
+            # With a count of its own: killed while it held the lock of the common one, it would stop all others.
+            victim = context.Process(target=work, args=(tmp_path, 100 + victims, context.Value("i", 0)))
             victim.start()
             time.sleep(rng.uniform(0.005, 0.03))
             victim.kill()
@@ -134,6 +135,24 @@ def test_several_processes_share_it_and_any_may_be_killed(tmp_path):
     read(FileCache(tmp_path, 4000), content(50))
     read(FileCache(tmp_path, 1000), content(51))
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == [digest(content(51))]
+
+
+def test_a_download_that_ends_while_the_folder_is_listed_still_counts(tmp_path, monkeypatch):
+    cache, (first, second) = FileCache(tmp_path, 1500), (digest(content(0)), digest(content(1)))
+    part = tmp_path / f"{first}.part"
+    part.write_bytes(content(0))
+    scan = os.scandir
+
+    def listed_before_it_ended(folder):
+        entries = list(scan(folder))
+        if part.exists():
+            part.rename(tmp_path / first)
+        return entries
+
+    monkeypatch.setattr(os, "scandir", listed_before_it_ended)
+    assert read(cache, content(1)) == content(1)
+    monkeypatch.undo()
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == [second]
 
 
 def test_processes_that_want_the_same_file_download_it_once(tmp_path):
