@@ -32,6 +32,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.machine import describe
+from benchmarks.trial import workers_peak
 from converters.samples.noise import make_pool
 from converters.samples.scenes import SCENES, paint_scene
 from mmrs.curation.aliases import load_aliases
@@ -344,7 +345,8 @@ def curate_indexes(folder: Path, count: int, seed: int) -> dict[str, Any]:
     rows = load_rows(shards, 1, Progress(quiet=True))
     seconds["read_indexes"] = time.perf_counter() - started
     started = time.perf_counter()
-    groups = find_groups(rows, load_aliases(), Thumbnails(load, colour), WORKERS)
+    with workers_peak() as workers:
+        groups = find_groups(rows, load_aliases(), Thumbnails(load, colour), WORKERS)
     seconds["groups_with_both_searches_and_confirmation"] = time.perf_counter() - started
     started = time.perf_counter()
     splits = [f"{rows.source(row)}/{rows.split(row)}" for row in range(len(rows))]
@@ -370,7 +372,7 @@ def curate_indexes(folder: Path, count: int, seed: int) -> dict[str, Any]:
         "before_mib": before,
         "peak_mib": peak_mib(),
         "workers": WORKERS,
-        "largest_worker_mib": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024,
+        "largest_workers_mib": [peak >> 20 for peak in workers[:WORKERS]],
     }
 
 

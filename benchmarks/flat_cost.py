@@ -15,7 +15,6 @@ import math
 import os
 import resource
 import shutil
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +26,7 @@ from PIL import Image
 
 from benchmarks.corpus import Corpus, generated, genuine, open_corpus, write_corpus
 from benchmarks.machine import describe
-from benchmarks.trial import in_fresh_process, peak_rss, warm
+from benchmarks.trial import in_fresh_process, peak_rss, warm, workers_peak
 
 SIZES = (1_000, 10_000, 50_000, 200_000)
 SHARD_BYTES = 32 * 2**20
@@ -137,7 +136,7 @@ def build_once(corpus: Corpus, workers: int, validation: str, planned: bool) -> 
     imported = peak_rss()
     with clock.stage("discover"):
         source.discover(corpus.root, "train")
-    with _workers_peak() as workers_peak:
+    with workers_peak() as workers:
         with clock.stage("survey_and_plan"):
             plan = plan_build([SourceBuild(source, corpus.root, ("train",))], recipe, workers, quiet)
         after_plan = peak_rss()
@@ -161,7 +160,7 @@ def build_once(corpus: Corpus, workers: int, validation: str, planned: bool) -> 
         "parent_after_imports_bytes": imported,
         "parent_after_plan_bytes": after_plan,
         "parent_peak_bytes": peak_rss(),
-        "workers_peak_bytes": workers_peak,
+        "workers_peak_bytes": workers,
     }
 
 
@@ -182,37 +181,6 @@ class _Clock:
 def _cpu() -> float:
     usages = [resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
-
-
-@contextmanager
-def _workers_peak() -> Iterator[list[int]]:
-    """Peak resident bytes of each child process, largest first, sampled ten times a second."""
-    peaks: dict[str, int] = {}
-    found: list[int] = []
-    done = threading.Event()
-
-    def watch() -> None:
-        while not done.wait(0.1):
-            for path in Path("/proc/self/task").glob("*/children"):
-                for child in path.read_text().split():
-                    peaks[child] = max(peaks.get(child, 0), _peak_of(child))
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield found
-    finally:
-        done.set()
-        thread.join()
-        found += sorted(peaks.values(), reverse=True)
-
-
-def _peak_of(process: str) -> int:
-    try:
-        lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,10 @@ import resource
 import statistics
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -74,3 +76,37 @@ def peak_rss() -> int:
 def _cpu_seconds(whose: int = resource.RUSAGE_SELF) -> float:
     usage = resource.getrusage(whose)
     return usage.ru_utime + usage.ru_stime
+
+
+@contextmanager
+def workers_peak() -> Iterator[list[int]]:
+    """Peak resident bytes of each child process, largest first, sampled ten times a second.
+
+    What the system says of a child that has ended (`resource.getrusage`) includes its parent's size when it was forked.
+    """
+    peaks: dict[str, int] = {}
+    found: list[int] = []
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.1):
+            for path in Path("/proc/self/task").glob("*/children"):
+                for child in path.read_text().split():
+                    peaks[child] = max(peaks.get(child, 0), _peak_of(child))
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield found
+    finally:
+        done.set()
+        thread.join()
+        found += sorted(peaks.values(), reverse=True)
+
+
+def _peak_of(process: str) -> int:
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)
