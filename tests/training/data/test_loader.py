@@ -159,11 +159,19 @@ def test_a_broken_image_without_a_fitting_neighbour_is_left_out(processor, tmp_p
     assert [name for pack in packs for name, _ in pack.skipped] == ["toy/train/00000"]
     assert [pack.substitutes for pack in packs] == [()] * len(packs)
     assert sum(pack.samples for pack in packs) == 2
+    for pack in packs:
+        for name, pixels_CHW in zip(pack.sample_ids, pack.pixel_values_NCHW, strict=True):
+            row = selection.ids.to_pylist().index(name)
+            with Image.open(io.BytesIO(selection.image(row))) as opened:
+                assert np.array_equal(pixels_CHW.numpy(), pad_and_resize(opened, 32))
+    assert all(same(a, b) for a, b in zip(packs, read(selection, processor, stream, workers=1), strict=True))
 
 
 def test_a_pack_of_broken_samples_alone_is_all_padding(processor, tmp_path):
     selection = select([make_shard_folder(tmp_path / "data", 4, 1, broken=range(4))], ["train"])
-    pack = read(selection, processor, make_stream(selection, processor, tmp_path))[0]
+    stream = make_stream(selection, processor, tmp_path)
+    pack = read(selection, processor, stream)[0]
+    assert same(pack, read(selection, processor, stream, workers=1)[0])
     assert pack.targets == pack.real_tokens == len(pack.sample_ids) == 0
     assert pack.pixel_values_NCHW.shape == (0, 3, 32, 32)
 
