@@ -150,24 +150,22 @@ def s3_builder(work: Path, kills: int, chance: random.Random) -> tuple[int, list
 
 
 def pool_workers(work: Path, kills: int, chance: random.Random) -> tuple[int, list[str]]:
+    return kill_workers(work, kills, chance, ProcessPool(2), "spawn_main")
+
+
+def ray_workers(work: Path, kills: int, chance: random.Random) -> tuple[int, list[str]]:
+    with ray_cluster() as (engine, _):
+        return kill_workers(work, kills, chance, engine, "ray::_call")
+
+
+def kill_workers(work: Path, kills: int, chance: random.Random, engine: Engine, word: str) -> tuple[int, list[str]]:
     """Kill workers of running builds; a build that ends before the last kill is followed by one from nothing."""
     killed = 0
     while killed < kills:
         shutil.rmtree(work / "out", ignore_errors=True)
-        with firing(chance, kills - killed, lambda: children(os.getpid(), "spawn_main")) as shots:
-            build_in_process(work / "raw", work / "out", ProcessPool(2))
+        with firing(chance, kills - killed, lambda: children(os.getpid(), word)) as shots:
+            build_in_process(work / "raw", work / "out", engine)
         killed += len(shots)
-    return killed, lost(work / "straight", work / "out")
-
-
-def ray_workers(work: Path, kills: int, chance: random.Random) -> tuple[int, list[str]]:
-    killed = 0
-    with ray_cluster() as (engine, _):
-        while killed < kills:
-            shutil.rmtree(work / "out", ignore_errors=True)
-            with firing(chance, kills - killed, lambda: children(os.getpid(), "ray::_call")) as shots:
-                build_in_process(work / "raw", work / "out", engine)
-            killed += len(shots)
     return killed, lost(work / "straight", work / "out")
 
 
