@@ -367,8 +367,6 @@ class TrainConfig(_Part):
                     f"held_out.every_steps={held_out.every_steps} must be a multiple of "
                     f"checkpoint.every_steps={every_steps}"
                 )
-        if held_out is not None and held_out.split in (self.data.splits or ()):
-            raise ValueError(f"held_out.split={held_out.split} is what the run trains on; name another split")
         if held_out is not None and held_out.answers and self.parallel.mode == "fsdp":
             raise ValueError("held_out.answers needs the whole model on one rank: set parallel.mode=replicate, or 0")
         return self

@@ -69,18 +69,12 @@ class HeldOut:
 
 
 def open_held_out(
-    config: TrainConfig,
-    training_parts: tuple[str, ...],
-    processor: EarthGPTProcessor,
-    max_positions: int,
-    world: World,
-    progress: Progress,
+    config: TrainConfig, processor: EarthGPTProcessor, max_positions: int, world: World, progress: Progress
 ) -> HeldOut | None:
-    """Plan the held-out packs of a run; None where the run has none. `training_parts`: `Selection.parts` of the run.
+    """Plan the held-out packs of a run; None where the run has none.
 
     Raises:
-        UserError: no such split, one that the run trains on, nothing in it that fits a pack, or no question where
-            answers are wanted.
+        UserError: no such split, nothing in it that fits a pack, or no question where answers are wanted.
     """
     held_out = config.held_out
     if held_out is None:
@@ -88,12 +82,6 @@ def open_held_out(
     data = config.data.model_copy(update={"splits": (held_out.split,), "mixture": ()})
     other = config.model_copy(update={"data": data})
     selection = open_selection(data)
-    trained = sorted(set(selection.parts) & set(training_parts))
-    if trained:
-        raise UserError(
-            f"held_out.split={held_out.split}: the run trains on {', '.join(trained)}. Name another split, or the "
-            "splits to train on with `--set data.splits=[...]`."
-        )
     stream = prepare_stream(other, selection, processor, max_positions, progress)
     count = min(held_out.packs, len(stream.plan(0)))
     return HeldOut(

@@ -23,7 +23,7 @@ def preview(config: TrainConfig, progress: Progress | None = None) -> str:
     """
     if config.data.webdataset:
         raise UserError("data.webdataset is streamed without a plan; give data.folders to plan.")
-    selection = open_training_selection(config.data)
+    selection = open_training_selection(config)
     processor, max_positions = _processor(config, selection)
     stream = prepare_stream(config, selection, processor, max_positions, progress)
     total_steps = config.max_steps or stream.steps(config.epochs or 1, config.packs_per_step)

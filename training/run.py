@@ -125,7 +125,7 @@ def describe(result: RunResult) -> str:
 
 
 def _train(config: TrainConfig, progress: Progress, world: World, stop: StopRequest) -> RunResult:
-    selection = None if config.data.webdataset else world.first_then_all(lambda: open_training_selection(config.data))
+    selection = None if config.data.webdataset else world.first_then_all(lambda: open_training_selection(config))
     base = world.first_then_all(lambda: _base_folder(config, selection))
     processor = EarthGPTProcessor.from_pretrained(base)
     model = EarthGPTForConditionalGeneration.from_pretrained(base, use_safetensors=True)
@@ -138,8 +138,7 @@ def _train(config: TrainConfig, progress: Progress, world: World, stop: StopRequ
     )
     say(progress, freeze_report(rows))
 
-    trained = () if selection is None else selection.parts
-    held_out = world.first_then_all(lambda: open_held_out(config, trained, processor, max_positions, world, progress))
+    held_out = world.first_then_all(lambda: open_held_out(config, processor, max_positions, world, progress))
     prepared = parallelize(model, config.parallel, world)
     training = Training(
         config=config,

@@ -43,19 +43,38 @@ class ShardSet:
         Raises:
             UserError: the split or a source is not in the data set; names what is there.
         """
-        known = sorted(self.manifest.sources)
+        return self.rows(self.numbers((split,), sources), columns)
+
+    def numbers(self, splits: Sequence[str] | None, sources: Sequence[str] | None = None) -> list[int]:
+        """Positions in ``manifest.shards`` of what belongs to the sources and splits, at least one.
+
+        Args:
+            splits: None for those that each source was built to train on.
+            sources: None for all.
+
+        Raises:
+            UserError: nothing does, or a source is not in the data set; names what is there.
+        """
+        known = self.manifest.sources
         unknown = sorted(set(sources or ()) - set(known))
         if unknown:
-            raise UserError(f"{self.folder} has no source {unknown[0]!r}; it has {', '.join(known)}.")
+            raise UserError(f"{self.folder} has no source {unknown[0]!r}; it has {', '.join(sorted(known))}.")
         numbers = [
             number
             for number, shard in enumerate(self.manifest.shards)
-            if shard.split == split and (sources is None or shard.source in sources)
+            if (sources is None or shard.source in sources)
+            and shard.split in (known[shard.source].train_splits if splits is None else splits)
         ]
         if not numbers:
-            wanted = ", ".join(sources) if sources else "any source"
-            raise UserError(f"{self.folder} has no split {split!r} of {wanted}; it has {', '.join(self.parts)}.")
-        return self.rows(numbers, columns)
+            of = f" of {', '.join(sources)}" if sources else ""
+            have = ", ".join(self.parts)
+            if splits is None:
+                raise UserError(
+                    f"{self.folder} was built with nothing{of} to train on; it has {have}. Name splits "
+                    "(`--set data.splits=[...]`), or build it with other `train_splits`."
+                )
+            raise UserError(f"{self.folder} has no split {' or '.join(map(repr, splits))}{of}; it has {have}.")
+        return numbers
 
     @property
     def parts(self) -> list[str]:

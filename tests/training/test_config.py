@@ -70,7 +70,6 @@ def test_the_resolved_configuration_reads_back_equal():
         ({"schedule": {"kind": "wsd", "warmup_share": 0.6, "decay_share": 0.5}}, "sum must be at most 1"),
         ({"checkpoint": {"keep_best": 1}}, "needs a held-out loss"),
         ({"checkpoint": {"keep_best": 1, "every_steps": 7}, "held_out": {"every_steps": 10}}, "multiple of .*=7"),
-        ({"held_out": {"split": "train"}, "data": {"folders": "shards", "splits": "train"}}, "what the run trains on"),
         ({"held_out": {"answers": 2}, "parallel": {"mode": "fsdp"}}, "parallel.mode=replicate"),
         ({"held_out": {"evry_steps": 2}}, "did you mean 'every_steps'"),
         ({"data": {"folders": "x", "split": "val"}}, "data.split: unknown key; did you mean 'splits'"),

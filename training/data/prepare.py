@@ -32,13 +32,20 @@ def open_selection(data: DataConfig) -> Selection:
     return select(data.folders, data.splits, data.sources, data.tasks, access)
 
 
-def open_training_selection(data: DataConfig) -> Selection:
-    """`open_selection` of what may be trained on.
+def open_training_selection(config: TrainConfig) -> Selection:
+    """`open_selection` of what a run trains on.
 
     Raises:
-        UserError: as `select`, or a source that its data set has for evaluation only.
+        UserError: as `select`, a source that its data set has for evaluation only, or a held-out split among it.
     """
-    selection = open_selection(data)
+    selection = open_selection(config.data)
+    held_out = config.held_out.split if config.held_out is not None else None
+    trained = [part for part in selection.parts if part.rpartition("/")[2] == held_out]
+    if trained:
+        raise UserError(
+            f"held_out.split={held_out}: the run trains on {', '.join(trained)}. Name another split, or the splits to "
+            "train on with `--set data.splits=[...]`."
+        )
     for shards in selection.sets:
         for name, source in shards.manifest.sources.items():
             if name in selection.sources and not source.train_splits:

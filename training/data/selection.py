@@ -112,51 +112,27 @@ def select(
                 f"{sets[number].folder} and {twin} are the same data set ({data_set_id[:12]}): name one of them."
             )
     wanted = [_known(shards, sets, sources) for shards in sets]
-    used = [(shards, mine) for shards, mine in zip(sets, wanted, strict=True) if mine is None or mine]
-    chosen = {id(shards): _chosen(shards, mine, splits) for shards, mine in used}
-    found = [shards.manifest.shards[number] for shards, _ in used for number in chosen[id(shards)]]
-    _check_splits(splits, {entry.split for entry in found}, sets)
-    tables = []
-    for number, shards in enumerate(sets):
-        numbers = chosen.get(id(shards))
-        if numbers is None:
+    chosen = [
+        shards.numbers(splits, mine) if mine is None or mine else [] for shards, mine in zip(sets, wanted, strict=True)
+    ]
+    tables, parts = [], set()
+    for number, (shards, numbers) in enumerate(zip(sets, chosen, strict=True)):
+        if not numbers:
             continue
         if isinstance(shards, RemoteShardSet):
             shards.fetch_indexes(numbers)
+        else:
+            _check_files(shards, numbers)
         tables.append(_with_origin(shards.rows(numbers, COLUMNS), number, shards))
-    for shards, _ in used:
-        if not isinstance(shards, RemoteShardSet):
-            _check_files(shards, chosen[id(shards)])
+        entries = [shards.manifest.shards[number] for number in numbers]
+        parts |= {f"{entry.source}/{entry.split}" for entry in entries}
+    _check_splits(splits, parts, sets)
     data_set_id = ids[0] if len(ids) == 1 else hashlib.sha256("+".join(ids).encode()).hexdigest()
-    parts = tuple(sorted({f"{entry.source}/{entry.split}" for entry in found}))
-    return _arrays(sets, data_set_id, parts, pa.concat_tables(tables).combine_chunks(), tasks)
+    return _arrays(sets, data_set_id, tuple(sorted(parts)), pa.concat_tables(tables).combine_chunks(), tasks)
 
 
-def _chosen(shards: ShardSet, sources: tuple[str, ...] | None, splits: Sequence[str] | None) -> list[int]:
-    """Numbers of the shards of a data set that belong to the sources (None: all) and splits (None: trained on)."""
-    known = shards.manifest.sources
-    unknown = sorted(set(sources or ()) - set(known))
-    if unknown:
-        raise UserError(f"{shards.folder} has no source {unknown[0]!r}; it has {', '.join(sorted(known))}.")
-    numbers = [
-        number
-        for number, entry in enumerate(shards.manifest.shards)
-        if (sources is None or entry.source in sources)
-        and entry.split in (known[entry.source].train_splits if splits is None else splits)
-    ]
-    if not numbers:
-        of = f" of {', '.join(sources)}" if sources else ""
-        have = ", ".join(shards.parts)
-        if splits is None:
-            raise UserError(
-                f"{shards.folder} was built with nothing{of} to train on; it has {have}. Name splits with "
-                "`--set data.splits=[...]`, or build it with other `train_splits`."
-            )
-        raise UserError(f"{shards.folder} has no split {' or '.join(map(repr, splits))}{of}; it has {have}.")
-    return numbers
-
-
-def _check_splits(splits: Sequence[str] | None, found: set[str], sets: tuple[ShardSet, ...]) -> None:
+def _check_splits(splits: Sequence[str] | None, parts: set[str], sets: tuple[ShardSet, ...]) -> None:
+    found = {part.rpartition("/")[2] for part in parts}
     for split in splits or ():
         if split not in found:
             have = ", ".join(f"{shards.folder} has {', '.join(shards.parts)}" for shards in sets)

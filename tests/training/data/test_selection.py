@@ -13,7 +13,7 @@ from mmrs.build.run import build, plan_build
 from mmrs.errors import UserError
 from mmrs.progress import Progress
 from tests.support.sources import toy_build, write_toy
-from training.config import DataConfig
+from tests.training.micro import make_config
 from training.data.prepare import open_training_selection
 from training.data.selection import Selection, select
 from training.data.summary import splits_of
@@ -71,8 +71,15 @@ def test_what_is_not_there_is_named(toy, tmp_path):
 def test_a_source_for_evaluation_only_is_not_trained_on(toy, tmp_path):
     nothing = built(toy, tmp_path / "nothing", [])
     with pytest.raises(UserError, match=r"toy for evaluation.*train_splits=\[train\]"):
-        open_training_selection(DataConfig(folders=nothing, splits="train"))
-    assert DataConfig(folders=nothing, splits="train").splits == ("train",)
+        open_training_selection(make_config(tmp_path, nothing, tmp_path, data={"splits": "train"}))
+
+
+def test_a_held_out_split_is_not_trained_on(toy, tmp_path):
+    both = built(toy, tmp_path / "both", ["train", "test"])
+    with pytest.raises(UserError, match=r"held_out.split=test: the run trains on toy/test"):
+        open_training_selection(make_config(tmp_path, both, tmp_path, held_out={"split": "test"}))
+    config = make_config(tmp_path, both, tmp_path, held_out={"split": "test"}, data={"splits": "train"})
+    assert open_training_selection(config).parts == ("toy/train",)
 
 
 def test_the_plan_names_splits_and_where_not_all_sources_have_them():
