@@ -190,10 +190,10 @@ def batches(files: Sequence[HubFile]) -> Iterator[list[HubFile]]:
 
 def _upload(client: HubClient, shards: list[HubFile], last: list[HubFile], stale: list[str], progress: Progress) -> int:
     """Upload what the repository lacks, then look whether all of it is there; the number of commits."""
-    todo = list(batches(missing(shards, client.held())))
-    with progress.stage("push", sum(file.size for batch in todo for file in batch), "bytes") as advance:
-        for number, batch in enumerate(todo, 1):
-            client.commit(batch, [], f"Shards, part {number} of {len(todo)}")
+    to_send = list(batches(missing(shards, client.held())))
+    with progress.stage("push", sum(file.size for batch in to_send for file in batch), "bytes") as advance:
+        for number, batch in enumerate(to_send, 1):
+            client.commit(batch, [], f"Shards, part {number} of {len(to_send)}")
             advance(sum(file.size for file in batch))
     final = missing(last, client.held())
     if final or stale:
@@ -204,7 +204,7 @@ def _upload(client: HubClient, shards: list[HubFile], last: list[HubFile], stale
             f"{client.repo}: {len(lacking)} files are not there after the upload, or differ: {names}. Someone else may "
             "have written to it; run the same `mmrs push` again."
         )
-    return len(todo) + bool(final or stale)
+    return len(to_send) + bool(final or stale)
 
 
 def describe(result: PushResult) -> str:
