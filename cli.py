@@ -21,7 +21,8 @@ class _Folder(click.Path):
 
 
 FOLDER = _Folder(file_okay=False, path_type=Path)
-RECIPES = Path(__file__).resolve().parent / "recipes"
+BUILD_RECIPES = Path(__file__).resolve().parent / "mmrs" / "builder" / "recipes"
+TRAIN_RECIPES = Path(__file__).resolve().parent / "training" / "recipes"
 DEMO_DETECTION = {
     "images_per_split": "{train: 3000, val: 50, test: 200}",
     "objects_per_image": "[1, 1]",
@@ -98,7 +99,7 @@ def _pairs(context: click.Context, parameter: click.Parameter, values: tuple[str
 
 def _train_recipe(recipe: str) -> Path:
     """A training recipe given by path, or by the name of one of the project's."""
-    shipped = RECIPES / "train" / f"{recipe}.yaml"
+    shipped = TRAIN_RECIPES / f"{recipe}.yaml"
     return shipped if not Path(recipe).exists() and shipped.exists() else Path(recipe)
 
 
@@ -123,7 +124,7 @@ option_overrides = click.option(
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def sources(name: str | None, as_json: bool) -> None:
     """List the data sets that can be converted, or show one: tasks, sensor, licence, splits, layout, options."""
-    from converters.listing import describe
+    from converters.describe import describe
 
     click.echo(describe(name, as_json))
 
@@ -135,7 +136,7 @@ def sources(name: str | None, as_json: bool) -> None:
 @option_options
 def sample(source: str, out: Path, seed: int, options: dict[str, str]) -> None:
     """Write a small generated stand-in of SOURCE in its true layout, to try a recipe without any download."""
-    from converters.listing import write_sample
+    from converters.describe import write_sample
 
     click.echo(write_sample(source, out, seed, options))
 
@@ -190,18 +191,18 @@ def scan(progress, source: str, root: Path, as_json: bool, compare_layouts: bool
 @click.option("--json", "as_json", is_flag=True, help="With --dry-run: print both as JSON.")
 @click.pass_obj
 def build(progress, recipe, out: str, roots, overrides, workers, engine, address, dry_run, as_json) -> None:
-    """Build WebDataset shards from the sources of RECIPE: a YAML file, one in recipes/build by name, or a source."""
+    """Build WebDataset shards from the sources of RECIPE: a YAML file, a shipped one by name, or a source."""
     from converters.resolve import find_recipe, resolve
-    from mmrs.build import run
-    from mmrs.build.summary import describe_findings, describe_plan, describe_result, plan_json
-    from mmrs.places import open_place
+    from mmrs.builder import run
+    from mmrs.builder.summary import describe_findings, describe_plan, describe_result, plan_json
+    from mmrs.storage.place import open_place
 
     # Mistakes in these must not wait for the survey.
     if as_json and not dry_run:
         raise click.UsageError("--json prints a plan: give --dry-run too")
     chosen = run.choose_engine(engine, workers, address)
     open_place(out)
-    parsed = find_recipe(recipe, RECIPES / "build", overrides)
+    parsed = find_recipe(recipe, BUILD_RECIPES, overrides)
     found = resolve(parsed, {name: Path(folder) for name, folder in roots.items()})
     plan = run.plan_build(found.builds, parsed, workers, progress)
     if as_json:
@@ -230,13 +231,13 @@ def verify(progress, folder: str, workers: int, repair_index: bool) -> None:
     """
     path = Path(folder)
     if "://" in folder or (path / "manifest.json").is_file() or (path / ".build").is_dir():
-        from mmrs.verify import describe
-        from mmrs.verify import verify as check
+        from mmrs.verify.dataset import describe
+        from mmrs.verify.dataset import verify as check
 
         result = check(folder, workers, progress)
         click.echo(describe(result))
     else:
-        from mmrs.verify_foreign import describe_foreign, verify_foreign
+        from mmrs.verify.webdataset import describe_foreign, verify_foreign
 
         result = verify_foreign(path, workers, progress, repair_index)
         click.echo(describe_foreign(result))
@@ -311,9 +312,9 @@ def push(
     A push that was interrupted continues; a second push of the same data uploads nothing. The token is that of
     `hf auth login` or HF_TOKEN and is never printed.
     """
-    from converters.listing import source_notes
-    from mmrs.hub import describe
-    from mmrs.hub import push as run_push
+    from converters.describe import source_notes
+    from mmrs.hub.push import describe
+    from mmrs.hub.push import push as run_push
     from mmrs.report.plots import card_plots
 
     result = run_push(
@@ -337,7 +338,7 @@ def push(
 @click.option("--plan", "plan_only", is_flag=True, help="Print what an epoch holds and stop; no model is loaded.")
 @click.pass_obj
 def train(progress, recipe: str, overrides: tuple[str, ...], fresh: bool, plan_only: bool) -> None:
-    """Train EarthGPT on shards as RECIPE says (a YAML file, or the name of one in recipes/train).
+    """Train EarthGPT on shards as RECIPE says (a YAML file, or the name of one in training/recipes).
 
     A run that was stopped continues from its newest checkpoint when the same command is given again.
     """
@@ -346,13 +347,13 @@ def train(progress, recipe: str, overrides: tuple[str, ...], fresh: bool, plan_o
     from training.config import load_config
 
     if plan_only:
-        from training.preview import preview
+        from training.report.plan_preview import preview
 
         click.echo(preview(load_config(_train_recipe(recipe), overrides), progress))
         return
-    from training.run import describe
-    from training.run import train as run_training
-    from training.stop import RunStopped
+    from training.run.signals import RunStopped
+    from training.run.train import describe
+    from training.run.train import train as run_training
 
     try:
         result = run_training(load_config(_train_recipe(recipe), overrides), progress, fresh)
@@ -391,8 +392,8 @@ def init(out: Path, llm: str, vit, cnn, size: str, dtype, seed: int, changes: di
     """
     import yaml
 
-    from training.environment import quiet_transformers
-    from training.model.assemble import assemble, describe
+    from training.model.assembly.assemble import assemble, describe
+    from training.run.determinism import quiet_transformers
 
     values = {name: yaml.safe_load(value) for name, value in changes.items()}
     with quiet_transformers():
@@ -403,13 +404,13 @@ def init(out: Path, llm: str, vit, cnn, size: str, dtype, seed: int, changes: di
 @main.command("inspect")
 @click.argument("model")
 @click.option(
-    "--recipe", help="What this training recipe would train: a YAML file, or the name of one in recipes/train."
+    "--recipe", help="What this training recipe would train: a YAML file, or the name of one in training/recipes."
 )
 @option_overrides
 def inspect_model(model: str, recipe: str | None, overrides: tuple[str, ...]) -> None:
     """Show parts, licences and parameters of MODEL, a folder or a preset, and what --recipe trains at what cost."""
     from training.config import load_config
-    from training.inspection import inspect
+    from training.report.model_report import inspect
 
     if overrides and recipe is None:
         raise click.UsageError("--set changes a recipe; give --recipe too")
@@ -437,8 +438,8 @@ def inspect_model(model: str, recipe: str | None, overrides: tuple[str, ...]) ->
 )
 def export_model(model: Path, out: Path, form, delta, base, dtype, scores) -> None:
     """Write a trained MODEL, such as RUN/model, for others: tuning vectors folded, model card beside it."""
-    from training.environment import quiet_transformers
-    from training.model.export import export
+    from training.model.export.export import export
+    from training.run.determinism import quiet_transformers
 
     with quiet_transformers():
         click.echo(export(model, out, form, delta=delta, base=base, dtype=dtype, scores=scores))
@@ -449,8 +450,8 @@ def export_model(model: Path, out: Path, form, delta, base, dtype, scores) -> No
 @click.argument("out", type=FOLDER)
 def export_checkpoint(checkpoint: Path, out: Path) -> None:
     """Write the model of CHECKPOINT, such as RUN/checkpoints/step-00000100, as OUT/model in the form of RUN/model."""
-    from training.environment import quiet_transformers
-    from training.result import export_checkpoint as run_export
+    from training.run.determinism import quiet_transformers
+    from training.run.final_model import export_checkpoint as run_export
 
     with quiet_transformers():
         click.echo(f"written: {run_export(checkpoint, out)}")

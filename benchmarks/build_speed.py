@@ -174,8 +174,8 @@ def prepared_mmrs(corpus: Corpus, target: Path, validation: str, workers: int) -
     import pyarrow
 
     import converters
-    from mmrs.build.recipe import BuildRecipe
-    from mmrs.build.run import build, plan_build
+    from mmrs.builder.recipe import BuildRecipe
+    from mmrs.builder.run import build, plan_build
     from mmrs.progress import Progress
     from mmrs.source import SourceBuild
 

@@ -35,12 +35,12 @@ from benchmarks.machine import describe
 from benchmarks.trial import workers_peak
 from converters.samples.noise import make_pool
 from converters.samples.scenes import SCENES, paint_scene
-from mmrs.curation.aliases import load_aliases
 from mmrs.curation.fingerprints import Thumbnails, thumbnails_of
 from mmrs.curation.groups import Groups, find_groups
 from mmrs.curation.guard import Policy, guard, shared_by_benchmarks, straddling
+from mmrs.curation.image_table import Rows, load_rows, open_reduced
+from mmrs.curation.known_copies import load_aliases
 from mmrs.curation.report import CurationReport
-from mmrs.curation.rows import Rows, load_rows, open_reduced
 from mmrs.curation.search import DEFAULT_LIMIT, EXACT_BITS, bit_distance, near_pairs
 from mmrs.imaging.hashing import FINGERPRINT_BYTES, MIN_SIDE, VARIANTS, fingerprint, turned_hashes
 from mmrs.progress import Progress

@@ -122,8 +122,8 @@ def build_once(corpus: Corpus, workers: int, validation: str, planned: bool) -> 
     import pyarrow
 
     import converters
-    from mmrs.build.recipe import BuildRecipe
-    from mmrs.build.run import build, plan_build
+    from mmrs.builder.recipe import BuildRecipe
+    from mmrs.builder.run import build, plan_build
     from mmrs.progress import Progress
     from mmrs.source import SourceBuild
 

@@ -26,15 +26,17 @@ import converters
 from benchmarks.fuzz import MOST_FINDINGS, damage
 from benchmarks.machine import describe
 from converters import samples
-from converters.detection import fair1m, hrsc2016, nwpu_vhr10, rsod, ssdd_xml, ucas_aod, visdrone
-from converters.formats import captions, class_map, coco, dota, labels, listed, llava, voc, vqa, yolo
+from converters.detection import fair1m, hrsc2016, nwpu_vhr10, rsod, ucas_aod, visdrone
+from converters.detection.ssdd import xml as ssdd_xml
+from converters.formats import captions, class_map, coco, dota, labels, llava, voc, vqa, yolo
+from converters.formats import split_lists as listed
 from converters.grounding import dior_rsvg
 from mmrs.errors import BadItem
 from mmrs.geometry import SquareFrame
 from mmrs.instructions.answers import parse_detections
 from mmrs.instructions.dialects import parse_boxes
 from mmrs.release.content import parse_row
-from mmrs.release.rows import NoArray, read_rows
+from mmrs.release.json_lines import NoArray, read_rows
 
 Parse = Callable[[bytes], Any]
 VISDRONE = converters.get("visdrone").labels

@@ -35,13 +35,13 @@ from typing import Any
 
 import converters
 from benchmarks.machine import describe
-from converters.listing import write_sample
-from mmrs.build.engine import Engine, ProcessPool
-from mmrs.build.recipe import BuildRecipe
-from mmrs.build.run import build, plan_build
-from mmrs.places import open_place
+from converters.describe import write_sample
+from mmrs.builder.recipe import BuildRecipe
+from mmrs.builder.run import build, plan_build
+from mmrs.engines.processes import Engine, ProcessPool
 from mmrs.progress import Progress
 from mmrs.source import SourceBuild
+from mmrs.storage.place import open_place
 
 QUIET = Progress(quiet=True)
 SHARD_BYTES = 300_000
@@ -236,7 +236,7 @@ def ray_cluster() -> Iterator[tuple[Engine, Any]]:
     import ray
     from ray.cluster_utils import Cluster
 
-    from mmrs.build.ray_engine import RayCluster
+    from mmrs.engines.ray import RayCluster
 
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
     cluster = Cluster(initialize_head=True, head_node_args=NODE | {"num_cpus": 0, "include_dashboard": False})

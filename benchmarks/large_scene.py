@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine import describe
-from mmrs.build.plan import PlannedSample
-from mmrs.build.tiles import open_tiles
+from mmrs.builder.plan import PlannedSample
+from mmrs.builder.tiles import open_tiles
 from mmrs.imaging.probe import MAX_SCENE_PIXELS, probe
 from mmrs.imaging.windows import plan_windows
 from mmrs.record import Sensor

@@ -39,8 +39,8 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.machine import describe
-from mmrs.build.recipe import BuildRecipe
-from mmrs.build.run import build, plan_build
+from mmrs.builder.recipe import BuildRecipe
+from mmrs.builder.run import build, plan_build
 from mmrs.progress import Progress
 from mmrs.shards.reader import ShardSet
 from training.data.collate import empty_pixels
@@ -49,9 +49,9 @@ from training.data.loader import PackDataset, PackSampler, pack_loader
 from training.data.plan import PlanSettings
 from training.data.selection import Selection, select
 from training.data.stream import PackReference, PackStream
-from training.initial import training_texts
 from training.model.processing import EarthGPTImageProcessor, EarthGPTProcessor, pad_and_resize
 from training.model.tokenizer import train_tokenizer
+from training.stages.initial_model import training_texts
 
 SIZE, BATCH = 448, 32
 # Positions per image of the paper-size model with merged tokens.

@@ -21,7 +21,7 @@ from benchmarks.machine import describe
 from training.config import StageConfig
 from training.model import EarthGPTForConditionalGeneration, preset
 from training.model.accounting import activation_memory, state_memory
-from training.stage import add_tuned_parameters, apply_stage
+from training.stages.stage import add_tuned_parameters, apply_stage
 
 IDS = {"vocab_size": 32_000, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "image_token_id": 32_000}
 STAGES = {

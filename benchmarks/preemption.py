@@ -28,8 +28,8 @@ from statistics import median
 from typing import Any
 
 from benchmarks.machine import describe
-from training.checkpoint import checkpoint_step, latest_checkpoint
-from training.monitor import METRICS, read_metrics
+from training.report.monitor import METRICS, read_metrics
+from training.run.checkpoint import checkpoint_step, latest_checkpoint
 
 ROOT = Path(__file__).parents[1]
 MMRS = (sys.executable, "-c", "import cli; cli.main()")

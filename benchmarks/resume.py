@@ -29,8 +29,8 @@ import torch
 from PIL import Image
 
 from benchmarks.machine import describe
-from mmrs.build.recipe import BuildRecipe
-from mmrs.build.run import build, plan_build
+from mmrs.builder.recipe import BuildRecipe
+from mmrs.builder.run import build, plan_build
 from mmrs.progress import Progress
 from mmrs.shards.reader import ShardSet
 from training.data.lengths import length_table, tokenizer_digest
@@ -39,9 +39,9 @@ from training.data.plan import PlanSettings
 from training.data.pointer import Pointer
 from training.data.selection import Selection, select
 from training.data.stream import PackStream
-from training.initial import training_texts
 from training.model.processing import EarthGPTImageProcessor, EarthGPTProcessor
 from training.model.tokenizer import train_tokenizer
+from training.stages.initial_model import training_texts
 
 SAMPLES, SHARDS, SIDE, IMAGE_SLOTS = 4000, 40, 64, 18
 PACKS_PER_STEP, TOKENS_PER_PACK = 4, 600

@@ -29,15 +29,15 @@ import torch
 from benchmarks.machine import describe
 from benchmarks.stage_b import held_out_state
 from converters.resolve import resolve
-from mmrs.build.recipe import BuildRecipe
-from mmrs.build.run import build, plan_build
+from mmrs.builder.recipe import BuildRecipe
+from mmrs.builder.run import build, plan_build
 from mmrs.progress import Progress
 from training.config import TrainConfig
 from training.data.selection import Selection, select
 from training.evaluation.run import EvaluationConfig, evaluate
-from training.model.assemble import assemble as assemble_model
-from training.monitor import read_metrics
-from training.run import train
+from training.model.assembly.assemble import assemble as assemble_model
+from training.report.monitor import read_metrics
+from training.run.train import train
 
 QUIET = Progress(quiet=True)
 MAX_OBJECTS = 12

@@ -22,20 +22,20 @@ from PIL import Image
 
 import converters
 from benchmarks.machine import describe
-from mmrs.build.recipe import BuildRecipe
-from mmrs.build.run import build, plan_build
+from mmrs.builder.recipe import BuildRecipe
+from mmrs.builder.run import build, plan_build
 from mmrs.progress import Progress
 from mmrs.source import SourceBuild
 from training.config import TrainConfig
 from training.data.collate import EncodedDialogue, EncodedUnit, Pack, assemble
 from training.data.lengths import turns_of
 from training.data.selection import Selection, select
-from training.loss import target_losses
 from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor, pad_and_resize
-from training.model.assemble import assemble as assemble_model
-from training.model.delta import weights_digest
+from training.model.assembly.assemble import assemble as assemble_model
+from training.model.export.delta import weights_digest
 from training.model.tuning import tuned_vectors
-from training.run import train
+from training.run.train import train
+from training.step.loss import target_losses
 
 QUIET = Progress(quiet=True)
 RECIPE = {"sources": [{"name": "hit-uav"}], "per_class_prompts": False}

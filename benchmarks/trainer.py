@@ -46,17 +46,17 @@ from training.data.loader import PackDataset, PackSampler, pack_loader
 from training.data.plan import Lengths, PlanSettings
 from training.data.selection import select
 from training.data.stream import PackStream
-from training.loss import PackLosses
 from training.model import EarthGPTForConditionalGeneration, EarthGPTImageProcessor, EarthGPTProcessor, preset
 from training.model.accounting import step_flops
 from training.model.tokenizer import IMAGE, train_tokenizer
-from training.optim import build_optimiser
-from training.parallel import parallelize
-from training.stage import apply_stage
-from training.step import Training, optimiser_step
-from training.world import World
+from training.stages.stage import apply_stage
+from training.step.loss import PackLosses
+from training.step.optim import build_optimiser
+from training.step.ranks import World
+from training.step.sharding import parallelize
+from training.step.step import Training, optimiser_step
 
-RECIPES = Path(__file__).parents[1] / "recipes" / "train"
+RECIPES = Path(__file__).parents[1] / "training" / "recipes"
 STAGES = {"full": "tiny.yaml", "a": "stage-a-7b.yaml", "b": "stage-b-7b.yaml"}
 WARMUP = 3
 # Dense bf16 with fp32 sums, by the maker's data sheets.

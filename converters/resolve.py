@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import converters
-from mmrs.build.recipe import BuildRecipe, SourceRecipe, load_recipe
+from mmrs.builder.recipe import BuildRecipe, SourceRecipe, load_recipe
 from mmrs.config import validated, with_overrides
 from mmrs.errors import UserError
 from mmrs.source import SourceBuild

@@ -201,7 +201,7 @@ def compare(name: str, root: Path, as_json: bool) -> str:
     """
     if name != "hit-uav":
         raise UserError(f"{name} has one layout, there is nothing to compare; hit-uav has four.")
-    from converters.detection import hit_uav_layouts
+    from converters.detection.hit_uav import layouts as hit_uav_layouts
 
     reports = [hit_uav_layouts.compare(root, split) for split in converters.get(name).splits]
     if as_json:

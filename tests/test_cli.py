@@ -160,7 +160,7 @@ def test_faults_of_the_program_end_with_1_and_debug_shows_them(monkeypatch):
     def broken(*_):
         raise RuntimeError("out of paper")
 
-    monkeypatch.setattr("converters.listing.describe", broken)
+    monkeypatch.setattr("converters.describe.describe", broken)
     result = mmrs("sources")
     assert (result.exit_code, "out of paper" in result.output, "--debug" in result.output) == (1, True, True)
     assert "Traceback" not in result.output
@@ -232,7 +232,7 @@ def test_training_needs_no_package_of_the_data_side():
     script = (
         "import sys\n"
         f"for name in {blocked.split()!r}: sys.modules[name] = None\n"
-        "import training.run, training.evaluation.run\n"
+        "import training.run.train, training.evaluation.run\n"
     )
     environment = os.environ | {"HF_HUB_OFFLINE": "1"}
     result = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, env=environment)

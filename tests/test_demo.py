@@ -16,14 +16,11 @@ SMALL_DETECTION = cli.DEMO_DETECTION | {"images_per_split": "{train: 12, val: 2,
 @pytest.fixture
 def small_demo(monkeypatch, tmp_path):
     """The demo with few images and one epoch."""
-    recipes = tmp_path / "recipes"
-    for kind in ("build", "train"):
-        content = yaml.safe_load((cli.RECIPES / kind / "demo.yaml").read_text())
-        if kind == "train":
-            content |= {"epochs": 1, "threads": 1, "workers": 0}
-        (recipes / kind).mkdir(parents=True)
-        (recipes / kind / "demo.yaml").write_text(yaml.safe_dump(content))
-    monkeypatch.setattr(cli, "RECIPES", recipes)
+    content = yaml.safe_load((cli.TRAIN_RECIPES / "demo.yaml").read_text())
+    content |= {"epochs": 1, "threads": 1, "workers": 0}
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "demo.yaml").write_text(yaml.safe_dump(content))
+    monkeypatch.setattr(cli, "TRAIN_RECIPES", tmp_path / "recipes")
     monkeypatch.setattr(cli, "DEMO_DETECTION", SMALL_DETECTION)
     monkeypatch.setattr(cli, "DEMO_CLASSIFICATION", {"images_per_class": "3"})
 

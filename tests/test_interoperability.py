@@ -6,8 +6,8 @@ import json
 import pytest
 from PIL import Image
 
-from mmrs.build.recipe import BuildRecipe
-from mmrs.build.run import build, plan_build
+from mmrs.builder.recipe import BuildRecipe
+from mmrs.builder.run import build, plan_build
 from mmrs.progress import Progress
 from mmrs.shards.reader import ShardSet
 from tests.support.sources import toy_build, write_toy

@@ -6,12 +6,12 @@ from click.testing import CliRunner
 import cli
 import converters
 from converters import samples
-from mmrs.build.recipe import load_recipe
+from mmrs.builder.recipe import load_recipe
 from mmrs.progress import Progress
 from mmrs.shards.reader import ShardSet
-from mmrs.verify import verify
+from mmrs.verify.dataset import verify
 
-RECIPE = cli.RECIPES / "build" / "mmrs-1m.yaml"
+RECIPE = cli.BUILD_RECIPES / "mmrs-1m.yaml"
 SAMPLE_OPTIONS = {"dota": {"release": "2.0"}}
 
 

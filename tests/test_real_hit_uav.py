@@ -11,12 +11,12 @@ import pytest
 from PIL import Image
 
 import converters
-from mmrs.build.recipe import BuildRecipe
-from mmrs.build.run import build, plan_build
+from mmrs.builder.recipe import BuildRecipe
+from mmrs.builder.run import build, plan_build
 from mmrs.progress import Progress
 from mmrs.shards.reader import ShardSet
 from mmrs.source import SourceBuild
-from mmrs.verify import verify
+from mmrs.verify.dataset import verify
 
 SAMPLES = Path(os.environ.get("MMRS_SAMPLES", Path(__file__).resolve().parents[2] / "shared" / "samples"))
 ROOT = SAMPLES / "hit-uav"

@@ -26,8 +26,8 @@ from pydantic.config import JsonDict
 
 from mmrs.config import load_yaml, validated
 from mmrs.errors import UserError
-from training.data.remote import checked_url, is_url
-from training.trainable import SETS
+from mmrs.shards.remote import checked_url, is_url
+from training.model.parameter_sets import SETS
 
 HARMLESS: JsonDict = {"harmless": True}
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -105,9 +105,10 @@ class AugmentConfig(_Part):
 class DataConfig(_Part):
     """What is read and in which order.
 
-    Either `folders`, which may be URLs of http(s), s3 or hf (see `training.data.remote`), or `webdataset`: tars of
-    others, with a shuffle buffer of `webdataset_shuffle` samples (see `training.data.foreign`). `splits` are by default
-    those that each source was built to train on: ``train`` where the build's recipe says nothing else (`train_splits`).
+    Either `folders`, which may be URLs of http(s), s3 or hf (see `mmrs.shards.remote`), or `webdataset`: tars of
+    others, with a shuffle buffer of `webdataset_shuffle` samples (see `training.data.webdataset`). `splits` are by
+    default those that each source was built to train on: ``train`` where the build's recipe says nothing else
+    (`train_splits`).
     Named ones are taken of all sources alike. `mixture` says how often an epoch shows which part: the first rule that
     matches a dialogue decides; without rules every dialogue is seen once. `cache` is the folder for token counts and
     for at most `cache_gb` of fetched shards, by default ``mmrs`` in the user's cache folder.
@@ -156,7 +157,7 @@ class DataConfig(_Part):
 class TrainableRule(_Part):
     """Parameters whose full name matches `pattern` train with `learning_rate`.
 
-    A recipe may write ``set: NAME``, a name of `training.trainable.SETS`, in place of the pattern.
+    A recipe may write ``set: NAME``, a name of `training.model.parameter_sets.SETS`, in place of the pattern.
     """
 
     pattern: str
@@ -246,7 +247,7 @@ class ScheduleConfig(_Part):
 
 
 class ParallelConfig(_Part):
-    """How the model is laid out over devices, see `training.parallel`. It changes rounding, never the mathematics.
+    """How the model is laid out over devices, see `training.step.sharding`. It changes rounding, never the mathematics.
 
     `mode` "fsdp" spreads weights over ranks; `shard_ranks` of them hold one copy (all by default), the other ranks
     further copies. `attention` "auto" is flex on a GPU and sdpa on a CPU. `activation_checkpointing` "full" keeps the

@@ -14,8 +14,8 @@ from typing import Literal
 
 from converters.base import Converter
 from converters.formats.folders import normal_form
-from converters.formats.listed import list_folders, listed_split
 from converters.formats.shapes import BoxObject
+from converters.formats.split_lists import list_folders, listed_split
 from converters.formats.voc import VocFile
 from converters.layout import layout_error, list_files, locate_root, subfolders
 from mmrs.errors import BadItem

@@ -19,8 +19,8 @@ from converters.base import register
 from converters.catalog import Counts
 from converters.formats.dota import DotaFile, read_dota, read_meta
 from converters.formats.folders import normal_form
-from converters.formats.listed import list_folders, paired
 from converters.formats.shapes import plain_quads
+from converters.formats.split_lists import list_folders, paired
 from converters.formats.text import finite
 from converters.layout import (
     ignored_note,

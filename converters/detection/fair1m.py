@@ -13,9 +13,9 @@ from xml.etree.ElementTree import Element
 
 from converters.base import register
 from converters.formats.folders import normal_form
-from converters.formats.listed import list_folders, paired
 from converters.formats.objects import annotated
 from converters.formats.shapes import BoxObject
+from converters.formats.split_lists import list_folders, paired
 from converters.formats.text import decode, finite, read_bytes, shown
 from converters.formats.xmltree import node_size, node_text, parse_tree
 from converters.layout import Problem, layout_error, list_files, locate_root, subfolders, tail

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from converters.base import Converter, register
-from converters.formats.listed import list_folders, listed_split
 from converters.formats.objects import annotated, from_inclusive
+from converters.formats.split_lists import list_folders, listed_split
 from converters.formats.voc import check_names_image, read_voc
 from converters.layout import list_files, locate_archive, tail
 from mmrs.record import Annotations, Provenance

@@ -14,9 +14,9 @@ from typing import Any, Literal
 from xml.etree.ElementTree import Element
 
 from converters.base import Converter, register
-from converters.formats.listed import listed_split
 from converters.formats.objects import annotated
 from converters.formats.shapes import BoxObject, check_box, check_rotated
+from converters.formats.split_lists import listed_split
 from converters.formats.text import decode, finite, read_bytes
 from converters.formats.xmltree import node_flag, node_number, node_size, node_text, parse_tree
 from converters.layout import FileList, layout_error, list_files, locate_root, merge_files, tail

@@ -15,10 +15,10 @@ from typing import Any, Literal
 
 from converters.base import Converter, register
 from converters.formats.coco import bbox, read_coco
-from converters.formats.listed import named_images, read_shared
 from converters.formats.objects import annotated
 from converters.formats.polygons import as_corners, coco_points, min_area_corners, pixel_squares
 from converters.formats.shapes import BoxObject, check_box
+from converters.formats.split_lists import named_images, read_shared
 from converters.formats.text import shown
 from converters.layout import layout_error, list_files, locate_root, tail
 from mmrs.errors import BadItem

@@ -1,6 +1,6 @@
 """Four infrared sets of a camera vendor and Oceanic-Ship of a university: all undocumented.
 
-Nothing but their names and purposes is known; see `converters.detection.undocumented` for how they are read.
+Nothing but their names and purposes is known; `converters.detection.undocumented_layout` says how they are read.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from converters.base import register
-from converters.detection.undocumented import UndocumentedBoxes
+from converters.detection.undocumented_layout.converter import UndocumentedBoxes
 from mmrs.errors import UserError
 
 BANDS = ("lwir", "swir", "fusion")

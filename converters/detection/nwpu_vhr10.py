@@ -17,9 +17,9 @@ from converters.base import register
 from converters.catalog import Counts
 from converters.formats.coco import bbox, read_coco
 from converters.formats.folders import normal_form
-from converters.formats.listed import named_images, read_shared
 from converters.formats.objects import annotated
 from converters.formats.shapes import BoxObject, check_box
+from converters.formats.split_lists import named_images, read_shared
 from converters.formats.text import finite, numbered_lines, read_bytes, shown
 from converters.layout import (
     FileList,

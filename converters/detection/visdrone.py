@@ -13,9 +13,9 @@ from pathlib import Path
 
 from converters.base import Converter, register
 from converters.formats.folders import normal_form
-from converters.formats.listed import paired
 from converters.formats.objects import annotated
 from converters.formats.shapes import BoxObject, check_box
+from converters.formats.split_lists import paired
 from converters.formats.text import finite, integer, numbered_lines, read_bytes, shown
 from converters.layout import ignored_note, layout_error, list_files, locate_root, subfolders, tail
 from mmrs.errors import BadItem

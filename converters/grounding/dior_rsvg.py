@@ -14,8 +14,8 @@ from pathlib import Path
 
 from converters.base import Converter, register
 from converters.catalog import Counts
-from converters.formats.listed import list_folders, read_shared
 from converters.formats.objects import annotated, from_inclusive
+from converters.formats.split_lists import list_folders, read_shared
 from converters.formats.text import integer, numbered_lines, read_bytes
 from converters.formats.voc import read_voc
 from converters.layout import FileList, Problem, layout_error, list_files, locate_archive, tail

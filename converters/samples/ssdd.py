@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from converters.detection.ssdd_files import SUBSETS, Subset, is_test
+from converters.detection.ssdd.files import SUBSETS, Subset, is_test
 from converters.samples.counts import split_counts
 from converters.samples.noise import Rng, make_pool
 from converters.samples.sea import Ship, paint_grey, scatter_ships

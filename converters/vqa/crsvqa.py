@@ -14,7 +14,7 @@ from converters.formats.text import read_bytes
 from converters.formats.vqa import Asked, parse_question_text
 from converters.layout import FileList, Problem, ignored_note, layout_error, list_files, locate_root
 from converters.splits import SeededSplit
-from converters.vqa.asked import from_payload, payload
+from converters.vqa.items import from_payload, payload
 from mmrs.record import Annotations
 from mmrs.source import Discovery, Item
 

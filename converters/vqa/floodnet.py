@@ -14,7 +14,7 @@ from converters.formats.text import read_bytes
 from converters.formats.vqa import parse_floodnet
 from converters.layout import Problem, ignored_note, layout_error, list_files, locate_root
 from converters.splits import SeededSplit
-from converters.vqa.asked import from_payload, items_by_image, unusable
+from converters.vqa.items import from_payload, items_by_image, unusable
 from mmrs.errors import BadItem
 from mmrs.record import Annotations
 from mmrs.source import Discovery, Item

@@ -19,7 +19,7 @@ from converters.formats.text import read_bytes
 from converters.formats.vqa import Answered, Asked, parse_question_lines
 from converters.layout import FileList, Problem, layout_error, list_files, locate_root, merge_files
 from converters.splits import SeededSplit
-from converters.vqa.asked import from_payload, items_by_image
+from converters.vqa.items import from_payload, items_by_image
 from mmrs.errors import BadItem
 from mmrs.record import Annotations
 from mmrs.source import Discovery, Item

@@ -13,7 +13,7 @@ from converters.base import Converter
 from converters.formats.text import read_bytes
 from converters.formats.vqa import parse_rsvqa
 from converters.layout import ignored_note, layout_error, list_files, locate_root
-from converters.vqa.asked import from_payload, items_by_image, unusable
+from converters.vqa.items import from_payload, items_by_image, unusable
 from mmrs.errors import BadItem
 from mmrs.record import Annotations
 from mmrs.source import Discovery, Item

@@ -24,8 +24,8 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from mmrs.curation.image_table import Rows, open_reduced
 from mmrs.curation.links import Kind, Links, joined, make_links
-from mmrs.curation.rows import Rows, open_reduced
 from mmrs.curation.search import NearPairs, near_pairs
 from mmrs.imaging.hashing import CENTRE_SHARE, HASH_BITS, VARIANTS, Variant, grey_thumbnail
 from mmrs.shards.reader import ShardSet

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from mmrs.curation.groups import Groups
+from mmrs.curation.image_table import Rows
 from mmrs.curation.links import Kind, Links, components
-from mmrs.curation.rows import Rows
 from mmrs.curation.text_checks import Finding, contradiction
 from mmrs.shards.reader import ShardSet
 

@@ -6,10 +6,10 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mmrs.curation.aliases import AliasTable
 from mmrs.curation.fingerprints import Thumbnails, find_copies
+from mmrs.curation.image_table import Rows
+from mmrs.curation.known_copies import AliasTable
 from mmrs.curation.links import Index, Kind, Links, components, joined, links_by_key
-from mmrs.curation.rows import Rows
 
 
 @dataclass(frozen=True)

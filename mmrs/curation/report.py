@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 import orjson
 
-from mmrs.build.quarantine import QUARANTINE_NAME
 from mmrs.curation.groups import Groups
 from mmrs.curation.guard import Policy, Removal
+from mmrs.curation.image_table import Rows
 from mmrs.curation.links import Kind
-from mmrs.curation.rows import Rows
 from mmrs.curation.text_checks import Finding
 from mmrs.errors import UserError
+from mmrs.shards.quarantine import QUARANTINE_NAME
 from mmrs.text import table
 
 CURATION_NAME = "curation.jsonl"

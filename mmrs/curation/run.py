@@ -10,20 +10,20 @@ import numpy as np
 import orjson
 from pydantic import ValidationError
 
-from mmrs.build.engine import run_tasks
-from mmrs.curation.aliases import AliasTable, load_aliases
 from mmrs.curation.fingerprints import stored_thumbnails
 from mmrs.curation.group_checks import check_groups
 from mmrs.curation.groups import find_groups
 from mmrs.curation.guard import Policy, guard, policy_of, shared_by_benchmarks
+from mmrs.curation.image_table import load_rows
+from mmrs.curation.known_copies import AliasTable, load_aliases
 from mmrs.curation.report import CURATION_NAME, SUMMARY_NAME, CurationReport, removed_before
-from mmrs.curation.rows import load_rows
 from mmrs.curation.text_checks import Finding, check_record
+from mmrs.engines.processes import run_tasks
 from mmrs.errors import RunFailure
-from mmrs.files import atomic_writer, write_atomic
 from mmrs.progress import Progress
 from mmrs.record import Record
 from mmrs.shards.reader import ShardSet
+from mmrs.storage.atomic import atomic_writer, write_atomic
 
 
 def curate(

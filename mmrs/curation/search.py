@@ -20,7 +20,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from mmrs.build.engine import run_tasks
+from mmrs.engines.processes import run_tasks
 from mmrs.imaging.hashing import HASH_BITS, VARIANTS, Hashes, turned_hashes
 
 BANDS = 16

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmrs.errors import RunFailure, UserError
-from mmrs.files import atomic_folder
 from mmrs.release.archive import checked_path
 from mmrs.release.store import StoredFile, load_release, stored_rows
+from mmrs.storage.atomic import atomic_folder
 from mmrs.text import bytes_text
 
 

@@ -23,15 +23,15 @@ from PIL import Image
 
 import mmrs
 from mmrs.errors import RunFailure, UserError
-from mmrs.files import atomic_writer, file_sha256, write_atomic
 from mmrs.imaging.probe import FORMATS
 from mmrs.progress import Progress
 from mmrs.release.archive import Entry, entries, find_origin
 from mmrs.release.content import Content, Pair, Sizes, parse_row
+from mmrs.release.json_lines import NoArray, RawRow, read_rows
 from mmrs.release.names import is_aggregate, normal_path, place_of_file, place_of_image, tile_of
 from mmrs.release.parts import Limits
-from mmrs.release.rows import NoArray, RawRow, read_rows
 from mmrs.release.store import FILES, FILES_NAME, RELEASE_NAME, ROWS, IgnoredFile, Release, StoredFile
+from mmrs.storage.atomic import atomic_writer, file_sha256, write_atomic
 from mmrs.text import bytes_text, table
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")

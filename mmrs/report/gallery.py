@@ -14,7 +14,7 @@ from html import escape
 
 from PIL import Image
 
-from mmrs.build.plan import seeded_order
+from mmrs.builder.plan import seeded_order
 from mmrs.errors import RunFailure
 from mmrs.record import AnnotatedObject, Record
 from mmrs.report.plots import PALETTE

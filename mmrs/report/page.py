@@ -16,10 +16,10 @@ from typing import Any
 import polars as pl
 
 from mmrs.errors import UserError
-from mmrs.files import write_atomic
 from mmrs.report.gallery import Picture, card_html, choose
 from mmrs.report.plots import make_plots
 from mmrs.report.statistics import Statistics, statistics
+from mmrs.storage.atomic import write_atomic
 from mmrs.text import bytes_text
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"

@@ -14,8 +14,8 @@ import orjson
 import polars as pl
 
 from mmrs.errors import RunFailure
-from mmrs.files import atomic_folder
 from mmrs.shards.manifest import Manifest, load_manifest
+from mmrs.storage.atomic import atomic_folder
 from mmrs.text import bytes_text, table
 
 SIDE_LIMITS_PX = (128, 256, 512, 1024, 2048, 4096)

@@ -14,8 +14,8 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mmrs.errors import UserError
-from mmrs.places import LocalPlace, Place
 from mmrs.record import canonical_json
+from mmrs.storage.place import LocalPlace, Place
 
 MANIFEST_NAME = "manifest.json"
 SHARD_PATH = r"^[a-z0-9-]+/[a-z0-9_-]+-\d{5}-of-\d{5}\.tar$"

@@ -11,9 +11,9 @@ from benchmarks import dialogues, padded
 from benchmarks.trainer import Counts, _count, lengths_of, packs_of, summary
 from training.data.plan import PlanSettings
 from training.data.stream import PackStream
-from training.loss import target_losses
 from training.model import EarthGPTImageProcessor, EarthGPTProcessor, initialise, preset, train_tokenizer
 from training.model.tokenizer import IMAGE
+from training.step.loss import target_losses
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import yaml
 import converters
 from converters import samples
 from converters.resolve import resolve
-from mmrs.build.recipe import BuildRecipe, LicencePolicy
+from mmrs.builder.recipe import BuildRecipe, LicencePolicy
 from mmrs.errors import UserError
 
 

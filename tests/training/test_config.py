@@ -11,7 +11,7 @@ from mmrs.config import validated
 from mmrs.errors import UserError
 from training.config import TrainConfig, check_same_mathematics, load_config, mathematics
 
-RECIPES = Path(__file__).parents[2] / "recipes" / "train"
+RECIPES = Path(__file__).parents[2] / "training" / "recipes"
 MINIMAL = {
     "model": {"preset": "tiny"},
     "data": {"folders": "data"},

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from tests.training.micro import make_config
-from training.checkpoint import latest_checkpoint
 from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor, weights_digest
 from training.model.tuning import tuned_vectors
-from training.monitor import read_metrics
-from training.run import train
+from training.report.monitor import read_metrics
+from training.run.checkpoint import latest_checkpoint
+from training.run.train import train
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU on this machine")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 def test_training_needs_neither_geometry_nor_converters():
     code = (
-        "import sys, training.run;"
+        "import sys, training.run.train;"
         "heavy = {'shapely', 'rasterio', 'polars', 'datasets', 'webdataset'};"
         "heavy |= {'converters', 'mmrs.geometry', 'matplotlib', 'tensorboard'};"
         "print(sorted(heavy & set(sys.modules)))"

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from mmrs.seeding import random_words
 from training.config import AugmentConfig
-from training.data.permutation import random_words
 
 Turns = list[tuple[str, str]]
 TURNABLE_TASKS = frozenset({"classification", "detection-hbb", "detection-obb"})

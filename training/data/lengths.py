@@ -12,9 +12,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from mmrs.errors import RunFailure
-from mmrs.files import write_atomic
 from mmrs.progress import Progress
 from mmrs.record import Dialogue, canonical_json
+from mmrs.storage.atomic import write_atomic
 from training.data.plan import Lengths
 from training.data.selection import Selection
 

@@ -23,11 +23,11 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from mmrs.errors import RunFailure, UserError
+from mmrs.seeding import random_words
 from training.config import AugmentConfig
 from training.data.augment import Augmentation, Turns, draw, shade, turn_dialogues, turn_square
 from training.data.collate import EncodedDialogue, EncodedUnit, Pack, assemble, empty_pixels
 from training.data.lengths import turns_of
-from training.data.permutation import random_words
 from training.data.plan import Lengths
 from training.data.pointer import Pointer
 from training.data.selection import Selection

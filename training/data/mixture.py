@@ -17,8 +17,8 @@ from fractions import Fraction
 import numpy as np
 
 from mmrs.errors import UserError
+from mmrs.seeding import permutation
 from training.config import MixtureRule
-from training.data.permutation import permutation
 from training.data.selection import Selection
 
 

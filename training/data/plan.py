@@ -20,8 +20,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from mmrs.record import canonical_json
+from mmrs.seeding import permutation
 from training.data.mixture import copies_of_epoch, parse_mixture
-from training.data.permutation import permutation
 
 PLAN_FORMAT = "mmrs-plan-2"
 _NUMBER_BITS = 32

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from mmrs.errors import UserError
 from mmrs.record import Record
 from mmrs.shards.reader import ShardSet
-from training.data.remote import RemoteAccess, RemoteShardSet, is_url
+from mmrs.shards.remote import RemoteAccess, RemoteShardSet, is_url
 
 COLUMNS = ("id", "sha256", "image_offset", "image_size", "record_offset", "record_size", "dialogue_tasks")
 

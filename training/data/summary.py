@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from mmrs.shards.remote import RemoteShardSet
 from training.data.plan import Lengths, Plan, PlanSettings
-from training.data.remote import RemoteShardSet
 from training.data.selection import Selection
 
 NAMED_EXCLUDED = 5

@@ -9,17 +9,17 @@ from typing import Any
 import orjson
 import torch
 
-from mmrs.files import write_atomic
 from mmrs.instructions.grammar import answer_pattern
 from mmrs.progress import Progress
 from mmrs.shards.reader import ShardSet
-from training.environment import quiet_transformers
+from mmrs.storage.atomic import write_atomic
 from training.evaluation.generate import generate_answers
 from training.evaluation.picture import draw_predictions
 from training.evaluation.questions import Question, load_questions
 from training.evaluation.scores import score
 from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor
 from training.model.folder import check_model_folder
+from training.run.determinism import quiet_transformers
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
 from training.model.configuration import EarthGPTConfig
-from training.model.delta import load_delta, save_delta, weights_digest
+from training.model.export.delta import load_delta, save_delta, weights_digest
 from training.model.masks import PADDING, PREFIX, build_block_mask, build_position_ids
 from training.model.modeling import EarthGPTForConditionalGeneration, EarthGPTPreTrainedModel
 from training.model.presets import initialise, preset

@@ -18,11 +18,11 @@ from transformers import initialization as init
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPooling, CausalLMOutputWithPast
 
-from training.model.card import model_card
 from training.model.configuration import EarthGPTConfig
+from training.model.export.card import model_card
 from training.model.fusion import EarthGPTProjector
 from training.model.tuning import VECTORS, BiasScaleLinear, wrap_linears
-from training.model.vision import EarthGPTDualEncoder
+from training.model.vision.towers import EarthGPTDualEncoder
 
 
 class EarthGPTPreTrainedModel(PreTrainedModel):

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
+from training.model.assembly.scratch import scale_for_training_from_scratch
 from training.model.configuration import EarthGPTConfig
 from training.model.modeling import EarthGPTForConditionalGeneration
-from training.model.scratch import scale_for_training_from_scratch
 
 _TINY = {
     "vit_config": {

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 import converters
-from mmrs.build.recipe import BuildRecipe
-from mmrs.build.run import build, plan_build
+from mmrs.builder.recipe import BuildRecipe
+from mmrs.builder.run import build, plan_build
 from mmrs.errors import BadItem, UserError
 from mmrs.imaging.probe import probe
 from mmrs.imaging.render import render_to_8bit

@@ -4,12 +4,12 @@ import pytest
 
 import converters
 from converters import samples
-from mmrs.build.recipe import BuildRecipe
-from mmrs.build.run import build, plan_build
+from mmrs.builder.recipe import BuildRecipe
+from mmrs.builder.run import build, plan_build
 from mmrs.progress import Progress
 from mmrs.shards.reader import ShardSet
 from mmrs.source import SourceBuild
-from mmrs.verify import verify
+from mmrs.verify.dataset import verify
 
 QUIET = Progress(quiet=True)
 SOURCES = {

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import converters
-from converters.detection.ssdd_xml import parse_ssdd
+from converters.detection.ssdd.xml import parse_ssdd
 from converters.scan import scan_source
 from mmrs.errors import BadItem, UserError
 from mmrs.geometry import quad_from_rotated

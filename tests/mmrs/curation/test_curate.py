@@ -8,17 +8,17 @@ import orjson
 import pytest
 from PIL import Image
 
-from mmrs.build.recipe import BuildRecipe
-from mmrs.build.run import build, plan_build
-from mmrs.curation.aliases import AliasTable
+from mmrs.builder.recipe import BuildRecipe
+from mmrs.builder.run import build, plan_build
 from mmrs.curation.guard import Policy
+from mmrs.curation.known_copies import AliasTable
 from mmrs.curation.report import CURATION_NAME, SUMMARY_NAME, describe
 from mmrs.curation.run import curate
 from mmrs.errors import UserError
 from mmrs.progress import Progress
 from mmrs.shards.reader import ShardSet
 from mmrs.source import SourceBuild
-from mmrs.verify import verify
+from mmrs.verify.dataset import verify
 from tests.support.sources import ToySource
 
 QUIET = Progress(quiet=True)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from mmrs.curation.fingerprints import THUMBNAIL_SIDE, are_copies
-from mmrs.curation.rows import open_reduced
+from mmrs.curation.image_table import open_reduced
 from mmrs.curation.search import near_pairs
 from mmrs.imaging.hashing import HASH_BYTES, MIN_SIDE, VARIANTS, fingerprint, grey_thumbnail
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from mmrs.build.recipe import BuildRecipe
-from mmrs.build.run import build, plan_build
+from mmrs.builder.recipe import BuildRecipe
+from mmrs.builder.run import build, plan_build
 from mmrs.errors import UserError
 from mmrs.progress import Progress
 from mmrs.record import Annotations, Provenance

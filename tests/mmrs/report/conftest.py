@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from mmrs.build.recipe import BuildRecipe
-from mmrs.build.run import build, plan_build
+from mmrs.builder.recipe import BuildRecipe
+from mmrs.builder.run import build, plan_build
 from mmrs.progress import Progress
 from mmrs.record import Annotations, Expression, Question
 from tests.support.sources import ToySource, toy_build, write_toy

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.data.permutation import permutation
+from mmrs.seeding import permutation
 from training.data.plan import Lengths, PlanSettings, best_fit, block_shuffle, epoch_plan
 
 SETTINGS = PlanSettings(

@@ -11,13 +11,13 @@ from dataclasses import replace
 import pytest
 
 from mmrs.errors import RunFailure, UserError
+from mmrs.shards.remote import Patience, RemoteAccess, RemoteFolder, describe
+from mmrs.storage.cache import FileCache
 from tests.support.hub_server import TOKEN, Repo, serve_hub
 from tests.support.servers import NGINX, Faults, serve_faults, serve_nginx, serve_s3
 from tests.training.data.test_loader import make_stream, processor, read, same  # noqa: F401
 from tests.training.shard_folder import make_shard_folder
 from training.config import load_config
-from training.data.cache import FileCache
-from training.data.remote import Patience, RemoteAccess, RemoteFolder, describe
 from training.data.selection import select
 from training.data.summary import downloads, plan_lines, summarise
 
@@ -161,7 +161,7 @@ def test_a_server_without_ranges_will_do(data, local, processor, tmp_path, monke
     from functools import partial
     from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
-    monkeypatch.setattr("training.data.remote.CHUNK", 9000)
+    monkeypatch.setattr("mmrs.shards.remote.CHUNK", 9000)
     monkeypatch.setattr(SimpleHTTPRequestHandler, "log_message", lambda *arguments: None)
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(data)))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from mmrs.build.recipe import BuildRecipe
-from mmrs.build.run import build, plan_build
+from mmrs.builder.recipe import BuildRecipe
+from mmrs.builder.run import build, plan_build
 from mmrs.errors import UserError
 from mmrs.progress import Progress
 from tests.support.sources import toy_build, write_toy
 from tests.training.micro import make_config
-from training.data.prepare import open_training_selection
+from training.data.open import open_training_selection
 from training.data.selection import Selection, select
 from training.data.summary import splits_of
 

@@ -7,8 +7,8 @@ import orjson
 import pytest
 from PIL import Image
 
-from mmrs.build.recipe import BuildRecipe
-from mmrs.build.run import build, plan_build
+from mmrs.builder.recipe import BuildRecipe
+from mmrs.builder.run import build, plan_build
 from mmrs.errors import UserError
 from mmrs.progress import Progress
 from mmrs.shards.reader import ShardSet

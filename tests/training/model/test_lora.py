@@ -8,12 +8,12 @@ import torch
 from tests.training.micro import make_config
 from training.config import StageConfig
 from training.model import EarthGPTForConditionalGeneration, initialise
-from training.model.delta import weights_digest
+from training.model.export.delta import weights_digest
 from training.model.lora import add_lora, merged_state, save_adapter
+from training.model.parameter_sets import SETS
 from training.model.tuning import add_tuning
-from training.run import train
-from training.stage import add_tuned_parameters, apply_stage
-from training.trainable import SETS
+from training.run.train import train
+from training.stages.stage import add_tuned_parameters, apply_stage
 
 peft = pytest.importorskip("peft", reason="peft is not installed (pip install 'mmrs[lora]')")
 TEXT = torch.tensor([[0, 9, 30, 41, 7, 5, 88]])

@@ -13,8 +13,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor, LlamaForCausalLM
 
 from benchmarks.stage_b import measure
-from training.model.assemble import assemble
-from training.model.delta import weights_digest
+from training.model.assembly.assemble import assemble
+from training.model.export.delta import weights_digest
 from training.model.text_check import check_texts, sample_dialogues
 from training.model.tuning import add_tuning, fold, llama_state, tuned_vectors
 

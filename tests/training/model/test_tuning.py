@@ -9,8 +9,8 @@ from transformers import LlamaForCausalLM
 from training.config import OptimiserConfig, StageConfig
 from training.model import EarthGPTForConditionalGeneration, initialise
 from training.model.tuning import BiasScaleLinear, add_tuning, fold, llama_state, tuned_vectors, vector_sizes
-from training.optim import build_optimiser
-from training.stage import apply_stage
+from training.stages.stage import apply_stage
+from training.step.optim import build_optimiser
 
 TEXT = torch.tensor([[0, 9, 30, 41, 7, 5, 88, 3 + 60]])
 

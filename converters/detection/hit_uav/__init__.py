@@ -1,0 +1,1 @@
+"""HIT-UAV, in the four layouts that its users hold."""

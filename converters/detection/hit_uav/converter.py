@@ -1,0 +1,215 @@
+"""HIT-UAV: thermal images from a drone, 640 x 512, annotated in four layouts that repeat the same objects.
+
+``rotate_json`` is the fullest (rotated boxes, difficult, date); only the XML layouts have ``truncated``; ``normal_*``
+hold horizontal boxes, the rotated ones' extents rounded down. Rotated boxes are centre x, centre y, width, height and
+an angle in radians from the +x axis to the width edge, clockwise on screen.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from converters.base import Converter, register
+from converters.catalog import nearest
+from converters.detection.hit_uav.files import (
+    LAYOUTS,
+    Layout,
+    find_images,
+    has_layout,
+    layout_files,
+    listed_images,
+    locate,
+    unlisted_images,
+)
+from converters.formats.coco import bbox
+from converters.formats.shapes import BoxObject, check_box, check_rotated, plain_quads
+from converters.formats.text import shown
+from converters.formats.voc import VocFile, check_names_image, read_voc
+from converters.layout import layout_error, list_files, tail
+from mmrs.errors import BadItem
+from mmrs.geometry import canonical_quad, quad_from_hbb, quad_from_rotated
+from mmrs.record import AnnotatedObject, Annotations, Provenance, Task
+from mmrs.source import Discovery, Item, ensure_unique_stems
+
+NAME = re.compile(r"(?P<scenario>[01])_(?P<altitude>\d+)_(?P<angle>\d+)_(?P<weather>[01])_(?P<frame>\d+)", re.ASCII)
+DATE = re.compile(r"(\d{4})(\d{2})(\d{2})", re.ASCII)
+SCENARIOS = {"0": "day", "1": "night"}
+WEATHERS = {"0": "sunny", "1": "rainy"}
+IGNORED_CATEGORY = "ignored region"
+# Both files were written from the same numbers with at most six decimals.
+SAME_BOX = 1e-3
+
+
+@register("hit-uav")
+@dataclass(frozen=True)
+class HitUav(Converter):
+    """Options: `layout`; ``auto`` is rotate_json with ``truncated`` from rotate_xml, or rotate_xml alone."""
+
+    layout: Literal["auto", "rotate_json", "normal_json", "normal_xml", "rotate_xml"] = "auto"
+
+    @property
+    def tasks(self) -> Sequence[Task]:
+        """Horizontal boxes only for ``normal_*``; both kinds otherwise."""
+        return ("detection-hbb",) if self.layout.startswith("normal") else self.facts.tasks
+
+    def discover(self, root: Path, split: str) -> Discovery:
+        """List the images that the layout names for `split`; images may lie in a sibling layout's folder."""
+        self.check_split(split)
+        root, notes = locate(root)
+        layout = self._layout(root, split)
+        listed = listed_images(root, layout, split)
+        images, image_notes, image_problems = find_images(root, layout, split, list(listed.entries))
+        wants_truncation = self.layout == "auto" and layout == "rotate_json"
+        truncation = list_files(root / "rotate_xml" / "Annotations", root, {".xml"}).by_stem if wants_truncation else {}
+        items, lacking = [], 0
+        for name, image in images.items():
+            annotations, payload = listed.entries[name]
+            if truncation:
+                xml = truncation.get(image.stem)
+                annotations = annotations if xml is None else (*annotations, xml)
+                lacking += xml is None
+            payload = {"layout": layout, **payload}
+            items.append(Item(image.stem, image, annotations, payload, _scene(image.stem, payload)))
+        unique, repeats = ensure_unique_stems(sorted(items, key=lambda item: item.stem))
+        unlisted = unlisted_images(root, layout, split, listed.stems, first=split == self.splits[0])
+        notes += (f"annotations taken from {layout}", *image_notes)
+        if wants_truncation and not truncation:
+            notes += ("rotate_xml is absent, so no object is known to be truncated",)
+        if lacking:
+            notes += (f"{lacking} images have no file in rotate_xml; none of their objects is known to be truncated",)
+        return Discovery(unique, notes, listed.problems + image_problems + repeats + unlisted)
+
+    def read(self, item: Item) -> Annotations:
+        """Objects with raw rotated boxes in ``flags['rotated']`` = [cx, cy, width, height, angle]."""
+        layout: Layout = item.payload["layout"]
+        path = item.annotations[0]
+        metadata = _name_metadata(item.stem)
+        if layout.endswith("_json"):
+            objects, size, date = json_objects(item), item.payload["size"], item.payload["date"]
+            if len(item.annotations) > 1:
+                objects = _with_truncation(objects, read_voc(item.annotations[1]), item)
+            original_id = str(item.payload["id"])
+        else:
+            voc = read_voc(path)
+            check_names_image(voc, item.stem, str(path))
+            objects, size, date = xml_objects(voc, layout, str(path)), voc.size, voc.folder
+            original_id = item.stem
+        if date and (match := DATE.fullmatch(date)):
+            metadata["date"] = "-".join(match.groups())
+        return Annotations(
+            objects=self._objects(objects, str(path)),
+            metadata=metadata,
+            provenance=Provenance(annotation=tail(path, 3), original_id=original_id, layout=layout),
+            declared_size=None if size is None else tuple(size),
+        )
+
+    def _layout(self, root: Path, split: str) -> Layout:
+        wanted: tuple[Layout, ...] = ("rotate_json", "rotate_xml") if self.layout == "auto" else (self.layout,)
+        for layout in wanted:
+            if all(path.exists() for path in layout_files(root, layout, split)):
+                return layout
+        expected = [str(path) for layout in wanted for path in layout_files(root, layout, split)]
+        present = [layout for layout in LAYOUTS if has_layout(root, layout)]
+        reason = f"has no usable {' or '.join(wanted)} for split {split}; layouts present: {', '.join(present)}"
+        if self.layout == "auto" and any(layout.startswith("normal") for layout in present):
+            reason += " (choose layout=normal_json or layout=normal_xml for horizontal boxes only)"
+        raise layout_error(self.name, root, reason, expected)
+
+    def _objects(self, raw: Sequence[BoxObject], path: str) -> tuple[AnnotatedObject, ...]:
+        classes, ignored = self.facts.classes, self.facts.ignored_labels
+        rotated = [obj.rotated for obj in raw if obj.rotated is not None]
+        boxes = [obj.box for obj in raw if obj.box is not None]
+        # A file has one kind of box, and arrays of nothing cost as much as small ones.
+        quads = iter(plain_quads(canonical_quad(quad_from_rotated(rotated))) if rotated else ())
+        straight = iter(plain_quads(quad_from_hbb(boxes)) if boxes else ())
+        objects = []
+        for obj in raw:
+            if obj.label not in classes and obj.label not in ignored:
+                raise BadItem(f"unknown class {obj.label!r}{nearest(obj.label, classes)}", path, obj.line)
+            objects.append(
+                AnnotatedObject(
+                    category=classes.get(obj.label, IGNORED_CATEGORY),
+                    label=obj.label,
+                    quad=next(quads) if obj.box is None else next(straight),
+                    hbb=obj.box,
+                    difficult=obj.difficult,
+                    truncated=obj.truncated,
+                    ignore=obj.label in ignored,
+                    flags={} if obj.rotated is None else {"rotated": list(obj.rotated)},
+                )
+            )
+        return tuple(objects)
+
+
+def json_objects(item: Item) -> list[BoxObject]:
+    """Objects of an item of a JSON layout, in file order. Raises `BadItem`."""
+    path = str(item.annotations[0])
+    return [_json_object(row, item.payload["layout"], path) for row in item.payload["rows"]]
+
+
+def xml_objects(voc: VocFile, layout: Layout, path: str) -> list[BoxObject]:
+    """Objects of an XML file, in file order. Raises `BadItem` when they are not of the layout's box kind."""
+    for obj in voc.objects:
+        if (obj.rotated is None) == layout.startswith("rotate"):
+            expected = "robndbox" if obj.rotated is None else "bndbox"
+            raise BadItem(f"object {obj.label!r} of {layout} has no <{expected}>", path, obj.line)
+    return list(voc.objects)
+
+
+def _json_object(row: dict[str, Any], layout: Layout, path: str) -> BoxObject:
+    label, difficult = row.get("label"), row.get("difficult", False)
+    if label is None:
+        raise BadItem(f"annotation {shown(row.get('id'))} has a category id that the file lacks", path)
+    if difficult not in (0, 1):
+        raise BadItem(
+            f"difficult of annotation {shown(row.get('id'))} is {shown(difficult)}, true or false expected", path
+        )
+    if layout == "rotate_json":
+        cx, cy, width, height, angle = bbox(row, 5, path)
+        return BoxObject(label, None, check_rotated((cx, cy, width, height, angle), path), bool(difficult))
+    xmin, ymin, width, height = bbox(row, 4, path)
+    return BoxObject(label, check_box((xmin, ymin, xmin + width, ymin + height), path), None, bool(difficult))
+
+
+def _with_truncation(objects: list[BoxObject], voc: VocFile, item: Item) -> list[BoxObject]:
+    path = str(item.annotations[1])
+    check_names_image(voc, item.stem, path)
+    advice = "; use layout=rotate_json to do without it"
+    if len(voc.objects) != len(objects):
+        raise BadItem(f"{len(voc.objects)} objects where rotate_json has {len(objects)}{advice}", path)
+    for number, (obj, other) in enumerate(zip(objects, voc.objects, strict=True)):
+        if not _same_object(obj, other):
+            raise BadItem(f"object {number} differs from rotate_json{advice}", path, other.line)
+    return [replace(obj, truncated=other.truncated) for obj, other in zip(objects, voc.objects, strict=True)]
+
+
+def _same_object(one: BoxObject, other: BoxObject) -> bool:
+    if one.label != other.label or one.rotated is None or other.rotated is None:
+        return False
+    return bool(np.allclose(one.rotated, other.rotated, rtol=0, atol=SAME_BOX))
+
+
+def _name_metadata(stem: str) -> dict[str, Any]:
+    match = NAME.fullmatch(stem)
+    if match is None:
+        return {}
+    return {
+        "scenario": SCENARIOS[match["scenario"]],
+        "altitude_m": int(match["altitude"]),
+        "camera_angle_deg": int(match["angle"]),
+        "weather": WEATHERS[match["weather"]],
+    }
+
+
+def _scene(stem: str, payload: dict[str, Any]) -> str | None:
+    """One flight: the date where the layout has it, and the setting that the name states."""
+    if NAME.fullmatch(stem) is None:
+        return None
+    setting = stem.rsplit("_", 1)[0]
+    return f"{payload['date']}_{setting}" if payload.get("date") else setting

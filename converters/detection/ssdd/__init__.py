@@ -1,0 +1,1 @@
+"""SSDD, in the official release and the layouts made of it."""

@@ -1,0 +1,124 @@
+"""SSDD: 1,160 SAR images of ships, in the official release (four sub-sets in two styles) and in the mmrotate pack.
+
+Official: ``{BBox,RBox,PSeg,BBox_RBox_PSeg}_SSDD/{voc_style,coco_style}``; pack: ``train``, ``test/all`` with
+``images``, ``labelTxt`` and one JSON. Test images are those whose number ends in 1 or 9. Coordinates are 0-based.
+Polygons without a stored oriented box get the least rectangle around them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from converters.base import Converter, register
+from converters.catalog import Counts
+from converters.detection.ssdd.files import PACK, STYLES, SUBSETS, Style, Subset, find_split, has_style, locate
+from converters.detection.ssdd.xml import read_ssdd
+from converters.formats.coco import bbox
+from converters.formats.dota import read_dota
+from converters.formats.objects import annotated
+from converters.formats.polygons import as_corners, coco_points, min_area_corners
+from converters.formats.shapes import BoxObject, check_box
+from converters.formats.text import shown
+from converters.formats.voc import check_names_image
+from converters.layout import layout_error, tail
+from mmrs.errors import BadItem
+from mmrs.record import Annotations, Provenance, Task
+from mmrs.source import Discovery, Item
+
+QUAD_NUMBERS = 8
+
+
+@register("ssdd")
+@dataclass(frozen=True)
+class Ssdd(Converter):
+    """Options: `layout` and `subset` of the official release; ``auto`` takes the fullest that is there.
+
+    ``mmrotate`` reads the pack's labelTxt, ``mmrotate_json`` its JSON: two versions of the labels that disagree.
+    """
+
+    layout: Literal["auto", "voc", "coco", "mmrotate", "mmrotate_json"] = "auto"
+    subset: Literal["auto", "BBox_SSDD", "RBox_SSDD", "PSeg_SSDD", "BBox_RBox_PSeg_SSDD"] = "auto"
+
+    @property
+    def tasks(self) -> Sequence[Task]:
+        """Horizontal boxes only for the XML of BBox_SSDD; both kinds otherwise."""
+        horizontal = self.subset == "BBox_SSDD" and self.layout in ("auto", "voc")
+        return ("detection-hbb",) if horizontal else self.facts.tasks
+
+    def published(self, split: str) -> Counts:
+        """Published size of the split in the layout asked for."""
+        if self.layout in PACK:
+            return self.facts.variants[self.layout].published.get(split, Counts())
+        return super().published(split)
+
+    def published_found(self, split: str, found: Discovery) -> Counts:
+        """Published size of the split in the layout that was taken."""
+        return replace(self, layout=found.items[0].payload["style"]).published(split) if found.items else Counts()
+
+    def discover(self, root: Path, split: str) -> Discovery:
+        """Pair the split's images and labels by stem; either without the other is a problem."""
+        self.check_split(split)
+        base, notes = locate(self.name, root)
+        style, subset = self._style(base)
+        found = find_split(self.name, base, style, subset, split)
+        taken = f"annotations taken from {style}" + (f" of {subset}" if subset else "")
+        return Discovery(found.items, (*notes, taken, *found.notes), found.problems)
+
+    def read(self, item: Item) -> Annotations:
+        """Objects in file order; ``place`` is inshore or offshore where the lists of the test set are there."""
+        style: Style = item.payload["style"]
+        path, size = item.annotations[0], item.payload.get("size")
+        if style == "voc":
+            voc = read_ssdd(path)
+            check_names_image(voc, item.stem, str(path))
+            raw, size = list(voc.objects), voc.size
+        elif style == "mmrotate":
+            raw = [
+                BoxObject(one.label, None, None, one.difficult == 1, False, one.line, one.corners)
+                for one in read_dota(path, tuple(self.facts.classes)).objects
+            ]
+        else:
+            raw = [coco_object(row, str(path)) for row in item.payload["rows"]]
+        place = item.payload.get("place")
+        return Annotations(
+            objects=annotated(raw, self.facts.classes, str(path)),
+            metadata={"place": place} if place else {},
+            provenance=Provenance(annotation=tail(path, 3), original_id=item.stem, layout=item.payload["layout"]),
+            declared_size=None if size is None else tuple(size),
+        )
+
+    def _style(self, base: Path) -> tuple[Style, Subset | None]:
+        """The first style and sub-set on disk of those that the options allow. Raises `UserError`."""
+        for style in STYLES if self.layout == "auto" else (self.layout,):
+            if style in PACK:
+                if self.subset == "auto" and has_style(base, style, None):
+                    return style, None
+                continue
+            # BBox_SSDD has no oriented box in XML, so it is taken only when it is asked for.
+            usual = [name for name in SUBSETS if style == "coco" or name != "BBox_SSDD"]
+            for subset in usual if self.subset == "auto" else (self.subset,):
+                if has_style(base, style, subset):
+                    return style, subset
+        reason = f"has no labels for layout={self.layout}, subset={self.subset}"
+        if self.subset == "auto" and has_style(base, "voc", "BBox_SSDD"):
+            reason += " (choose subset=BBox_SSDD for horizontal boxes only)"
+        raise layout_error(self.name, base, reason)
+
+
+def coco_object(row: dict[str, Any], path: str) -> BoxObject:
+    """One COCO row: the box as written, and the polygon's four corners or the least rectangle around it."""
+    label = row.get("label")
+    if label is None:
+        raise BadItem(f"annotation {shown(row.get('id'))} has a category id that the file lacks", path)
+    x, y, width, height = bbox(row, 4, path)
+    points = coco_points(row, path)
+    corners = None
+    if points.size == QUAD_NUMBERS:
+        corners = as_corners(points)
+    elif len(points):
+        corners = as_corners(min_area_corners(points))
+    box = check_box((x, y, x + width, y + height), path, allow_empty=True)
+    return BoxObject(label, box, corners=corners, ignore=row.get("iscrowd") == 1)

@@ -1,0 +1,163 @@
+"""A user's own data, described by a small YAML file: COCO, VOC, DOTA, YOLO, YOLO-OBB, class folders or LLaVA JSON.
+
+The description (`converters.own_data.description.Description`) takes the place of a source's facts, so that name,
+sensor, licence, splits and classes are those of the described data set.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from converters import catalog
+from converters.base import Converter, register
+from converters.catalog import SourceFacts
+from converters.formats.split_lists import read_shared
+from converters.formats.text import numbered_lines, read_bytes
+from converters.layout import Problem, layout_error
+from converters.own_data.description import SPLIT, Description, load_description
+from converters.own_data.formats import find_items, read_item
+from mmrs.errors import UserError
+from mmrs.record import Annotations, canonical_json
+from mmrs.source import Discovery, Item, Tiling
+
+DESCRIPTION_NAME = "mmrs.yaml"
+
+
+@register("generic")
+@dataclass(frozen=True)
+class Generic(Converter):
+    """Option: `description`, the path of the YAML file that describes the data set."""
+
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        # Read once: workers get the description with the converter, whatever becomes of the file meanwhile.
+        own = load_description(Path(self.description)) if self.description else None
+        object.__setattr__(self, "_own", own)
+        registered = catalog.facts(self.key)
+        object.__setattr__(self, "_facts", own.facts(registered) if own else registered)
+
+    @property
+    def facts(self) -> SourceFacts:
+        """The described data set as facts; the catalogue's row where there is no description."""
+        return self._facts  # type: ignore[attr-defined,no-any-return]
+
+    @property
+    def name(self) -> str:
+        """The name that the description gives."""
+        return self.facts.name
+
+    @property
+    def tiling(self) -> Tiling | None:
+        """As the description's options say."""
+        own: Description | None = self._own  # type: ignore[attr-defined]
+        return own.options.tiling if own else None
+
+    def options(self) -> dict[str, Any]:
+        """The description's content as canonical JSON: where the file lies changes nothing."""
+        own: Description | None = self._own  # type: ignore[attr-defined]
+        if own is None:
+            return {"description": ""}
+        return {"description": canonical_json(own.model_dump(mode="json")).decode()}
+
+    def discover(self, root: Path, split: str) -> Discovery:
+        """List the split's items as the description says; what concerns all splits is said with the first of them."""
+        own = self._described(root)
+        self.check_split(split)
+        if not root.is_dir():
+            raise layout_error("generic", root, "is not a folder", tuple(self.facts.layouts.values()))
+        found = find_items(own, root, split)
+        shared = SPLIT not in own.images + (own.annotations or "")
+        problems = found.problems if not shared or split == self.splits[0] else ()
+        items, notes = list(found.items), found.notes
+        if isinstance(own.splits, dict):
+            value = own.splits[split]
+            if isinstance(value, str):
+                items, unlisted = _listed(root, value, items)
+                problems += unlisted
+            else:
+                items = _share(own, items, split)
+        if not items and not problems:
+            raise layout_error("generic", root, f"has no image of split {split}", [own.images])
+        return Discovery(tuple(items), notes, tuple(problems))
+
+    def read(self, item: Item) -> Annotations:
+        """Parse one image's annotation in the described format."""
+        return read_item(self._described(), item)
+
+    def _described(self, root: Path | None = None) -> Description:
+        own: Description | None = self._own  # type: ignore[attr-defined]
+        if own is None:
+            there = root is not None and (root / DESCRIPTION_NAME).is_file()
+            raise UserError(
+                "generic: no description of the data. Name its YAML file with "
+                f"`--set description={root / DESCRIPTION_NAME if root and there else 'FILE'}` "
+                "(recipe: `options: {description: FILE}`). `mmrs sample generic --out DIR` writes an example, "
+                "docs/your-own-data.md explains the keys."
+            )
+        return own
+
+
+def _listed(root: Path, name: str, items: Sequence[Item]) -> tuple[list[Item], tuple[Problem, ...]]:
+    """The items that a list file names: by stem, file name, or a path that ends with one of them.
+
+    A line is a name of its own, or the first word where no image has the whole line as its name.
+    """
+    source = root / name
+    if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or not source.is_file():
+        raise layout_error("generic", root, f"has no list file {name}", [f"{source}, one image name a line"])
+    lines = read_shared("generic", source, lambda path: numbered_lines(read_bytes(path), str(path)))
+    known = _by_name(items)
+    chosen: dict[str, Item] = {}
+    problems: list[Problem] = []
+    for number, line in lines:
+        item = next((found for word in (line, line.split()[0]) if (found := _lookup(known, word))), None)
+        if item is None:
+            problems.append((str(source), f"line {number}: no annotated image is named {line[:80]!r}"))
+        elif item.stem in chosen:
+            problems.append((str(source), f"line {number}: {line[:80]!r} is listed twice"))
+        else:
+            chosen[item.stem] = item
+    return [chosen[stem] for stem in sorted(chosen)], tuple(problems)
+
+
+def _by_name(items: Iterable[Item]) -> dict[str, Item | None]:
+    """Every name of every item; None where two items share it."""
+    known: dict[str, Item | None] = {}
+    for item in items:
+        parts = item.stem.split("/")
+        for start in range(len(parts)):
+            name = "/".join(parts[start:])
+            known[name] = None if name in known and known[name] is not item else item
+    return known
+
+
+def _lookup(known: dict[str, Item | None], word: str) -> Item | None:
+    parts = word.replace("\\", "/").split("/")
+    for start in range(len(parts)):
+        name = "/".join(parts[start:])
+        for candidate in (name, str(PurePosixPath(name).with_suffix("")) if "." in parts[-1].strip(".") else name):
+            if known.get(candidate) is not None:
+                return known[candidate]
+    return None
+
+
+def _share(own: Description, items: Sequence[Item], split: str) -> list[Item]:
+    """The split's share of the items, of each class on its own where images have one label."""
+    groups: dict[str, list[Item]] = {}
+    for item in items:
+        label = item.payload["label"] if own.format == "folders" else ""
+        groups.setdefault(label, []).append(item)
+    shares = [(name, float(share)) for name, share in own.splits.items()]  # type: ignore[union-attr]
+    before = sum(share for name, share in shares[: [name for name, _ in shares].index(split)])
+    after = before + dict(shares)[split]
+    chosen = []
+    for members in groups.values():
+        ordered = sorted(members, key=lambda item: hashlib.sha256(f"{own.options.seed}:{item.stem}".encode()).digest())
+        start, end = (int(len(ordered) * edge + 0.5) for edge in (before, after))
+        chosen += ordered[start:end]
+    return sorted(chosen, key=lambda item: item.stem)

@@ -1,0 +1,247 @@
+"""Images and annotations of a described data set, format by format, over the shared readers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from converters.formats.coco import bbox, read_coco
+from converters.formats.dota import read_dota
+from converters.formats.folders import read_class_folders
+from converters.formats.llava import read_llava
+from converters.formats.objects import annotated, from_inclusive, known_label
+from converters.formats.shapes import BoxObject, check_box
+from converters.formats.split_lists import read_shared
+from converters.formats.tree import FileTree, list_tree
+from converters.formats.voc import read_voc
+from converters.formats.yolo import read_yolo, yolo_boxes, yolo_quads
+from converters.layout import Problem, ignored_note, layout_error, tail
+from converters.own_data.description import Description
+from mmrs.errors import BadItem
+from mmrs.imaging.probe import MAX_SCENE_PIXELS, probe
+from mmrs.instructions import prompts
+from mmrs.record import Annotations, Provenance, Question
+from mmrs.source import Item
+
+LABEL_SUFFIX = {"voc": ".xml", "dota": ".txt", "yolo": ".txt", "yolo-obb": ".txt"}
+DIFFICULT, CUT_BY_TILE = 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Items of one place (before any cut into splits), notes and problems."""
+
+    items: tuple[Item, ...]
+    notes: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+
+def find_items(own: Description, root: Path, split: str) -> Found:
+    """Everything at the paths of the description for one split, sorted by stem.
+
+    Raises:
+        UserError: a path of the description is not there, or an annotation file that all depends on is broken.
+    """
+    folder = root / own.path(own.images, split)
+    if not folder.is_dir():
+        raise layout_error("generic", root, f"has no folder {own.path(own.images, split)}", [f"{folder}/ with images"])
+    if own.format == "folders":
+        return _class_folders(own, root, folder)
+    images = list_tree(folder, root)
+    source = root / own.path(own.annotations or "", split)
+    notes = ignored_note(folder, images.ignored)
+    if own.format in LABEL_SUFFIX:
+        found = _label_files(own, root, images, source)
+    else:
+        if not source.is_file():
+            raise layout_error("generic", root, f"has no file {source.relative_to(root)}", [str(source)])
+        found = (_coco if own.format == "coco" else _llava)(images, source)
+    return replace(found, notes=notes + found.notes, problems=images.problems + found.problems)
+
+
+def read_item(own: Description, item: Item) -> Annotations:
+    """Parse one image's annotation. Raises `BadItem`."""
+    if own.format == "folders":
+        label = item.payload["label"]
+        return Annotations(
+            label=own.classes[label],
+            source_label=label,
+            provenance=Provenance(annotation=tail(item.image.parent, 1), original_id=item.image.name),
+        )
+    if own.format == "llava":
+        return _read_llava(own, item)
+    size = None
+    path = str(item.annotations[0]) if item.annotations else str(item.image)
+    if own.format == "coco":
+        raw, size = _coco_objects(item, path), item.payload["size"]
+    elif own.format == "voc":
+        parsed = read_voc(item.annotations[0], allow_empty=True)
+        raw = [from_inclusive(obj) for obj in parsed.objects] if own.options.one_based else list(parsed.objects)
+        size = parsed.size
+    elif own.format == "dota":
+        raw = _dota_objects(own, item)
+    else:
+        raw = _yolo_objects(own, item)
+    return Annotations(
+        objects=annotated(raw, own.classes, path, own.options.ignored),
+        provenance=Provenance(
+            annotation=tail(item.annotations[0], 1) if item.annotations else None, original_id=item.image.name
+        ),
+        declared_size=tuple(size) if size else None,
+    )
+
+
+def _class_folders(own: Description, root: Path, folder: Path) -> Found:
+    found = read_class_folders([folder], root, tuple(own.classes))
+    items = [
+        # Folders often share file names, so the stem has its folder.
+        Item(f"{path.parent.name}/{path.stem}", path, (), {"label": label})
+        for label, paths in found.images.items()
+        for path in paths
+    ]
+    return Found(tuple(sorted(items, key=lambda item: item.stem)), found.notes, found.problems)
+
+
+def _label_files(own: Description, root: Path, images: FileTree, folder: Path) -> Found:
+    if not folder.is_dir():
+        expected = [f"{folder}/ with {LABEL_SUFFIX[own.format]} files"]
+        raise layout_error("generic", root, f"has no folder {folder.relative_to(root)}", expected)
+    labels = list_tree(folder, root, {LABEL_SUFFIX[own.format]})
+    items, problems = [], list(labels.problems)
+    without = 0
+    for stem, image in images.by_stem.items():
+        label = labels.by_stem.get(stem)
+        if label is not None:
+            items.append(Item(stem, image, (label,)))
+        elif own.format.startswith("yolo"):
+            # The rule of YOLO data sets: an image without a label file shows nothing.
+            items.append(Item(stem, image))
+            without += 1
+        else:
+            problems.append((str(image), "image without a label file"))
+    problems += [
+        (str(path), "label file without an image")
+        for stem, path in labels.by_stem.items()
+        if stem not in images.by_stem and path.name != "classes.txt"
+    ]
+    notes = (f"{without} images have no label file and count as images without objects",) if without else ()
+    return Found(tuple(items), notes, tuple(problems))
+
+
+def _coco(images: FileTree, source: Path) -> Found:
+    parsed = read_shared("generic", source, read_coco)
+    kept = ("id", "bbox", "label", "iscrowd")
+    rows = (
+        (row.file_name, {"size": row.size, "rows": [{key: one.get(key) for key in kept} for one in row.rows]})
+        for row in parsed.images
+    )
+    return _named(images, source, rows, parsed.problems)
+
+
+def _llava(images: FileTree, source: Path) -> Found:
+    parsed = read_shared("generic", source, read_llava)
+    rows = (
+        (row.name, {"ids": list(row.ids), "conversations": [[list(pair) for pair in one] for one in row.conversations]})
+        for row in parsed.images
+    )
+    return _named(images, source, rows, parsed.problems)
+
+
+def _named(
+    images: FileTree, source: Path, rows: Iterable[tuple[str, Mapping[str, Any]]], problems: tuple[Problem, ...]
+) -> Found:
+    """Items of the images that an annotation file names."""
+    stems = {path: stem for stem, path in images.by_stem.items()}
+    items: dict[str, Item] = {}
+    missing: list[Problem] = []
+    for name, payload in rows:
+        try:
+            image = images.find(name)
+        except BadItem as error:
+            missing.append((str(source), error.reason))
+            continue
+        stem = stems.get(image) if image else None
+        if image is None or stem is None:
+            missing.append((str(source), f"image {name} is named but is not there"))
+        elif stem in items:
+            missing.append((str(source), f"image {name} is {items[stem].image.name}, which is named before"))
+        else:
+            items[stem] = Item(stem, image, (source,), payload)
+    rest = len(images.by_stem) - len(items)
+    notes = (f"{rest} images are not named by {source.name} and were left out",) if rest else ()
+    return Found(tuple(items[stem] for stem in sorted(items)), notes, problems + tuple(missing))
+
+
+def _coco_objects(item: Item, path: str) -> list[BoxObject]:
+    objects = []
+    for row in item.payload["rows"]:
+        if row["label"] is None:
+            raise BadItem(f"annotation {row['id']} has a category that the file does not list", path)
+        x, y, width, height = bbox(row, 4, path)
+        box = check_box((x, y, x + width, y + height), path, allow_empty=True)
+        crowd = bool(row["iscrowd"])
+        objects.append(BoxObject(row["label"], box, ignore=crowd, flags={"iscrowd": True} if crowd else {}))
+    return objects
+
+
+def _dota_objects(own: Description, item: Item) -> list[BoxObject]:
+    labels = (*own.classes, *own.options.ignored)
+    return [
+        BoxObject(
+            obj.label,
+            corners=obj.corners,
+            difficult=obj.difficult == DIFFICULT,
+            truncated=obj.difficult == CUT_BY_TILE,
+            line=obj.line,
+        )
+        for obj in read_dota(item.annotations[0], labels).objects
+    ]
+
+
+def _yolo_objects(own: Description, item: Item) -> list[BoxObject]:
+    if not item.annotations:
+        return []
+    labels = tuple(own.classes)
+    parsed = read_yolo(item.annotations[0], "obb" if own.format == "yolo-obb" else "hbb", len(labels))
+    if not parsed:
+        return []
+    width, height = probe(item.image, MAX_SCENE_PIXELS).upright_size
+    if own.format == "yolo-obb":
+        quads = yolo_quads(parsed, width, height).reshape(-1, 8).tolist()
+        return [
+            BoxObject(labels[obj.index], corners=tuple(quad), line=obj.line)
+            for obj, quad in zip(parsed, quads, strict=True)
+        ]
+    boxes = yolo_boxes(parsed, width, height).round(4).tolist()
+    return [
+        BoxObject(labels[obj.index], (x1, y1, x2, y2), line=obj.line)
+        for obj, (x1, y1, x2, y2) in zip(parsed, boxes, strict=True)
+    ]
+
+
+def _read_llava(own: Description, item: Item) -> Annotations:
+    exchanges = [(question, answer) for one in item.payload["conversations"] for question, answer in one]
+    provenance = Provenance(annotation=item.annotations[0].name, original_id=", ".join(item.payload["ids"]))
+    read: dict[str, Callable[[], Annotations]] = {
+        # The questions are whole prompts already: nothing may be added to them.
+        "vqa": lambda: Annotations(
+            questions=tuple(Question(question=q, answer=a, type=prompts.VERBATIM) for q, a in exchanges),
+            provenance=provenance,
+        ),
+        "captioning": lambda: Annotations(
+            captions=tuple(dict.fromkeys(answer.strip() for _, answer in exchanges)), provenance=provenance
+        ),
+        "classification": lambda: _one_label(own, item, [answer for _, answer in exchanges], provenance),
+    }
+    return read[own.options.task]()
+
+
+def _one_label(own: Description, item: Item, answers: list[str], provenance: Provenance) -> Annotations:
+    path = str(item.annotations[0])
+    labels = {known_label(answer.strip().rstrip("."), tuple(own.classes), path) for answer in answers}
+    if len(labels) > 1:
+        raise BadItem(f"{item.image.name} has several labels: {', '.join(sorted(labels))}", path)
+    (label,) = labels
+    return Annotations(label=own.classes[label], source_label=label, provenance=provenance)

@@ -1,0 +1,62 @@
+"""One shard from task to place: what engines run."""
+
+from __future__ import annotations
+
+import os
+
+import orjson
+
+from mmrs.builder.resume import state_path, task_state
+from mmrs.builder.shard import ShardResult, ShardTask, build_shard
+from mmrs.errors import RunFailure, StorageFailure
+from mmrs.shards.manifest import done_path, index_path
+from mmrs.storage.place import Place
+
+
+def deliver_shard(task: ShardTask, place: Place, token: str) -> ShardResult:
+    """Build a shard aside, then bring it to `place`: tar, index, state, and last the done-file.
+
+    Idempotent, and safe to be killed anywhere: a shard without a done-file does not exist for readers.
+
+    Raises:
+        RunFailure: the build with `token` no longer holds the place, or this machine does not see it or the source.
+        StorageFailure: the place cannot be written to; names the shard.
+    """
+    place.check(token)
+    if not task.root.exists():
+        raise RunFailure(
+            f"{os.uname().nodename} does not see {task.root}, where {task.source.name} lies; every machine of the "
+            "build needs the sources under the same path."
+        )
+    state = task_state(task)
+    try:
+        with place.staging() as folder:
+            result = build_shard(task, folder)
+            names = [task.path, index_path(task.path)] if result.records else []
+            for name, content in (
+                (state_path(task.path), state),
+                (done_path(task.path), orjson.dumps(result.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)),
+            ):
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (folder / name).write_bytes(content)
+                names.append(name)
+            place.check(token)
+            # Readers go by the done-file: it must not vouch for a tar of another task, not even for a moment.
+            place.remove([done_path(task.path)] if result.records else [done_path(task.path), *names_of_files(task)])
+            place.publish(folder, names)
+    except OSError as error:
+        raise storage_failure(place, error, f"shard {task.path}") from error
+    return result
+
+
+def names_of_files(task: ShardTask) -> tuple[str, str]:
+    """Tar and index of a task's shard."""
+    return task.path, index_path(task.path)
+
+
+def storage_failure(place: Place, error: OSError, what: str) -> StorageFailure:
+    """A failed read or write as the user should see it."""
+    return StorageFailure(
+        f"{what} could not be written to {place}: {error}. Mend that (free space, permissions, network) and run the "
+        "same command again; what is finished is kept."
+    )

@@ -1,0 +1,288 @@
+"""The whole build: survey, plan, shards, quarantine, and last of all the manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import mmrs
+from mmrs.builder.exclude import load_exclusions
+from mmrs.builder.plan import plan_split, stored_suffix
+from mmrs.builder.publish import deliver_shard, storage_failure
+from mmrs.builder.recipe import BuildRecipe
+from mmrs.builder.resume import Findings, look
+from mmrs.builder.shard import ShardResult, ShardTask
+from mmrs.builder.survey import SplitSurvey, survey_splits
+from mmrs.engines.processes import Engine, ProcessPool
+from mmrs.errors import RunFailure, UserError
+from mmrs.progress import Progress
+from mmrs.record import Task
+from mmrs.shards.manifest import (
+    MANIFEST_NAME,
+    Manifest,
+    ShardEntry,
+    SourceEntry,
+    SplitCounts,
+)
+from mmrs.shards.quarantine import QUARANTINE_NAME, QuarantineEntry, to_jsonl
+from mmrs.source import SourceBuild
+from mmrs.storage.place import Place, open_place
+
+
+@dataclass(frozen=True, slots=True)
+class BuildPlan:
+    """What a build will do; nothing has been written yet.
+
+    `listed` is the number of images that the recipe's `exclude` names, in this data set or not.
+    """
+
+    surveys: tuple[SplitSurvey, ...]
+    tasks: tuple[ShardTask, ...]
+    listed: int = 0
+
+    @property
+    def planned_bytes(self) -> int:
+        return sum(sample.planned_bytes for task in self.tasks for sample in task.samples)
+
+    @property
+    def excluded(self) -> tuple[str, ...]:
+        """Ids of the planned samples that are left out because the recipe lists them."""
+        return tuple(f"{task.source.name}/{task.split}/{stem}" for task in self.tasks for stem, _ in task.excluded)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(note for survey in self.surveys for note in survey.notes))
+
+
+@dataclass(frozen=True, slots=True)
+class BuildResult:
+    """A finished build. `rebuilt` counts the shards written by this run; the others were already there."""
+
+    manifest: Manifest
+    rebuilt: int
+    quarantine: tuple[QuarantineEntry, ...]
+    dialogues_too_long: int
+
+
+def plan_build(sources: Sequence[SourceBuild], recipe: BuildRecipe, workers: int, progress: Progress) -> BuildPlan:
+    """Survey every split and plan its shards.
+
+    Raises:
+        UserError: a source's layout or split is missing, or a list of `exclude` cannot be read.
+    """
+    exclusions = load_exclusions(recipe.exclude)
+    surveys = survey_splits(sources, recipe.seed, workers, progress)
+    tasks = [task for split in surveys for task in _split_tasks(split, recipe, exclusions)]
+    return BuildPlan(tuple(surveys), tuple(tasks), len(exclusions))
+
+
+def _split_tasks(survey: SplitSurvey, recipe: BuildRecipe, exclusions: Mapping[str, str]) -> list[ShardTask]:
+    source, asked = survey.build.source, survey.build.tasks
+    offered = frozenset(source.tasks)
+    tasks: frozenset[Task] = offered if asked is None else asked & offered  # type: ignore[assignment]
+    prefix = f"{source.name}/{survey.split}/"
+    training = survey.split in survey.build.train_splits
+    shards = plan_split(survey.samples, recipe.seed, recipe.shard_bytes)
+    suffix = stored_suffix(survey.samples)
+    first, planned = 0, []
+    for number, samples in enumerate(shards):
+        planned.append(
+            ShardTask(
+                path=f"{source.name}/{survey.split}-{number:05d}-of-{len(shards):05d}.tar",
+                source=source,
+                root=survey.build.root,
+                split=survey.split,
+                first_ordinal=first,
+                samples=samples,
+                suffix=suffix,
+                render=recipe.render_options(tasks, training),
+                validation=recipe.validation,
+                excluded=tuple((s.stem, exclusions[prefix + s.stem]) for s in samples if prefix + s.stem in exclusions),
+            )
+        )
+        first += len(samples)
+    return planned
+
+
+def choose_engine(name: str, workers: int, address: str | None) -> Engine:
+    """The engine of that name: ``processes`` or ``ray``.
+
+    Raises:
+        UserError: Ray is not installed; an address without Ray.
+    """
+    if name != "ray":
+        if address is not None:
+            raise UserError(f"--address {address} belongs to a Ray cluster; add --engine ray or leave it out.")
+        return ProcessPool(workers)
+    from mmrs.engines.ray import RayCluster, import_ray
+
+    import_ray()
+    return RayCluster(address or os.environ.get("RAY_ADDRESS"), workers)
+
+
+def look_at(plan: BuildPlan, out: Path | str) -> Findings:
+    """What is at `out` already and what a build would write; changes nothing.
+
+    Raises:
+        UserError: `out` cannot be read.
+    """
+    try:
+        return look(plan.tasks, open_place(out))
+    except OSError as error:
+        raise UserError(f"cannot read {out}: {error}. Mend that, or choose another --out.") from error
+
+
+def build(
+    plan: BuildPlan,
+    recipe: BuildRecipe,
+    out: Path | str,
+    workers: int,
+    progress: Progress,
+    engine: Engine | None = None,
+    announce: Callable[[Findings], None] | None = None,
+) -> BuildResult:
+    """Write every shard that is not there yet, then `quarantine.jsonl`, then the manifest.
+
+    A run that is killed at any point leaves whole shards and no manifest; the next run continues from them.
+
+    Args:
+        out: a folder, or a URL of fsspec.
+        workers: processes, where no `engine` is given.
+        announce: is told what is there and what will be written, before anything is.
+
+    Raises:
+        UserError: another build writes to `out`, or nothing can be written there.
+        RunFailure: more bad images or objects than the recipe's ceiling allows, or the storage failed; finished shards
+            stay for the next run.
+    """
+    place = open_place(out)
+    with place.lock(progress.note) as token:
+        try:
+            place.remove_leftovers()
+            findings = look(plan.tasks, place)
+            if announce is not None:
+                announce(findings)
+            if findings.missing or findings.stale:
+                place.remove([MANIFEST_NAME, *findings.stale])
+            written = _write_missing(findings, place, token, engine or ProcessPool(workers), progress)
+            place.check(token)
+            place.remove_leftovers()
+            rebuilt = sum(result.records > 0 for result in written.values())
+            return _finish(plan, recipe, place, findings.results | written, rebuilt)
+        except OSError as error:
+            raise storage_failure(place, error, "the data set") from error
+        except (KeyboardInterrupt, SystemExit):
+            with suppress(OSError):
+                place.remove_leftovers()
+            raise
+
+
+def _write_missing(
+    findings: Findings, place: Place, token: str, engine: Engine, progress: Progress
+) -> dict[str, ShardResult]:
+    tasks = [task for task, _ in findings.missing]
+    results = {}
+    run = engine.run(partial(deliver_shard, place=place, token=token), tasks, lambda task: task.path, progress.note)
+    with progress.stage("build", sum(len(task.samples) for task in tasks), "samples") as advance, closing(run) as done:
+        for position, result in done:
+            results[tasks[position].path] = result
+            advance(len(tasks[position].samples))
+    return results
+
+
+def _finish(
+    plan: BuildPlan, recipe: BuildRecipe, place: Place, results: dict[str, ShardResult], rebuilt: int
+) -> BuildResult:
+    entries = [entry for survey in plan.surveys for entry in survey.quarantine]
+    entries += [entry for result in results.values() for entry in result.quarantine]
+    entries.sort(key=lambda entry: entry.sort_key)
+    quarantine = to_jsonl(entries)
+    place.write(QUARANTINE_NAME, quarantine)
+    manifest = Manifest(
+        tool_version=mmrs.__version__,
+        recipe_digest=recipe.digest(plan.excluded),
+        recipe=recipe.content(plan.excluded),
+        sources=_source_entries(plan, results),
+        shards=tuple(_shard_entry(task, results[task.path]) for task in plan.tasks if results[task.path].records),
+        quarantine_sha256=hashlib.sha256(quarantine).hexdigest(),
+    ).with_id()
+    try:
+        _check_ceiling(manifest, recipe, place)
+    except RunFailure:
+        place.remove([MANIFEST_NAME])
+        raise
+    place.write(MANIFEST_NAME, manifest.to_json())
+    return BuildResult(manifest, rebuilt, tuple(entries), sum(result.dialogues_too_long for result in results.values()))
+
+
+def _shard_entry(task: ShardTask, result: ShardResult) -> ShardEntry:
+    return ShardEntry(
+        source=task.source.name,
+        split=task.split,
+        path=task.path,
+        records=result.records,
+        bytes=result.bytes,
+        sha256=result.sha256,
+        index_bytes=result.index_bytes,
+        index_sha256=result.index_sha256,
+    )
+
+
+def _source_entries(plan: BuildPlan, results: dict[str, ShardResult]) -> dict[str, SourceEntry]:
+    by_source = defaultdict(list)
+    for survey in plan.surveys:
+        by_source[survey.build.source.name].append(survey)
+    entries = {}
+    for name, surveys in by_source.items():
+        source = surveys[0].build.source
+        tasks = [task for task in plan.tasks if task.source.name == name]
+        entries[name] = SourceEntry(
+            sensor=source.sensor,
+            licence=source.licence,
+            tasks=tuple(sorted(tasks[0].render.tasks)) if tasks else (),
+            train_splits=tuple(split for split in surveys[0].build.splits if split in surveys[0].build.train_splits),
+            categories=tuple(source.categories),
+            image_suffix={task.split: task.suffix for task in tasks},
+            converter_version=source.version,
+            options=source.options(),
+            splits={survey.split: _split_counts(survey, tasks, results) for survey in surveys},
+        )
+    return entries
+
+
+def _split_counts(survey: SplitSurvey, tasks: list[ShardTask], results: dict[str, ShardResult]) -> SplitCounts:
+    parts = [results[task.path].counts for task in tasks if task.split == survey.split]
+    dialogues: dict[str, int] = defaultdict(int)
+    for part in parts:
+        for task, count in part.dialogues.items():
+            dialogues[task] += count
+    names = set(SplitCounts.model_fields) - {"dialogues"}
+    totals = {name: sum(getattr(part, name) for part in parts) for name in names}
+    totals["quarantined_items"] += sum(entry.images for entry in survey.quarantine)
+    return SplitCounts(**totals, dialogues=dict(sorted(dialogues.items())))
+
+
+def _check_ceiling(manifest: Manifest, recipe: BuildRecipe, place: Place) -> None:
+    for name, source in manifest.sources.items():
+        counts = source.splits.values()
+        for level, bad, good in (
+            ("images", sum(part.quarantined_items for part in counts), sum(part.records for part in counts)),
+            (
+                "objects",
+                sum(part.quarantined_objects for part in counts),
+                sum(part.objects + part.ignored_objects for part in counts),
+            ),
+        ):
+            share = bad / (bad + good) if bad else 0.0
+            if share > recipe.quarantine_ceiling:
+                raise RunFailure(
+                    f"{name}: {bad} of {bad + good} {level} are bad ({share:.1%}), more than the ceiling of "
+                    f"{recipe.quarantine_ceiling:.1%}. Read {place}/{QUARANTINE_NAME}, mend the source and run again, "
+                    f"or accept them with `--set quarantine_ceiling={min(1.0, share * 1.05):.4f}`."
+                )

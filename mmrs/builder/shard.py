@@ -1,0 +1,312 @@
+"""Build one shard: tar and index. A function of the task alone."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from mmrs.builder.objects import check_objects, cut_to_window, follow_objects
+from mmrs.builder.plan import PlannedSample
+from mmrs.builder.tiles import TileSpool, open_tiles
+from mmrs.errors import BadItem
+from mmrs.imaging.store import StoredImage, Validation, store_file
+from mmrs.instructions.render import RenderOptions, render
+from mmrs.record import AnnotatedObject, Annotations, ImageInfo, Record
+from mmrs.shards.index import write_index
+from mmrs.shards.manifest import SplitCounts, index_path
+from mmrs.shards.quarantine import QuarantineEntry, entry_for, relative_to_root
+from mmrs.shards.tar import TarWriter
+from mmrs.source import Source
+
+# Raised when equal tasks would give other bytes than before; every shard is then rebuilt.
+TASK_FORMAT = 6
+
+
+@dataclass(frozen=True, slots=True)
+class ShardTask:
+    """All that one shard depends on. `path` is relative to the data set's folder.
+
+    `excluded` are the (stem, reason) of samples that are left out: they keep their place in the plan, so that the other
+    shards and keys stay what they are.
+    """
+
+    path: str
+    source: Source
+    root: Path
+    split: str
+    first_ordinal: int
+    samples: tuple[PlannedSample, ...]
+    suffix: Literal["jpg", "png"]
+    render: RenderOptions
+    validation: Validation
+    excluded: tuple[tuple[str, str], ...] = ()
+
+    def state(self) -> dict[str, Any]:
+        """Plain values of all that decides whether to rebuild: options, and size and time of every file."""
+        return {
+            "format": TASK_FORMAT,
+            "converter": [self.source.name, self.source.version],
+            "option of the converter": self.source.options(),
+            "split": [self.split, self.first_ordinal],
+            "image suffix": self.suffix,
+            "validation": self.validation,
+            "text": self.render.state(),
+            "list of excluded images": [list(pair) for pair in self.excluded],
+            "samples": [self._sample_state(sample) for sample in self.samples],
+        }
+
+    def _sample_state(self, sample: PlannedSample) -> dict[str, Any]:
+        item, probe = sample.item, sample.probe
+        return {
+            "stem": sample.stem,
+            "image": [relative_to_root(str(item.image), self.root), probe.file_bytes, probe.mtime_ns],
+            "annotations": [[relative_to_root(str(path), self.root), *_file_state(path)] for path in item.annotations],
+            "content": [item.scene, sample.window.model_dump() if sample.window else None, item.payload],
+        }
+
+
+class ShardResult(BaseModel):
+    """What the done-file says: digests of the written files, counts, and what was not stored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal["mmrs-shard-1"] = "mmrs-shard-1"
+    records: int
+    bytes: int
+    sha256: str
+    index_bytes: int
+    index_sha256: str
+    counts: SplitCounts
+    dialogues_too_long: int
+    quarantine: tuple[QuarantineEntry, ...]
+
+
+def _file_state(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return -1, -1
+    return status.st_size, status.st_mtime_ns
+
+
+def build_shard(task: ShardTask, folder: Path) -> ShardResult:
+    """Write one shard's tar and index into an empty local `folder`, at their paths in a data set.
+
+    A shard without any usable sample gets neither: WebDataset readers reject empty tars.
+    """
+    tar = folder / task.path
+    tar.parent.mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, Any]] = []
+    counts: Counter[str] = Counter()
+    dialogues: Counter[str] = Counter()
+    quarantine: list[QuarantineEntry] = []
+    left_out = {stem for stem, _ in task.excluded}
+    stored = [sample for sample in task.samples if sample.stem not in left_out]
+    with tar.open("wb") as file, open_tiles(stored, task.source, task.suffix, folder) as tiles:
+        writer = TarWriter(file)
+        for ordinal, sample, outcome in _outcomes(task, tiles):
+            if isinstance(outcome, QuarantineEntry):
+                quarantine.append(outcome)
+                continue
+            quarantine += outcome.problems
+            key = f"{task.source.name}-{task.split}-{ordinal:08d}"
+            image = writer.add(f"{key}.{task.suffix}", outcome.image.data)
+            record = writer.add(f"{key}.json", outcome.record.to_json())
+            rows.append(
+                _index_row(key, outcome, sample)
+                | {"image_offset": image.offset, "image_size": image.size}
+                | {"record_offset": record.offset, "record_size": record.size}
+            )
+            dialogues.update(dialogue.task for dialogue in outcome.record.dialogues)
+            counts["too_long"] += outcome.too_long
+        tar_sha256 = writer.finish()
+    buffer = io.BytesIO()
+    write_index(buffer, rows)
+    if rows:
+        (folder / index_path(task.path)).write_bytes(buffer.getvalue())
+    else:
+        tar.unlink()
+    return ShardResult(
+        records=len(rows),
+        bytes=writer.bytes_written,
+        sha256=tar_sha256,
+        index_bytes=buffer.tell(),
+        index_sha256=hashlib.sha256(buffer.getvalue()).hexdigest(),
+        counts=_counts(rows, dialogues, quarantine),
+        dialogues_too_long=counts["too_long"],
+        quarantine=tuple(sorted(quarantine, key=lambda entry: entry.sort_key)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    image: StoredImage
+    record: Record
+    problems: tuple[QuarantineEntry, ...]
+    too_long: int
+
+
+def _outcomes(task: ShardTask, tiles: TileSpool) -> Iterator[tuple[int, PlannedSample, _Stored | QuarantineEntry]]:
+    annotations: dict[str, Annotations | BadItem] = {}
+    reported: set[str] = set()
+    excluded = dict(task.excluded)
+    for position, sample in enumerate(task.samples):
+        item = sample.item
+        if sample.stem in excluded:
+            yield position, sample, _excluded_entry(task, sample, excluded[sample.stem])
+            continue
+        if item.stem not in annotations:
+            annotations[item.stem] = _read(task, sample)
+        known = annotations[item.stem]
+        # The tiles of one scene share its annotation: its faults are reported with the first of them only.
+        first = item.stem not in reported
+        reported.add(item.stem)
+        try:
+            if isinstance(known, BadItem):
+                raise known
+            stored = _assemble(task, sample, known, _image(task, sample, tiles), first)
+        except BadItem as error:
+            if not first:
+                continue
+            lost = sum(other.item.stem == item.stem for other in task.samples) if sample.window else 1
+            yield position, sample, entry_for(error, task.source.name, task.split, item, task.root, lost)
+            continue
+        yield task.first_ordinal + position, sample, stored
+
+
+def _excluded_entry(task: ShardTask, sample: PlannedSample, reason: str) -> QuarantineEntry:
+    return QuarantineEntry(
+        source=task.source.name,
+        split=task.split,
+        level="excluded",
+        id=f"{task.source.name}/{task.split}/{sample.stem}",
+        path=relative_to_root(str(sample.item.image), task.root),
+        reason=reason,
+    )
+
+
+def _read(task: ShardTask, sample: PlannedSample) -> Annotations | BadItem:
+    try:
+        annotations = task.source.read(sample.item)
+        size = sample.probe.upright_size
+        if annotations.declared_size not in (None, size):
+            declared = "x".join(str(side) for side in annotations.declared_size or ())
+            actual = f"{sample.item.image.name} is {size[0]}x{size[1]}"
+            file = str(sample.item.annotations[0]) if sample.item.annotations else None
+            raise BadItem(f"annotation is for a {declared} image, {actual}", file)
+    except BadItem as error:
+        return error
+    return annotations
+
+
+def _image(task: ShardTask, sample: PlannedSample, tiles: TileSpool) -> StoredImage:
+    if sample.window is not None:
+        return tiles.image(sample.stem)
+    source = task.source
+    return store_file(sample.item.image, sample.probe, task.suffix, source.sensor, task.validation, source.bands)
+
+
+def _assemble(task: ShardTask, sample: PlannedSample, known: Annotations, image: StoredImage, first: bool) -> _Stored:
+    objects, reasons = check_objects(known.objects, *sample.probe.upright_size)
+    if sample.window is not None and task.source.tiling is not None:
+        objects = cut_to_window(objects, sample.window, task.source.tiling.min_iof)
+    record = _record(task, sample, known, image, objects)
+    rendered = render(record, task.render)
+    place = sample.item.annotations[0] if sample.item.annotations else sample.item.image
+    problems = tuple(
+        QuarantineEntry(
+            source=task.source.name,
+            split=task.split,
+            level="object",
+            id=f"{task.source.name}/{task.split}/{sample.stem}",
+            path=relative_to_root(str(place), task.root),
+            reason=f"{sample.item.stem}: {reason}",
+            images=0,
+        )
+        for reason in (reasons if first else ())
+    )
+    return _Stored(image, record.model_copy(update={"dialogues": rendered.dialogues}), problems, rendered.too_long)
+
+
+def _record(
+    task: ShardTask,
+    sample: PlannedSample,
+    known: Annotations,
+    image: StoredImage,
+    objects: list[tuple[int, AnnotatedObject]],
+) -> Record:
+    return Record(
+        id=f"{task.source.name}/{task.split}/{sample.stem}",
+        source=task.source.name,
+        split=task.split,
+        sensor=task.source.sensor,
+        image=ImageInfo(
+            width=image.width,
+            height=image.height,
+            mode=image.mode,
+            sha256=hashlib.sha256(image.data).hexdigest(),
+            reencoded=image.reencoded,
+            render=image.render,
+            parent=sample.item.stem if sample.window else None,
+            window=sample.window,
+        ),
+        objects=tuple(item for _, item in objects),
+        label=known.label,
+        source_label=known.source_label,
+        captions=known.captions,
+        questions=known.questions,
+        expressions=follow_objects(known.expressions, [position for position, _ in objects]),
+        metadata=known.metadata | _tiling_rule(task, sample),
+        licence=task.source.licence,
+        provenance=known.provenance,
+    )
+
+
+def _tiling_rule(task: ShardTask, sample: PlannedSample) -> dict[str, Any]:
+    """How the tile was cut and which objects it kept, so that a record explains itself."""
+    tiling = task.source.tiling
+    if sample.window is None or tiling is None:
+        return {}
+    return {"tiling": {"size": tiling.size, "overlap": tiling.overlap, "min_iof": tiling.min_iof}}
+
+
+def _index_row(key: str, stored: _Stored, sample: PlannedSample) -> dict[str, Any]:
+    record = stored.record
+    return {
+        "key": key,
+        "id": record.id,
+        "width": record.image.width,
+        "height": record.image.height,
+        "scene": sample.item.scene,
+        "label": record.label,
+        "categories": sorted({item.category for item in record.objects if not item.ignore}),
+        "objects": sum(not item.ignore for item in record.objects),
+        "ignored_objects": sum(item.ignore for item in record.objects),
+        "captions": len(record.captions),
+        "dialogue_tasks": [dialogue.task for dialogue in record.dialogues],
+        "dialogue_chars": [sum(len(turn.value) for turn in dialogue.turns) for dialogue in record.dialogues],
+        "perceptual_hash": stored.image.perceptual_hash,
+        "reencoded": record.image.reencoded,
+        "sha256": record.image.sha256,
+    }
+
+
+def _counts(rows: list[dict[str, Any]], dialogues: Counter[str], quarantine: list[QuarantineEntry]) -> SplitCounts:
+    return SplitCounts(
+        records=len(rows),
+        objects=sum(row["objects"] for row in rows),
+        ignored_objects=sum(row["ignored_objects"] for row in rows),
+        captions=sum(row["captions"] for row in rows),
+        reencoded=sum(row["reencoded"] is not None for row in rows),
+        dialogues=dict(sorted(dialogues.items())),
+        quarantined_items=sum(entry.images for entry in quarantine if entry.level != "excluded"),
+        quarantined_objects=sum(entry.level == "object" for entry in quarantine),
+        excluded=sum(entry.level == "excluded" for entry in quarantine),
+    )

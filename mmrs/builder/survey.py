@@ -1,0 +1,181 @@
+"""Survey: what is on disk for a recipe. Headers are read and windows planned; nothing is decoded or written."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from mmrs.builder.objects import cut_to_window
+from mmrs.builder.plan import PlannedSample, seeded_order
+from mmrs.engines.processes import run_tasks
+from mmrs.errors import BadItem, UserError
+from mmrs.imaging.probe import MAX_PIXELS, MAX_SCENE_PIXELS, ImageProbe, probe
+from mmrs.imaging.windows import plan_windows
+from mmrs.progress import Progress
+from mmrs.record import Window
+from mmrs.shards.quarantine import QuarantineEntry, entry_for, relative_to_root
+from mmrs.source import Item, Source, SourceBuild
+
+_IMAGES_PER_TASK, _SCENES_PER_TASK = 1024, 64
+# An item's way to another process and back costs this process more than a plain JPEG's header.
+_SECONDS_WORTH_PROCESSES, _SECONDS_WORTH_A_WAY = 3.0, 5e-5
+# Samples as (position among a part's items, header, window), as the items need not travel back; and what is wrong.
+_Read = tuple[list[tuple[int, ImageProbe, Window | None]], list[QuarantineEntry]]
+
+
+@dataclass(frozen=True, slots=True)
+class SplitSurvey:
+    """One split of one source: the samples to store, what cannot be stored, and notes for the user."""
+
+    build: SourceBuild
+    split: str
+    samples: tuple[PlannedSample, ...]
+    quarantine: tuple[QuarantineEntry, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """One split as it was discovered."""
+
+    build: SourceBuild
+    split: str
+    items: tuple[Item, ...]
+    quarantine: tuple[QuarantineEntry, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Some items of the split number `number`: a task of its own."""
+
+    number: int
+    source: Source
+    root: Path
+    split: str
+    seed: int
+    items: tuple[Item, ...]
+
+
+def survey_splits(builds: Sequence[SourceBuild], seed: int, workers: int, progress: Progress) -> list[SplitSurvey]:
+    """Discover every split of every source, apply the recipe's limits, and probe every image's header.
+
+    All splits are discovered before the first header is read, so a wrong path is told at once.
+
+    Raises:
+        UserError: a source's layout is not there, or a split has no image at all.
+    """
+    found = [_discover(build, split, seed) for build in builds for split in build.splits]
+    parts = [
+        _Part(number, one.build.source, one.build.root, one.split, seed, items)
+        for number, one in enumerate(found)
+        for items in _cut(one.items, _IMAGES_PER_TASK if one.build.source.tiling is None else _SCENES_PER_TASK)
+    ]
+    samples: list[list[PlannedSample]] = [[] for _ in found]
+    quarantine = [list(one.quarantine) for one in found]
+    with progress.stage("survey", sum(len(part.items) for part in parts), "images") as advance:
+        for part, (read, bad) in _surveyed(parts, workers):
+            samples[part.number] += [PlannedSample(part.items[index], header, window) for index, header, window in read]
+            quarantine[part.number] += bad
+            advance(len(part.items))
+    for members in samples:
+        members.sort(key=lambda sample: sample.stem)
+    return [
+        SplitSurvey(one.build, one.split, tuple(members), tuple(entries), one.notes)
+        for one, members, entries in zip(found, samples, quarantine, strict=True)
+    ]
+
+
+def _cut(items: tuple[Item, ...], length: int) -> list[tuple[Item, ...]]:
+    return [items[start : start + length] for start in range(0, len(items), length)]
+
+
+def _surveyed(parts: Sequence[_Part], workers: int) -> Iterator[tuple[_Part, _Read]]:
+    """Every part with what was read, in any order. Processes are started only where they pay."""
+    done, items, seconds = 0, 0, 0.0
+    to_come = sum(len(part.items) for part in parts)
+    while done < len(parts):
+        started = time.monotonic()
+        read = _survey_part(parts[done])
+        seconds += time.monotonic() - started
+        items += len(parts[done].items)
+        yield parts[done], read
+        done += 1
+        if pays(seconds / items, to_come - items):
+            break
+    rest = parts[done:]
+    for position, result in run_tasks(_survey_part, rest, workers):
+        yield rest[position], result
+
+
+def pays(seconds_per_item: float, items: int) -> bool:
+    """Whether processes of their own should read so many more headers: it must outlast their start and their way."""
+    return seconds_per_item > _SECONDS_WORTH_A_WAY and seconds_per_item * items > _SECONDS_WORTH_PROCESSES
+
+
+def _discover(build: SourceBuild, split: str, seed: int) -> _Found:
+    found = build.source.discover(build.root, split)
+    items = found.items
+    if not items and not found.problems:
+        raise UserError(
+            f"{build.source.name}: split {split!r} under {build.root} has no image; "
+            f"see what is there with `mmrs scan {build.source.name} {build.root}`."
+        )
+    if build.limit is not None and build.limit < len(items):
+        chosen = seeded_order([item.stem for item in items], seed, "limit")[: build.limit]
+        items = tuple(items[index] for index in sorted(chosen))
+    quarantine = [_found_entry(build, split, "item", *problem) for problem in found.problems]
+    quarantine += [_found_entry(build, split, "part", *detail) for detail in found.details]
+    return _Found(build, split, items, tuple(quarantine), found.notes)
+
+
+def _found_entry(
+    build: SourceBuild, split: str, level: Literal["item", "part"], path: str, reason: str
+) -> QuarantineEntry:
+    return QuarantineEntry(
+        source=build.source.name,
+        split=split,
+        level=level,
+        path=relative_to_root(path, build.root),
+        reason=reason.replace(str(build.root) + "/", ""),
+        images=1 if level == "item" else 0,
+    )
+
+
+def _survey_part(part: _Part) -> _Read:
+    source, tiling, bands = part.source, part.source.tiling, part.source.bands
+    found: list[tuple[int, ImageProbe, Window | None]] = []
+    quarantine = []
+    for index, item in enumerate(part.items):
+        try:
+            header = probe(item.image, MAX_PIXELS if tiling is None else MAX_SCENE_PIXELS, bands)
+            windows = [None] if tiling is None else _windows(source, item, header, part.seed)
+            found += [(index, header, window) for window in windows]
+        except BadItem as error:
+            quarantine.append(entry_for(error, source.name, part.split, item, part.root))
+    return found, quarantine
+
+
+def _windows(source: Source, item: Item, header: ImageProbe, seed: int) -> list[Window]:
+    tiling = source.tiling
+    if tiling is None:
+        raise ValueError(f"source {source.name} is not tiled")
+    if header.orientation != 1:
+        raise BadItem(f"scene has EXIF orientation {header.orientation}; windows need 1", str(item.image))
+    objects = list(enumerate(source.read(item).objects))
+    kept = []
+    for window in plan_windows(header.width, header.height, tiling):
+        tile = PlannedSample(item, header, window)
+        shown = cut_to_window(objects, window, tiling.min_iof)
+        if any(not shown_object.ignore for _, shown_object in shown) or _kept_empty(tile.stem, seed, tiling.keep_empty):
+            kept.append(window)
+    return kept
+
+
+def _kept_empty(stem: str, seed: int, share: float) -> bool:
+    digest = hashlib.sha256(f"{seed}\0empty\0{stem}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") < share * 2**64

@@ -1,0 +1,1 @@
+"""Publishing on the Hugging Face Hub: what is uploaded in which order, the data card, the viewer's configurations."""

@@ -1,0 +1,227 @@
+"""Publish a finished data set on the Hugging Face Hub.
+
+Shards go first, in commits of limited size; manifest, plots and card go last, in one commit. So a card never names
+shards that are not there. What the repository already holds (same sha256, or same git blob) is not sent again: a push
+that was stopped continues, and a second push of the same data sends nothing and makes no commit.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmrs.errors import RunFailure, UserError
+from mmrs.hub.card import SourceNote, make_card
+from mmrs.hub.client import HubClient, HubFile, made_file, missing
+from mmrs.progress import Progress
+from mmrs.shards.manifest import MANIFEST_NAME, Manifest, done_path, load_manifest
+from mmrs.shards.quarantine import QUARANTINE_NAME
+from mmrs.text import bytes_text
+
+CARD_NAME = "README.md"
+UNKNOWN_LICENCE = "unknown"
+# The Hub's published limits: files of a repository, entries of a folder, bytes of a file.
+MAX_FILES, MAX_FOLDER_ENTRIES, MAX_FILE_BYTES = 100_000, 10_000, 20 * 10**9
+_COMMIT_FILES, _COMMIT_BYTES = 96, 4 * 2**30
+_WAITS_S = (2.0, 15.0, 60.0)
+_SHOWN_PATHS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class PushResult:
+    """What a push did, or with `dry_run` would do. `uploaded` and `deleted` are paths in the repository."""
+
+    repo: str
+    url: str
+    dry_run: bool
+    created: bool
+    uploaded: tuple[str, ...]
+    uploaded_bytes: int
+    unchanged: int
+    deleted: tuple[str, ...]
+    commits: int
+
+
+def push(
+    folder: Path,
+    repo: str,
+    *,
+    private: bool,
+    dry_run: bool,
+    progress: Progress,
+    notes: Mapping[str, SourceNote] | None = None,
+    plots: Mapping[str, bytes] | None = None,
+    allow_unknown_licences: bool = False,
+    endpoint: str | None = None,
+    token: str | None = None,
+    waits_s: Sequence[float] = _WAITS_S,
+) -> PushResult:
+    """Upload a data set that `mmrs build` finished.
+
+    Args:
+        folder: the data set.
+        repo: ``ORG/NAME``; made when it does not exist.
+        private: make the repository private; an existing public one is refused.
+        dry_run: say what would be uploaded, write nothing.
+        notes: what the card says of each source beyond the manifest.
+        plots: PNG images for the card, by name without suffix.
+        allow_unknown_licences: publish sources that state no licence, too.
+        endpoint: of the Hub; default the library's (``HF_ENDPOINT``).
+        token: default the one that ``hf auth login`` or ``HF_TOKEN`` gave.
+        waits_s: seconds to wait before each new try after a failed request; tries start anew after a success.
+
+    Raises:
+        UserError: no finished data set, a source without licence, a limit of the Hub, no token or no right to write,
+            a public repository where a private one is asked for.
+        RunFailure: the Hub failed for good, or a shard is not the one that the manifest names. What was uploaded
+            stays; the same call continues.
+    """
+    manifest = load_manifest(folder)
+    check_licences(manifest, allow_unknown_licences)
+    shards, last = publication(folder, manifest, repo, notes, plots)
+    files = [*shards, *last]
+    check_limits(files)
+    client = HubClient(repo, endpoint, token, waits_s)
+    _check_access(client, private, dry_run)
+    created = client.private is None
+    held = {} if created else client.held()
+    stale = [] if created else sorted((client.older_files() & set(held)) - {file.name for file in files})
+    lacking = missing(files, held)
+    commits = 0
+    if not dry_run and (lacking or stale):
+        if created:
+            client.create(private)
+        commits = _upload(client, shards, last, stale, progress)
+    uploaded, size = tuple(file.name for file in lacking), sum(file.size for file in lacking)
+    unchanged = len(files) - len(lacking)
+    return PushResult(repo, client.url, dry_run, created, uploaded, size, unchanged, tuple(stale), commits)
+
+
+def _check_access(client: HubClient, private: bool, dry_run: bool) -> None:
+    if not dry_run and not client.logged_in:
+        raise UserError("not logged in to the Hub. Type `hf auth login`, or set HF_TOKEN to a token that may write.")
+    if private and client.private is False:
+        raise UserError(
+            f"{client.repo} exists and is public. Make it private in its settings on the Hub, take another name, or "
+            "push without --private."
+        )
+
+
+def check_licences(manifest: Manifest, allow_unknown: bool) -> None:
+    """Raises `UserError` when a source states no licence and that was not allowed."""
+    unknown = sorted(name for name, source in manifest.sources.items() if source.licence == UNKNOWN_LICENCE)
+    if unknown and not allow_unknown:
+        raise UserError(
+            f"{', '.join(unknown)}: no licence is known, so nothing says that the data may be passed on. Leave "
+            f"{'it' if len(unknown) == 1 else 'them'} out of the build, or push with --allow-unknown-licences if you "
+            "know better."
+        )
+
+
+def check_limits(files: Sequence[HubFile]) -> None:
+    """Raises `UserError` when the Hub would refuse the files or serve them badly."""
+    if len(files) > MAX_FILES:
+        raise UserError(f"{len(files)} files, the Hub takes {MAX_FILES}: rebuild with a larger `shard_bytes`.")
+    folder, entries = Counter(file.name.rpartition("/")[0] for file in files).most_common(1)[0]
+    if entries > MAX_FOLDER_ENTRIES:
+        raise UserError(
+            f"{entries} files in {folder}, the Hub takes {MAX_FOLDER_ENTRIES} in a folder: rebuild with a larger "
+            "`shard_bytes`."
+        )
+    for file in files:
+        if file.size > MAX_FILE_BYTES:
+            raise UserError(
+                f"{file.name} has {bytes_text(file.size)}, the Hub takes {bytes_text(MAX_FILE_BYTES)}: rebuild with a "
+                "smaller `shard_bytes`."
+            )
+
+
+def publication(
+    folder: Path,
+    manifest: Manifest,
+    repo: str,
+    notes: Mapping[str, SourceNote] | None = None,
+    plots: Mapping[str, bytes] | None = None,
+) -> tuple[list[HubFile], list[HubFile]]:
+    """The files of a publication: shards with index and done-file, and what is committed last.
+
+    Raises:
+        RunFailure: a file is missing or has not the size that the manifest states.
+    """
+    shards = []
+    for shard in manifest.shards:
+        tar = HubFile(shard.path, shard.bytes, shard.sha256, folder / shard.path)
+        index = HubFile(shard.index_path, shard.index_bytes, shard.index_sha256, folder / shard.index_path)
+        shards += [tar, index]
+        for file, path in ((tar, folder / shard.path), (index, folder / shard.index_path)):
+            size = path.stat().st_size if path.is_file() else None
+            if size != file.size:
+                found = "is missing" if size is None else f"has {size} bytes"
+                raise RunFailure(
+                    f"{path} {found}, the manifest says {file.size} bytes. Run `mmrs verify {folder}`, then the same "
+                    "`mmrs build` again."
+                )
+        done = done_path(shard.path)
+        if not (folder / done).is_file():
+            raise RunFailure(f"{folder / done} is missing. Run the same `mmrs build` again.")
+        shards.append(made_file(done, (folder / done).read_bytes()))
+    images = {f"assets/{name}.png": data for name, data in sorted((plots or {}).items())}
+    last = [made_file(name, data) for name, data in images.items()]
+    if (folder / QUARANTINE_NAME).is_file():
+        last.append(made_file(QUARANTINE_NAME, (folder / QUARANTINE_NAME).read_bytes()))
+    last.append(made_file(MANIFEST_NAME, manifest.to_json()))
+    last.append(made_file(CARD_NAME, make_card(manifest, repo, notes, list(images)).encode()))
+    return shards, last
+
+
+def batches(files: Sequence[HubFile]) -> Iterator[list[HubFile]]:
+    """Consecutive files in groups of limited count and size; a commit is the unit that an interruption can lose."""
+    batch: list[HubFile] = []
+    for file in files:
+        if batch and (len(batch) >= _COMMIT_FILES or sum(f.size for f in batch) + file.size > _COMMIT_BYTES):
+            yield batch
+            batch = []
+        batch.append(file)
+    if batch:
+        yield batch
+
+
+def _upload(client: HubClient, shards: list[HubFile], last: list[HubFile], stale: list[str], progress: Progress) -> int:
+    """Upload what the repository lacks, then look whether all of it is there; the number of commits."""
+    to_send = list(batches(missing(shards, client.held())))
+    with progress.stage("push", sum(file.size for batch in to_send for file in batch), "bytes") as advance:
+        for number, batch in enumerate(to_send, 1):
+            client.commit(batch, [], f"Shards, part {number} of {len(to_send)}")
+            advance(sum(file.size for file in batch))
+    final = missing(last, client.held())
+    if final or stale:
+        client.commit(final, stale, "Manifest and card")
+    if lacking := missing([*shards, *last], client.held(again=True)):
+        names = ", ".join(file.name for file in lacking[:_SHOWN_PATHS])
+        raise RunFailure(
+            f"{client.repo}: {len(lacking)} files are not there after the upload, or differ: {names}. Someone else may "
+            "have written to it; run the same `mmrs push` again."
+        )
+    return len(to_send) + bool(final or stale)
+
+
+def describe(result: PushResult) -> str:
+    """What was done, or would be, in words."""
+    verb = "would upload" if result.dry_run else "uploaded"
+    lines = []
+    if result.created:
+        lines.append(f"{'would create' if result.dry_run else 'created'} {result.repo}")
+    if result.uploaded:
+        amount = f"{len(result.uploaded)} files, {bytes_text(result.uploaded_bytes)}"
+        lines.append(f"{verb} {amount} ({result.unchanged} are there already)")
+        shown = [f"  {name}" for name in result.uploaded[:_SHOWN_PATHS]]
+        rest = len(result.uploaded) - len(shown)
+        lines += [*shown, f"  ... and {rest} more"] if rest else shown
+    else:
+        lines.append(f"nothing to upload: all {result.unchanged} files are there already")
+    if result.deleted:
+        lines.append(f"{'would remove' if result.dry_run else 'removed'} {len(result.deleted)} files of an older push")
+    lines.append(result.url)
+    return "\n".join(lines)

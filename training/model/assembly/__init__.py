@@ -1,0 +1,1 @@
+"""From pre-trained parts, or from nothing, to a whole model folder."""

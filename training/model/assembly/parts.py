@@ -1,0 +1,227 @@
+"""The parts of a model to assemble, read from folders, single files or the hub: encoders and language model."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import re
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    ConvNextModel,
+    Dinov2Model,
+    LlamaForCausalLM,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import cached_file
+
+from mmrs.errors import UserError
+from training.model.assembly import key_maps
+from training.model.export.card import NOT_STATED
+
+WEIGHT_FILES = (".safetensors", ".bin", ".pt", ".pth")
+_GGUF_HEAD_BYTES, _LICENCE_CHARACTERS = 2**20, 200
+# What transformers, torch and safetensors raise for files and answers that they cannot make sense of.
+_UNREADABLE = (OSError, ValueError, KeyError, ImportError, RuntimeError, EOFError, SafetensorError, UnpicklingError)
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A loaded part: the hub name, or the name of the folder or file, and the licence that is stated there."""
+
+    role: str
+    origin: str
+    licence: str
+    model: nn.Module
+
+
+def read_vit(source: str) -> Part:
+    """A DINOv2 from a Hugging Face folder or hub name, or from an original checkpoint file.
+
+    Its mask token, which only pre-training uses, is left out: a parameter that gets no gradient cannot be trained.
+
+    Raises:
+        UserError: the source cannot be read or is no DINOv2.
+    """
+    vit = _encoder("vit", source, "dinov2", Dinov2Model)
+    vit.config.use_mask_token = False
+    vit.embeddings.mask_token = None
+    return Part("vit", _origin(source), licence_of(source), vit)
+
+
+def read_cnn(source: str) -> Part:
+    """A ConvNeXt from a Hugging Face folder or hub name, or from an OpenCLIP or timm checkpoint file.
+
+    Raises:
+        UserError: the source cannot be read or is no ConvNeXt.
+    """
+    return Part("cnn", _origin(source), licence_of(source), _encoder("cnn", source, "convnext", ConvNextModel))
+
+
+def read_language_model(source: str) -> tuple[Part, PreTrainedTokenizerBase]:
+    """A model of the LLaMA architecture and its tokenizer: Hugging Face folder, hub name, or GGUF file.
+
+    A quantised GGUF is brought to fp32.
+
+    Raises:
+        UserError: the source cannot be read or is of another architecture.
+    """
+    path = _local(source)
+    location, extra = source, {}
+    if path is not None:
+        gguf = path if path.is_file() else _only_gguf(path)
+        location = str(path)
+        if gguf is not None:
+            _check_gguf_readers(source)
+            location, extra = str(gguf.parent), {"gguf_file": gguf.name}
+    try:
+        config = AutoConfig.from_pretrained(location, **extra)
+        if config.model_type != "llama":
+            raise UserError(
+                f"llm {source} is a {config.model_type} model; give one of the LLaMA architecture (model_type llama)"
+            )
+        tokenizer = AutoTokenizer.from_pretrained(location, **extra)
+        safetensors = {} if extra else {"use_safetensors": True}
+        model = AutoModelForCausalLM.from_pretrained(location, config=config, dtype="auto", **safetensors, **extra)
+    except _UNREADABLE as error:
+        raise _unreadable("llm", source, "a LLaMA folder, a GGUF file or a hub name", error) from error
+    if not isinstance(model, LlamaForCausalLM):
+        raise UserError(f"llm {source} loads as {type(model).__name__}; give a LlamaForCausalLM")
+    return Part("llm", _origin(source), licence_of(source), model), tokenizer
+
+
+def licence_of(source: str) -> str:
+    """The licence that a part states: `license` in its model card, in its GGUF header, or a licence file's title."""
+    path = _local(source)
+    if path is None:
+        with contextlib.suppress(OSError):
+            card = cached_file(source, "README.md", _raise_exceptions_for_missing_entries=False)
+            return (_card_licence(Path(card)) if card else None) or NOT_STATED
+        return NOT_STATED
+    folder = path if path.is_dir() else path.parent
+    gguf = path if path.suffix == ".gguf" else _only_gguf(folder)
+    stated = _card_licence(folder / "README.md") or (_gguf_licence(gguf) if gguf else None)
+    for file in sorted(folder.glob("LICEN[CS]E*")):
+        title = next((line.strip() for line in file.read_text(errors="replace").splitlines() if line.strip()), "")
+        stated = stated or title or None
+    return stated or NOT_STATED
+
+
+def _encoder(role: str, source: str, model_type: str, kind: type) -> nn.Module:
+    path = _local(source)
+    wanted = "a Hugging Face folder, a checkpoint file or a hub name"
+    try:
+        if path is not None and not (path / "config.json").is_file():
+            state = _read_state(_weights_file(role, path))
+            return (key_maps.dinov2_from if kind is Dinov2Model else key_maps.convnext_from)(state)
+        config = AutoConfig.from_pretrained(source)
+        if config.model_type != model_type:
+            raise UserError(f"{role} {source} is a {config.model_type} model; give a {model_type} one")
+        return kind.from_pretrained(source, config=config, dtype="auto", use_safetensors=True)
+    except _UNREADABLE as error:
+        raise _unreadable(role, source, wanted, error) from error
+
+
+def _local(source: str) -> Path | None:
+    """The path that `source` names, or None for a hub name, ``owner/name``."""
+    path = Path(source)
+    if path.exists():
+        return path
+    is_file = path.suffix in (*WEIGHT_FILES, ".gguf")
+    if source.count("/") == 1 and not source.startswith((".", "/", "~")) and not is_file:
+        return None
+    raise UserError(f"there is no file or folder {source}. Give an existing path, or a hub name such as owner/name.")
+
+
+def _origin(source: str) -> str:
+    # A path of this machine is nobody's business once the folder is published.
+    path = _local(source)
+    return source if path is None else path.resolve().name
+
+
+def _weights_file(role: str, path: Path) -> Path:
+    if path.is_file():
+        return path
+    found = [file for file in sorted(path.iterdir()) if file.suffix in WEIGHT_FILES]
+    if len(found) != 1:
+        raise UserError(
+            f"{role} {path} has no config.json and {len(found)} weight files ({', '.join(WEIGHT_FILES)}); give the "
+            "file itself"
+        )
+    return found[0]
+
+
+def _read_state(path: Path) -> dict[str, torch.Tensor]:
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    # Never unpickles code: a checkpoint from the net is untrusted.
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    if isinstance(state, dict):
+        state = state.get("state_dict", state)
+    if not isinstance(state, dict):
+        raise ValueError(f"it holds a {type(state).__name__}, not weights by name.")
+    return {name.removeprefix("module."): value for name, value in state.items() if isinstance(value, torch.Tensor)}
+
+
+def _only_gguf(folder: Path) -> Path | None:
+    """The folder's GGUF file if that is what it holds: no config.json, one such file."""
+    found = sorted(folder.glob("*.gguf"))
+    return found[0] if len(found) == 1 and not (folder / "config.json").is_file() else None
+
+
+def _card_licence(card: Path) -> str | None:
+    if not card.is_file():
+        return None
+    front = re.match(r"---\s*\n(.*?)\n---", card.read_text(errors="replace"), re.DOTALL)
+    try:
+        fields = yaml.safe_load(front[1]) if front else None
+    except yaml.YAMLError:
+        return None
+    if not isinstance(fields, dict) or not fields.get("license"):
+        return None
+    return str(fields.get("license_name") or fields["license"])
+
+
+def _check_gguf_readers(source: str) -> None:
+    missing = [name for name in ("gguf", "accelerate") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(
+            f"llm {source} is a GGUF file, which needs {' and '.join(missing)} to read: pip install 'mmrs[gguf]'"
+        )
+
+
+def _gguf_licence(path: Path) -> str | None:
+    """The text of ``general.license``, which stands early in the header: a full parse takes seconds.
+
+    A header field is the key's length (8 bytes), the key, a type (4 bytes, 8 for text), a length (8 bytes), the text.
+    """
+    with path.open("rb") as file:
+        head = file.read(_GGUF_HEAD_BYTES)
+    key = b"general.license"
+    _, found, rest = head.partition(struct.pack("<Q", len(key)) + key + struct.pack("<I", 8))
+    if not found or len(rest) < 8:
+        return None
+    (length,) = struct.unpack("<Q", rest[:8])
+    return rest[8 : 8 + length].decode(errors="replace") if length <= _LICENCE_CHARACTERS else None
+
+
+def _unreadable(role: str, source: str, wanted: str, error: Exception) -> UserError:
+    first = str(error).strip().splitlines()
+    reason = f"{role} {source} cannot be read: {first[0] if first else type(error).__name__}"
+    if not Path(source).exists():
+        return UserError(
+            f"{reason} Check the name; a gated model needs `hf auth login`; where there is no network, give a folder "
+            f"that `hf download {source} --local-dir FOLDER` made elsewhere."
+        )
+    return UserError(f"{reason} Give {wanted}.")

@@ -1,0 +1,134 @@
+"""Delta checkpoints: what tuning changed, without the base model.
+
+``FOLDER/delta.safetensors`` holds the tuned tensors under their names in the model, ``FOLDER/delta.json`` how they were
+made and the digest of the base. The base itself is untouched, so one base in memory serves many deltas.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from mmrs.errors import UserError
+from mmrs.record import canonical_json
+from mmrs.storage.atomic import atomic_folder
+from training.model.modeling import EarthGPTForConditionalGeneration
+from training.model.tuning import add_tuning, tuned_vectors, vector_sizes
+
+TENSORS, DESCRIPTION = "delta.safetensors", "delta.json"
+
+
+class Delta(BaseModel):
+    """Content of `delta.json`. `base` is a name for people; `base_digest` decides."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal["mmrs-delta-1"] = "mmrs-delta-1"
+    tuning: Literal["bias", "bias-scale"]
+    tune_head: bool
+    base: str
+    base_digest: str
+
+
+def weights_digest(model: nn.Module, without: Collection[str] = ()) -> str:
+    """sha256 over names, dtypes, shapes and bytes of a model's parameters and saved buffers.
+
+    Tuning vectors do not count, so a base has the same digest before and after `add_tuning`. A tied tensor counts
+    under each of its names.
+
+    Args:
+        without: further names to leave out.
+    """
+    skipped = {*without, *tuned_vectors(model)}
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        if name not in skipped:
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def save_delta(
+    folder: Path,
+    model: EarthGPTForConditionalGeneration,
+    base_digest: str,
+    base: str,
+    also: Collection[str] = (),
+) -> None:
+    """Write the tuning vectors of `model`.
+
+    Args:
+        folder: replaced if it exists.
+        base_digest: `weights_digest` of the base as it was before training.
+        base: what to call the base in messages, for instance its folder or hub name.
+        also: names of further trained parameters, for instance of norms or the projector.
+
+    Raises:
+        ValueError: the model has no tuning vectors, or no parameter of a name in `also`.
+    """
+    if model.config.tuning is None:
+        raise ValueError("the model has no tuning vectors to save; call add_tuning first")
+    parameters = dict(model.named_parameters())
+    unknown = sorted(set(also) - parameters.keys())
+    if unknown:
+        raise ValueError(f"the model has no parameter {unknown[0]!r}; name parameters as named_parameters() does")
+    tensors = tuned_vectors(model) | {name: parameters[name] for name in also}
+    description = Delta(
+        tuning=model.config.tuning, tune_head=model.config.tune_head, base=base, base_digest=base_digest
+    )
+    with atomic_folder(folder) as temporary:
+        save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, temporary / TENSORS)
+        (temporary / DESCRIPTION).write_bytes(canonical_json(description.model_dump(mode="json")) + b"\n")
+
+
+def load_delta(folder: Path, model: EarthGPTForConditionalGeneration, name: str = "this model") -> Delta:
+    """Put a delta onto the base that it was trained from, in place. Nothing changes before all was checked.
+
+    Args:
+        model: the base, without tuning vectors or with those of an earlier delta of the same kind that trained
+            nothing else.
+        name: what to call `model` in messages.
+
+    Raises:
+        UserError: no readable delta, another base, or tensors that do not fit.
+    """
+    description, tensors = _read(folder)
+    digest = weights_digest(model)
+    if digest != description.base_digest:
+        raise UserError(
+            f"delta {folder} was trained on {description.base} (weights {description.base_digest[:12]}); {name} has "
+            f"weights {digest[:12]}. Load that base, in the dtype it was trained with."
+        )
+    expected = vector_sizes(model, description.tuning, description.tune_head)
+    shapes = {key: value.shape for key, value in model.named_parameters()} | expected
+    for key in sorted(expected.keys() | tensors.keys()):
+        found, wanted = tensors[key].shape if key in tensors else None, shapes.get(key)
+        if found != wanted:
+            raise UserError(f"delta {folder}: {key} has shape {found}, the model's has {wanted}. Copy the delta again.")
+    try:
+        add_tuning(model, description.tuning, description.tune_head)
+    except ValueError as error:
+        raise UserError(f"delta {folder} does not fit {name}: {error}") from error
+    parameters = dict(model.named_parameters())
+    with torch.no_grad():
+        for key, tensor in tensors.items():
+            parameters[key].copy_(tensor)
+    return description
+
+
+def _read(folder: Path) -> tuple[Delta, dict[str, torch.Tensor]]:
+    try:
+        return Delta.model_validate_json((folder / DESCRIPTION).read_bytes()), load_file(folder / TENSORS)
+    except (OSError, ValidationError, SafetensorError) as error:
+        raise UserError(
+            f"{folder} holds no delta checkpoint: {error}. Give a folder that save_delta wrote, with {DESCRIPTION} and "
+            f"{TENSORS}."
+        ) from error

@@ -1,0 +1,1 @@
+"""Image encoders of EarthGPT and how their features become one grid."""

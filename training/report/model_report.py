@@ -1,0 +1,93 @@
+"""What a model is, and what a recipe would train of it at what cost: what `mmrs inspect` prints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from mmrs.errors import UserError
+from training.config import TrainConfig
+from training.model import EarthGPTConfig, EarthGPTForConditionalGeneration, preset
+from training.model.accounting import activation_memory, cache_bytes, state_memory, step_flops
+from training.model.folder import check_model_folder
+from training.model.presets import PRESETS
+from training.model.tuning import tuned_vectors
+from training.stages.stage import FreezeRow, add_tuned_parameters, apply_stage, freeze_report
+
+# LLaMA-2's, which the published parameter counts assume.
+_VOCABULARY = {"vocab_size": 32_000, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "image_token_id": 32_000}
+
+
+def inspect(model: str, recipe: TrainConfig | None = None) -> str:
+    """Parts and sizes, then the freeze report of the recipe's stage and what a pack of it costs. No weight is read.
+
+    Args:
+        model: a model folder, or the name of a preset, taken with LLaMA-2's vocabulary.
+        recipe: without one, all is shown as frozen.
+
+    Raises:
+        UserError: no such model, or the stage does not fit it.
+    """
+    config = _configuration(model)
+    with torch.device("meta"):
+        built = EarthGPTForConditionalGeneration(config)
+    built.to(config.dtype or torch.float32)
+    for vector in tuned_vectors(built).values():
+        vector.data = vector.data.float()
+    head = _head(model, config)
+    if recipe is None:
+        rows = [FreezeRow(name, value.requires_grad_(False), None) for name, value in built.named_parameters()]
+        return "\n".join([*head, "", freeze_report(rows), "", _cache(config)])
+    add_tuned_parameters(built, recipe.stage, recipe.model.seed)
+    rows = apply_stage(built, recipe.stage, torch.bfloat16 if recipe.device == "cuda" else None)
+    return "\n".join([*head, "", freeze_report(rows), "", *_cost(built, recipe), _cache(config)])
+
+
+def _configuration(model: str) -> EarthGPTConfig:
+    if Path(model).is_dir():
+        return EarthGPTConfig.from_pretrained(check_model_folder(Path(model)))
+    if model not in PRESETS:
+        raise UserError(
+            f"{model} is neither a folder nor a preset ({', '.join(PRESETS)}). Make a folder "
+            "with `mmrs init`, or give RUN/model."
+        )
+    return preset(model, **_VOCABULARY)
+
+
+def _head(model: str, config: EarthGPTConfig) -> list[str]:
+    lines = [f"{model}: {config.image_slots} positions per image, {config.grid} x {config.grid} cells"]
+    for part in (config.origin or {}).get("parts", []):
+        lines.append(f"{part['role']:3}  {part['origin']}  licence: {part['licence']}  weights {part['digest'][:12]}")
+    for run in (config.origin or {}).get("training", []):
+        lines.append(f"trained: {run['stage']}, {run['steps']} steps on data set {run['data_set_id'][:12]}")
+    return lines
+
+
+def _cost(model: EarthGPTForConditionalGeneration, recipe: TrainConfig) -> list[str]:
+    """A pack with images for half of its positions, and an eighth of them targets; attention over the whole pack."""
+    tokens = recipe.tokens_per_pack
+    images, targets = max(1, tokens // 2 // model.config.image_slots), tokens // 8
+    flops = step_flops(model, tokens, tokens**2, images, targets)
+    state = state_memory(model)
+    lines = [
+        f"a pack of {tokens} tokens with {images} images and {targets} targets: {flops.total / 1e12:.3g} TFLOP",
+        f"state: weights {_gb(state.weights)}, gradients {_gb(state.gradients)}, AdamW {_gb(state.moments)}",
+    ]
+    if any(value.requires_grad for value in model.vision.parameters()):
+        return lines
+    dtype = torch.bfloat16 if recipe.device == "cuda" else torch.float32
+    for checkpointing in (False, True):
+        kept = activation_memory(model, tokens, images, targets, dtype, checkpointing)
+        how = "with activation checkpointing" if checkpointing else "kept"
+        lines.append(f"activations of a pack, {how}: {_gb(sum(kept.values()))}")
+    return lines
+
+
+def _cache(config: EarthGPTConfig) -> str:
+    image = cache_bytes(config, config.image_slots) / 1e6
+    return f"generation keeps {cache_bytes(config, 1):,} bytes per position in bf16, {image:.3g} MB per image"
+
+
+def _gb(count: int) -> str:
+    return f"{count / 1e9:.3g} GB"

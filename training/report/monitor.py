@@ -1,0 +1,232 @@
+"""What a run reports: a line of JSON per step and per evaluation, TensorBoard, and the terminal."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+import torch
+from PIL import Image
+
+from mmrs.progress import Progress
+from mmrs.storage.atomic import write_atomic
+from training.config import LogConfig
+from training.data.collate import Pack
+
+FULL_SKIP_LINES = 10
+SKIP_LINE_EVERY = 100
+METRICS, HELD_OUT = "metrics.jsonl", "held-out.jsonl"
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """One optimiser step of all ranks. Losses are nats per target token; rates count real tokens, never padding.
+
+    `learning_rates` are by the pattern of their rule. `mfu` is None where the device's peak is not known. `samples` and
+    `skipped_samples` count from the start of the run. `data_wait_share` and `memory_mb` are those of the rank that
+    waited longest and of the one that took most: the peak of the process, or of the GPU where there is one.
+    """
+
+    step: int
+    epoch: int
+    loss: float
+    task_loss: dict[str, float]
+    sensor_loss: dict[str, float]
+    learning_rates: dict[str, float]
+    gradient_norm: float
+    target_tokens: int
+    input_tokens: int
+    images: int
+    seconds: float
+    target_tokens_per_second: float
+    input_tokens_per_second: float
+    padding_share: float
+    data_wait_share: float
+    mfu: float | None
+    samples: int
+    skipped_samples: int
+    memory_mb: float
+
+    def to_json(self) -> str:
+        """One line; the step first."""
+        return json.dumps(vars(self), allow_nan=False)
+
+    def scalars(self) -> dict[str, float]:
+        """Names and values for TensorBoard."""
+        flat = {name: value for name, value in vars(self).items() if isinstance(value, int | float) and name != "step"}
+        rates = {f"learning_rate/{number}": rate for number, rate in enumerate(self.learning_rates.values())}
+        return flat | rates | _by_name("loss", self.task_loss) | _by_name("sensor_loss", self.sensor_loss)
+
+
+@dataclass(frozen=True)
+class HeldOutReport:
+    """Loss on the held-out packs after `step` steps, in nats per target token."""
+
+    step: int
+    loss: float
+    task_loss: dict[str, float]
+    sensor_loss: dict[str, float]
+    target_tokens: int
+    seconds: float
+
+    def to_json(self) -> str:
+        """One line; the step first."""
+        return json.dumps(vars(self), allow_nan=False)
+
+    def scalars(self) -> dict[str, float]:
+        """Names and values for TensorBoard."""
+        losses = _by_name("held_out", self.task_loss) | _by_name("held_out_sensor", self.sensor_loss)
+        return {"held_out/all": self.loss} | losses
+
+
+@dataclass
+class Monitor:
+    """Takes reports. Without files (of a rank that does not write) it does nothing.
+
+    `tensorboard` is None where it is not wanted; `advance` moves a progress bar.
+    """
+
+    metrics: TextIO | None
+    held_out_metrics: TextIO | None
+    log_every_steps: int
+    total_steps: int
+    progress: Progress
+    tensorboard: Any = None
+    advance: Callable[[int], None] | None = None
+    _skipped_lines: int = 0
+
+    def step(self, report: StepReport) -> None:
+        """Record one step; every `log_every_steps` of them also to TensorBoard and the terminal."""
+        if self.metrics is None:
+            return
+        _write_line(self.metrics, report.to_json())
+        if self.advance is not None:
+            self.advance(1)
+        if report.step % self.log_every_steps and report.step != self.total_steps:
+            return
+        self._scalars(report.scalars(), report.step)
+        rate = max(report.learning_rates.values())
+        utilisation = "" if report.mfu is None else f"  MFU {report.mfu:.1%}"
+        self.say(
+            f"step {report.step}/{self.total_steps}  loss {report.loss:.4f}  lr {rate:.2e}  "
+            f"grad {report.gradient_norm:.2f}  {report.target_tokens_per_second:.0f} target tokens/s  "
+            f"padding {report.padding_share:.1%}  data wait {report.data_wait_share:.1%}{utilisation}"
+        )
+
+    def held_out(self, report: HeldOutReport, picture: Path | None = None) -> None:
+        """Record one evaluation, and the picture of its answers."""
+        if self.held_out_metrics is None:
+            return
+        _write_line(self.held_out_metrics, report.to_json())
+        self._scalars(report.scalars(), report.step)
+        if picture is not None and self.tensorboard is not None:
+            with Image.open(picture) as image:
+                pixels_HWC = np.asarray(image.convert("RGB"))
+            self.tensorboard.add_image("held_out/answers", pixels_HWC, report.step, dataformats="HWC")
+        tasks = ", ".join(f"{task} {loss:.4f}" for task, loss in report.task_loss.items())
+        seen = f"; answers in {picture}" if picture is not None else ""
+        self.say(f"held-out loss after step {report.step}: {report.loss:.4f} ({tasks}){seen}")
+
+    def skipped(self, sample_id: str, reason: str) -> None:
+        """Name unreadable samples: each of the first ten, then every hundredth."""
+        self._skipped_lines += 1
+        if self._skipped_lines <= FULL_SKIP_LINES or self._skipped_lines % SKIP_LINE_EVERY == 0:
+            self.say(f"skipped sample {self._skipped_lines}: {sample_id}: {reason}")
+
+    def say(self, line: str) -> None:
+        """One line on standard error, above the progress bar where there is one."""
+        say(self.progress, line)
+
+    def _scalars(self, values: dict[str, float], step: int) -> None:
+        if self.tensorboard is not None:
+            for name, value in values.items():
+                self.tensorboard.add_scalar(name, value, step)
+
+
+@contextmanager
+def open_monitor(
+    out: Path, done_steps: int, total_steps: int, log: LogConfig, progress: Progress, writes: bool = True
+) -> Iterator[Monitor]:
+    """Open the run's metrics for the steps after `done_steps`; what an earlier process wrote of them is cut off.
+
+    Args:
+        writes: False on all ranks but one: their monitor takes reports and does nothing.
+    """
+    if not writes:
+        yield Monitor(None, None, log.every_steps, total_steps, Progress(quiet=True))
+        return
+    with ExitStack() as stack:
+        files = []
+        for name in (METRICS, HELD_OUT):
+            truncate_metrics(out / name, done_steps)
+            files.append(stack.enter_context((out / name).open("a")))
+        monitor = Monitor(*files, log.every_steps, total_steps, progress)
+        if log.tensorboard:
+            monitor.tensorboard = _tensorboard(out / "tensorboard", done_steps)
+            stack.callback(monitor.tensorboard.close)
+        # Elsewhere the lines of the log are the progress.
+        if sys.stderr.isatty():
+            monitor.advance = stack.enter_context(progress.stage("training", total_steps - done_steps))
+        yield monitor
+
+
+def say(progress: Progress, line: str) -> None:
+    """One line for the person who waits, on standard error: results go to standard output, progress does not."""
+    if not progress.quiet:
+        print(line, file=sys.stderr, flush=True)
+
+
+def truncate_metrics(path: Path, done_steps: int) -> None:
+    """Keep the lines of steps 1..`done_steps`, so that each step occurs once although a run was killed and resumed."""
+    if path.is_file():
+        kept = [json.dumps(line) + "\n" for line in read_metrics(path) if line["step"] <= done_steps]
+        write_atomic(path, "".join(kept).encode())
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Lines of a metrics file as dicts; a last line cut short by a kill is left out."""
+    lines = path.read_text().splitlines() if path.is_file() else []
+    parsed = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            parsed.append(json.loads(line))
+        except json.JSONDecodeError:
+            if number < len(lines):
+                raise
+    return parsed
+
+
+def skipped_samples(packs: list[Pack]) -> str:
+    """Id and reason of each unreadable sample as lines of JSON, to send between ranks."""
+    return "\n".join(json.dumps(pair) for pack in packs for pair in pack.skipped)
+
+
+def memory_mb(device: torch.device) -> float:
+    """Peak memory in MB (10^6 bytes): of the GPU, or resident memory of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+def _by_name(head: str, losses: dict[str, float]) -> dict[str, float]:
+    return {f"{head}/{name}": loss for name, loss in losses.items()}
+
+
+def _write_line(file: TextIO, line: str) -> None:
+    file.write(line + "\n")
+    file.flush()
+
+
+def _tensorboard(folder: Path, done_steps: int) -> Any:
+    # Imported here: it takes a second that a run without it need not wait.
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(folder), purge_step=done_steps + 1)

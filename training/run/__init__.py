@@ -1,0 +1,1 @@
+"""A training run from configuration to saved model: loop, checkpoints, held-out loss, signals."""

@@ -1,0 +1,302 @@
+"""Checkpoints: what a run needs to go on as if it had not stopped. Whole or absent, and free of pickle.
+
+``OUT/checkpoints/step-00000100/`` holds the trainable tensors and the optimiser's state as safetensors, the rest as
+JSON, and `done.json` with the sha256 of each file. The frozen base is known by its digest; random numbers follow from
+the pack, so there is no state of theirs. A checkpoint is untrusted input: nothing in it is executed, and names, shapes
+and types are compared with the model's.
+
+Tensors are whole, not the shards of a rank: they are gathered one by one when a snapshot is taken, so a run goes on
+with any number of ranks, sharded or not. torch.distributed.checkpoint would write the shards of all ranks in parallel,
+which pays for models that train in full over many machines; it keeps its metadata as a pickle, which this format must
+not, and what trains here beside a frozen base is megabytes.
+
+A snapshot is copied to the host between two steps and written by a thread while training goes on.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Collection, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from mmrs.errors import RunFailure, UserError
+from mmrs.storage.atomic import atomic_folder, file_sha256, remove_folder
+from training.config import TrainConfig, check_same_mathematics, mathematics
+from training.data.pointer import Pointer
+from training.step.sharding import like, whole
+
+FOLDER = re.compile(r"step-(\d{8,})")
+TENSOR_FILES = ("trainable.safetensors", "optimiser.safetensors")
+FILES = (*TENSOR_FILES, "state.json")
+DONE = "done.json"
+
+
+class _State(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    format: Literal["mmrs-checkpoint-2"] = "mmrs-checkpoint-2"
+    step: int = Field(ge=0)
+    pointer: dict[str, Any]
+    mathematics: dict[str, Any]
+    base_digest: str
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a run stands: optimiser steps done, and the next pack."""
+
+    step: int
+    pointer: Pointer
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A checkpoint in the memory of the host: tensors by file, and the state of the run."""
+
+    position: Position
+    tensors: dict[str, dict[str, torch.Tensor]]
+    state: _State
+
+
+def take_snapshot(
+    position: Position, optimiser: torch.optim.Optimizer, config: TrainConfig, base_digest: str, keep: bool = True
+) -> Snapshot | None:
+    """Copy all that a checkpoint holds to the host. Gathers what is sharded, so every rank must call it.
+
+    Args:
+        keep: whether this rank wants the copy; the others get None.
+    """
+    files: dict[str, dict[str, torch.Tensor]] = {name: {} for name in TENSOR_FILES}
+    for name, tensor, file in _state_tensors(optimiser):
+        gathered = whole(tensor)
+        if keep:
+            # A copy even on the CPU: the next step changes these tensors in place.
+            files[file][name] = gathered.to("cpu", copy=True).contiguous()
+    if not keep:
+        return None
+    state = _State(
+        step=position.step,
+        pointer=position.pointer.to_dict(),
+        mathematics=mathematics(config),
+        base_digest=base_digest,
+    )
+    return Snapshot(position, files, state)
+
+
+def write_snapshot(folder: Path, snapshot: Snapshot, keep_last: int, keep: Collection[int] = ()) -> Path:
+    """Write one checkpoint into `folder`, then delete all but the newest `keep_last` and those of the steps `keep`.
+
+    Raises:
+        RunFailure: the disk refused it; earlier checkpoints are untouched.
+    """
+    step = snapshot.position.step
+    path = checkpoint_folder(folder, step)
+    try:
+        with atomic_folder(path) as temporary:
+            for name, tensors in snapshot.tensors.items():
+                save_file(tensors, temporary / name)
+            (temporary / "state.json").write_bytes(_json(snapshot.state.model_dump(mode="json")))
+            digests = {name: file_sha256(temporary / name) for name in FILES}
+            (temporary / DONE).write_bytes(_json({"sha256": digests}))
+    except (OSError, SafetensorError) as error:
+        kept = latest_checkpoint(folder)
+        free_mb = shutil.disk_usage(folder).free // 2**20
+        raise RunFailure(
+            f"the checkpoint of step {step} could not be written to {folder} ({free_mb} MB free): {error}. "
+            f"{f'{kept.name} is intact' if kept else 'There is none before it'}; free space and run the same command."
+        ) from error
+    for old in complete_checkpoints(folder)[:-keep_last]:
+        if checkpoint_step(old) not in keep:
+            remove_folder(old)
+    return path
+
+
+@dataclass
+class CheckpointWriter:
+    """Writes snapshots in the background, one at a time; used by one rank.
+
+    An error of the thread is raised by the next call. Use as a context manager: on the way out the last write ends.
+    """
+
+    folder: Path
+    keep_last: int
+    _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "checkpoint"), repr=False)
+    _write: Future[Path] | None = None
+
+    def __enter__(self) -> CheckpointWriter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._pool.shutdown(wait=True)
+
+    def start(self, snapshot: Snapshot, keep: Collection[int] = ()) -> None:
+        """Begin to write, after the write before has ended. Raises RunFailure for that one."""
+        self.wait()
+        self._write = self._pool.submit(write_snapshot, self.folder, snapshot, self.keep_last, keep)
+
+    def failed(self) -> RunFailure | None:
+        """The error of the last write, if it has ended in one."""
+        error = self._write.exception() if self._write is not None and self._write.done() else None
+        return error if isinstance(error, RunFailure) else None
+
+    def wait(self) -> Path | None:
+        """Wait for the write in progress. Raises RunFailure if it fails."""
+        return self._write.result() if self._write is not None else None
+
+
+def complete_checkpoints(folder: Path) -> list[Path]:
+    """Checkpoints that were written to the end, oldest first; all else in `folder` is ignored."""
+    found = [path for path in folder.glob("step-*") if FOLDER.fullmatch(path.name) and (path / DONE).is_file()]
+    return sorted(found, key=checkpoint_step)
+
+
+def checkpoint_folder(folder: Path, step: int) -> Path:
+    """Where the checkpoint of a step is, or would be."""
+    return folder / f"step-{step:08d}"
+
+
+def checkpoint_step(path: Path) -> int:
+    """The step that a checkpoint's folder is named after."""
+    return int(path.name.removeprefix("step-"))
+
+
+def latest_checkpoint(folder: Path) -> Path | None:
+    """The newest complete checkpoint, or None."""
+    found = complete_checkpoints(folder)
+    return found[-1] if found else None
+
+
+def load_checkpoint(path: Path, optimiser: torch.optim.Optimizer, config: TrainConfig, base_digest: str) -> Position:
+    """Put the saved tensors into the parameters and state of `optimiser`, in whichever layout they have now.
+
+    Nothing is changed before all was checked. Every rank reads the whole checkpoint.
+
+    Raises:
+        RunFailure: a file is damaged or does not belong to this model; names the file and the older checkpoint.
+        UserError: the configuration or the base model is another one.
+    """
+    parameters = dict(_named(optimiser))
+    position, trainable = read_trainable(path, parameters, config, base_digest)
+    saved = _read_tensors(path, TENSOR_FILES[1])
+    per_name = {
+        name: {key: saved.pop(f"{key}:{name}", None) for key in ("step", "exp_avg", "exp_avg_sq")}
+        for name in parameters
+    }
+    wrong = list(saved) + [
+        f"{key}:{name}"
+        for name, parts in per_name.items()
+        for key, part in parts.items()
+        if part is None or part.shape != (torch.Size([]) if key == "step" else parameters[name].shape)
+    ]
+    if wrong:
+        raise _damaged(path, TENSOR_FILES[1], f"unfit tensor {wrong[0]!r}")
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(like(trainable[name], parameter))
+            kept = {key: part for key, part in per_name[name].items() if part is not None}
+            optimiser.state[parameter] = {
+                key: _step_count(part, optimiser, parameter) if key == "step" else like(part, parameter)
+                for key, part in kept.items()
+            }
+    return position
+
+
+def read_trainable(
+    path: Path, parameters: Mapping[str, torch.Tensor], config: TrainConfig, base_digest: str
+) -> tuple[Position, dict[str, torch.Tensor]]:
+    """The position and the trained tensors of a checkpoint, checked against `parameters`, which stay as they are.
+
+    Raises:
+        RunFailure, UserError: as `load_checkpoint`.
+    """
+    _check_digests(path)
+    state, pointer = _read_state(path)
+    check_same_mathematics(state.mathematics, config)
+    if state.base_digest != base_digest:
+        raise UserError(
+            f"cannot go on from {path}: it belongs to the base model {state.base_digest[:12]}, this run starts from "
+            f"{base_digest[:12]}. Restore the model folder, or start a new run with another `out`."
+        )
+    trainable = _read_tensors(path, TENSOR_FILES[0])
+    _check_tensors(path, TENSOR_FILES[0], {name: tensor.shape for name, tensor in parameters.items()}, trainable)
+    return Position(state.step, pointer), trainable
+
+
+def _step_count(value: torch.Tensor, optimiser: torch.optim.Optimizer, parameter: torch.Tensor) -> torch.Tensor:
+    # The fused AdamW counts on the device, the others on the host.
+    fused = any(group.get("fused") for group in optimiser.param_groups)
+    return value.to(parameter.device) if fused else value
+
+
+def _named(optimiser: torch.optim.Optimizer) -> Iterator[tuple[str, torch.nn.Parameter]]:
+    for group in optimiser.param_groups:
+        yield from zip(group["names"], group["params"], strict=True)
+
+
+def _state_tensors(optimiser: torch.optim.Optimizer) -> Iterator[tuple[str, torch.Tensor, str]]:
+    """Name, tensor and file of all that is saved."""
+    for name, parameter in _named(optimiser):
+        yield name, parameter, TENSOR_FILES[0]
+        for key in ("step", "exp_avg", "exp_avg_sq"):
+            yield f"{key}:{name}", optimiser.state[parameter][key], TENSOR_FILES[1]
+
+
+def _check_digests(path: Path) -> None:
+    try:
+        digests = orjson.loads((path / DONE).read_bytes())["sha256"]
+        complete = set(digests) == set(FILES)
+    except (OSError, orjson.JSONDecodeError, KeyError, TypeError) as error:
+        raise _damaged(path, DONE, str(error)) from error
+    if not complete:
+        raise _damaged(path, DONE, "does not name the files of a checkpoint")
+    for name in FILES:
+        if not (path / name).is_file():
+            raise _damaged(path, name, "is missing")
+        if file_sha256(path / name) != digests[name]:
+            raise _damaged(path, name, "has another sha256 than when it was written")
+
+
+def _read_state(path: Path) -> tuple[_State, Pointer]:
+    try:
+        state = _State.model_validate(orjson.loads((path / "state.json").read_bytes()))
+        return state, Pointer.from_dict(state.pointer)
+    except (orjson.JSONDecodeError, ValidationError, ValueError) as error:
+        raise _damaged(path, "state.json", str(error)) from error
+
+
+def _read_tensors(path: Path, name: str) -> dict[str, torch.Tensor]:
+    try:
+        return load_file(path / name)
+    except (OSError, SafetensorError) as error:
+        raise _damaged(path, name, str(error)) from error
+
+
+def _check_tensors(path: Path, file: str, expected: dict[str, torch.Size], found: dict[str, torch.Tensor]) -> None:
+    for name in sorted(expected.keys() | found.keys()):
+        shape = tuple(found[name].shape) if name in found else None
+        wanted = tuple(expected[name]) if name in expected else None
+        if shape != wanted:
+            raise _damaged(path, file, f"{name} has shape {shape}, the model's has {wanted}")
+
+
+def _damaged(path: Path, file: str, reason: str) -> RunFailure:
+    older = [other.name for other in complete_checkpoints(path.parent) if other.name < path.name]
+    fallback = older[-1] if older else "the start of the run"
+    return RunFailure(
+        f"checkpoint file {path / file} cannot be used: {reason}. "
+        f"Delete its folder to continue from {fallback}: rm -r {path}"
+    )
+
+
+def _json(value: Any) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)

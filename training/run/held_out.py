@@ -1,0 +1,202 @@
+"""Evaluation while a run trains: the loss on a fixed part of another split, and a few answers with their picture.
+
+The same packs each time, so the losses of one run, and of runs on the same data, are comparable. Nothing of it touches
+the weights or the order of training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import orjson
+import torch
+
+from mmrs.errors import UserError
+from mmrs.progress import Progress
+from mmrs.shards.reader import ShardSet
+from mmrs.storage.atomic import write_atomic
+from training.config import TrainConfig
+from training.data.collate import Pack
+from training.data.loader import PackDataset
+from training.data.open import open_selection, prepare_stream
+from training.data.selection import Selection
+from training.model.processing import EarthGPTProcessor
+from training.step.ranks import World
+from training.step.sharding import plain_forward
+from training.step.step import Labels, LossSums, Training, pack_losses, precision, sum_losses
+
+if TYPE_CHECKING:
+    # Only runs that ask questions need what scores them.
+    from training.evaluation.questions import Question
+
+ANSWER_BATCH = 8
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Questions of one data set that the model answers in training."""
+
+    data: ShardSet
+    questions: list[Question]
+    categories: dict[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The fixed packs, of which each rank computes every R-th, and the questions."""
+
+    dataset: PackDataset
+    references: list
+    labels: Labels
+    processor: EarthGPTProcessor
+    asked: Asked | None
+    world: World
+
+    @cached_property
+    def packs(self) -> list[Pack]:
+        """This rank's packs, decoded once."""
+        return [self.dataset[reference] for reference in self.references[self.world.rank :: self.world.size]]
+
+    @property
+    def rounds(self) -> int:
+        """Packs of the rank that has most."""
+        return -(-len(self.references) // self.world.size)
+
+
+def open_held_out(
+    config: TrainConfig, processor: EarthGPTProcessor, max_positions: int, world: World, progress: Progress
+) -> HeldOut | None:
+    """Plan the held-out packs of a run; None where the run has none.
+
+    Raises:
+        UserError: no such split, nothing in it that fits a pack, or no question where answers are wanted.
+    """
+    held_out = config.held_out
+    if held_out is None:
+        return None
+    data = config.data.model_copy(update={"splits": (held_out.split,), "mixture": ()})
+    other = config.model_copy(update={"data": data})
+    selection = open_selection(data)
+    stream = prepare_stream(other, selection, processor, max_positions, progress)
+    count = min(held_out.packs, len(stream.plan(0)))
+    return HeldOut(
+        dataset=PackDataset(selection, stream.lengths, processor, config.tokens_per_pack, data.verify_images),
+        references=list(islice(stream.walk(stream.start()), count)),
+        labels=Labels(selection.tasks, sensors_of(selection)),
+        processor=processor,
+        asked=_questions(selection, held_out.split, held_out.answers),
+        world=world,
+    )
+
+
+def sensors_of(selection: Selection) -> dict[str, str]:
+    """The sensor of each source of a selection."""
+    return {
+        name: source.sensor
+        for shards in selection.sets
+        for name, source in shards.manifest.sources.items()
+        if name in selection.sources
+    }
+
+
+def held_out_losses(training: Training, held_out: HeldOut, stopped: Callable[[], bool]) -> LossSums | None:
+    """Losses over all held-out packs; a collective.
+
+    Args:
+        stopped: asked after each pack, on every rank; must answer the same on all.
+
+    Returns:
+        None if it was stopped.
+    """
+    losses: list[tuple[Pack, torch.Tensor]] = []
+    own = held_out.packs
+    training.model.eval()
+    try:
+        with torch.no_grad():
+            for number in range(held_out.rounds):
+                # A rank without a pack left computes one again, for ranks that share weights compute together.
+                pack = own[number] if number < len(own) else held_out.dataset[held_out.references[0]]
+                losses_T = pack_losses(training, pack)
+                if number < len(own):
+                    losses.append((pack, losses_T))
+                if stopped():
+                    return None
+    finally:
+        training.model.train()
+    return sum_losses(training.world, held_out.labels, losses)
+
+
+def answer(training: Training, held_out: HeldOut, folder: Path, step: int, stopped: Callable[[], bool]) -> Path | None:
+    """Greedy answers to the fixed questions, written with a picture into `folder`; of one rank.
+
+    Args:
+        stopped: asked after each batch.
+
+    Returns:
+        The picture; None if there is nothing to ask, or if it was stopped.
+    """
+    from training.evaluation.picture import draw_predictions
+
+    asked = held_out.asked
+    if asked is None:
+        return None
+    answers: list[str] = []
+    try:
+        with plain_forward(training.model), precision(training.world.device):
+            for first in range(0, len(asked.questions), ANSWER_BATCH):
+                answers += _answers(training, held_out, asked, asked.questions[first : first + ANSWER_BATCH])
+                if stopped():
+                    return None
+    finally:
+        training.model.train()
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [
+        orjson.dumps({"id": q.id, "prompt": q.prompt, "reference": q.reference, "answer": text}) + b"\n"
+        for q, text in zip(asked.questions, answers, strict=True)
+    ]
+    write_atomic(folder / f"step-{step:08d}.jsonl", b"".join(lines))
+    picture = folder / f"step-{step:08d}.png"
+    draw_predictions(picture, asked.data, asked.questions, answers, asked.categories)
+    return picture
+
+
+def _answers(training: Training, held_out: HeldOut, asked: Asked, questions: Sequence[Question]) -> list[str]:
+    from training.evaluation.generate import generate_answers
+
+    held_out_config = training.config.held_out
+    assert held_out_config is not None
+    return generate_answers(
+        training.model,
+        held_out.processor,
+        asked.data,
+        questions,
+        ANSWER_BATCH,
+        held_out_config.max_new_tokens,
+        lambda count: None,
+    )
+
+
+def _questions(selection: Selection, split: str, count: int) -> Asked | None:
+    if not count:
+        return None
+    from training.evaluation.questions import TASKS, load_questions
+
+    tasks = [task for task in TASKS if task in selection.tasks]
+    if not tasks:
+        raise UserError(
+            f"held_out.answers={count}, but split {split!r} has none of the tasks that have a scorer: "
+            f"{', '.join(TASKS)}. Set held_out.answers=0."
+        )
+    for data in selection.sets:
+        own = tuple(source for source in selection.sources if source in data.manifest.sources)
+        if not own:
+            continue
+        questions = load_questions(data, split, own, tasks, count)[:count]
+        categories = {name: source.categories for name, source in data.manifest.sources.items()}
+        return Asked(data, questions, categories)
+    return None

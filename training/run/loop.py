@@ -1,0 +1,258 @@
+"""The training loop: steps, reports, checkpoints, evaluation, and an end that can be resumed.
+
+`training.step.step` holds the mathematics of a step.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+
+from mmrs.errors import RunFailure
+from training.config import TrainConfig
+from training.data.collate import Pack
+from training.data.loader import check_skipped
+from training.report.monitor import (
+    HELD_OUT,
+    HeldOutReport,
+    Monitor,
+    StepReport,
+    memory_mb,
+    read_metrics,
+    skipped_samples,
+)
+from training.run.checkpoint import CheckpointWriter, Position, checkpoint_step, complete_checkpoints, take_snapshot
+from training.run.held_out import HeldOut, answer, held_out_losses
+from training.run.signals import StopRequest, noted, raise_stopped
+from training.step.optim import learning_rate_factor, set_learning_rate
+from training.step.step import StepCounts, StepOutcome, Training, optimiser_step
+from training.step.throughput import StepCost, peak_flops
+
+PICTURES = "held-out"
+
+
+def run_loop(
+    training: Training,
+    packs: Iterator[Pack],
+    position: Position,
+    monitor: Monitor,
+    stop: StopRequest,
+    held_out: HeldOut | None = None,
+) -> Position:
+    """Train from `position` to the last step; `packs` starts at the position's pointer.
+
+    Args:
+        stop: filled by signals; Ctrl-C is noted there too while the loop runs.
+
+    Returns:
+        The position after the last step, which is also that of the newest checkpoint.
+
+    Raises:
+        RunFailure: a loss or gradient is not finite, too many samples are unreadable, a checkpoint was not written.
+        RunStopped: a signal asked for it; the checkpoint is written.
+    """
+    config = training.config
+    training.model.train()
+    interrupts = noted(stop, (signal.SIGINT,))
+    with interrupts, CheckpointWriter(training.checkpoints, config.checkpoint.keep_last) as writer:
+        run = _Run(training, monitor, held_out, stop, writer, StepCost.of(training.model), saved=position.step)
+        run.agree()
+        # What a stopped process left out: the signal may have come during the evaluation.
+        run.evaluate(position)
+        while position.step < training.total_steps:
+            run.raise_if_stopped(position)
+            position = run.step(packs, position)
+            stopping = run.agree()
+            if stopping or position.step % config.checkpoint.every_steps == 0 or position.step == training.total_steps:
+                run.save(position)
+            if not stopping:
+                run.evaluate(position)
+        if held_out is not None:
+            run.raise_if_stopped(position)
+        writer.wait()
+    return position
+
+
+@dataclass
+class _Run:
+    """The parts of the loop that share its instruments; each method is a collective.
+
+    `saved` is the step of the newest checkpoint. `stopping` is the signal that all ranks know of; `stop` is that of
+    this rank alone.
+    """
+
+    training: Training
+    monitor: Monitor
+    held_out: HeldOut | None
+    stop: StopRequest
+    writer: CheckpointWriter
+    cost: StepCost
+    saved: int
+    stopping: signal.Signals | None = None
+
+    def step(self, packs: Iterator[Pack], position: Position) -> Position:
+        """One optimiser step and its report."""
+        training, config = self.training, self.training.config
+        began = time.perf_counter()
+        own = list(islice(packs, config.packs_per_step // training.world.size))
+        waited = time.perf_counter() - began
+        factor = learning_rate_factor(position.step, training.schedule_steps, config.schedule)
+        set_learning_rate(training.optimiser, factor)
+        outcome = optimiser_step(training, own, position.step + 1)
+        position = _advance(training, position, outcome.counts)
+        if outcome.counts.skipped:
+            for line in "\n".join(training.world.texts(skipped_samples(own))).split("\n"):
+                if line:
+                    self.monitor.skipped(*json.loads(line))
+        waited, memory = training.world.largest(torch.tensor([waited, memory_mb(training.world.device)])).tolist()
+        seconds = time.perf_counter() - began
+        self.monitor.step(self._report(position, outcome, own[0].epoch, factor, seconds, waited, memory))
+        _check_skipped(config, position)
+        return position
+
+    def agree(self) -> bool:
+        """Let all ranks know of a signal to any of them and of a checkpoint that was not written; whether to stop.
+
+        Raises:
+            RunFailure: on every rank, if rank 0 could not write its checkpoint.
+        """
+        failure = self.writer.failed()
+        flags = torch.tensor([int(self.stop.received or 0), int(failure is not None)])
+        received, failed = self.training.world.largest(flags).tolist()
+        if failed:
+            raise failure or RunFailure("rank 0 could not write a checkpoint; see its message.")
+        if received:
+            self.stopping = signal.Signals(received)
+        return bool(received)
+
+    def save(self, position: Position) -> None:
+        """Start to write the checkpoint of a position, unless that was done."""
+        if self.saved == position.step:
+            return
+        training = self.training
+        snapshot = take_snapshot(
+            position, training.optimiser, training.config, training.base_digest, keep=training.world.is_first
+        )
+        self.saved = position.step
+        if snapshot is not None:
+            # The one before may be the best, so it must be there before the others are compared.
+            self.writer.wait()
+            self.writer.start(snapshot, best_steps(training))
+
+    def evaluate(self, position: Position) -> None:
+        """Measure the held-out loss if it is due and not yet known. A signal ends it early, without a result."""
+        if self.held_out is None or self.stopping or not self._is_due(position.step):
+            return
+        began = time.perf_counter()
+        training = self.training
+        sums = held_out_losses(training, self.held_out, self.agree)
+        if sums is None:
+            return
+        if not math.isfinite(sums.mean):
+            raise RunFailure(
+                f"the held-out loss after step {position.step} is {sums.mean}: held_out.split="
+                f"{training.config.held_out.split if training.config.held_out else ''} has no readable target token, "
+                "or the model diverged. The same command goes on from the last checkpoint."
+            )
+        picture = None
+        if training.world.is_first:
+            folder = training.config.out / PICTURES
+            picture = answer(training, self.held_out, folder, position.step, lambda: bool(self.stop.received))
+        if self.agree():
+            return
+        report = HeldOutReport(
+            step=position.step,
+            loss=sums.mean,
+            task_loss=sums.by_task(self.held_out.labels),
+            sensor_loss=sums.by_sensor(self.held_out.labels),
+            target_tokens=int(sums.task_counts.sum()),
+            seconds=time.perf_counter() - began,
+        )
+        self.monitor.held_out(report, picture)
+
+    def raise_if_stopped(self, position: Position) -> None:
+        """End the run in the way that a signal asked for, with its checkpoint written."""
+        if self.stopping is None:
+            return
+        self.save(position)
+        self.writer.wait()
+        where = f"its checkpoint is in {self.training.checkpoints} and " if position.step else ""
+        raise_stopped(
+            self.stopping,
+            f"stopped by {self.stopping.name} after step {position.step} of {self.training.total_steps}; "
+            f"{where}the same command goes on from it",
+        )
+
+    def _is_due(self, step: int) -> bool:
+        config = self.training.config.held_out
+        if config is None or not step or (step % config.every_steps and step != self.training.total_steps):
+            return False
+        known = step in held_out_by_step(self.training)
+        # One rank may read the file before another has written to it.
+        return not int(self.training.world.largest(torch.tensor(int(known))))
+
+    def _report(
+        self,
+        position: Position,
+        outcome: StepOutcome,
+        epoch: int,
+        factor: float,
+        seconds: float,
+        waited: float,
+        memory: float,
+    ) -> StepReport:
+        training, counts = self.training, outcome.counts
+        config, labels = training.config, training.labels
+        peak = peak_flops(training.world.device, config.log.peak_tflops)
+        return StepReport(
+            step=position.step,
+            epoch=epoch,
+            loss=outcome.loss,
+            task_loss=outcome.sums.by_task(labels),
+            sensor_loss=outcome.sums.by_sensor(labels),
+            learning_rates={rule.pattern: rule.learning_rate * factor for rule in config.stage.trainable},
+            gradient_norm=outcome.gradient_norm,
+            target_tokens=counts.targets,
+            input_tokens=counts.tokens,
+            images=counts.images,
+            seconds=seconds,
+            target_tokens_per_second=counts.targets / seconds,
+            input_tokens_per_second=counts.tokens / seconds,
+            padding_share=1 - counts.tokens / config.tokens_per_step,
+            data_wait_share=waited / seconds,
+            mfu=self.cost.flops(counts) / (seconds * peak * training.world.size) if peak else None,
+            samples=position.pointer.samples,
+            skipped_samples=position.pointer.skipped,
+            memory_mb=memory,
+        )
+
+
+def held_out_by_step(training: Training) -> dict[int, float]:
+    """The held-out losses measured so far."""
+    return {line["step"]: line["loss"] for line in read_metrics(training.config.out / HELD_OUT)}
+
+
+def best_steps(training: Training) -> list[int]:
+    """The `keep_best` steps of lowest held-out loss of which there is a checkpoint, best first."""
+    losses = held_out_by_step(training)
+    known = [checkpoint_step(path) for path in complete_checkpoints(training.checkpoints)]
+    ranked = sorted((step for step in known if step in losses), key=lambda step: (losses[step], step))
+    return ranked[: training.config.checkpoint.keep_best]
+
+
+def _advance(training: Training, position: Position, counts: StepCounts) -> Position:
+    packs = training.config.packs_per_step
+    pointer = training.stream.advance(position.pointer, packs, counts.samples, counts.skipped)
+    return Position(position.step + 1, pointer)
+
+
+def _check_skipped(config: TrainConfig, position: Position) -> None:
+    pointer = position.pointer
+    check_skipped(pointer.samples, pointer.skipped, config.data.max_skipped_samples, config.data.max_skipped_share)

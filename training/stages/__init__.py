@@ -1,0 +1,1 @@
+"""What a stage trains, and the model that a run starts from."""

@@ -1,0 +1,72 @@
+"""Where a run starts: the model folder of a preset with random weights and a tokenizer of the run's own texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from mmrs.errors import UserError
+from mmrs.storage.atomic import atomic_folder
+from training.config import ModelConfig
+from training.data.selection import Selection
+from training.model import (
+    EarthGPTConfig,
+    EarthGPTImageProcessor,
+    EarthGPTProcessor,
+    framed,
+    initialise,
+    preset,
+    train_tokenizer,
+)
+from training.model.assembly.origin import note_parts
+from training.model.tokenizer import IMAGE
+
+TOKENIZER_SAMPLES = 50_000
+
+
+def initial_model_folder(folder: Path, config: ModelConfig, selection: Selection) -> Path:
+    """Make the folder of a preset, unless it is there: a resumed run must find the very same weights and vocabulary.
+
+    Raises:
+        UserError: there is no such preset, or the vocabulary is too small.
+    """
+    if folder.is_dir():
+        return folder
+    model_config, processor = initial_processor(config, selection)
+    model = initialise(model_config, config.seed)
+    note_parts(model, {}, config.seed)
+    with atomic_folder(folder) as temporary:
+        model.save_pretrained(temporary)
+        processor.save_pretrained(temporary)
+    return folder
+
+
+def initial_processor(config: ModelConfig, selection: Selection) -> tuple[EarthGPTConfig, EarthGPTProcessor]:
+    """The configuration of a preset and its processor, the tokenizer trained on the selection; no weights are made.
+
+    Raises:
+        UserError: there is no such preset, or the vocabulary is too small.
+    """
+    try:
+        tokenizer = train_tokenizer(training_texts(selection), config.vocab_size)
+        model_config = preset(
+            str(config.preset),
+            vocab_size=len(tokenizer),
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+            image_token_id=tokenizer.get_vocab()[IMAGE],
+        )
+    except ValueError as error:
+        raise UserError(f"model: {error}") from error
+    image_processor = EarthGPTImageProcessor(model_config.image_size)
+    return model_config, EarthGPTProcessor(image_processor, tokenizer, model_config.image_slots)
+
+
+def training_texts(selection: Selection) -> Iterator[str]:
+    """Turns of the selected samples as the model will read them, evenly thinned to at most 50,000 samples."""
+    stride = -(-len(selection) // TOKENIZER_SAMPLES)
+    for row in range(0, len(selection), stride):
+        for dialogue in selection.record(row).dialogues:
+            for turn in dialogue.turns:
+                yield framed(turn.sender, turn.value)

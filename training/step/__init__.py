@@ -1,0 +1,1 @@
+"""One optimiser step on all ranks: ranks, sharding, attention, loss, optimiser."""

@@ -1,0 +1,62 @@
+"""Optimiser and learning-rate schedule."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from training.config import OptimiserConfig, ScheduleConfig
+from training.stages.stage import FreezeRow
+
+
+def build_optimiser(rows: list[FreezeRow], config: OptimiserConfig) -> torch.optim.AdamW:
+    """AdamW over the trainable parameters, one group per learning rate and use of weight decay.
+
+    On a GPU one fused kernel updates a group. Each group carries `peak_learning_rate` and `names`, in the order of its
+    parameters.
+    """
+    groups: dict[tuple[float, bool], list[FreezeRow]] = {}
+    for row in rows:
+        if row.learning_rate is not None:
+            groups.setdefault((row.learning_rate, row.parameter.dim() >= 2), []).append(row)
+    return torch.optim.AdamW(
+        [
+            {
+                "params": [row.parameter for row in members],
+                "names": [row.name for row in members],
+                "lr": learning_rate,
+                "peak_learning_rate": learning_rate,
+                "weight_decay": config.weight_decay if decays else 0.0,
+            }
+            for (learning_rate, decays), members in groups.items()
+        ],
+        betas=config.betas,
+        eps=config.epsilon,
+        fused=True if all(row.parameter.is_cuda for row in rows) else None,
+    )
+
+
+def learning_rate_factor(step: int, total_steps: int, config: ScheduleConfig) -> float:
+    """Factor on the peak learning rate for optimiser step `step`, counted from 0.
+
+    Warm-up rises linearly over ``warmup_share * total_steps`` steps and never starts at 0. After `total_steps` the
+    factor stays at `min_ratio` ("inverse-sqrt" falls on towards it, "constant" stays at 1).
+    """
+    warmup = round(config.warmup_share * total_steps)
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    if config.kind == "constant":
+        return 1.0
+    if config.kind == "inverse-sqrt":
+        return max(config.min_ratio, math.sqrt((warmup + 1) / (step + 1)))
+    start = total_steps - round(config.decay_share * total_steps) if config.kind == "wsd" else warmup
+    progress = min(1.0, max(0, step - start) / max(1, total_steps - start))
+    fall = 0.5 * (1 + math.cos(math.pi * progress)) if config.kind == "cosine" else 1 - progress
+    return config.min_ratio + (1 - config.min_ratio) * fall
+
+
+def set_learning_rate(optimiser: torch.optim.Optimizer, factor: float) -> None:
+    """Set every group to `factor` of its peak."""
+    for group in optimiser.param_groups:
+        group["lr"] = group["peak_learning_rate"] * factor

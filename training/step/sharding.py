@@ -1,0 +1,221 @@
+"""How a model is laid out over devices and ranks, in one place and one order.
+
+`parallelize`: attention kernel -> activation checkpointing -> compilation -> sharding. Checkpointing comes before
+compilation so that the compiler sees what it may compute again; sharding comes last because its hooks run around each
+layer, outside of what is compiled.
+
+Replicated, every rank holds the whole model, and the gradients of the trainable tensors are summed once per optimiser
+step: with a frozen base that is megabytes, where sharding would gather gigabytes of frozen weights for every pack.
+Sharded (FSDP2), each layer's weights are gathered for as long as it computes; frozen encoders stay whole. Over several
+groups of ranks the shards are replicated (HSDP).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import distributed, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
+
+from mmrs.errors import UserError
+from training.config import ParallelConfig, TrainConfig
+from training.model.modeling import EarthGPTForConditionalGeneration
+from training.stages.stage import FreezeRow
+from training.step.attention import DENSE, attention_name, set_attention
+from training.step.loss import PackLosses
+from training.step.ranks import World
+
+# Gradients are summed over ranks in pieces of so many numbers: 64 MB of fp32.
+NUMBERS_PER_REDUCTION = 2**24
+
+_KEPT_OPERATIONS = {
+    torch.ops.aten.mm.default,
+    torch.ops.aten.addmm.default,
+    torch.ops.aten._scaled_dot_product_flash_attention.default,
+    torch.ops.aten._scaled_dot_product_efficient_attention.default,
+    torch.ops.aten._scaled_dot_product_cudnn_attention.default,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default,
+    torch.ops.higher_order.flex_attention,
+}
+
+
+def check_world(config: TrainConfig, world: World) -> int:
+    """Packs that each rank computes per optimiser step: what gradients are accumulated over.
+
+    Raises:
+        UserError: the step's packs, or the ranks that share a copy, do not divide.
+    """
+    packs, ranks = config.packs_per_step, world.size
+    if packs % ranks:
+        near = [packs // ranks * ranks * config.tokens_per_pack, -(-packs // ranks) * ranks * config.tokens_per_pack]
+        fitting = ", ".join(str(size) for size in range(1, ranks + 1) if packs % size == 0)
+        raise UserError(
+            f"tokens_per_step={config.tokens_per_step} is {packs} packs, which {ranks} ranks cannot share equally. "
+            f"Start {fitting} ranks, or set tokens_per_step={' or '.join(str(value) for value in near if value)}"
+        )
+    shard_ranks = config.parallel.shard_ranks
+    if shard_ranks is not None and ranks % shard_ranks:
+        raise UserError(f"parallel.shard_ranks={shard_ranks} does not divide {ranks} ranks; leave it out to use all.")
+    return packs // ranks
+
+
+def is_sharded(config: ParallelConfig, world: World) -> bool:
+    """Whether weights are spread over ranks; a single rank has nothing to spread."""
+    return config.mode == "fsdp" and world.size > 1
+
+
+def parallelize(model: EarthGPTForConditionalGeneration, config: ParallelConfig, world: World) -> PackLosses:
+    """Prepare a model, frozen as its stage wants and on its device, for training; its parameters may be replaced.
+
+    What an earlier call did to the layers' forward is undone first.
+    """
+    set_attention(model.language_model, attention_name(config.attention, world.device))
+    forward = _layer_forward(config)
+    for layer in model.language_model.layers:
+        layer.__dict__.pop("forward", None)
+        if forward is not None:
+            # On the instance: parameter names, hooks and the class stay as they are.
+            layer.__dict__["forward"] = partial(forward, layer)
+    sharded = is_sharded(config, world)
+    losses = PackLosses(model, anchored=sharded)
+    if sharded:
+        _shard(losses, world, config.shard_ranks or world.size)
+    return losses
+
+
+@contextmanager
+def plain_forward(model: EarthGPTForConditionalGeneration) -> Iterator[None]:
+    """Without checkpointing, compilation and pack masks: for generation, whose lengths and masks all differ."""
+    wrapped = [layer.__dict__.pop("forward", None) for layer in model.language_model.layers]
+    kernel = model.language_model.config._attn_implementation
+    set_attention(model.language_model, DENSE)
+    try:
+        yield
+    finally:
+        set_attention(model.language_model, kernel)
+        for layer, forward in zip(model.language_model.layers, wrapped, strict=True):
+            if forward is not None:
+                layer.__dict__["forward"] = forward
+
+
+def current_rows(rows: Sequence[FreezeRow], model: nn.Module) -> list[FreezeRow]:
+    """The rows with the parameters that the model has now: sharding puts new ones in their place."""
+    parameters = dict(model.named_parameters())
+    return [replace(row, parameter=parameters[row.name]) for row in rows]
+
+
+def sum_gradients(parameters: Sequence[nn.Parameter], world: World) -> None:
+    """Leave in every parameter's `grad` the sum over ranks; one that no pack used gets zeros.
+
+    Zeros, so that the update is the same whether an image-less pack was alone or beside others, on one rank or many.
+    """
+    for parameter in parameters:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    if world.size == 1 or any(isinstance(parameter, DTensor) for parameter in parameters):
+        return
+    for group in _groups(parameters):
+        flat = torch.cat([parameter.grad.flatten() for parameter in group])
+        distributed.all_reduce(flat)
+        pieces = flat.split([parameter.numel() for parameter in group])
+        for parameter, piece in zip(group, pieces, strict=True):
+            parameter.grad.copy_(piece.view_as(parameter.grad))
+
+
+def whole(tensor: torch.Tensor) -> torch.Tensor:
+    """The full tensor of a sharded one, on every rank; a collective. Any other tensor as it is."""
+    return tensor.detach().full_tensor() if isinstance(tensor, DTensor) else tensor.detach()
+
+
+def full_state(model: nn.Module, keep: bool) -> dict[str, torch.Tensor] | None:
+    """The state of a model with whole tensors, on the host where it was sharded; a collective.
+
+    Args:
+        keep: whether this rank wants it; the others get None.
+    """
+    state: dict[str, torch.Tensor] = {}
+    gathered: dict[int, torch.Tensor] = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        # A tied tensor stays one.
+        if isinstance(tensor, DTensor) and id(tensor) not in gathered:
+            complete = whole(tensor)
+            if keep:
+                gathered[id(tensor)] = complete.cpu()
+        if keep:
+            state[name] = gathered.get(id(tensor), tensor.detach())
+    return state if keep else None
+
+
+def like(tensor: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
+    """A full tensor, equal on every rank, laid out as `parameter` is."""
+    here = tensor.to(parameter.device)
+    if not isinstance(parameter, DTensor):
+        return here
+    return distribute_tensor(here, parameter.device_mesh, parameter.placements, src_data_rank=None)
+
+
+def _groups(parameters: Sequence[nn.Parameter]) -> list[list[nn.Parameter]]:
+    groups: list[list[nn.Parameter]] = []
+    room = 0
+    for parameter in parameters:
+        if parameter.numel() > room or not groups:
+            groups.append([])
+            room = NUMBERS_PER_REDUCTION
+        groups[-1].append(parameter)
+        room -= parameter.numel()
+    return groups
+
+
+def _layer_forward(config: ParallelConfig) -> Callable[..., Any] | None:
+    """What replaces the forward of each layer, with the layer as its first argument; None to leave it."""
+    if config.activation_checkpointing == "none":
+        forward = _plain
+    else:
+        forward = _keeping_products if config.activation_checkpointing == "selective" else _keeping_inputs
+    if config.compile:
+        # One function for all layers, which differ in their weights alone: it is compiled once.
+        return torch.compile(forward)
+    return None if forward is _plain else forward
+
+
+def _plain(layer: nn.Module, *arguments: Any, **options: Any) -> Any:
+    return type(layer).forward(layer, *arguments, **options)
+
+
+def _keeping_inputs(layer: nn.Module, *arguments: Any, **options: Any) -> Any:
+    return checkpoint(_plain, layer, *arguments, use_reentrant=False, **options)
+
+
+def _keeping_products(layer: nn.Module, *arguments: Any, **options: Any) -> Any:
+    contexts = partial(create_selective_checkpoint_contexts, _keep_products)
+    return checkpoint(_plain, layer, *arguments, use_reentrant=False, context_fn=contexts, **options)
+
+
+def _keep_products(context: Any, operation: Any, *arguments: Any, **options: Any) -> CheckpointPolicy:
+    """Keep what is dear to compute, matrix products and attention; norms, rotations and gates are computed again."""
+    return CheckpointPolicy.MUST_SAVE if operation in _KEPT_OPERATIONS else CheckpointPolicy.PREFER_RECOMPUTE
+
+
+def _shard(losses: PackLosses, world: World, shard_ranks: int) -> None:
+    shape = (world.size // shard_ranks, shard_ranks)
+    mesh = init_device_mesh(world.device.type, shape, mesh_dim_names=("replicate", "shard"))
+    if shape[0] == 1:
+        mesh = mesh["shard"]
+    encoders = set(losses.model.vision.parameters())
+    ignored = set() if any(parameter.requires_grad for parameter in encoders) else encoders
+    for layer in losses.model.language_model.layers:
+        fully_shard(layer, mesh=mesh)
+    fully_shard(losses, mesh=mesh, reshard_after_forward=False, ignored_params=ignored)
+    for module in losses.modules():
+        if isinstance(module, FSDPModule):
+            # The loss is already divided by the targets of all ranks: gradients are summed, not averaged.
+            module.set_gradient_divide_factor(1.0)
+            module.set_force_sum_reduction_for_comms(True)
