@@ -124,9 +124,9 @@ option_overrides = click.option(
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def sources(name: str | None, as_json: bool) -> None:
     """List the data sets that can be converted, or show one: tasks, sensor, licence, splits, layout, options."""
-    from converters.describe import describe
+    from converters.describe_sources import describe_sources
 
-    click.echo(describe(name, as_json))
+    click.echo(describe_sources(name, as_json))
 
 
 @main.command()
@@ -206,11 +206,11 @@ def build(progress, recipe, out: str, roots, overrides, workers, engine, address
     found = resolve(parsed, {name: Path(folder) for name, folder in roots.items()})
     plan = run.plan_build(found.builds, parsed, workers, progress)
     if as_json:
-        click.echo(plan_json(plan, run.look_at(plan, out), found.left_out))
+        click.echo(plan_json(plan, run.inspect_output(plan, out), found.left_out))
         return
     click.echo(describe_plan(plan, found.left_out))
     if dry_run:
-        click.echo(describe_findings(run.look_at(plan, out)))
+        click.echo(describe_findings(run.inspect_output(plan, out)))
         return
 
     def announce(findings) -> None:
@@ -231,16 +231,15 @@ def verify(progress, folder: str, workers: int, repair_index: bool) -> None:
     """
     path = Path(folder)
     if "://" in folder or (path / "manifest.json").is_file() or (path / ".build").is_dir():
-        from mmrs.verify.dataset import describe
-        from mmrs.verify.dataset import verify as check
+        from mmrs.verify.dataset import describe_verification, verify_dataset
 
-        result = check(folder, workers, progress)
-        click.echo(describe(result))
+        result = verify_dataset(folder, workers, progress)
+        click.echo(describe_verification(result))
     else:
-        from mmrs.verify.webdataset import describe_foreign, verify_foreign
+        from mmrs.verify.webdataset import describe_webdataset, verify_webdataset
 
-        result = verify_foreign(path, workers, progress, repair_index)
-        click.echo(describe_foreign(result))
+        result = verify_webdataset(path, workers, progress, repair_index)
+        click.echo(describe_webdataset(result))
     if result.findings:
         sys.exit(1)
 
@@ -261,12 +260,12 @@ def curate(progress, folder: Path, train_splits: tuple[str, ...], as_json: bool,
     training split, and every source for evaluation only, counts as evaluated; evaluated images are never removed.
     """
     from mmrs.curation.guard import policy_of
-    from mmrs.curation.report import describe
+    from mmrs.curation.report import describe_curation
     from mmrs.curation.run import curate as run_curate
     from mmrs.shards.manifest import load_manifest
 
     result = run_curate(folder, progress, policy_of(load_manifest(folder), train_splits), workers)
-    click.echo((folder / "curation.json").read_text() if as_json else describe(result, folder))
+    click.echo((folder / "curation.json").read_text() if as_json else describe_curation(result, folder))
 
 
 @main.command()
@@ -275,10 +274,10 @@ def curate(progress, folder: Path, train_splits: tuple[str, ...], as_json: bool,
 @click.option("--parquet", type=FOLDER, help="Write the tables as Parquet into this folder too.")
 def stats(folder: Path, as_json: bool, parquet: Path | None) -> None:
     """Count a data set by source, sensor, task, class, image size and text length, from its indexes alone."""
-    from mmrs.report.statistics import describe, statistics, to_json, write_parquet
+    from mmrs.report.statistics import describe_statistics, statistics, to_json, write_parquet
 
     found = statistics(folder)
-    click.echo(to_json(found).decode() if as_json else describe(found))
+    click.echo(to_json(found).decode() if as_json else describe_statistics(found))
     if parquet:
         write_parquet(found, parquet)
 
@@ -313,7 +312,7 @@ def push(
     `hf auth login` or HF_TOKEN and is never printed.
     """
     from converters.describe import source_notes
-    from mmrs.hub.push import describe
+    from mmrs.hub.push import describe_push
     from mmrs.hub.push import push as run_push
     from mmrs.report.plots import card_plots
 
@@ -328,7 +327,7 @@ def push(
         allow_unknown_licences=allow_unknown_licences,
         endpoint=endpoint,
     )
-    click.echo(describe(result))
+    click.echo(describe_push(result))
 
 
 @main.command()
@@ -352,7 +351,7 @@ def train(progress, recipe: str, overrides: tuple[str, ...], fresh: bool, plan_o
         click.echo(preview(load_config(_train_recipe(recipe), overrides), progress))
         return
     from training.run.signals import RunStopped
-    from training.run.train import describe
+    from training.run.train import describe_run
     from training.run.train import train as run_training
 
     try:
@@ -361,7 +360,7 @@ def train(progress, recipe: str, overrides: tuple[str, ...], fresh: bool, plan_o
         click.echo(stopped.message, err=True)
         raise
     if result.rank == 0:
-        click.echo(describe(result))
+        click.echo(describe_run(result))
 
 
 @main.command()
@@ -392,13 +391,13 @@ def init(out: Path, llm: str, vit, cnn, size: str, dtype, seed: int, changes: di
     """
     import yaml
 
-    from training.model.assembly.assemble import assemble, describe
+    from training.model.assembly.assemble import assemble, describe_assembly
     from training.run.determinism import quiet_transformers
 
     values = {name: yaml.safe_load(value) for name, value in changes.items()}
     with quiet_transformers():
         result = assemble(out, vit, cnn, llm, size=size, seed=seed, dtype=dtype, changes=values)
-    click.echo(describe(result))
+    click.echo(describe_assembly(result))
 
 
 @main.command("inspect")
@@ -479,7 +478,7 @@ def export_checkpoint(checkpoint: Path, out: Path) -> None:
 @click.pass_obj
 def evaluate(progress, model, data, split, sources, tasks, limit, batch_size, max_new_tokens, constrained, out) -> None:
     """Score MODEL on a split of DATA by greedy generation: accuracy for classes, F1 at IoU 0.5 for boxes."""
-    from training.evaluation.run import EvaluationConfig, describe
+    from training.evaluation.run import EvaluationConfig, describe_scores
     from training.evaluation.run import evaluate as run_evaluation
 
     config = EvaluationConfig(
@@ -494,7 +493,7 @@ def evaluate(progress, model, data, split, sources, tasks, limit, batch_size, ma
         constrained=constrained,
         out=out,
     )
-    click.echo(describe(run_evaluation(config, progress)))
+    click.echo(describe_scores(run_evaluation(config, progress)))
 
 
 @main.group()

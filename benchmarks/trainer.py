@@ -52,7 +52,7 @@ from training.model.tokenizer import IMAGE, train_tokenizer
 from training.stages.stage import apply_stage
 from training.step.loss import PackLosses
 from training.step.optim import build_optimiser
-from training.step.ranks import World
+from training.step.ranks import Ranks
 from training.step.sharding import parallelize
 from training.step.step import Training, optimiser_step
 
@@ -325,15 +325,15 @@ def _ours_loader(bench: Bench, setting: Setting, shards: Path, workers: int) -> 
 @contextmanager
 def _prepared(bench: Bench, setting: Setting) -> Iterator[PackLosses]:
     """The setting's kernels, compiled blocks and checkpointing, taken back afterwards."""
-    world = World(device=bench.device)
+    ranks = Ranks(device=bench.device)
     if setting.compile:
         torch.compiler.reset()
     checkpointing = "full" if setting.checkpointing else "none"
     config = ParallelConfig(activation_checkpointing=checkpointing, compile=setting.compile)
     try:
-        yield parallelize(bench.model, config, world)
+        yield parallelize(bench.model, config, ranks)
     finally:
-        parallelize(bench.model, ParallelConfig(attention="sdpa"), world)
+        parallelize(bench.model, ParallelConfig(attention="sdpa"), ranks)
 
 
 def _run(
@@ -354,7 +354,7 @@ def _run(
             total_steps=steps,
             checkpoints=Path("unused"),
             base_digest="",
-            world=World(device=bench.device),
+            ranks=Ranks(device=bench.device),
             prepared=prepared,
         )
         for number in range(warmup + steps):

@@ -17,7 +17,7 @@ from mmrs.hub.card import SourceNote
 from mmrs.text import table
 
 
-def describe(name: str | None, as_json: bool) -> str:
+def describe_sources(name: str | None, as_json: bool) -> str:
     """All sources as a table, one source in full, or either as JSON.
 
     Raises:

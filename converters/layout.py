@@ -277,7 +277,7 @@ def found_entries(folder: Path) -> str:
     return ", ".join(entries[:SHOWN_ENTRIES]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def tail(path: Path, parts: int) -> str:
+def last_parts(path: Path, parts: int) -> str:
     """The last `parts` parts of a path with forward slashes: how provenance names an annotation file."""
     return "/".join(path.parts[-parts:])
 

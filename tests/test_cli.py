@@ -160,7 +160,7 @@ def test_faults_of_the_program_end_with_1_and_debug_shows_them(monkeypatch):
     def broken(*_):
         raise RuntimeError("out of paper")
 
-    monkeypatch.setattr("converters.describe.describe", broken)
+    monkeypatch.setattr("converters.describe.describe_sources", broken)
     result = mmrs("sources")
     assert (result.exit_code, "out of paper" in result.output, "--debug" in result.output) == (1, True, True)
     assert "Traceback" not in result.output

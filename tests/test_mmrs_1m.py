@@ -9,7 +9,7 @@ from converters import samples
 from mmrs.builder.recipe import load_recipe
 from mmrs.progress import Progress
 from mmrs.shards.reader import ShardSet
-from mmrs.verify.dataset import verify
+from mmrs.verify.dataset import verify_dataset
 
 RECIPE = cli.BUILD_RECIPES / "mmrs-1m.yaml"
 SAMPLE_OPTIONS = {"dota": {"release": "2.0"}}
@@ -34,7 +34,7 @@ def test_the_recipe_names_the_34_sources():
 
 
 def test_every_source_is_built_and_verifies(built):
-    result = verify(built, 1, Progress(quiet=True))
+    result = verify_dataset(built, 1, Progress(quiet=True))
     assert result.findings == ()
     by_source = {
         name: sum(part.records for part in entry.splits.values()) for name, entry in result.manifest.sources.items()

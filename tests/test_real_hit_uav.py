@@ -16,7 +16,7 @@ from mmrs.builder.run import build, plan_build
 from mmrs.progress import Progress
 from mmrs.shards.reader import ShardSet
 from mmrs.source import SourceBuild
-from mmrs.verify.dataset import verify
+from mmrs.verify.dataset import verify_dataset
 
 SAMPLES = Path(os.environ.get("MMRS_SAMPLES", Path(__file__).resolve().parents[2] / "shared" / "samples"))
 ROOT = SAMPLES / "hit-uav"
@@ -47,7 +47,7 @@ def records(out: Path, split: str) -> dict:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_counts_and_verification(built, layout):
-    result = verify(built[layout], 1, QUIET)
+    result = verify_dataset(built[layout], 1, QUIET)
     assert (result.findings, result.samples) == ((), 384)
     splits = result.manifest.sources["hit-uav"].splits
     found = {name: (part.records, part.objects + part.ignored_objects) for name, part in splits.items()}

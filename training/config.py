@@ -45,11 +45,11 @@ def _location(value: Any) -> Any:
 Location = Annotated[Path | str, PlainValidator(_location), PlainSerializer(str)]
 
 
-class _Part(BaseModel):
+class StrictModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class ModelConfig(_Part):
+class ModelConfig(StrictModel):
     """Either `preset` (random weights, a tokenizer of its own) or `path` (a folder that `save_pretrained` wrote)."""
 
     preset: str | None = None
@@ -64,7 +64,7 @@ class ModelConfig(_Part):
         return self
 
 
-class MixtureRule(_Part):
+class MixtureRule(StrictModel):
     """How much of one source, one task, or one task of one source an epoch holds; see `training.data.mixture`.
 
     `epochs` is the number of passes over it (2.5: each sample five times in two epochs), `weight` its share of the
@@ -89,7 +89,7 @@ class MixtureRule(_Part):
         return self
 
 
-class AugmentConfig(_Part):
+class AugmentConfig(StrictModel):
     """Changes of training images that keep their text true; see `training.data.augment`.
 
     `brightness` and `contrast` are the largest relative changes, `noise` the largest change of a pixel in grey levels,
@@ -102,7 +102,7 @@ class AugmentConfig(_Part):
     dihedral: bool = False
 
 
-class DataConfig(_Part):
+class DataConfig(StrictModel):
     """What is read and in which order.
 
     Either `folders`, which may be URLs of http(s), s3 or hf (see `mmrs.shards.remote`), or `webdataset`: tars of
@@ -154,7 +154,7 @@ class DataConfig(_Part):
         return self
 
 
-class TrainableRule(_Part):
+class TrainableRule(StrictModel):
     """Parameters whose full name matches `pattern` train with `learning_rate`.
 
     A recipe may write ``set: NAME``, a name of `training.model.parameter_sets.SETS`, in place of the pattern.
@@ -185,7 +185,7 @@ class TrainableRule(_Part):
         return pattern
 
 
-class TuningConfig(_Part):
+class TuningConfig(StrictModel):
     """What is added to the language model's linear layers before training.
 
     "bias" and "bias-scale" are vectors, with `head` on the output head too, see `training.model.tuning`. "lora" is a
@@ -205,7 +205,7 @@ class TuningConfig(_Part):
         return self
 
 
-class StageConfig(_Part):
+class StageConfig(StrictModel):
     """Which parameters train. The first rule that matches a name decides; what no rule matches is frozen."""
 
     name: str = Field(default="full", json_schema_extra=HARMLESS)
@@ -213,7 +213,7 @@ class StageConfig(_Part):
     trainable: Annotated[tuple[TrainableRule, ...], Field(min_length=1)]
 
 
-class OptimiserConfig(_Part):
+class OptimiserConfig(StrictModel):
     """AdamW. Weight decay applies to tensors with at least two dimensions: no norms, no biases, no scales."""
 
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.95)
@@ -222,7 +222,7 @@ class OptimiserConfig(_Part):
     clip_norm: float = Field(default=1.0, gt=0)
 
 
-class ScheduleConfig(_Part):
+class ScheduleConfig(StrictModel):
     """Learning rate over the run: linear warm-up over `warmup_share` of it, then `kind`, never below `min_ratio`.
 
     "cosine" and "linear" fall to `min_ratio` of the peak at `total_steps`; "wsd" stays at the peak and falls linearly
@@ -246,7 +246,7 @@ class ScheduleConfig(_Part):
         return self
 
 
-class ParallelConfig(_Part):
+class ParallelConfig(StrictModel):
     """How the model is laid out over devices, see `training.step.sharding`. It changes rounding, never the mathematics.
 
     `mode` "fsdp" spreads weights over ranks; `shard_ranks` of them hold one copy (all by default), the other ranks
@@ -267,7 +267,7 @@ class ParallelConfig(_Part):
         return self
 
 
-class CheckpointConfig(_Part):
+class CheckpointConfig(StrictModel):
     """A checkpoint every `every_steps`. The newest `keep_last` stay, and the `keep_best` of lowest held-out loss."""
 
     every_steps: int = Field(default=100, ge=1, json_schema_extra=HARMLESS)
@@ -275,7 +275,7 @@ class CheckpointConfig(_Part):
     keep_best: int = Field(default=0, ge=0, json_schema_extra=HARMLESS)
 
 
-class HeldOutConfig(_Part):
+class HeldOutConfig(StrictModel):
     """Loss on the same first `packs` packs of another split, every `every_steps` steps and at the end.
 
     With `answers`, the model also answers that many questions on images of the split, and a picture shows its boxes.
@@ -288,7 +288,7 @@ class HeldOutConfig(_Part):
     max_new_tokens: int = Field(default=128, ge=1, json_schema_extra=HARMLESS)
 
 
-class LogConfig(_Part):
+class LogConfig(StrictModel):
     """`peak_tflops` is what one device computes at most, in 10^12 operations per second in the dtype that trains.
 
     Known GPUs need none; without it no utilisation is reported.
@@ -299,7 +299,7 @@ class LogConfig(_Part):
     peak_tflops: float | None = Field(default=None, gt=0, json_schema_extra=HARMLESS)
 
 
-class TrainConfig(_Part):
+class TrainConfig(StrictModel):
     """One training run. Exactly one of `epochs` and `max_steps` gives its length."""
 
     model: ModelConfig
@@ -386,7 +386,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
     return validated(TrainConfig, load_yaml(path, tuple(overrides)), str(path))
 
 
-def mathematics(config: TrainConfig) -> dict[str, Any]:
+def resume_bound_fields(config: TrainConfig) -> dict[str, Any]:
     """Dotted names and values of the fields that must not change when a run is resumed.
 
     The length of a run shapes the schedule, so `max_steps` and `epochs` may change only where `schedule.total_steps`
@@ -407,16 +407,16 @@ def _flatten(part: BaseModel, values: dict[str, Any], prefix: str = "") -> Itera
             yield f"{prefix}{name}", values[name]
 
 
-def check_same_mathematics(saved: dict[str, Any], config: TrainConfig) -> None:
+def check_resume_bound_fields(saved: dict[str, Any], config: TrainConfig) -> None:
     """Refuse to resume with another configuration.
 
     Args:
-        saved: `mathematics` of the configuration that the checkpoint was written with.
+        saved: `resume_bound_fields` of the configuration that the checkpoint was written with.
 
     Raises:
         UserError: names the first field that differs and both values.
     """
-    now = mathematics(config)
+    now = resume_bound_fields(config)
     for name in sorted(saved.keys() | now.keys()):
         if saved.get(name) != now.get(name):
             raise UserError(

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from converters.base import Converter
 from converters.formats.folders import has_class_folders, normal_form, read_class_folders
-from converters.layout import IMAGE_SUFFIXES, Problem, locate_parts, tail
+from converters.layout import IMAGE_SUFFIXES, Problem, last_parts, locate_parts
 from converters.splits import SeededSplit
 from mmrs.errors import BadItem
 from mmrs.record import Annotations, Provenance
@@ -91,7 +91,9 @@ class ClassFolders(Converter):
         return Annotations(
             label=self.facts.classes[label],
             source_label=label,
-            provenance=Provenance(annotation=tail(item.image.parent, self.named_parts), original_id=item.image.name),
+            provenance=Provenance(
+                annotation=last_parts(item.image.parent, self.named_parts), original_id=item.image.name
+            ),
         )
 
     def _find(self, root: Path, split: str) -> tuple[Path, bool] | None:

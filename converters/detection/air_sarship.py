@@ -22,7 +22,7 @@ from converters.formats.objects import annotated
 from converters.formats.shapes import BoxObject, check_box
 from converters.formats.text import read_bytes
 from converters.formats.voc import parse_voc
-from converters.layout import Problem, ignored_note, layout_error, list_files, locate_root, tail
+from converters.layout import Problem, ignored_note, last_parts, layout_error, list_files, locate_root
 from mmrs.record import Annotations, Provenance
 from mmrs.source import BandSelection, Discovery, Item, Tiling
 
@@ -110,7 +110,7 @@ class AirSarShip(Converter):
         parsed = parse(read_bytes(path), str(path))
         return Annotations(
             objects=annotated([_ship(obj, str(path)) for obj in parsed.objects], self.facts.classes, str(path)),
-            provenance=Provenance(annotation=tail(path, 2), original_id=item.stem, layout=self.release),
+            provenance=Provenance(annotation=last_parts(path, 2), original_id=item.stem, layout=self.release),
             declared_size=parsed.size,
         )
 

@@ -12,7 +12,7 @@ from converters.base import register
 from converters.detection.box_folders import BoxFolders
 from converters.formats.objects import annotated, from_inclusive
 from converters.formats.voc import check_names_image, read_voc
-from converters.layout import tail
+from converters.layout import last_parts
 from mmrs.record import Annotations, Provenance
 from mmrs.source import Item
 
@@ -32,6 +32,6 @@ class Dior(BoxFolders):
         return Annotations(
             objects=annotated(raw, self.facts.classes, str(path)),
             metadata={"stated_size": list(voc.size)} if oriented and voc.size else {},
-            provenance=Provenance(annotation=tail(path, 3), original_id=item.stem, layout=self.boxes),
+            provenance=Provenance(annotation=last_parts(path, 3), original_id=item.stem, layout=self.boxes),
             declared_size=None if oriented else voc.size,
         )

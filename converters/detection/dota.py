@@ -24,11 +24,11 @@ from converters.formats.split_lists import list_folders, paired
 from converters.formats.text import finite
 from converters.layout import (
     ignored_note,
+    last_parts,
     layout_error,
     list_files,
     locate_root,
     subfolders,
-    tail,
 )
 from converters.tiled import TiledConverter
 from mmrs.geometry import clockwise, signed_area
@@ -103,7 +103,7 @@ class Dota(TiledConverter):
             objects=self._objects(parsed),
             metadata=metadata,
             provenance=Provenance(
-                annotation=tail(path, 3), original_id=item.stem, layout=f"{path.parent.name} as {self.release}"
+                annotation=last_parts(path, 3), original_id=item.stem, layout=f"{path.parent.name} as {self.release}"
             ),
         )
 

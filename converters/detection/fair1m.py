@@ -18,7 +18,7 @@ from converters.formats.shapes import BoxObject
 from converters.formats.split_lists import list_folders, paired
 from converters.formats.text import decode, finite, read_bytes, shown
 from converters.formats.xmltree import node_size, node_text, parse_tree
-from converters.layout import Problem, layout_error, list_files, locate_root, subfolders, tail
+from converters.layout import Problem, last_parts, layout_error, list_files, locate_root, subfolders
 from converters.tiled import TiledConverter
 from mmrs.errors import BadItem
 from mmrs.record import Annotations, Provenance
@@ -72,7 +72,7 @@ class Fair1m(TiledConverter):
             raise BadItem(f"label file of another image: its filename is {parsed.filename!r}", str(path))
         return Annotations(
             objects=annotated(parsed.objects, self.facts.classes, str(path)),
-            provenance=Provenance(annotation=tail(path, 4), original_id=tail(item.image, 3)),
+            provenance=Provenance(annotation=last_parts(path, 4), original_id=last_parts(item.image, 3)),
             declared_size=parsed.size,
         )
 

@@ -12,7 +12,7 @@ from converters.base import Converter, register
 from converters.formats.objects import annotated, from_inclusive
 from converters.formats.split_lists import list_folders, listed_split
 from converters.formats.voc import check_names_image, read_voc
-from converters.layout import list_files, locate_archive, tail
+from converters.layout import last_parts, list_files, locate_archive
 from mmrs.record import Annotations, Provenance
 from mmrs.source import Discovery, Item
 
@@ -42,7 +42,7 @@ class Hrrsd(Converter):
         raw = [from_inclusive(obj) for obj in voc.objects]
         return Annotations(
             objects=annotated(raw, self.facts.classes, str(path)),
-            provenance=Provenance(annotation=tail(path, 2), original_id=item.stem),
+            provenance=Provenance(annotation=last_parts(path, 2), original_id=item.stem),
             declared_size=voc.size,
         )
 

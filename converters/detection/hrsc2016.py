@@ -19,7 +19,7 @@ from converters.formats.shapes import BoxObject, check_box, check_rotated
 from converters.formats.split_lists import listed_split
 from converters.formats.text import decode, finite, read_bytes
 from converters.formats.xmltree import node_flag, node_number, node_size, node_text, parse_tree
-from converters.layout import FileList, layout_error, list_files, locate_root, merge_files, tail
+from converters.layout import FileList, last_parts, layout_error, list_files, locate_root, merge_files
 from mmrs.errors import BadItem
 from mmrs.record import Annotations, Provenance
 from mmrs.source import Discovery, Item
@@ -78,7 +78,7 @@ class Hrsc2016(Converter):
         return Annotations(
             objects=annotated(parsed.objects, classes, str(path)),
             metadata=parsed.metadata,
-            provenance=Provenance(annotation=tail(path, 3), original_id=item.stem),
+            provenance=Provenance(annotation=last_parts(path, 3), original_id=item.stem),
             declared_size=parsed.size,
         )
 

@@ -20,7 +20,7 @@ from converters.formats.polygons import as_corners, coco_points, min_area_corner
 from converters.formats.shapes import BoxObject, check_box
 from converters.formats.split_lists import named_images, read_shared
 from converters.formats.text import shown
-from converters.layout import layout_error, list_files, locate_root, tail
+from converters.layout import last_parts, layout_error, list_files, locate_root
 from mmrs.errors import BadItem
 from mmrs.record import Annotations, Provenance
 from mmrs.source import Discovery, Item, ensure_unique_stems
@@ -77,7 +77,7 @@ class Hrsid(Converter):
             objects=annotated([_ship(row, str(path)) for row in item.payload["rows"]], self.facts.classes, str(path)),
             metadata={} if name is None else {"name_window": [int(number) for number in name.groups()[1:]]},
             provenance=Provenance(
-                annotation=tail(path, 3), original_id=str(item.payload["id"]), layout=item.payload["layout"]
+                annotation=last_parts(path, 3), original_id=str(item.payload["id"]), layout=item.payload["layout"]
             ),
             declared_size=None if size is None else tuple(size),
         )

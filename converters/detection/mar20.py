@@ -17,7 +17,7 @@ from converters.detection.box_folders import BoxFolders
 from converters.formats.objects import annotated
 from converters.formats.text import decode, read_bytes
 from converters.formats.voc import VocFile, check_names_image, parse_voc
-from converters.layout import tail
+from converters.layout import last_parts
 from mmrs.errors import BadItem
 from mmrs.record import Annotations, Provenance
 from mmrs.source import Item
@@ -49,7 +49,7 @@ class Mar20(BoxFolders):
         return Annotations(
             objects=annotated(self.boxes_of(voc, str(path)), classes, str(path)),
             metadata={"mended": "closing tags of the corners were lost"} if mended else {},
-            provenance=Provenance(annotation=tail(path, 3), original_id=item.stem, layout=self.boxes),
+            provenance=Provenance(annotation=last_parts(path, 3), original_id=item.stem, layout=self.boxes),
             declared_size=voc.size,
         )
 

@@ -25,11 +25,11 @@ from converters.layout import (
     FileList,
     Problem,
     ignored_note,
+    last_parts,
     layout_error,
     list_files,
     locate_archive,
     subfolders,
-    tail,
 )
 from converters.splits import SeededSplit
 from mmrs.errors import BadItem
@@ -88,7 +88,7 @@ class NwpuVhr10(SeededSplit):
             raw = [_coco_object(row, str(path)) for row in item.payload["rows"]]
         return Annotations(
             objects=annotated(raw, self.facts.classes, str(path)),
-            provenance=Provenance(annotation=tail(path, 2), original_id=item.image.name, layout=self.annotations),
+            provenance=Provenance(annotation=last_parts(path, 2), original_id=item.image.name, layout=self.annotations),
             declared_size=None if item.payload is None else item.payload["size"],
         )
 

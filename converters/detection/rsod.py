@@ -16,7 +16,7 @@ from converters.formats.objects import annotated
 from converters.formats.shapes import BoxObject, check_box
 from converters.formats.text import finite, numbered_lines, read_bytes, shown
 from converters.formats.voc import check_names_image, read_voc
-from converters.layout import Problem, list_files, locate_root, subfolders, tail
+from converters.layout import Problem, last_parts, list_files, locate_root, subfolders
 from converters.splits import SeededSplit
 from mmrs.errors import BadItem
 from mmrs.record import Annotations, Provenance
@@ -70,7 +70,7 @@ class Rsod(SeededSplit):
         return Annotations(
             objects=annotated(raw, self.facts.classes, str(path)),
             metadata={"labelled_classes": [self.facts.classes[own]]},
-            provenance=Provenance(annotation=tail(path, 4), original_id=item.stem, layout=self.labels),
+            provenance=Provenance(annotation=last_parts(path, 4), original_id=item.stem, layout=self.labels),
             declared_size=size,
         )
 

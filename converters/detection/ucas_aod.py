@@ -16,7 +16,7 @@ from converters.formats.folders import normal_form
 from converters.formats.objects import annotated
 from converters.formats.shapes import BoxObject, check_box
 from converters.formats.text import finite, numbered_lines, read_bytes, shown
-from converters.layout import FileList, Problem, list_files, locate_root, subfolders, tail
+from converters.layout import FileList, Problem, last_parts, list_files, locate_root, subfolders
 from converters.splits import SeededSplit
 from mmrs.errors import BadItem
 from mmrs.record import Annotations, Provenance
@@ -69,7 +69,7 @@ class UcasAod(SeededSplit):
         raw = parse_lines(read_bytes(path), str(path), item.payload["label"])
         return Annotations(
             objects=annotated(raw, self.facts.classes, str(path)),
-            provenance=Provenance(annotation=tail(path, 2), original_id=tail(item.image, 2)),
+            provenance=Provenance(annotation=last_parts(path, 2), original_id=last_parts(item.image, 2)),
         )
 
 

@@ -17,7 +17,7 @@ from converters.formats.objects import annotated
 from converters.formats.shapes import BoxObject, check_box
 from converters.formats.split_lists import paired
 from converters.formats.text import finite, integer, numbered_lines, read_bytes, shown
-from converters.layout import ignored_note, layout_error, list_files, locate_root, subfolders, tail
+from converters.layout import ignored_note, last_parts, layout_error, list_files, locate_root, subfolders
 from mmrs.errors import BadItem
 from mmrs.record import Annotations, Provenance
 from mmrs.source import Discovery, Item
@@ -69,7 +69,7 @@ class VisDrone(Converter):
         raw = parse_lines(read_bytes(path), str(path), self.labels)
         return Annotations(
             objects=annotated(raw, self.facts.classes, str(path), self.facts.ignored_labels),
-            provenance=Provenance(annotation=tail(path, 3), original_id=item.stem),
+            provenance=Provenance(annotation=last_parts(path, 3), original_id=item.stem),
         )
 
 

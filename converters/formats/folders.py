@@ -13,7 +13,7 @@ SEPARATORS = re.compile(r"[\s_-]+")
 
 
 @dataclass(frozen=True, slots=True)
-class ClassFolders:
+class ClassFolderListing:
     """Images by label, in the order of the labels asked for and sorted within; `problems` are (path, reason)."""
 
     images: dict[str, tuple[Path, ...]]
@@ -46,7 +46,7 @@ def read_class_folders(
     labels: Sequence[str],
     suffixes: Collection[str] = IMAGE_SUFFIXES,
     form: Callable[[str], str] = normal_form,
-) -> ClassFolders:
+) -> ClassFolderListing:
     """List the images of every class folder in `folders` (several where a set lies in parts), never opening one.
 
     Folders are matched to `labels` by `form`. An unknown class folder is one problem per image in it; a class that no
@@ -66,4 +66,4 @@ def read_class_folders(
         problems += files.problems
         images[label] += tuple(files.by_stem.values())
     problems += [(str(folders[0] / label), "class folder is missing or empty") for label in labels if not images[label]]
-    return ClassFolders(images, ignored_note(folders[0], ignored), tuple(problems))
+    return ClassFolderListing(images, ignored_note(folders[0], ignored), tuple(problems))

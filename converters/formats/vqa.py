@@ -14,7 +14,7 @@ from mmrs.errors import BadItem
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class QuestionAnswer:
     """One question with its answer; `type` as the source states it, None where it states none."""
 
     question: str
@@ -30,7 +30,7 @@ class Answered:
     before, word for word with the same answer. `problems` are (place, reason) of rows left out.
     """
 
-    images: dict[str, tuple[Asked, ...]]
+    images: dict[str, tuple[QuestionAnswer, ...]]
     repeats: dict[str, int]
     problems: tuple[tuple[str, str], ...]
 
@@ -47,7 +47,7 @@ def parse_rsvqa(images: bytes, questions: bytes, answers: bytes, path: str) -> A
     problems: list[tuple[str, str]] = []
     rows = _active(images, "images", path, problems)
     answer_rows = _active(answers, "answers", path, problems)
-    found: list[tuple[str, Asked]] = []
+    found: list[tuple[str, QuestionAnswer]] = []
     for key, row in _active(questions, "questions", path, problems).items():
         image, answer_id = row.get("img_id"), _first(row.get("answers_ids"))
         answer = _text(answer_rows.get(answer_id, {}).get("answer")) if answer_id is not None else None
@@ -57,7 +57,7 @@ def parse_rsvqa(images: bytes, questions: bytes, answers: bytes, path: str) -> A
         elif question is None or answer is None:
             problems.append((path, f"question {key} has no text or no active answer"))
         else:
-            found.append((str(image), Asked(question, answer, kind)))
+            found.append((str(image), QuestionAnswer(question, answer, kind)))
     return _by_image(found, problems, (str(key) for key in rows))
 
 
@@ -76,13 +76,13 @@ def parse_question_lines(data: bytes, path: str) -> Answered:
         image, colon, rest = line.partition(":")
         question, mark, answer = (part.strip() for part in rest.partition("?"))
         if colon and image.strip() and question and mark and answer:
-            found.append((image.strip(), Asked(f"{question}?", answer)))
+            found.append((image.strip(), QuestionAnswer(f"{question}?", answer)))
         else:
             problems.append((f"{path}:{number}", f"{shown(line)} is not of the form image:question?answer"))
     return _by_image(found, problems)
 
 
-def parse_question_text(data: bytes, path: str) -> tuple[tuple[Asked, ...], int]:
+def parse_question_text(data: bytes, path: str) -> tuple[tuple[QuestionAnswer, ...], int]:
     """Parse one image's text: a question and its answer on lines of their own in turn; full-width ``？`` becomes ``?``.
 
     Returns:
@@ -99,7 +99,7 @@ def parse_question_text(data: bytes, path: str) -> tuple[tuple[Asked, ...], int]
         if answer.endswith("?"):
             reason = f"pair {number + 1} ({shown(question)}, {shown(answer)}): questions and answers do not alternate"
             raise BadItem(reason, path)
-    distinct = tuple(dict.fromkeys(Asked(question, answer) for question, answer in pairs))
+    distinct = tuple(dict.fromkeys(QuestionAnswer(question, answer) for question, answer in pairs))
     return distinct, len(lines) % 2 + len(pairs) - len(distinct)
 
 
@@ -121,14 +121,14 @@ def parse_floodnet(data: bytes, path: str) -> Answered:
         if image is None or question is None or answer is None:
             problems.append((path, f"row {key!r} lacks Image_ID, Question or Ground_Truth"))
         else:
-            found.append((image, Asked(question, answer, _text(fields.get("Question_Type")))))
+            found.append((image, QuestionAnswer(question, answer, _text(fields.get("Question_Type")))))
     return _by_image(found, problems)
 
 
 def _by_image(
-    found: Iterable[tuple[str, Asked]], problems: Iterable[tuple[str, str]], images: Iterable[str] = ()
+    found: Iterable[tuple[str, QuestionAnswer]], problems: Iterable[tuple[str, str]], images: Iterable[str] = ()
 ) -> Answered:
-    by_image: dict[str, dict[Asked, None]] = {image: {} for image in images}
+    by_image: dict[str, dict[QuestionAnswer, None]] = {image: {} for image in images}
     repeats: dict[str, int] = {}
     for image, asked in found:
         own = by_image.setdefault(image, {})

@@ -18,7 +18,7 @@ from converters.formats.objects import annotated, from_inclusive
 from converters.formats.split_lists import list_folders, read_shared
 from converters.formats.text import integer, numbered_lines, read_bytes
 from converters.formats.voc import read_voc
-from converters.layout import FileList, Problem, layout_error, list_files, locate_archive, tail
+from converters.layout import FileList, Problem, last_parts, layout_error, list_files, locate_archive
 from mmrs.errors import BadItem, UserError
 from mmrs.record import Annotations, Expression, Provenance
 from mmrs.source import Discovery, Item
@@ -87,7 +87,7 @@ class DiorRsvg(Converter):
             objects=annotated(raw, self.facts.classes, str(path), repeats=True),
             expressions=tuple(expressions),
             metadata={"object_positions": item.payload["positions"]},
-            provenance=Provenance(annotation=tail(path, 2), original_id=item.stem),
+            provenance=Provenance(annotation=last_parts(path, 2), original_id=item.stem),
             declared_size=voc.size,
         )
 

@@ -17,7 +17,7 @@ from converters.formats.split_lists import read_shared
 from converters.formats.tree import FileTree, list_tree
 from converters.formats.voc import read_voc
 from converters.formats.yolo import read_yolo, yolo_boxes, yolo_quads
-from converters.layout import Problem, ignored_note, layout_error, tail
+from converters.layout import Problem, ignored_note, last_parts, layout_error
 from converters.own_data.description import Description
 from mmrs.errors import BadItem
 from mmrs.imaging.probe import MAX_SCENE_PIXELS, probe
@@ -68,7 +68,7 @@ def read_item(own: Description, item: Item) -> Annotations:
         return Annotations(
             label=own.classes[label],
             source_label=label,
-            provenance=Provenance(annotation=tail(item.image.parent, 1), original_id=item.image.name),
+            provenance=Provenance(annotation=last_parts(item.image.parent, 1), original_id=item.image.name),
         )
     if own.format == "llava":
         return _read_llava(own, item)
@@ -87,7 +87,7 @@ def read_item(own: Description, item: Item) -> Annotations:
     return Annotations(
         objects=annotated(raw, own.classes, path, own.options.ignored),
         provenance=Provenance(
-            annotation=tail(item.annotations[0], 1) if item.annotations else None, original_id=item.image.name
+            annotation=last_parts(item.annotations[0], 1) if item.annotations else None, original_id=item.image.name
         ),
         declared_size=tuple(size) if size else None,
     )

@@ -52,7 +52,7 @@ WORDS = {
 
 
 @dataclass(frozen=True)
-class Placed:
+class PlacedObject:
     """One object; `rotated` is (cx, cy, width, height, angle in radians, clockwise) in pixels."""
 
     label: str
@@ -69,7 +69,7 @@ class Placed:
         return np.round(hbb_from_quad(quad_from_rotated([self.rotated]))[0]).astype(int).tolist()
 
 
-def look(label: str) -> str:
+def appearance(label: str) -> str:
     """Key of `AERIAL` for a source's label; ``small-vehicle`` for whatever has no look of its own."""
     if label in AERIAL:
         return label
@@ -77,7 +77,9 @@ def look(label: str) -> str:
     return next((key for word, key in WORDS.items() if word in name), "small-vehicle")
 
 
-def scatter(rng: Rng, labels: Sequence[str], size: tuple[int, int], count: int, upright: bool = False) -> list[Placed]:
+def scatter(
+    rng: Rng, labels: Sequence[str], size: tuple[int, int], count: int, upright: bool = False
+) -> list[PlacedObject]:
     """`count` objects inside an image of `size` = (width, height); labels come up in turn from a random one.
 
     An `upright` object lies along x, so that its horizontal box is tight.
@@ -86,16 +88,16 @@ def scatter(rng: Rng, labels: Sequence[str], size: tuple[int, int], count: int, 
     first = int(rng.integers(len(labels)))
     for index in range(count):
         label = labels[(first + index) % len(labels)]
-        shape, _, typical = AERIAL[look(label)]
+        shape, _, typical = AERIAL[appearance(label)]
         length = min(typical * float(rng.uniform(0.8, 1.3)), min(size) * 0.6)
         reach = length * 0.75
         cx, cy = (float(rng.uniform(reach, side - reach)) for side in size)
         angle = 0.0 if upright else float(rng.uniform(0, 2 * np.pi))
-        placed.append(Placed(label, (cx, cy, length, length * shape.aspect, angle)))
+        placed.append(PlacedObject(label, (cx, cy, length, length * shape.aspect, angle)))
     return placed
 
 
-def paint(rng: Rng, pool: NoisePool, size: tuple[int, int], objects: Sequence[Placed]) -> Image.Image:
+def paint(rng: Rng, pool: NoisePool, size: tuple[int, int], objects: Sequence[PlacedObject]) -> Image.Image:
     """An RGB image of `size` = (width, height) that shows the objects; the pool's planes must be at least as large."""
     width, height = size
     smooth, grain = pool.crop(rng, height, width)
@@ -105,7 +107,7 @@ def paint(rng: Rng, pool: NoisePool, size: tuple[int, int], objects: Sequence[Pl
     draw = ImageDraw.Draw(image)
     # Small objects last, or a large one would cover them.
     for placed in sorted(objects, key=lambda one: -one.rotated[2]):
-        shape, colour, _ = AERIAL[look(placed.label)]
+        shape, colour, _ = AERIAL[appearance(placed.label)]
         draw_shape(draw, shape, placed.rotated, _shades(colour, rng.uniform(0.85, 1.05)))
     return image
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from converters.catalog import facts
-from converters.samples.aerial import Placed, check_range, paint, scatter
+from converters.samples.aerial import PlacedObject, check_range, paint, scatter
 from converters.samples.counts import split_counts
 from converters.samples.noise import make_pool
 from converters.samples.voc_xml import Node, bndbox, corner_box, document, flags, head
@@ -76,7 +76,7 @@ def write(
     return {"images": dict(counts), "objects": objects, "labels": dict(found)}
 
 
-def _horizontal(stem: str, placed: Sequence[Placed], number: int, degenerate: bool) -> str:
+def _horizontal(stem: str, placed: Sequence[PlacedObject], number: int, degenerate: bool) -> str:
     nodes = head(f"{stem}.jpg", "DIOR", (SIDE, SIDE), depth=1 if number == 2 else 3)
     for index, one in enumerate(placed):
         xmin, ymin, xmax, ymax = one.edges
@@ -87,7 +87,7 @@ def _horizontal(stem: str, placed: Sequence[Placed], number: int, degenerate: bo
     return text if number % 4 == 3 else text.replace("\n", "\r\n")
 
 
-def _oriented(stem: str, placed: Sequence[Placed], number: int) -> str:
+def _oriented(stem: str, placed: Sequence[PlacedObject], number: int) -> str:
     folder = "/影像/JPEGImages-trainval" if number % 2 else "/JPEGImages-trainval.zip/JPEGImages-trainval"
     size = (SIDE, WRONG_HEIGHT if number == 2 else SIDE)
     nodes: list[Node] = [("folder", folder), *head(f"{stem}.jpg", "Unknown", size)]

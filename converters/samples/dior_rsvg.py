@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from converters.catalog import facts
-from converters.samples.aerial import Placed, check_range, paint, scatter
+from converters.samples.aerial import PlacedObject, check_range, paint, scatter
 from converters.samples.noise import Rng, make_pool
 from converters.samples.voc_xml import bndbox, document, head
 
@@ -68,7 +68,7 @@ def _divide(rng: Rng, total: int) -> dict[str, list[int]]:
     return {split: sorted(numbers) for split, numbers in parts.items()}
 
 
-def _xml(stem: str, placed: Sequence[Placed]) -> str:
+def _xml(stem: str, placed: Sequence[PlacedObject]) -> str:
     nodes = head(f"{stem}.jpg", "DIOR", (SIDE, SIDE))
     for one in placed:
         xmin, ymin, xmax, ymax = one.edges
@@ -82,7 +82,7 @@ def _xml(stem: str, placed: Sequence[Placed]) -> str:
     return document(nodes)
 
 
-def _describe(one: Placed) -> str:
+def _describe(one: PlacedObject) -> str:
     """Template English as in the real set, with its wrong articles."""
     x, y = one.rotated[:2]
     vertical = "upper" if y < SIDE / 3 else "lower" if y > SIDE * 2 / 3 else ""

@@ -106,7 +106,7 @@ def _objects(
 
 
 def _paint(rng: Rng, pool: NoisePool, kind: str, size: tuple[int, int], objects: Sequence[Placed]) -> Image.Image:
-    image = paint(rng, pool, size, [aerial.Placed(label, box) for label, box, _ in objects])
+    image = paint(rng, pool, size, [aerial.PlacedObject(label, box) for label, box, _ in objects])
     if kind == "L":
         return image.convert("L")
     if kind == "RGBA":

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from converters.catalog import facts
-from converters.samples.aerial import Placed, check_range, paint, scatter
+from converters.samples.aerial import PlacedObject, check_range, paint, scatter
 from converters.samples.noise import make_pool
 from converters.samples.voc_xml import document
 
@@ -59,7 +59,7 @@ def write(
             size = SMALL if number % 2 else LARGE
             placed = scatter(rng, labels, size, int(rng.integers(least, greatest + 1)))
             cx, _, width, height, angle = placed[0].rotated
-            placed[0] = Placed(placed[0].label, (cx, size[1] - 2.5, width, height, angle))
+            placed[0] = PlacedObject(placed[0].label, (cx, size[1] - 2.5, width, height, angle))
             paint(rng, pool, size, placed).save(root / part / image_folder / f"{number}.tif", compression="tiff_lzw")
             text = _xml(number, size, placed)
             (root / part / label_folder / f"{number}.xml").write_text(text, encoding="utf-8")
@@ -69,7 +69,7 @@ def write(
     return {"images": dict(images), "objects": dict(objects), "labels": dict(found)}
 
 
-def _xml(number: int, size: tuple[int, int], placed: list[Placed]) -> str:
+def _xml(number: int, size: tuple[int, int], placed: list[PlacedObject]) -> str:
     rows = []
     for index, one in enumerate(placed):
         ring = one.corners[index % 4 :] + one.corners[: index % 4]

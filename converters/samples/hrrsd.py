@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from converters.catalog import facts
-from converters.samples.aerial import Placed, check_range, paint, scatter
+from converters.samples.aerial import PlacedObject, check_range, paint, scatter
 from converters.samples.counts import split_counts
 from converters.samples.noise import make_pool
 from converters.samples.voc_xml import Node, bndbox, document, flags, head
@@ -49,7 +49,7 @@ def write(
     annotations, images, lists = base / "Annotations", base / "JPEGImages", base / "ImageSets" / "Main"
     for folder in (annotations, images, lists):
         folder.mkdir(parents=True)
-    shown: dict[str, dict[str, list[Placed]]] = {}
+    shown: dict[str, dict[str, list[PlacedObject]]] = {}
     number = 0
     for split, count in counts.items():
         shown[split] = {}
@@ -73,11 +73,11 @@ def write(
     }
 
 
-def _present(label: str, placed: Sequence[Placed]) -> str:
+def _present(label: str, placed: Sequence[PlacedObject]) -> str:
     return " 1" if any(one.label == label for one in placed) else "-1"
 
 
-def _xml(stem: str, size: tuple[int, int], placed: Sequence[Placed]) -> str:
+def _xml(stem: str, size: tuple[int, int], placed: Sequence[PlacedObject]) -> str:
     nodes: list[Node] = [("folder", "OPTIMAL_Z"), *head(f"{stem}.jpg", "The OPTIMAL_Z Database", size)]
     for one in placed:
         xmin, ymin, xmax, ymax = one.edges

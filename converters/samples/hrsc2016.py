@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from converters.catalog import facts
-from converters.samples.aerial import Placed, check_range, paint, scatter
+from converters.samples.aerial import PlacedObject, check_range, paint, scatter
 from converters.samples.counts import split_counts
 from converters.samples.noise import make_pool
 from converters.samples.voc_xml import document
@@ -55,7 +55,7 @@ def write(
     for number, split in enumerate([*listed, ""]):
         stem, size = f"1{number + 1:08d}", SIZES[number % len(SIZES)]
         ships = scatter(rng, ("ship",), size, 0 if number % 3 == 2 else int(rng.integers(least, greatest + 1)))
-        placed = [Placed(numbers[(number * 7 + i) % len(numbers)], one.rotated) for i, one in enumerate(ships)]
+        placed = [PlacedObject(numbers[(number * 7 + i) % len(numbers)], one.rotated) for i, one in enumerate(ships)]
         paint(rng, pool, size, ships).save(images / f"{stem}.bmp")
         text = ("\ufeff" if number == 0 else "") + _xml(stem, size, placed)
         (annotations / f"{stem}.xml").write_text(text, encoding="utf-8")
@@ -67,7 +67,7 @@ def write(
     return {"images": dict(counts), "labels": dict(found)}
 
 
-def _xml(stem: str, size: tuple[int, int], placed: Sequence[Placed]) -> str:
+def _xml(stem: str, size: tuple[int, int], placed: Sequence[PlacedObject]) -> str:
     head = {
         "Img_ID": stem,
         "Img_FileName": stem,
@@ -83,7 +83,7 @@ def _xml(stem: str, size: tuple[int, int], placed: Sequence[Placed]) -> str:
     return document([*head.items(), ("HRSC_Objects", objects)], indent="  ", root="HRSC_Image")
 
 
-def _object(number: int, one: Placed) -> dict[str, Any]:
+def _object(number: int, one: PlacedObject) -> dict[str, Any]:
     cx, cy, width, height, angle = one.rotated
     xmin, ymin, xmax, ymax = one.edges
     # Angles of the real set lie within a quarter turn; the bow says which end is the front.

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from converters.catalog import facts
-from converters.samples.aerial import Placed, check_range, paint, scatter
+from converters.samples.aerial import PlacedObject, check_range, paint, scatter
 from converters.samples.counts import split_counts
 from converters.samples.noise import make_pool
 from converters.samples.voc_xml import bndbox, corner_box, document, flags, head
@@ -64,7 +64,7 @@ def write(
             size = SIZES[number % len(SIZES)]
             # All models share one look: the painter knows planes only.
             planes = scatter(rng, ("plane",), size, int(rng.integers(least, greatest + 1)))
-            placed = [Placed(labels[(number * 5 + i) % len(labels)], one.rotated) for i, one in enumerate(planes)]
+            placed = [PlacedObject(labels[(number * 5 + i) % len(labels)], one.rotated) for i, one in enumerate(planes)]
             paint(rng, pool, size, planes).save(images / f"{stem}.jpg", quality=85)
             (horizontal / f"{stem}.xml").write_text(_horizontal(stem, size, placed), encoding="utf-8")
             text = _oriented(stem, size, placed)
@@ -78,7 +78,7 @@ def write(
     return {"images": dict(counts), "objects": objects, "labels": dict(found)}
 
 
-def _horizontal(stem: str, size: tuple[int, int], placed: Sequence[Placed]) -> str:
+def _horizontal(stem: str, size: tuple[int, int], placed: Sequence[PlacedObject]) -> str:
     nodes = head(f"{stem}.xml", "MAR20", size)
     for one in placed:
         xmin, ymin, xmax, ymax = one.edges
@@ -87,7 +87,7 @@ def _horizontal(stem: str, size: tuple[int, int], placed: Sequence[Placed]) -> s
     return document(nodes)
 
 
-def _oriented(stem: str, size: tuple[int, int], placed: Sequence[Placed]) -> str:
+def _oriented(stem: str, size: tuple[int, int], placed: Sequence[PlacedObject]) -> str:
     nodes = head(f"{stem}.jpg", "MAR20", size)
     for one in placed:
         inner = [

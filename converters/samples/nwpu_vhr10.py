@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import Field
 
 from converters.catalog import facts
-from converters.samples.aerial import Placed, check_range, paint, scatter
+from converters.samples.aerial import PlacedObject, check_range, paint, scatter
 from converters.samples.noise import make_pool
 
 SIZES = ((958, 808), (1100, 760), (640, 533))
@@ -49,7 +49,7 @@ def write(
     folders = {name: base / name for name in ("ground truth", "positive image set", "negative image set")}
     for folder in folders.values():
         folder.mkdir(parents=True)
-    images: list[tuple[tuple[int, int], list[Placed]]] = []
+    images: list[tuple[tuple[int, int], list[PlacedObject]]] = []
     for number in range(positives):
         size = SIZES[number % len(SIZES)]
         placed = scatter(rng, labels, size, int(rng.integers(least, greatest + 1)), upright=True)
@@ -64,7 +64,7 @@ def write(
     return {"images": {"positive": positives, "negative": negatives}, "objects": found.total(), "labels": dict(found)}
 
 
-def _lines(placed: Sequence[Placed], labels: Sequence[str], number: int) -> str:
+def _lines(placed: Sequence[PlacedObject], labels: Sequence[str], number: int) -> str:
     rows = []
     for one in placed:
         x1, y1, x2, y2 = one.edges
@@ -73,7 +73,7 @@ def _lines(placed: Sequence[Placed], labels: Sequence[str], number: int) -> str:
     return "".join([*rows, "\r\n"])
 
 
-def _coco(images: Sequence[tuple[tuple[int, int], list[Placed]]], labels: Sequence[str]) -> dict[str, Any]:
+def _coco(images: Sequence[tuple[tuple[int, int], list[PlacedObject]]], labels: Sequence[str]) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     for image_id, (_, placed) in enumerate(images):
         for one in placed:

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from converters.catalog import facts
-from converters.samples.aerial import Placed, check_range, paint, scatter
+from converters.samples.aerial import PlacedObject, check_range, paint, scatter
 from converters.samples.noise import make_pool
 
 SIZES = ((1280, 659), (1372, 941))
@@ -60,7 +60,7 @@ def write(
     return {"images": dict.fromkeys((*objects, "Neg"), images_per_folder), "labels": objects}
 
 
-def _line(one: Placed) -> str:
+def _line(one: PlacedObject) -> str:
     xmin, ymin, xmax, ymax = one.edges
     corners = [value for corner in one.corners for value in corner]
     # The horizontal box was drawn on its own and is no hull of the corners.

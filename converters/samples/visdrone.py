@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from converters.catalog import facts
-from converters.samples.aerial import Placed, check_range, paint, scatter
+from converters.samples.aerial import PlacedObject, check_range, paint, scatter
 from converters.samples.counts import split_counts
 from converters.samples.noise import make_pool
 
@@ -69,7 +69,7 @@ def write(
     return {"images": dict(counts), "labels": dict(found)}
 
 
-def _rows(placed: Sequence[Placed], names: Sequence[str], index: int, degenerate: bool) -> list[str]:
+def _rows(placed: Sequence[PlacedObject], names: Sequence[str], index: int, degenerate: bool) -> list[str]:
     rows = ["0,0,40,30,0,0,0,0"]
     for place, one in enumerate(placed):
         xmin, ymin, xmax, ymax = one.edges

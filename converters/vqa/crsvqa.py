@@ -11,7 +11,7 @@ from pathlib import Path
 
 from converters.base import register
 from converters.formats.text import read_bytes
-from converters.formats.vqa import Asked, parse_question_text
+from converters.formats.vqa import QuestionAnswer, parse_question_text
 from converters.layout import FileList, Problem, ignored_note, layout_error, list_files, locate_root
 from converters.splits import SeededSplit
 from converters.vqa.items import from_payload, payload
@@ -44,7 +44,7 @@ class Crsvqa(SeededSplit):
         """Questions of the image's text, with the types that the authors' loader infers from words of the question."""
         text = item.annotations[0]
         questions, left_out = parse_question_text(read_bytes(text), str(text))
-        typed = [Asked(asked.question, asked.answer, _type(asked.question)) for asked in questions]
+        typed = [QuestionAnswer(asked.question, asked.answer, _type(asked.question)) for asked in questions]
         known = Item(item.stem, item.image, item.annotations, payload(item.stem, typed, lines_left_out=left_out))
         return from_payload(known)
 

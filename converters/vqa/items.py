@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from converters.formats.vqa import Answered, Asked
+from converters.formats.vqa import Answered, QuestionAnswer
 from converters.layout import FileList, Problem
 from mmrs.errors import BadItem, UserError
 from mmrs.record import Annotations, Provenance, Question
 from mmrs.source import Item, ensure_unique_stems
 
 
-def payload(image_id: str, questions: Iterable[Asked], **metadata: int) -> dict[str, Any]:
+def payload(image_id: str, questions: Iterable[QuestionAnswer], **metadata: int) -> dict[str, Any]:
     """Plain values of an item: its questions, and counts that are kept as metadata where they are not zero."""
     rows = [[asked.question, asked.answer, asked.type] for asked in questions]
     return {"id": image_id, "questions": rows, "metadata": {key: value for key, value in metadata.items() if value}}

@@ -16,7 +16,7 @@ from typing import Any
 
 from converters.base import register
 from converters.formats.text import read_bytes
-from converters.formats.vqa import Answered, Asked, parse_question_lines
+from converters.formats.vqa import Answered, QuestionAnswer, parse_question_lines
 from converters.layout import FileList, Problem, layout_error, list_files, locate_root, merge_files
 from converters.splits import SeededSplit
 from converters.vqa.items import from_payload, items_by_image
@@ -117,7 +117,7 @@ def _images(folder: Path) -> FileList | None:
 def _read_set(
     name: str, labels: Path, files: Iterable[str], images: FileList
 ) -> tuple[list[Item], list[Problem], tuple[str, ...]]:
-    questions: dict[str, dict[Asked, None]] = {}
+    questions: dict[str, dict[QuestionAnswer, None]] = {}
     repeats: dict[str, int] = {}
     problems: list[Problem] = list(images.problems)
     notes: tuple[str, ...] = ()
@@ -144,7 +144,7 @@ def _read_set(
 
 
 def _collect(
-    path: Path, found: Answered, questions: dict[str, dict[Asked, None]], repeats: dict[str, int]
+    path: Path, found: Answered, questions: dict[str, dict[QuestionAnswer, None]], repeats: dict[str, int]
 ) -> tuple[str, ...]:
     wordless = 0
     for image, own in found.images.items():
@@ -154,7 +154,7 @@ def _collect(
             if MISSING_WORD in asked.question:
                 wordless += 1
                 continue
-            typed = Asked(asked.question, asked.answer, _type(asked.answer))
+            typed = QuestionAnswer(asked.question, asked.answer, _type(asked.answer))
             repeats[image] += typed in kept
             kept[typed] = None
     notes = []

@@ -13,7 +13,7 @@ from mmrs.shards.manifest import done_path, index_path
 from mmrs.storage.place import Place
 
 
-def deliver_shard(task: ShardTask, place: Place, token: str) -> ShardResult:
+def publish_shard(task: ShardTask, place: Place, token: str) -> ShardResult:
     """Build a shard aside, then bring it to `place`: tar, index, state, and last the done-file.
 
     Idempotent, and safe to be killed anywhere: a shard without a done-file does not exist for readers.

@@ -32,7 +32,7 @@ class Reason:
 
 
 @dataclass(frozen=True, slots=True)
-class Findings:
+class ExistingShards:
     """The state of a place for a plan.
 
     Args:
@@ -65,7 +65,7 @@ def task_state(task: ShardTask) -> bytes:
     return canonical_json({"state": _FORMAT, "digest": digest, "parts": state, "samples": samples})
 
 
-def look(tasks: Sequence[ShardTask], place: Place) -> Findings:
+def existing_shards(tasks: Sequence[ShardTask], place: Place) -> ExistingShards:
     """Compare what is at `place` with what `tasks` would write. Reads the states and done-files, no shard.
 
     Raises:
@@ -87,7 +87,7 @@ def look(tasks: Sequence[ShardTask], place: Place) -> Findings:
             results[task.path] = outcome
         else:
             missing.append((task, outcome))
-    return Findings(results, tuple(missing), tuple(stale))
+    return ExistingShards(results, tuple(missing), tuple(stale))
 
 
 def _judge(

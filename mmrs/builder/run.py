@@ -14,9 +14,9 @@ from pathlib import Path
 import mmrs
 from mmrs.builder.exclude import load_exclusions
 from mmrs.builder.plan import plan_split, stored_suffix
-from mmrs.builder.publish import deliver_shard, storage_failure
+from mmrs.builder.publish import publish_shard, storage_failure
 from mmrs.builder.recipe import BuildRecipe
-from mmrs.builder.resume import Findings, look
+from mmrs.builder.resume import ExistingShards, existing_shards
 from mmrs.builder.shard import ShardResult, ShardTask
 from mmrs.builder.survey import SplitSurvey, survey_splits
 from mmrs.engines.processes import Engine, ProcessPool
@@ -126,14 +126,14 @@ def choose_engine(name: str, workers: int, address: str | None) -> Engine:
     return RayCluster(address or os.environ.get("RAY_ADDRESS"), workers)
 
 
-def look_at(plan: BuildPlan, out: Path | str) -> Findings:
+def inspect_output(plan: BuildPlan, out: Path | str) -> ExistingShards:
     """What is at `out` already and what a build would write; changes nothing.
 
     Raises:
         UserError: `out` cannot be read.
     """
     try:
-        return look(plan.tasks, open_place(out))
+        return existing_shards(plan.tasks, open_place(out))
     except OSError as error:
         raise UserError(f"cannot read {out}: {error}. Mend that, or choose another --out.") from error
 
@@ -145,7 +145,7 @@ def build(
     workers: int,
     progress: Progress,
     engine: Engine | None = None,
-    announce: Callable[[Findings], None] | None = None,
+    announce: Callable[[ExistingShards], None] | None = None,
 ) -> BuildResult:
     """Write every shard that is not there yet, then `quarantine.jsonl`, then the manifest.
 
@@ -165,7 +165,7 @@ def build(
     with place.lock(progress.note) as token:
         try:
             place.remove_leftovers()
-            findings = look(plan.tasks, place)
+            findings = existing_shards(plan.tasks, place)
             if announce is not None:
                 announce(findings)
             if findings.missing or findings.stale:
@@ -184,11 +184,11 @@ def build(
 
 
 def _write_missing(
-    findings: Findings, place: Place, token: str, engine: Engine, progress: Progress
+    findings: ExistingShards, place: Place, token: str, engine: Engine, progress: Progress
 ) -> dict[str, ShardResult]:
     tasks = [task for task, _ in findings.missing]
     results = {}
-    run = engine.run(partial(deliver_shard, place=place, token=token), tasks, lambda task: task.path, progress.note)
+    run = engine.run(partial(publish_shard, place=place, token=token), tasks, lambda task: task.path, progress.note)
     with progress.stage("build", sum(len(task.samples) for task in tasks), "samples") as advance, closing(run) as done:
         for position, result in done:
             results[tasks[position].path] = result

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import orjson
 
 from mmrs.builder.plan import PlannedSample
-from mmrs.builder.resume import NOT_THERE, Findings
+from mmrs.builder.resume import NOT_THERE, ExistingShards
 from mmrs.builder.run import BuildPlan, BuildResult
 from mmrs.builder.shard import ShardTask
 from mmrs.imaging.store import reencode_reason
@@ -24,7 +24,7 @@ _VARYING = re.compile(r"'[^']*'|\"[^\"]*\"|\S+\.\w{2,5}\b|\d[\d.,]*|\[[^\]]*\]")
 _SHOWN_CAUSES = 3
 
 
-def plan_json(plan: BuildPlan, findings: Findings, left_out: Sequence[tuple[str, str]] = ()) -> str:
+def plan_json(plan: BuildPlan, findings: ExistingShards, left_out: Sequence[tuple[str, str]] = ()) -> str:
     """`plan_facts`, and which shards are there already and why each other one will be written, as indented JSON."""
     shards = {
         "kept": sorted(findings.results),
@@ -129,7 +129,7 @@ def _entry_text(entry: Mapping[str, Any]) -> str:
     return f"{entry['path']}{line}: {entry['reason']}"
 
 
-def describe_findings(findings: Findings) -> str:
+def describe_findings(findings: ExistingShards) -> str:
     """What is there of an earlier run and why every other shard is written, by split and reason."""
     kept, missing = len(findings.results), len(findings.missing)
     if kept + missing == 0 or (not findings.stale and all(reason.what == NOT_THERE for _, reason in findings.missing)):

@@ -10,19 +10,19 @@ import numpy as np
 from mmrs.curation.groups import Groups
 from mmrs.curation.image_table import Rows
 from mmrs.curation.links import Kind, Links, components
-from mmrs.curation.text_checks import Finding, contradiction
+from mmrs.curation.text_checks import TextFault, contradiction
 from mmrs.shards.reader import ShardSet
 
 
 def check_groups(
     rows: Rows, groups: Groups, shards: ShardSet, categories: Mapping[str, tuple[str, ...]]
-) -> list[Finding]:
+) -> list[TextFault]:
     """Warnings about pictures with two labels in one source, and about captions against another source's label.
 
     Only images that show the same picture are compared; tiles of one scene show different ones. `categories` are the
     unified names of each source.
     """
-    findings: list[Finding] = []
+    findings: list[TextFault] = []
     for members in _pictures(rows, groups.links):
         findings += _labels(rows, members)
         findings += _captions(rows, members, shards, categories)
@@ -40,7 +40,7 @@ def _pictures(rows: Rows, links: Links) -> Iterator[list[int]]:
     yield from members.values()
 
 
-def _labels(rows: Rows, members: list[int]) -> Iterator[Finding]:
+def _labels(rows: Rows, members: list[int]) -> Iterator[TextFault]:
     first: dict[str, int] = {}
     for row in members:
         label = rows.labels[row]
@@ -49,12 +49,12 @@ def _labels(rows: Rows, members: list[int]) -> Iterator[Finding]:
         earlier = first.setdefault(rows.source(row), row)
         if label != rows.labels[earlier]:
             what = f"{label!r}, but {rows.ids[earlier]} shows the same picture and is {rows.labels[earlier]!r}"
-            yield Finding(rows.ids[row], "warning", "two labels", "label", what)
+            yield TextFault(rows.ids[row], "warning", "two labels", "label", what)
 
 
 def _captions(
     rows: Rows, members: list[int], shards: ShardSet, categories: Mapping[str, tuple[str, ...]]
-) -> Iterator[Finding]:
+) -> Iterator[TextFault]:
     labelled = [row for row in members if rows.labels[row] is not None]
     for row in members:
         if not labelled or rows.labels[row] is not None or not rows.captions[row]:
@@ -63,4 +63,4 @@ def _captions(
         captions = rows.record(shards, row).captions
         if label is not None and (why := contradiction(label, captions, categories[source])):
             what = f"{why} (label of {rows.ids[labelled[0]]}, the same picture)"
-            yield Finding(rows.ids[row], "warning", "label against captions", "captions", what)
+            yield TextFault(rows.ids[row], "warning", "label against captions", "captions", what)

@@ -21,7 +21,7 @@ from mmrs.curation.groups import Groups
 from mmrs.curation.guard import Policy, Removal
 from mmrs.curation.image_table import Rows
 from mmrs.curation.links import Kind
-from mmrs.curation.text_checks import Finding
+from mmrs.curation.text_checks import TextFault
 from mmrs.errors import UserError
 from mmrs.shards.quarantine import QUARANTINE_NAME
 from mmrs.text import table
@@ -45,7 +45,7 @@ class CurationReport:
     policy: Policy
     removals: tuple[Removal, ...]
     removed: tuple[tuple[str, str], ...]
-    findings: tuple[Finding, ...]
+    findings: tuple[TextFault, ...]
     shared: dict[str, int]
 
     def chain(self, removal: Removal) -> list[dict[str, str]]:
@@ -118,7 +118,7 @@ def removed_before(folder: Path) -> tuple[tuple[str, str], ...]:
         raise UserError(f"{folder / QUARANTINE_NAME} cannot be used: {error}. Run `mmrs build` again.") from error
 
 
-def describe(report: CurationReport, folder: Path) -> str:
+def describe_curation(report: CurationReport, folder: Path) -> str:
     """The outcome in words, for the data set in `folder`; the first removals and errors in full, and what to do."""
     summary = report.summary()
     links = ", ".join(f"{name} {count}" for name, count in summary["links"].items() if count) or "none"

@@ -17,7 +17,7 @@ from mmrs.curation.guard import Policy, guard, policy_of, shared_by_benchmarks
 from mmrs.curation.image_table import load_rows
 from mmrs.curation.known_copies import AliasTable, load_aliases
 from mmrs.curation.report import CURATION_NAME, SUMMARY_NAME, CurationReport, removed_before
-from mmrs.curation.text_checks import Finding, check_record
+from mmrs.curation.text_checks import TextFault, check_record
 from mmrs.engines.processes import run_tasks
 from mmrs.errors import RunFailure
 from mmrs.progress import Progress
@@ -74,9 +74,9 @@ def curate(
 
 def _check_texts(
     shards: ShardSet, categories: Mapping[str, tuple[str, ...]], workers: int, progress: Progress
-) -> list[Finding]:
+) -> list[TextFault]:
     numbers = range(len(shards.manifest.shards))
-    found: dict[int, list[Finding]] = {}
+    found: dict[int, list[TextFault]] = {}
     with progress.stage("texts", sum(shard.records for shard in shards.manifest.shards), "records") as advance:
         for position, findings in run_tasks(partial(_check_shard, shards, categories), numbers, workers):
             found[position] = findings
@@ -84,7 +84,7 @@ def _check_texts(
     return [finding for number in numbers for finding in found[number]]
 
 
-def _check_shard(shards: ShardSet, categories: Mapping[str, tuple[str, ...]], number: int) -> list[Finding]:
+def _check_shard(shards: ShardSet, categories: Mapping[str, tuple[str, ...]], number: int) -> list[TextFault]:
     shard = shards.manifest.shards[number]
     findings = []
     table = shards.index(number).select(["id", "record_offset", "record_size"])

@@ -30,7 +30,7 @@ _FLAGS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class TextFault:
     """One thing to look at. `place` is a path into the record (``dialogues[2]``), `what` says what is wrong there."""
 
     id: str
@@ -40,7 +40,7 @@ class Finding:
     what: str
 
 
-def check_record(record: Record, categories: Collection[str]) -> list[Finding]:
+def check_record(record: Record, categories: Collection[str]) -> list[TextFault]:
     """All findings of one record; `categories` are the unified names that its source can use (empty: not checked)."""
     findings = [
         *_empty_texts(record),
@@ -71,8 +71,8 @@ def contradiction(label: str, captions: Iterable[str], labels: Collection[str]) 
     return None
 
 
-def _finding(record: Record, level: Literal["error", "warning"], check: str, place: str, what: str) -> Finding:
-    return Finding(record.id, level, check, place, what)
+def _finding(record: Record, level: Literal["error", "warning"], check: str, place: str, what: str) -> TextFault:
+    return TextFault(record.id, level, check, place, what)
 
 
 def _texts(record: Record) -> Iterator[tuple[str, str]]:
@@ -90,13 +90,13 @@ def _texts(record: Record) -> Iterator[tuple[str, str]]:
             yield f"dialogues[{number}].turns[{turn}]", part.value
 
 
-def _empty_texts(record: Record) -> Iterator[Finding]:
+def _empty_texts(record: Record) -> Iterator[TextFault]:
     for place, text in _texts(record):
         if not _WORD.search(text):
             yield _finding(record, "error", "empty text", place, f"{text!r} has no word")
 
 
-def _flagged_objects(record: Record) -> Iterator[Finding]:
+def _flagged_objects(record: Record) -> Iterator[TextFault]:
     for number, item in enumerate(record.objects):
         for flag, (check, what) in _FLAGS.items():
             if flag in item.flags:
@@ -104,7 +104,7 @@ def _flagged_objects(record: Record) -> Iterator[Finding]:
                 yield _finding(record, "warning", check, f"objects[{number}]", said)
 
 
-def _unknown_names(record: Record, categories: frozenset[str]) -> Iterator[Finding]:
+def _unknown_names(record: Record, categories: frozenset[str]) -> Iterator[TextFault]:
     if not categories:
         return
     # What is ignored is in no text, and sources name it outside their classes.
@@ -117,7 +117,7 @@ def _unknown_names(record: Record, categories: frozenset[str]) -> Iterator[Findi
         yield _finding(record, "error", "unknown class", "label", what)
 
 
-def _repeats(record: Record) -> Iterator[Finding]:
+def _repeats(record: Record) -> Iterator[TextFault]:
     captions = [_plain(caption) for caption in record.captions]
     questions = [(_plain(item.question), _plain(item.answer)) for item in record.questions]
     # The dialogues of repeated captions and questions would only say the same again.
@@ -133,7 +133,7 @@ def _repeats(record: Record) -> Iterator[Finding]:
                 yield _finding(record, "warning", check, f"{name}[{number}]", f"repeats {name}[{earlier}]")
 
 
-def _contradictions(record: Record, categories: frozenset[str]) -> Iterator[Finding]:
+def _contradictions(record: Record, categories: frozenset[str]) -> Iterator[TextFault]:
     answers: dict[str, tuple[int, str]] = {}
     for number, item in enumerate(record.questions):
         earlier, answer = answers.setdefault(_plain(item.question), (number, item.answer))
@@ -144,7 +144,7 @@ def _contradictions(record: Record, categories: frozenset[str]) -> Iterator[Find
         yield _finding(record, "warning", "label against captions", "captions", why)
 
 
-def _box_texts(record: Record, number: int, dialogue: Dialogue, categories: frozenset[str]) -> Iterator[Finding]:
+def _box_texts(record: Record, number: int, dialogue: Dialogue, categories: frozenset[str]) -> Iterator[TextFault]:
     place = f"dialogues[{number}]"
     frame = SquareFrame(record.image.width, record.image.height)
     if dialogue.task in ("detection-hbb", "detection-obb"):
@@ -160,7 +160,7 @@ def _box_texts(record: Record, number: int, dialogue: Dialogue, categories: froz
 
 def _detections(
     record: Record, place: str, dialogue: Dialogue, frame: SquareFrame, categories: frozenset[str]
-) -> Iterator[Finding]:
+) -> Iterator[TextFault]:
     shown = Counter(item.category for item in record.objects if not item.ignore)
     answer = dialogue.turns[1].value
     for group in parse_detections(answer, frame, categories or shown.keys()):

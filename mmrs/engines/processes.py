@@ -112,7 +112,7 @@ class _Worker:
 
     def __init__(self, orders: Connection) -> None:
         context = multiprocessing.get_context("spawn")
-        self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=_obey, initargs=(orders,))
+        self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=_run_worker, initargs=(orders,))
 
     def submit(self, function: Callable[[Task], Result], task: Task) -> Future[Result]:
         try:
@@ -151,7 +151,7 @@ class _Workers:
         self._read_end.close()
 
 
-def _obey(orders: Connection) -> None:
+def _run_worker(orders: Connection) -> None:
     # Ctrl-C reaches the whole process group; only the parent decides what happens then.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, args=(orders,), daemon=True).start()

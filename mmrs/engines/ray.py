@@ -61,7 +61,7 @@ class RayCluster:
                     try:
                         result = ray.get(reference)
                     except ray.exceptions.RayTaskError as error:
-                        raise _cause(error) from error
+                        raise _root_error(error) from error
                     except ray.exceptions.RayError as error:
                         say(losses.count(position, name(tasks[position]), _loss(error)))
                         waiting.append(position)
@@ -106,7 +106,7 @@ def _connected(cluster: RayCluster) -> Iterator[ModuleType]:
                 **quiet,
             )
         else:
-            _knock(cluster.address)
+            _check_reachable(cluster.address)
             ray.init(address=cluster.address, **quiet)
     except Exception as error:  # a node that does not start in time is a plain Exception of Ray's
         where = "on this machine" if cluster.address is None else f"at {cluster.address}"
@@ -124,7 +124,7 @@ def _connected(cluster: RayCluster) -> Iterator[ModuleType]:
         ray.shutdown()
 
 
-def _knock(address: str) -> None:
+def _check_reachable(address: str) -> None:
     # Ray itself tries for minutes to reach what is not there.
     host, separator, port = address.rpartition(":")
     if separator and port.isdigit():
@@ -136,7 +136,7 @@ def _in_flight(ray: ModuleType) -> int:
     return max(1, int(_TASKS_IN_FLIGHT_PER_CPU * ray.cluster_resources().get("CPU", 1)))
 
 
-def _cause(error: Any) -> BaseException:
+def _root_error(error: Any) -> BaseException:
     """The exception that the task raised, as a process pool would raise it."""
     return error.cause if isinstance(error.cause, BaseException) else RunFailure(str(error))
 

@@ -207,7 +207,7 @@ def _upload(client: HubClient, shards: list[HubFile], last: list[HubFile], stale
     return len(to_send) + bool(final or stale)
 
 
-def describe(result: PushResult) -> str:
+def describe_push(result: PushResult) -> str:
     """What was done, or would be, in words."""
     verb = "would upload" if result.dry_run else "uploaded"
     lines = []

@@ -62,7 +62,7 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class AuditDifference:
     """Something to know of the release: how often, and the first few examples."""
 
     what: str
@@ -75,7 +75,7 @@ class AuditReport:
     """The outcome of an audit. `sources` is rows, pairs and images by source, ``unknown`` for unknown folders."""
 
     checks: tuple[Check, ...]
-    findings: tuple[Finding, ...]
+    findings: tuple[AuditDifference, ...]
     sources: dict[str, dict[str, int]]
 
     @property
@@ -120,7 +120,9 @@ def audit(ingested: Path) -> AuditReport:
                 tally.add(file, line)
     tally.finish(release, _image_paths(ingested))
     checks = tuple(Check(name, expected, tally.counts[name], evidence) for name, (expected, evidence) in KNOWN.items())
-    findings = [Finding(what, count, tuple(tally.examples.get(what, ()))) for what, count in tally.found.items()]
+    findings = [
+        AuditDifference(what, count, tuple(tally.examples.get(what, ()))) for what, count in tally.found.items()
+    ]
     sources = {
         name: {"rows": tally.rows[name], "pairs": tally.pairs[name], "images": len(tally.images[name])}
         for name in sorted(tally.images)

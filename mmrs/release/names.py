@@ -84,7 +84,7 @@ _TILE = re.compile(r"(?P<parent>.+)__(?P<rate>\d+(?:\.\d+)?)__(?P<left>\d+)___(?
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ArchiveLocation:
     """What a path of the release says. `source` and `sensor` are None where the folder is unknown.
 
     `misspelt` is the folder as written, where the correct spelling is another one.
@@ -121,25 +121,25 @@ def normal_path(image: str) -> str:
     return image.replace("\\", "/").removeprefix("./")
 
 
-def place_of_image(image: str) -> Place:
+def place_of_image(image: str) -> ArchiveLocation:
     """Family, source and sensor by the folders of an image path: ``data/<family>/<folder>/...``."""
     parts = normal_path(image).split("/")
     if len(parts) < 3 or parts[0] != "data":
-        return Place(None, None, None)
+        return ArchiveLocation(None, None, None)
     family = FAMILIES.get(parts[1].casefold())
     return _place(family, parts[2])
 
 
-def place_of_file(path: str) -> Place:
+def place_of_file(path: str) -> ArchiveLocation:
     """Family and source by the path of a JSON file: ``data/json/<family>/[<folder>/]<file>.json``."""
     parts = path.split("/")
     position = next((index for index, part in enumerate(parts) if part.casefold() == "json"), None)
     if position is None or position + 2 >= len(parts):
-        return Place(None, None, None)
+        return ArchiveLocation(None, None, None)
     family = FAMILIES.get(parts[position + 1].casefold())
     names = [*reversed(parts[position + 2 : -1]), parts[-1].rsplit(".", 1)[0]]
     found = [_place(family, name.removeprefix("caption_")) for name in names]
-    return next((place for place in found if place.source), Place(family, None, None))
+    return next((place for place in found if place.source), ArchiveLocation(family, None, None))
 
 
 def is_aggregate(path: str) -> bool:
@@ -153,18 +153,18 @@ def tile_of(image: str) -> Tile | None:
     return Tile(match["parent"], match["rate"], int(match["left"]), int(match["up"])) if match else None
 
 
-def _place(family: Family | None, name: str) -> Place:
+def _place(family: Family | None, name: str) -> ArchiveLocation:
     if family is None:
-        return Place(None, None, None)
+        return ArchiveLocation(None, None, None)
     spellings = _SPELLING_TO_SOURCE[family]
     spelling = normal(name)
     while spelling not in spellings and (ending := _ENDING.search(spelling)) and ending.start() > 0:
         spelling = spelling[: ending.start()]
     source = spellings.get(spelling)
     if source is None:
-        return Place(family, None, None)
+        return ArchiveLocation(family, None, None)
     sensor: Sensor = "infrared" if source in _INFRARED else "sar" if source in _SAR else "optical"
-    return Place(family, source, sensor, name if spelling in MISSPELT else None)
+    return ArchiveLocation(family, source, sensor, name if spelling in MISSPELT else None)
 
 
 MISSPELT = frozenset({"rstimd", "syndney", "dcsr", "sarv2trainnval", "far1m", "hrisd"})

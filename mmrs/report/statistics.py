@@ -176,7 +176,7 @@ def write_parquet(found: Statistics, folder: Path) -> None:
             frame.write_parquet(temporary / f"{name}.parquet")
 
 
-def describe(found: Statistics) -> str:
+def describe_statistics(found: Statistics) -> str:
     """The tables as text; of the classes the most frequent only."""
     parts = []
     for name, frame in found.tables.items():

@@ -103,8 +103,8 @@ class RemoteFolder:
                     raise self._refused(path, error) from error
                 if attempt == self.patience.tries:
                     raise RunFailure(
-                        f"{self.url}/{path} cannot be read: {attempt} tries failed, the last with {describe(error)}. "
-                        "The same command goes on once the server answers."
+                        f"{self.url}/{path} cannot be read: {attempt} tries failed, the last with "
+                        f"{describe_error(error)}. The same command goes on once the server answers."
                     ) from error
             time.sleep(wait_s * rng.uniform(0.5, 1.0))
             wait_s = min(2 * wait_s, self.patience.longest_wait_s)
@@ -117,7 +117,9 @@ class RemoteFolder:
             "s3": "Check the bucket's name and the credentials (`aws sts get-caller-identity`).",
             "hf": "Check the name, and `hf auth login` or HF_TOKEN for a private data set.",
         }
-        return UserError(f"{self.url}/{path} cannot be read: {describe(error)}. {hints[urlsplit(self.url).scheme]}")
+        return UserError(
+            f"{self.url}/{path} cannot be read: {describe_error(error)}. {hints[urlsplit(self.url).scheme]}"
+        )
 
     def _address(self, path: str) -> str:
         whole = f"{self.url}/{path}"
@@ -255,7 +257,7 @@ def checked_url(url: str) -> str:
     return url.rstrip("/")
 
 
-def describe(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """An error in one line, without the signed part of any URL."""
     text = re.sub(r"\?\S*", "?...", " ".join(str(error).split()))[:300]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -32,7 +32,7 @@ _SHOWN_FINDINGS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class VerifyFinding:
     """One thing that is wrong: the file (relative to the data set's folder), the sample key where known, and what."""
 
     path: str
@@ -49,10 +49,10 @@ class Verification:
 
     manifest: Manifest
     samples: int
-    findings: tuple[Finding, ...]
+    findings: tuple[VerifyFinding, ...]
 
 
-def verify(where: Path | str, workers: int, progress: Progress) -> Verification:
+def verify_dataset(where: Path | str, workers: int, progress: Progress) -> Verification:
     """Check every shard of a data set.
 
     Digests of tar and index; adjacency, names and order of members; one record per image, valid against the schema and
@@ -67,7 +67,7 @@ def verify(where: Path | str, workers: int, progress: Progress) -> Verification:
         manifest = load_manifest(place)
     except OSError as error:
         raise UserError(f"{place} cannot be read: {error}. Check the address and the credentials.") from error
-    findings: list[Finding] = []
+    findings: list[VerifyFinding] = []
     keys: Counter[str] = Counter()
     ids: Counter[str] = Counter()
     with progress.stage("verify", sum(shard.records for shard in manifest.shards), "samples") as advance:
@@ -80,20 +80,22 @@ def verify(where: Path | str, workers: int, progress: Progress) -> Verification:
             advance(manifest.shards[position].records)
     findings += _whole_findings(place, manifest)
     for kind, counter in (("key", keys), ("id", ids)):
-        findings += [Finding(MANIFEST_NAME, name, f"{kind} occurs {n} times") for name, n in counter.items() if n > 1]
+        findings += [
+            VerifyFinding(MANIFEST_NAME, name, f"{kind} occurs {n} times") for name, n in counter.items() if n > 1
+        ]
     findings.sort(key=lambda finding: (finding.path, finding.key or "", finding.what))
     return Verification(manifest, keys.total(), tuple(findings))
 
 
-def _whole_findings(place: Place, manifest: Manifest) -> Iterator[Finding]:
+def _whole_findings(place: Place, manifest: Manifest) -> Iterator[VerifyFinding]:
     """What concerns no single shard."""
     try:
         digest = hashlib.sha256(place.read(QUARANTINE_NAME)).hexdigest()
         if digest != manifest.quarantine_sha256:
             what = f"sha256 is {digest}, the manifest says {manifest.quarantine_sha256}"
-            yield Finding(QUARANTINE_NAME, None, what)
+            yield VerifyFinding(QUARANTINE_NAME, None, what)
     except OSError as error:
-        yield Finding(QUARANTINE_NAME, None, f"cannot be read: {error}")
+        yield VerifyFinding(QUARANTINE_NAME, None, f"cannot be read: {error}")
     records: Counter[tuple[str, str]] = Counter()
     for shard in manifest.shards:
         records[shard.source, shard.split] += shard.records
@@ -104,33 +106,33 @@ def _whole_findings(place: Place, manifest: Manifest) -> Iterator[Finding]:
         counted, said = records[source, split], stated.get((source, split), 0)
         if counted != said:
             what = f"{source}/{split} has {said} records, its shards have {counted}"
-            yield Finding(MANIFEST_NAME, None, what)
+            yield VerifyFinding(MANIFEST_NAME, None, what)
 
 
-def verify_shard(place: Place, shard: ShardEntry) -> tuple[list[Finding], list[str], list[str]]:
+def verify_shard(place: Place, shard: ShardEntry) -> tuple[list[VerifyFinding], list[str], list[str]]:
     """The findings, keys and ids of one shard."""
-    findings: list[Finding] = []
+    findings: list[VerifyFinding] = []
     try:
         tar_bytes = place.read(shard.path)
         index_bytes = place.read(shard.index_path)
         done = orjson.loads(place.read(done_path(shard.path)))
     except (OSError, orjson.JSONDecodeError) as error:
-        return [Finding(shard.path, None, f"cannot be read: {error}")], [], []
+        return [VerifyFinding(shard.path, None, f"cannot be read: {error}")], [], []
     actual = {"sha256": hashlib.sha256(tar_bytes).hexdigest(), "bytes": len(tar_bytes)}
     actual |= {"index_sha256": hashlib.sha256(index_bytes).hexdigest(), "index_bytes": len(index_bytes)}
     for name, value in actual.items():
         for where, stated in (("manifest", getattr(shard, name)), ("done-file", done.get(name))):
             if stated != value:
-                findings.append(Finding(shard.path, None, f"{name} is {value}, the {where} says {stated}"))
+                findings.append(VerifyFinding(shard.path, None, f"{name} is {value}, the {where} says {stated}"))
     try:
         rows = read_index(io.BytesIO(index_bytes)).to_pylist()
     except (UserError, ValueError, pa.ArrowException) as error:
-        return [*findings, Finding(shard.index_path, None, f"index cannot be read: {error}")], [], []
+        return [*findings, VerifyFinding(shard.index_path, None, f"index cannot be read: {error}")], [], []
     if len(rows) != shard.records:
-        findings.append(Finding(shard.index_path, None, f"{len(rows)} rows, the manifest says {shard.records}"))
-    findings += [Finding(shard.path, key, what) for key, what in _member_findings(tar_bytes, rows)]
+        findings.append(VerifyFinding(shard.index_path, None, f"{len(rows)} rows, the manifest says {shard.records}"))
+    findings += [VerifyFinding(shard.path, key, what) for key, what in _member_findings(tar_bytes, rows)]
     for row in rows:
-        findings += [Finding(shard.path, row["key"], what) for what in _sample_findings(tar_bytes, row, shard)]
+        findings += [VerifyFinding(shard.path, row["key"], what) for what in _sample_findings(tar_bytes, row, shard)]
     return findings, [row["key"] for row in rows], [row["id"] for row in rows]
 
 
@@ -192,7 +194,7 @@ def _sample_findings(tar_bytes: bytes, row: dict[str, Any], shard: ShardEntry) -
         yield "index and record disagree on the image's size"
 
 
-def describe(result: Verification) -> str:
+def describe_verification(result: Verification) -> str:
     """The outcome in words; the first findings in full."""
     shards = len(result.manifest.shards)
     if not result.findings:

@@ -11,7 +11,7 @@ from mmrs.engines.processes import run_tasks
 from mmrs.errors import UserError
 from mmrs.progress import Progress
 from mmrs.shards.webdataset import find_tars, scan_tar, write_foreign_index
-from mmrs.verify.dataset import Finding
+from mmrs.verify.dataset import VerifyFinding
 
 _SHOWN_FINDINGS = 20
 
@@ -22,11 +22,13 @@ class ForeignVerification:
 
     shards: int
     samples: int
-    findings: tuple[Finding, ...]
+    findings: tuple[VerifyFinding, ...]
     indexed: tuple[str, ...]
 
 
-def verify_foreign(folder: Path, workers: int, progress: Progress, repair_index: bool = False) -> ForeignVerification:
+def verify_webdataset(
+    folder: Path, workers: int, progress: Progress, repair_index: bool = False
+) -> ForeignVerification:
     """Read every tar under `folder` (or the one file) as a WebDataset reader would, and say what it would trip over.
 
     Args:
@@ -43,13 +45,13 @@ def verify_foreign(folder: Path, workers: int, progress: Progress, repair_index:
             "holds neither a manifest.json nor a *.tar file" if folder.is_dir() else "is neither a folder nor a *.tar"
         )
         raise UserError(f"{folder} {lacks}. Name a data set of `mmrs build`, a folder of WebDataset tars, or one tar.")
-    findings: list[Finding] = []
+    findings: list[VerifyFinding] = []
     keys: Counter[str] = Counter()
     samples, indexed = 0, []
     names = [path.name if folder.is_file() else str(path.relative_to(folder)) for path in tars]
     with progress.stage("verify", len(tars), "tars") as advance:
         for position, (found, shard_keys, index) in run_tasks(partial(_check, repair_index), tars, workers):
-            findings += [Finding(names[position], key, what) for key, what in found]
+            findings += [VerifyFinding(names[position], key, what) for key, what in found]
             keys.update(set(shard_keys))
             samples += len(shard_keys)
             indexed += [f"{names[position]}{index}"] if index else []
@@ -57,7 +59,7 @@ def verify_foreign(folder: Path, workers: int, progress: Progress, repair_index:
     shared = sorted(key for key, count in keys.items() if count > 1)
     if shared:
         what = f"{len(shared)} keys occur in more than one tar, for instance this one"
-        findings.append(Finding(names[0] if len(names) == 1 else ".", shared[0], what))
+        findings.append(VerifyFinding(names[0] if len(names) == 1 else ".", shared[0], what))
     findings.sort(key=lambda finding: (finding.path, finding.key or "", finding.what))
     return ForeignVerification(len(tars), samples, tuple(findings), tuple(sorted(indexed)))
 
@@ -71,7 +73,7 @@ def _check(repair_index: bool, path: Path) -> tuple[list[tuple[str | None, str]]
     return list(scan.findings), [sample.key for sample in scan.samples], written
 
 
-def describe_foreign(result: ForeignVerification) -> str:
+def describe_webdataset(result: ForeignVerification) -> str:
     """The outcome in words; the first findings in full."""
     lines = [str(finding) for finding in result.findings[:_SHOWN_FINDINGS]]
     if len(result.findings) > _SHOWN_FINDINGS:

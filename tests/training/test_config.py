@@ -9,7 +9,7 @@ import yaml
 
 from mmrs.config import validated
 from mmrs.errors import UserError
-from training.config import TrainConfig, check_same_mathematics, load_config, mathematics
+from training.config import TrainConfig, check_resume_bound_fields, load_config, resume_bound_fields
 
 RECIPES = Path(__file__).parents[2] / "training" / "recipes"
 MINIMAL = {
@@ -121,7 +121,7 @@ def test_what_is_no_recipe_is_refused(tmp_path, text):
     ],
 )
 def test_harmless_changes_may_be_resumed(changes):
-    check_same_mathematics(mathematics(make()), make(**changes))
+    check_resume_bound_fields(resume_bound_fields(make()), make(**changes))
 
 
 @pytest.mark.parametrize(
@@ -139,9 +139,9 @@ def test_harmless_changes_may_be_resumed(changes):
 )
 def test_changes_of_the_mathematics_are_refused_by_name(changes, name):
     with pytest.raises(UserError, match=name):
-        check_same_mathematics(mathematics(make()), make(**changes))
+        check_resume_bound_fields(resume_bound_fields(make()), make(**changes))
 
 
 def test_a_run_with_a_fixed_schedule_may_be_lengthened():
     fixed = {"schedule": {"total_steps": 100}, "epochs": None}
-    check_same_mathematics(mathematics(make(max_steps=10, **fixed)), make(max_steps=50, **fixed))
+    check_resume_bound_fields(resume_bound_fields(make(max_steps=10, **fixed)), make(max_steps=50, **fixed))

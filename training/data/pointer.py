@@ -1,4 +1,4 @@
-"""Where a run stands in the stream of packs: one small value, equal on all ranks, valid for any later world size."""
+"""Where a run stands in the stream of packs: one small value, equal on all ranks, valid for any later number of ranks."""
 
 from __future__ import annotations
 

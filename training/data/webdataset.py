@@ -50,7 +50,7 @@ _SAFE_URL = re.compile(r"(?:https?|s3|gs|hf)://[\w.{][\w./:%+=,~{}@-]*|(?:file:)
 
 
 @dataclass(frozen=True)
-class ForeignStream:
+class WebdatasetStream:
     """Takes the place of a `PackStream`: a pointer that counts, and packs without end."""
 
     urls: tuple[str, ...]
@@ -75,7 +75,7 @@ class ForeignStream:
         )
 
 
-def open_foreign(config: TrainConfig, processor: EarthGPTProcessor, max_positions: int) -> ForeignStream:
+def open_webdataset(config: TrainConfig, processor: EarthGPTProcessor, max_positions: int) -> WebdatasetStream:
     """The stream of `data.webdataset`.
 
     Raises:
@@ -105,11 +105,11 @@ def open_foreign(config: TrainConfig, processor: EarthGPTProcessor, max_position
         shuffle_window_blocks=0,
         packing_window_units=OPEN_PACKS,
     )
-    return ForeignStream(urls, settings)
+    return WebdatasetStream(urls, settings)
 
 
-def foreign_loader(
-    stream: ForeignStream,
+def webdataset_loader(
+    stream: WebdatasetStream,
     processor: EarthGPTProcessor,
     config: TrainConfig,
     pointer: Pointer,
@@ -149,7 +149,7 @@ def _unchanged(pack: Any) -> Pack:
 class ForeignPacks(IterableDataset):
     """Packs of one reader, filled from its shards. `begun_at` is the number of packs that earlier runs consumed."""
 
-    stream: ForeignStream
+    stream: WebdatasetStream
     processor: EarthGPTProcessor
     data: DataConfig
     begun_at: int = 0

@@ -105,7 +105,7 @@ def evaluate(config: EvaluationConfig, progress: Progress) -> EvaluationResult:
     return result
 
 
-def describe(result: EvaluationResult) -> str:
+def describe_scores(result: EvaluationResult) -> str:
     """The scores, one line each, with their 95 % intervals."""
     lines = []
     for task, by_source in result.scores["scores"].items():

@@ -31,9 +31,9 @@ from safetensors.torch import load_file, save_file
 
 from mmrs.errors import RunFailure, UserError
 from mmrs.storage.atomic import atomic_folder, file_sha256, remove_folder
-from training.config import TrainConfig, check_same_mathematics, mathematics
+from training.config import TrainConfig, check_resume_bound_fields, resume_bound_fields
 from training.data.pointer import Pointer
-from training.step.sharding import like, whole
+from training.step.sharding import gathered, sharded_like
 
 FOLDER = re.compile(r"step-(\d{8,})")
 TENSOR_FILES = ("trainable.safetensors", "optimiser.safetensors")
@@ -47,7 +47,7 @@ class _State(BaseModel):
     format: Literal["mmrs-checkpoint-2"] = "mmrs-checkpoint-2"
     step: int = Field(ge=0)
     pointer: dict[str, Any]
-    mathematics: dict[str, Any]
+    resume_bound_fields: dict[str, Any]
     base_digest: str
 
 
@@ -78,16 +78,16 @@ def take_snapshot(
     """
     files: dict[str, dict[str, torch.Tensor]] = {name: {} for name in TENSOR_FILES}
     for name, tensor, file in _state_tensors(optimiser):
-        gathered = whole(tensor)
+        complete = gathered(tensor)
         if keep:
             # A copy even on the CPU: the next step changes these tensors in place.
-            files[file][name] = gathered.to("cpu", copy=True).contiguous()
+            files[file][name] = complete.to("cpu", copy=True).contiguous()
     if not keep:
         return None
     state = _State(
         step=position.step,
         pointer=position.pointer.to_dict(),
-        mathematics=mathematics(config),
+        resume_bound_fields=resume_bound_fields(config),
         base_digest=base_digest,
     )
     return Snapshot(position, files, state)
@@ -202,10 +202,10 @@ def load_checkpoint(path: Path, optimiser: torch.optim.Optimizer, config: TrainC
         raise _damaged(path, TENSOR_FILES[1], f"unfit tensor {wrong[0]!r}")
     with torch.no_grad():
         for name, parameter in parameters.items():
-            parameter.copy_(like(trainable[name], parameter))
+            parameter.copy_(sharded_like(trainable[name], parameter))
             kept = {key: part for key, part in per_name[name].items() if part is not None}
             optimiser.state[parameter] = {
-                key: _step_count(part, optimiser, parameter) if key == "step" else like(part, parameter)
+                key: _step_count(part, optimiser, parameter) if key == "step" else sharded_like(part, parameter)
                 for key, part in kept.items()
             }
     return position
@@ -221,7 +221,7 @@ def read_trainable(
     """
     _check_digests(path)
     state, pointer = _read_state(path)
-    check_same_mathematics(state.mathematics, config)
+    check_resume_bound_fields(state.resume_bound_fields, config)
     if state.base_digest != base_digest:
         raise UserError(
             f"cannot go on from {path}: it belongs to the base model {state.base_digest[:12]}, this run starts from "

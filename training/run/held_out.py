@@ -26,7 +26,7 @@ from training.data.loader import PackDataset
 from training.data.open import open_selection, prepare_stream
 from training.data.selection import Selection
 from training.model.processing import EarthGPTProcessor
-from training.step.ranks import World
+from training.step.ranks import Ranks
 from training.step.sharding import plain_forward
 from training.step.step import Labels, LossSums, Training, pack_losses, precision, sum_losses
 
@@ -38,7 +38,7 @@ ANSWER_BATCH = 8
 
 
 @dataclass(frozen=True)
-class Asked:
+class HeldOutAnswers:
     """Questions of one data set that the model answers in training."""
 
     data: ShardSet
@@ -54,22 +54,22 @@ class HeldOut:
     references: list
     labels: Labels
     processor: EarthGPTProcessor
-    asked: Asked | None
-    world: World
+    asked: HeldOutAnswers | None
+    ranks: Ranks
 
     @cached_property
     def packs(self) -> list[Pack]:
         """This rank's packs, decoded once."""
-        return [self.dataset[reference] for reference in self.references[self.world.rank :: self.world.size]]
+        return [self.dataset[reference] for reference in self.references[self.ranks.rank :: self.ranks.size]]
 
     @property
     def rounds(self) -> int:
         """Packs of the rank that has most."""
-        return -(-len(self.references) // self.world.size)
+        return -(-len(self.references) // self.ranks.size)
 
 
 def open_held_out(
-    config: TrainConfig, processor: EarthGPTProcessor, max_positions: int, world: World, progress: Progress
+    config: TrainConfig, processor: EarthGPTProcessor, max_positions: int, ranks: Ranks, progress: Progress
 ) -> HeldOut | None:
     """Plan the held-out packs of a run; None where the run has none.
 
@@ -90,7 +90,7 @@ def open_held_out(
         labels=Labels(selection.tasks, sensors_of(selection)),
         processor=processor,
         asked=_questions(selection, held_out.split, held_out.answers),
-        world=world,
+        ranks=ranks,
     )
 
 
@@ -128,7 +128,7 @@ def held_out_losses(training: Training, held_out: HeldOut, stopped: Callable[[],
                     return None
     finally:
         training.model.train()
-    return sum_losses(training.world, held_out.labels, losses)
+    return sum_losses(training.ranks, held_out.labels, losses)
 
 
 def answer(training: Training, held_out: HeldOut, folder: Path, step: int, stopped: Callable[[], bool]) -> Path | None:
@@ -147,7 +147,7 @@ def answer(training: Training, held_out: HeldOut, folder: Path, step: int, stopp
         return None
     answers: list[str] = []
     try:
-        with plain_forward(training.model), precision(training.world.device):
+        with plain_forward(training.model), precision(training.ranks.device):
             for first in range(0, len(asked.questions), ANSWER_BATCH):
                 answers += _answers(training, held_out, asked, asked.questions[first : first + ANSWER_BATCH])
                 if stopped():
@@ -165,7 +165,7 @@ def answer(training: Training, held_out: HeldOut, folder: Path, step: int, stopp
     return picture
 
 
-def _answers(training: Training, held_out: HeldOut, asked: Asked, questions: Sequence[Question]) -> list[str]:
+def _answers(training: Training, held_out: HeldOut, asked: HeldOutAnswers, questions: Sequence[Question]) -> list[str]:
     from training.evaluation.generate import generate_answers
 
     held_out_config = training.config.held_out
@@ -181,7 +181,7 @@ def _answers(training: Training, held_out: HeldOut, asked: Asked, questions: Seq
     )
 
 
-def _questions(selection: Selection, split: str, count: int) -> Asked | None:
+def _questions(selection: Selection, split: str, count: int) -> HeldOutAnswers | None:
     if not count:
         return None
     from training.evaluation.questions import TASKS, load_questions
@@ -198,5 +198,5 @@ def _questions(selection: Selection, split: str, count: int) -> Asked | None:
             continue
         questions = load_questions(data, split, own, tasks, count)[:count]
         categories = {name: source.categories for name, source in data.manifest.sources.items()}
-        return Asked(data, questions, categories)
+        return HeldOutAnswers(data, questions, categories)
     return None

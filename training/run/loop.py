@@ -30,7 +30,7 @@ from training.report.monitor import (
 )
 from training.run.checkpoint import CheckpointWriter, Position, checkpoint_step, complete_checkpoints, take_snapshot
 from training.run.held_out import HeldOut, answer, held_out_losses
-from training.run.signals import StopRequest, noted, raise_stopped
+from training.run.signals import StopRequest, listen_for_stop, raise_stopped
 from training.step.optim import learning_rate_factor, set_learning_rate
 from training.step.step import StepCounts, StepOutcome, Training, optimiser_step
 from training.step.throughput import StepCost, peak_flops
@@ -60,7 +60,7 @@ def run_loop(
     """
     config = training.config
     training.model.train()
-    interrupts = noted(stop, (signal.SIGINT,))
+    interrupts = listen_for_stop(stop, (signal.SIGINT,))
     with interrupts, CheckpointWriter(training.checkpoints, config.checkpoint.keep_last) as writer:
         run = _Run(training, monitor, held_out, stop, writer, StepCost.of(training.model), saved=position.step)
         run.agree()
@@ -101,17 +101,17 @@ class _Run:
         """One optimiser step and its report."""
         training, config = self.training, self.training.config
         began = time.perf_counter()
-        own = list(islice(packs, config.packs_per_step // training.world.size))
+        own = list(islice(packs, config.packs_per_step // training.ranks.size))
         waited = time.perf_counter() - began
         factor = learning_rate_factor(position.step, training.schedule_steps, config.schedule)
         set_learning_rate(training.optimiser, factor)
         outcome = optimiser_step(training, own, position.step + 1)
         position = _advance(training, position, outcome.counts)
         if outcome.counts.skipped:
-            for line in "\n".join(training.world.texts(skipped_samples(own))).split("\n"):
+            for line in "\n".join(training.ranks.texts(skipped_samples(own))).split("\n"):
                 if line:
                     self.monitor.skipped(*json.loads(line))
-        waited, memory = training.world.largest(torch.tensor([waited, memory_mb(training.world.device)])).tolist()
+        waited, memory = training.ranks.largest(torch.tensor([waited, memory_mb(training.ranks.device)])).tolist()
         seconds = time.perf_counter() - began
         self.monitor.step(self._report(position, outcome, own[0].epoch, factor, seconds, waited, memory))
         _check_skipped(config, position)
@@ -125,7 +125,7 @@ class _Run:
         """
         failure = self.writer.failed()
         flags = torch.tensor([int(self.stop.received or 0), int(failure is not None)])
-        received, failed = self.training.world.largest(flags).tolist()
+        received, failed = self.training.ranks.largest(flags).tolist()
         if failed:
             raise failure or RunFailure("rank 0 could not write a checkpoint; see its message.")
         if received:
@@ -138,7 +138,7 @@ class _Run:
             return
         training = self.training
         snapshot = take_snapshot(
-            position, training.optimiser, training.config, training.base_digest, keep=training.world.is_first
+            position, training.optimiser, training.config, training.base_digest, keep=training.ranks.is_first
         )
         self.saved = position.step
         if snapshot is not None:
@@ -162,7 +162,7 @@ class _Run:
                 "or the model diverged. The same command goes on from the last checkpoint."
             )
         picture = None
-        if training.world.is_first:
+        if training.ranks.is_first:
             folder = training.config.out / PICTURES
             picture = answer(training, self.held_out, folder, position.step, lambda: bool(self.stop.received))
         if self.agree():
@@ -196,7 +196,7 @@ class _Run:
             return False
         known = step in held_out_by_step(self.training)
         # One rank may read the file before another has written to it.
-        return not int(self.training.world.largest(torch.tensor(int(known))))
+        return not int(self.training.ranks.largest(torch.tensor(int(known))))
 
     def _report(
         self,
@@ -210,7 +210,7 @@ class _Run:
     ) -> StepReport:
         training, counts = self.training, outcome.counts
         config, labels = training.config, training.labels
-        peak = peak_flops(training.world.device, config.log.peak_tflops)
+        peak = peak_flops(training.ranks.device, config.log.peak_tflops)
         return StepReport(
             step=position.step,
             epoch=epoch,
@@ -227,7 +227,7 @@ class _Run:
             input_tokens_per_second=counts.tokens / seconds,
             padding_share=1 - counts.tokens / config.tokens_per_step,
             data_wait_share=waited / seconds,
-            mfu=self.cost.flops(counts) / (seconds * peak * training.world.size) if peak else None,
+            mfu=self.cost.flops(counts) / (seconds * peak * training.ranks.size) if peak else None,
             samples=position.pointer.samples,
             skipped_samples=position.pointer.skipped,
             memory_mb=memory,

@@ -57,7 +57,7 @@ def raise_stopped(received: signal.Signals, message: str) -> NoReturn:
 
 
 @contextmanager
-def noted(request: StopRequest, signals: Collection[signal.Signals]) -> Iterator[None]:
+def listen_for_stop(request: StopRequest, signals: Collection[signal.Signals]) -> Iterator[None]:
     """Note signals in `request` while the block runs, instead of ending. A second Ctrl-C ends the process at once.
 
     Outside the main thread, where Python allows no handlers, nothing is noted.

@@ -23,7 +23,7 @@ import torch
 from mmrs.errors import UserError
 from mmrs.progress import Progress
 from mmrs.storage.atomic import remove_temporaries, write_atomic
-from training.config import TrainConfig, check_same_mathematics, load_config, mathematics
+from training.config import TrainConfig, check_resume_bound_fields, load_config, resume_bound_fields
 from training.data.collate import Pack
 from training.data.loader import PackDataset, PackSampler, pack_loader, plain_failures
 from training.data.open import open_training_selection, prepare_stream
@@ -31,7 +31,7 @@ from training.data.pointer import Pointer, check_same_stream
 from training.data.selection import Selection
 from training.data.stream import PackStream
 from training.data.summary import plan_lines, summarise
-from training.data.webdataset import NOTICE, SOURCE, ForeignStream, foreign_loader, open_foreign
+from training.data.webdataset import NOTICE, SOURCE, WebdatasetStream, open_webdataset, webdataset_loader
 from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor
 from training.model.folder import check_model_folder
 from training.report.monitor import METRICS, open_monitor, read_metrics, say
@@ -41,12 +41,12 @@ from training.run.determinism import quiet_transformers, reproducible, run_lock
 from training.run.final_model import folder_digest, is_saved, origin_of, save_result
 from training.run.held_out import open_held_out, sensors_of
 from training.run.loop import best_steps, held_out_by_step, run_loop
-from training.run.signals import REQUEUE_SIGNALS, StopRequest, noted
+from training.run.signals import REQUEUE_SIGNALS, StopRequest, listen_for_stop
 from training.stages.initial_model import initial_model_folder
 from training.stages.stage import add_tuned_parameters, apply_stage, freeze_report
 from training.step.optim import build_optimiser
-from training.step.ranks import World, open_world
-from training.step.sharding import check_world, current_rows, full_state, parallelize
+from training.step.ranks import Ranks, open_ranks
+from training.step.sharding import check_ranks, current_rows, full_state, parallelize
 from training.step.step import Training
 
 
@@ -88,32 +88,32 @@ def train(config: TrainConfig, progress: Progress | None = None, fresh: bool = F
     """
     stop = StopRequest()
     # A job may be preempted while it still loads: that is noted too, and the loop ends before its first step.
-    with noted(stop, REQUEUE_SIGNALS), open_world(config.device) as world:
-        packs_per_rank = check_world(config, world)
-        progress = (progress or Progress()) if world.is_first else Progress(quiet=True)
-        if world.size > 1:
-            say(progress, f"{world.size} ranks, {packs_per_rank} packs of each per optimiser step")
-        world.first_then_all(lambda: _check_folder(config, fresh) if world.is_first else None)
-        with _locked(config, world), reproducible(config), quiet_transformers():
-            return _train(config, progress, world, stop)
+    with listen_for_stop(stop, REQUEUE_SIGNALS), open_ranks(config.device) as ranks:
+        packs_per_rank = check_ranks(config, ranks)
+        progress = (progress or Progress()) if ranks.is_first else Progress(quiet=True)
+        if ranks.size > 1:
+            say(progress, f"{ranks.size} ranks, {packs_per_rank} packs of each per optimiser step")
+        ranks.first_then_all(lambda: _check_folder(config, fresh) if ranks.is_first else None)
+        with _locked(config, ranks), reproducible(config), quiet_transformers():
+            return _train(config, progress, ranks, stop)
 
 
 @contextmanager
-def _locked(config: TrainConfig, world: World) -> Iterator[None]:
+def _locked(config: TrainConfig, ranks: Ranks) -> Iterator[None]:
     """Hold the run folder and tidy it on the rank that writes; the others wait for that."""
     with ExitStack() as stack:
 
         def take() -> None:
-            if world.is_first:
+            if ranks.is_first:
                 stack.enter_context(run_lock(config.out))
                 remove_temporaries(config.out)
                 write_atomic(config.out / "config.yaml", config.to_yaml().encode())
 
-        world.first_then_all(take)
+        ranks.first_then_all(take)
         yield
 
 
-def describe(result: RunResult) -> str:
+def describe_run(result: RunResult) -> str:
     """The result of a run for a person."""
     resumed = f", resumed at step {result.resumed_from}" if result.resumed_from else ""
     held_out = "" if result.held_out_loss is None else f", held-out loss {result.held_out_loss:.4f}"
@@ -124,22 +124,22 @@ def describe(result: RunResult) -> str:
     )
 
 
-def _train(config: TrainConfig, progress: Progress, world: World, stop: StopRequest) -> RunResult:
-    selection = None if config.data.webdataset else world.first_then_all(lambda: open_training_selection(config))
-    base = world.first_then_all(lambda: _base_folder(config, selection))
+def _train(config: TrainConfig, progress: Progress, ranks: Ranks, stop: StopRequest) -> RunResult:
+    selection = None if config.data.webdataset else ranks.first_then_all(lambda: open_training_selection(config))
+    base = ranks.first_then_all(lambda: _base_folder(config, selection))
     processor = EarthGPTProcessor.from_pretrained(base)
     model = EarthGPTForConditionalGeneration.from_pretrained(base, use_safetensors=True)
     add_tuned_parameters(model, config.stage, config.model.seed)
-    rows = apply_stage(model, config.stage, torch.bfloat16 if world.device.type == "cuda" else None)
-    model.to(world.device)
+    rows = apply_stage(model, config.stage, torch.bfloat16 if ranks.device.type == "cuda" else None)
+    model.to(ranks.device)
     max_positions = model.config.get_text_config().max_position_embeddings
-    stream, total_steps = world.first_then_all(
-        lambda: _plan(config, selection, processor, max_positions, progress, world)
+    stream, total_steps = ranks.first_then_all(
+        lambda: _plan(config, selection, processor, max_positions, progress, ranks)
     )
     say(progress, freeze_report(rows))
 
-    held_out = world.first_then_all(lambda: open_held_out(config, processor, max_positions, world, progress))
-    prepared = parallelize(model, config.parallel, world)
+    held_out = ranks.first_then_all(lambda: open_held_out(config, processor, max_positions, ranks, progress))
+    prepared = parallelize(model, config.parallel, ranks)
     training = Training(
         config=config,
         model=model,
@@ -149,14 +149,14 @@ def _train(config: TrainConfig, progress: Progress, world: World, stop: StopRequ
         total_steps=total_steps,
         checkpoints=config.out / "checkpoints",
         base_digest=folder_digest(base),
-        world=world,
+        ranks=ranks,
         sensors={SOURCE: "unknown"} if selection is None else sensors_of(selection),
         prepared=prepared,
     )
     start = _start(training, progress)
     with (
         closing(_packs(training, selection, processor, start)) as packs,
-        open_monitor(config.out, start.step, total_steps, config.log, progress, world.is_first) as monitor,
+        open_monitor(config.out, start.step, total_steps, config.log, progress, ranks.is_first) as monitor,
     ):
         end = run_loop(training, packs, start, monitor, stop, held_out)
     return _finish(training, processor, base, start, end)
@@ -166,13 +166,13 @@ def _packs(
     training: Training, selection: Selection | None, processor: EarthGPTProcessor, start: Position
 ) -> Generator[Pack, None, None]:
     """The packs of this rank from a position on; closing them ends the workers."""
-    config, world, stream = training.config, training.world, training.stream
-    pin_memory = world.device.type == "cuda"
+    config, ranks, stream = training.config, training.ranks, training.stream
+    pin_memory = ranks.device.type == "cuda"
     if selection is None:
-        loader = foreign_loader(stream, processor, config, start.pointer, world.rank, world.size, pin_memory)
+        loader = webdataset_loader(stream, processor, config, start.pointer, ranks.rank, ranks.size, pin_memory)
         return plain_failures(iter(loader))
     steps = max(0, training.total_steps - start.step)
-    sampler = PackSampler(stream, start.pointer, steps, config.packs_per_step, world.rank, world.size)
+    sampler = PackSampler(stream, start.pointer, steps, config.packs_per_step, ranks.rank, ranks.size)
     data = config.data
     dataset = PackDataset(
         selection, stream.lengths, processor, config.tokens_per_pack, data.verify_images, data.augment, data.seed
@@ -194,19 +194,19 @@ def _plan(
     processor: EarthGPTProcessor,
     max_positions: int,
     progress: Progress,
-    world: World,
-) -> tuple[PackStream | ForeignStream, int]:
+    ranks: Ranks,
+) -> tuple[PackStream | WebdatasetStream, int]:
     """The stream and the number of optimiser steps; the plan's summary, if there is one, is printed and saved."""
     if selection is None:
         say(progress, NOTICE)
-        return open_foreign(config, processor, max_positions), config.max_steps or 0
+        return open_webdataset(config, processor, max_positions), config.max_steps or 0
     stream = prepare_stream(config, selection, processor, max_positions, progress)
     settings = stream.settings
     saved = config.out / "plan.json"
     if saved.is_file():
         check_same_stream(Pointer.from_dict(json.loads(saved.read_text())["stream"]), settings)
     total_steps = config.max_steps or stream.steps(config.epochs or 1, config.packs_per_step)
-    if not world.is_first:
+    if not ranks.is_first:
         return stream, total_steps
     summary = summarise(stream.plan(0), stream.lengths, settings, selection)
     summary |= {"steps": total_steps, "packs_per_step": config.packs_per_step, "stream": stream.start().to_dict()}
@@ -219,7 +219,7 @@ def _plan(
 def _start(training: Training, progress: Progress) -> Position:
     newest = latest_checkpoint(training.checkpoints)
     # Rank 0 wrote them: its answer holds for all.
-    name = training.world.texts(newest.name if newest else "")[0]
+    name = training.ranks.texts(newest.name if newest else "")[0]
     if not name:
         return Position(0, training.stream.start())
     path = training.checkpoints / name
@@ -230,13 +230,13 @@ def _start(training: Training, progress: Progress) -> Position:
 
 
 def _finish(training: Training, processor: EarthGPTProcessor, base: Path, start: Position, end: Position) -> RunResult:
-    out, world = training.config.out, training.world
+    out, ranks = training.config.out, training.ranks
     folder = out / "model"
     origin = origin_of(training.config, end, training.base_digest)
-    if not world.texts("saved" if is_saved(folder, origin) else "")[0]:
-        state = full_state(training.model, keep=world.is_first)
-        world.first_then_all(lambda: _save(training, state, processor, base, origin))
-    return world.first_then_all(lambda: _result(training, start, end, folder))
+    if not ranks.texts("saved" if is_saved(folder, origin) else "")[0]:
+        state = full_state(training.model, keep=ranks.is_first)
+        ranks.first_then_all(lambda: _save(training, state, processor, base, origin))
+    return ranks.first_then_all(lambda: _result(training, start, end, folder))
 
 
 def _save(
@@ -254,7 +254,7 @@ def _result(training: Training, start: Position, end: Position, folder: Path) ->
     out = training.config.out
     metrics, plot = out / METRICS, out / "run.png"
     lines = read_metrics(metrics)
-    if lines and training.world.is_first:
+    if lines and training.ranks.is_first:
         plot_run(out, plot)
     newest = latest_checkpoint(training.checkpoints)
     assert newest is not None
@@ -269,7 +269,7 @@ def _result(training: Training, start: Position, end: Position, folder: Path) ->
         final_loss=lines[-1]["loss"] if lines else float("nan"),
         held_out_loss=held_out_by_step(training).get(end.step),
         best_checkpoint=checkpoint_folder(training.checkpoints, best[0]) if (best := best_steps(training)) else None,
-        rank=training.world.rank,
+        rank=training.ranks.rank,
     )
 
 
@@ -286,4 +286,4 @@ def _check_folder(config: TrainConfig, fresh: bool) -> None:
             return
         raise UserError(f"{out} is not empty and no training run: it has no config.yaml. Choose another `out`.")
     previous = load_config(saved)
-    check_same_mathematics(mathematics(previous), config)
+    check_resume_bound_fields(resume_bound_fields(previous), config)

@@ -23,7 +23,7 @@ _ERRORS = (UserError, RunFailure)
 
 
 @dataclass(frozen=True)
-class World:
+class Ranks:
     """Rank `rank` of `size`, computing on `device`."""
 
     rank: int = 0
@@ -85,7 +85,7 @@ class World:
 
 
 @contextmanager
-def open_world(device: str) -> Iterator[World]:
+def open_ranks(device: str) -> Iterator[Ranks]:
     """Join the processes that `torchrun` started: gloo on "cpu", nccl on "cuda"; one process without it.
 
     Raises:
@@ -109,7 +109,7 @@ def open_world(device: str) -> Iterator[World]:
         here = torch.device("cuda", local_rank)
         torch.cuda.set_device(here)
     if size == 1:
-        yield World(device=here)
+        yield Ranks(device=here)
         return
     missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
     if missing:
@@ -118,7 +118,7 @@ def open_world(device: str) -> Iterator[World]:
         "nccl" if device == "cuda" else "gloo", rank=rank, world_size=size, device_id=here if device == "cuda" else None
     )
     try:
-        yield World(rank, size, here)
+        yield Ranks(rank, size, here)
     finally:
         distributed.destroy_process_group()
 

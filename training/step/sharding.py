@@ -31,7 +31,7 @@ from training.model.modeling import EarthGPTForConditionalGeneration
 from training.stages.stage import FreezeRow
 from training.step.attention import DENSE, attention_name, set_attention
 from training.step.loss import PackLosses
-from training.step.ranks import World
+from training.step.ranks import Ranks
 
 # Gradients are summed over ranks in pieces of so many numbers: 64 MB of fp32.
 NUMBERS_PER_REDUCTION = 2**24
@@ -47,47 +47,47 @@ _KEPT_OPERATIONS = {
 }
 
 
-def check_world(config: TrainConfig, world: World) -> int:
+def check_ranks(config: TrainConfig, ranks: Ranks) -> int:
     """Packs that each rank computes per optimiser step: what gradients are accumulated over.
 
     Raises:
         UserError: the step's packs, or the ranks that share a copy, do not divide.
     """
-    packs, ranks = config.packs_per_step, world.size
-    if packs % ranks:
-        near = [packs // ranks * ranks * config.tokens_per_pack, -(-packs // ranks) * ranks * config.tokens_per_pack]
-        fitting = ", ".join(str(size) for size in range(1, ranks + 1) if packs % size == 0)
+    packs, size = config.packs_per_step, ranks.size
+    if packs % size:
+        near = [packs // size * size * config.tokens_per_pack, -(-packs // size) * size * config.tokens_per_pack]
+        fitting = ", ".join(str(fewer) for fewer in range(1, size + 1) if packs % fewer == 0)
         raise UserError(
-            f"tokens_per_step={config.tokens_per_step} is {packs} packs, which {ranks} ranks cannot share equally. "
+            f"tokens_per_step={config.tokens_per_step} is {packs} packs, which {size} ranks cannot share equally. "
             f"Start {fitting} ranks, or set tokens_per_step={' or '.join(str(value) for value in near if value)}"
         )
     shard_ranks = config.parallel.shard_ranks
-    if shard_ranks is not None and ranks % shard_ranks:
-        raise UserError(f"parallel.shard_ranks={shard_ranks} does not divide {ranks} ranks; leave it out to use all.")
-    return packs // ranks
+    if shard_ranks is not None and size % shard_ranks:
+        raise UserError(f"parallel.shard_ranks={shard_ranks} does not divide {size} ranks; leave it out to use all.")
+    return packs // size
 
 
-def is_sharded(config: ParallelConfig, world: World) -> bool:
+def is_sharded(config: ParallelConfig, ranks: Ranks) -> bool:
     """Whether weights are spread over ranks; a single rank has nothing to spread."""
-    return config.mode == "fsdp" and world.size > 1
+    return config.mode == "fsdp" and ranks.size > 1
 
 
-def parallelize(model: EarthGPTForConditionalGeneration, config: ParallelConfig, world: World) -> PackLosses:
+def parallelize(model: EarthGPTForConditionalGeneration, config: ParallelConfig, ranks: Ranks) -> PackLosses:
     """Prepare a model, frozen as its stage wants and on its device, for training; its parameters may be replaced.
 
     What an earlier call did to the layers' forward is undone first.
     """
-    set_attention(model.language_model, attention_name(config.attention, world.device))
+    set_attention(model.language_model, attention_name(config.attention, ranks.device))
     forward = _layer_forward(config)
     for layer in model.language_model.layers:
         layer.__dict__.pop("forward", None)
         if forward is not None:
             # On the instance: parameter names, hooks and the class stay as they are.
             layer.__dict__["forward"] = partial(forward, layer)
-    sharded = is_sharded(config, world)
+    sharded = is_sharded(config, ranks)
     losses = PackLosses(model, anchored=sharded)
     if sharded:
-        _shard(losses, world, config.shard_ranks or world.size)
+        _shard(losses, ranks, config.shard_ranks or ranks.size)
     return losses
 
 
@@ -112,7 +112,7 @@ def current_rows(rows: Sequence[FreezeRow], model: nn.Module) -> list[FreezeRow]
     return [replace(row, parameter=parameters[row.name]) for row in rows]
 
 
-def sum_gradients(parameters: Sequence[nn.Parameter], world: World) -> None:
+def sum_gradients(parameters: Sequence[nn.Parameter], ranks: Ranks) -> None:
     """Leave in every parameter's `grad` the sum over ranks; one that no pack used gets zeros.
 
     Zeros, so that the update is the same whether an image-less pack was alone or beside others, on one rank or many.
@@ -120,7 +120,7 @@ def sum_gradients(parameters: Sequence[nn.Parameter], world: World) -> None:
     for parameter in parameters:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
-    if world.size == 1 or any(isinstance(parameter, DTensor) for parameter in parameters):
+    if ranks.size == 1 or any(isinstance(parameter, DTensor) for parameter in parameters):
         return
     for group in _groups(parameters):
         flat = torch.cat([parameter.grad.flatten() for parameter in group])
@@ -130,7 +130,7 @@ def sum_gradients(parameters: Sequence[nn.Parameter], world: World) -> None:
             parameter.grad.copy_(piece.view_as(parameter.grad))
 
 
-def whole(tensor: torch.Tensor) -> torch.Tensor:
+def gathered(tensor: torch.Tensor) -> torch.Tensor:
     """The full tensor of a sharded one, on every rank; a collective. Any other tensor as it is."""
     return tensor.detach().full_tensor() if isinstance(tensor, DTensor) else tensor.detach()
 
@@ -142,19 +142,19 @@ def full_state(model: nn.Module, keep: bool) -> dict[str, torch.Tensor] | None:
         keep: whether this rank wants it; the others get None.
     """
     state: dict[str, torch.Tensor] = {}
-    gathered: dict[int, torch.Tensor] = {}
+    kept: dict[int, torch.Tensor] = {}
     for name, tensor in model.state_dict(keep_vars=True).items():
         # A tied tensor stays one.
-        if isinstance(tensor, DTensor) and id(tensor) not in gathered:
-            complete = whole(tensor)
+        if isinstance(tensor, DTensor) and id(tensor) not in kept:
+            complete = gathered(tensor)
             if keep:
-                gathered[id(tensor)] = complete.cpu()
+                kept[id(tensor)] = complete.cpu()
         if keep:
-            state[name] = gathered.get(id(tensor), tensor.detach())
+            state[name] = kept.get(id(tensor), tensor.detach())
     return state if keep else None
 
 
-def like(tensor: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
+def sharded_like(tensor: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
     """A full tensor, equal on every rank, laid out as `parameter` is."""
     here = tensor.to(parameter.device)
     if not isinstance(parameter, DTensor):
@@ -204,9 +204,9 @@ def _keep_products(context: Any, operation: Any, *arguments: Any, **options: Any
     return CheckpointPolicy.MUST_SAVE if operation in _KEPT_OPERATIONS else CheckpointPolicy.PREFER_RECOMPUTE
 
 
-def _shard(losses: PackLosses, world: World, shard_ranks: int) -> None:
-    shape = (world.size // shard_ranks, shard_ranks)
-    mesh = init_device_mesh(world.device.type, shape, mesh_dim_names=("replicate", "shard"))
+def _shard(losses: PackLosses, ranks: Ranks, shard_ranks: int) -> None:
+    shape = (ranks.size // shard_ranks, shard_ranks)
+    mesh = init_device_mesh(ranks.device.type, shape, mesh_dim_names=("replicate", "shard"))
     if shape[0] == 1:
         mesh = mesh["shard"]
     encoders = set(losses.model.vision.parameters())

@@ -24,11 +24,11 @@ from mmrs.errors import RunFailure
 from training.config import TrainConfig
 from training.data.collate import Pack, all_sample_ids
 from training.data.stream import PackStream
-from training.data.webdataset import ForeignStream
+from training.data.webdataset import WebdatasetStream
 from training.model.modeling import EarthGPTForConditionalGeneration
 from training.step.loss import PackLosses
-from training.step.ranks import World
-from training.step.sharding import is_sharded, sum_gradients, whole
+from training.step.ranks import Ranks
+from training.step.sharding import gathered, is_sharded, sum_gradients
 
 NAMED_SAMPLES = 8
 
@@ -53,12 +53,12 @@ class Training:
     config: TrainConfig
     model: EarthGPTForConditionalGeneration
     optimiser: torch.optim.Optimizer
-    stream: PackStream | ForeignStream
+    stream: PackStream | WebdatasetStream
     tasks: tuple[str, ...]
     total_steps: int
     checkpoints: Path
     base_digest: str
-    world: World = field(default_factory=World)
+    ranks: Ranks = field(default_factory=Ranks)
     sensors: dict[str, str] = field(default_factory=dict)
     prepared: PackLosses | None = None
 
@@ -134,7 +134,7 @@ class StepOutcome:
         return self.sums.mean
 
 
-def count_step(packs: Sequence[Pack], world: World) -> StepCounts:
+def count_step(packs: Sequence[Pack], ranks: Ranks) -> StepCounts:
     """Counts over the packs of all ranks; a collective."""
     skipped = sum(len(pack.skipped) for pack in packs)
     own = StepCounts(
@@ -146,7 +146,7 @@ def count_step(packs: Sequence[Pack], world: World) -> StepCounts:
         samples=sum(pack.samples for pack in packs),
         skipped=skipped,
     )
-    return StepCounts(*world.total(torch.tensor(astuple(own))).tolist())
+    return StepCounts(*ranks.total(torch.tensor(astuple(own))).tolist())
 
 
 def optimiser_step(training: Training, packs: Sequence[Pack], step: int) -> StepOutcome:
@@ -160,23 +160,23 @@ def optimiser_step(training: Training, packs: Sequence[Pack], step: int) -> Step
         RunFailure: nothing to learn from, or a loss or the gradient is not finite; raised on all ranks, and the
             parameters are unchanged.
     """
-    counts = count_step(packs, training.world)
+    counts = count_step(packs, training.ranks)
     if counts.targets == 0:
         raise RunFailure(f"step {step} has no target token: all of its samples are unreadable. See metrics.jsonl.")
     training.optimiser.zero_grad(set_to_none=True)
     losses: list[tuple[Pack, torch.Tensor]] = []
     for pack in packs:
         # Ranks that share weights compute together, a pack of nothing but padding included.
-        if pack.targets == 0 and not is_sharded(training.config.parallel, training.world):
+        if pack.targets == 0 and not is_sharded(training.config.parallel, training.ranks):
             continue
         losses_T = pack_losses(training, pack)
         (losses_T.sum() / counts.targets).backward()
         losses.append((pack, losses_T.detach()))
-    sum_gradients(training.parameters, training.world)
-    norm = float(whole(nn.utils.clip_grad_norm_(training.parameters, training.config.optimiser.clip_norm)))
-    sums = sum_losses(training.world, training.labels, losses)
+    sum_gradients(training.parameters, training.ranks)
+    norm = float(gathered(nn.utils.clip_grad_norm_(training.parameters, training.config.optimiser.clip_norm)))
+    sums = sum_losses(training.ranks, training.labels, losses)
     if not math.isfinite(sums.mean) or not math.isfinite(norm):
-        raise _not_finite(training.world, step, sums.mean, norm, losses)
+        raise _not_finite(training.ranks, step, sums.mean, norm, losses)
     training.optimiser.step()
     return StepOutcome(sums, counts, norm)
 
@@ -188,11 +188,11 @@ def pack_losses(training: Training, pack: Pack) -> torch.Tensor:
     resumed run needs no state to draw them again.
     """
     torch.manual_seed(random.Random(f"{training.config.data.seed}/{pack.epoch}/{pack.number}").getrandbits(63))
-    with precision(training.world.device):
-        return training.pack_losses(pack.to(training.world.device))
+    with precision(training.ranks.device):
+        return training.pack_losses(pack.to(training.ranks.device))
 
 
-def sum_losses(world: World, labels: Labels, losses: Sequence[tuple[Pack, torch.Tensor]]) -> LossSums:
+def sum_losses(ranks: Ranks, labels: Labels, losses: Sequence[tuple[Pack, torch.Tensor]]) -> LossSums:
     """Sums over all packs of all ranks; a collective."""
     tasks, sensors = len(labels.tasks), len(labels.sensor_names)
     sums, counts = (torch.zeros(tasks + sensors, dtype=torch.float64) for _ in range(2))
@@ -206,7 +206,7 @@ def sum_losses(world: World, labels: Labels, losses: Sequence[tuple[Pack, torch.
         for keys_T in keys:
             sums.index_add_(0, keys_T, losses_T)
             counts.index_add_(0, keys_T, torch.ones_like(losses_T))
-    sums, counts = world.total(torch.stack((sums, counts)))
+    sums, counts = ranks.total(torch.stack((sums, counts)))
     return LossSums(sums[:tasks], counts[:tasks], sums[tasks:], counts[tasks:])
 
 
@@ -228,16 +228,16 @@ def precision(device: torch.device) -> AbstractContextManager:
 
 
 def _not_finite(
-    world: World, step: int, loss: float, norm: float, losses: list[tuple[Pack, torch.Tensor]]
+    ranks: Ranks, step: int, loss: float, norm: float, losses: list[tuple[Pack, torch.Tensor]]
 ) -> RunFailure:
     at_fault: list[str] = []
     for pack, losses_T in losses:
         units = pack.target_units_T.cpu()[~torch.isfinite(losses_T).cpu()].unique().tolist()
         at_fault += [pack.sample_ids[unit] for unit in units]
-    guilty = world.texts("\n".join(dict.fromkeys(at_fault)))
-    named = guilty if any(guilty) else world.texts("\n".join(all_sample_ids([pack for pack, _ in losses])))
+    guilty = ranks.texts("\n".join(dict.fromkeys(at_fault)))
+    named = guilty if any(guilty) else ranks.texts("\n".join(all_sample_ids([pack for pack, _ in losses])))
     where = [
-        sample_id if world.size == 1 else f"{sample_id} (rank {rank})"
+        sample_id if ranks.size == 1 else f"{sample_id} (rank {rank})"
         for rank, names in enumerate(named)
         for sample_id in names.splitlines()
     ]

@@ -31,7 +31,7 @@ from converters.formats.coco import bbox
 from converters.formats.shapes import BoxObject, check_box, check_rotated, plain_quads
 from converters.formats.text import shown
 from converters.formats.voc import VocFile, check_names_image, read_voc
-from converters.layout import layout_error, list_files, tail
+from converters.layout import last_parts, layout_error, list_files
 from mmrs.errors import BadItem
 from mmrs.geometry import canonical_quad, quad_from_hbb, quad_from_rotated
 from mmrs.record import AnnotatedObject, Annotations, Provenance, Task
@@ -105,7 +105,7 @@ class HitUav(Converter):
         return Annotations(
             objects=self._objects(objects, str(path)),
             metadata=metadata,
-            provenance=Provenance(annotation=tail(path, 3), original_id=original_id, layout=layout),
+            provenance=Provenance(annotation=last_parts(path, 3), original_id=original_id, layout=layout),
             declared_size=None if size is None else tuple(size),
         )
 

@@ -20,7 +20,7 @@ IMAGE_PREFERENCE: tuple[Layout, ...] = ("normal_json", "rotate_json", "normal_xm
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ListedFile:
     """What a layout lists for one split: image file name (or stem) -> (annotation files, payload)."""
 
     entries: dict[str, tuple[tuple[Path, ...], dict[str, Any]]]
@@ -48,7 +48,7 @@ def layout_files(root: Path, layout: Layout, split: str) -> tuple[Path, ...]:
     return root / layout / "ImageSets" / "Main" / f"{split}.txt", root / layout / "Annotations"
 
 
-def listed_images(root: Path, layout: Layout, split: str) -> Listed:
+def listed_images(root: Path, layout: Layout, split: str) -> ListedFile:
     """Read the split's JSON, or its list and the names of the XML files.
 
     Raises:
@@ -65,7 +65,7 @@ def listed_images(root: Path, layout: Layout, split: str) -> Listed:
         ) from error
 
 
-def _listed_json(source: Path) -> Listed:
+def _listed_json(source: Path) -> ListedFile:
     coco = read_coco(source)
     entries: dict[str, tuple[tuple[Path, ...], dict[str, Any]]] = {}
     problems = list(coco.problems)
@@ -76,7 +76,7 @@ def _listed_json(source: Path) -> Listed:
             problems.append((str(source), error.reason))
             continue
         entries[image.file_name] = ((source,), _payload(image))
-    return Listed(entries, tuple(problems))
+    return ListedFile(entries, tuple(problems))
 
 
 def _payload(image: CocoImage) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def _payload(image: CocoImage) -> dict[str, Any]:
     }
 
 
-def _listed_xml(root: Path, layout: Layout, source: Path) -> Listed:
+def _listed_xml(root: Path, layout: Layout, source: Path) -> ListedFile:
     annotations = list_files(root / layout / "Annotations", root, {".xml"})
     entries: dict[str, tuple[tuple[Path, ...], dict[str, Any]]] = {}
     problems = list(annotations.problems)
@@ -106,7 +106,7 @@ def _listed_xml(root: Path, layout: Layout, source: Path) -> Listed:
             problems.append((str(source), f"line {number}: {stem} is listed twice"))
         else:
             entries[stem] = ((xml,), {})
-    return Listed(entries, tuple(problems))
+    return ListedFile(entries, tuple(problems))
 
 
 def _lines(source: Path) -> list[tuple[int, str]]:

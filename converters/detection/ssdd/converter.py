@@ -23,7 +23,7 @@ from converters.formats.polygons import as_corners, coco_points, min_area_corner
 from converters.formats.shapes import BoxObject, check_box
 from converters.formats.text import shown
 from converters.formats.voc import check_names_image
-from converters.layout import layout_error, tail
+from converters.layout import last_parts, layout_error
 from mmrs.errors import BadItem
 from mmrs.record import Annotations, Provenance, Task
 from mmrs.source import Discovery, Item
@@ -86,7 +86,7 @@ class Ssdd(Converter):
         return Annotations(
             objects=annotated(raw, self.facts.classes, str(path)),
             metadata={"place": place} if place else {},
-            provenance=Provenance(annotation=tail(path, 3), original_id=item.stem, layout=item.payload["layout"]),
+            provenance=Provenance(annotation=last_parts(path, 3), original_id=item.stem, layout=item.payload["layout"]),
             declared_size=None if size is None else tuple(size),
         )
 

@@ -27,7 +27,7 @@ from converters.formats.folders import normal_form
 from converters.formats.objects import annotated
 from converters.formats.split_lists import read_ids, read_shared
 from converters.formats.tree import FileTree, list_tree
-from converters.layout import Problem, find_below, layout_error, tail
+from converters.layout import Problem, find_below, last_parts, layout_error
 from converters.splits import SeededSplit
 from mmrs.errors import BadItem, UserError
 from mmrs.record import Annotations, Provenance
@@ -81,7 +81,7 @@ class UndocumentedBoxes(SeededSplit):
                 raise BadItem(f"class {obj.label!r} is not in {self.classes}; add a line for it", str(path), obj.line)
         return Annotations(
             objects=annotated(raw, classes, str(path), ignored),
-            provenance=Provenance(annotation=tail(path, 3), original_id=item.image.name, layout=payload["form"]),
+            provenance=Provenance(annotation=last_parts(path, 3), original_id=item.image.name, layout=payload["form"]),
         )
 
     def naming(self, subpath: str) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from mmrs.builder.run import build, plan_build
 from mmrs.progress import Progress
 from mmrs.shards.reader import ShardSet
 from mmrs.source import SourceBuild
-from mmrs.verify.dataset import verify
+from mmrs.verify.dataset import verify_dataset
 
 QUIET = Progress(quiet=True)
 SOURCES = {
@@ -31,7 +31,7 @@ def test_build(fake, tmp_path, name, sample, options):
     recipe = BuildRecipe.model_validate({"sources": [{"name": name}], "quarantine_ceiling": 0.0})
     builds = [SourceBuild(source, fake(name, **sample), tuple(source.splits))]
     result = build(plan_build(builds, recipe, 1, QUIET), recipe, tmp_path / "out", 1, QUIET)
-    assert verify(tmp_path / "out", 1, QUIET).findings == () and result.quarantine == ()
+    assert verify_dataset(tmp_path / "out", 1, QUIET).findings == () and result.quarantine == ()
     data = ShardSet(tmp_path / "out")
     for split in source.splits:
         records = [data.record(row) for row in data.table(split).to_pylist()]

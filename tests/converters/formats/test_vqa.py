@@ -2,7 +2,13 @@ import json
 
 import pytest
 
-from converters.formats.vqa import Asked, parse_floodnet, parse_question_lines, parse_question_text, parse_rsvqa
+from converters.formats.vqa import (
+    QuestionAnswer,
+    parse_floodnet,
+    parse_question_lines,
+    parse_question_text,
+    parse_rsvqa,
+)
 from mmrs.errors import BadItem
 
 
@@ -22,7 +28,7 @@ def test_rsvqa_is_joined_by_id_and_stubs_count_as_absent():
         [stub, question(7, 1, 9), question(8, 0, 9), question(3, 1, 0)],
         [stub, {"id": 9, "answer": "16218", "active": True}],
     )
-    assert found.images == {"1": (Asked("How many?", "16218", "count"),)}
+    assert found.images == {"1": (QuestionAnswer("How many?", "16218", "count"),)}
     assert [reason for _, reason in found.problems] == [
         "question 8 is of image 0, which is not active in this split",
         "question 3 has no text or no active answer",
@@ -31,7 +37,7 @@ def test_rsvqa_is_joined_by_id_and_stubs_count_as_absent():
 
 def test_rsvqa_position_is_not_taken_for_the_id():
     found = rsvqa([{"id": 5}], [question(50, 5, 500)], [{"id": 500, "answer": "yes"}])
-    assert found.images == {"5": (Asked("How many?", "yes", "count"),)}
+    assert found.images == {"5": (QuestionAnswer("How many?", "yes", "count"),)}
 
 
 def test_image_without_questions_is_listed():
@@ -48,7 +54,7 @@ def test_image_without_questions_is_listed():
 )
 def test_lines_are_cut_at_the_first_marks(line, expected):
     found = parse_question_lines(line.encode(), "x")
-    assert found.images == {expected[0]: (Asked(*expected[1:]),)} and not found.problems
+    assert found.images == {expected[0]: (QuestionAnswer(*expected[1:]),)} and not found.problems
 
 
 def test_lines_that_cannot_be_cut_and_lines_that_repeat():
@@ -59,7 +65,10 @@ def test_lines_that_cannot_be_cut_and_lines_that_repeat():
 
 def test_text_in_turn():
     data = "\ufeffWhat theme？\r\nport\r\n\r\nHow many? \r\n3\r\nWhat theme？\r\nport\r\nodd one?\r\n".encode()
-    assert parse_question_text(data, "x") == ((Asked("What theme?", "port"), Asked("How many?", "3")), 2)
+    assert parse_question_text(data, "x") == (
+        (QuestionAnswer("What theme?", "port"), QuestionAnswer("How many?", "3")),
+        2,
+    )
 
 
 @pytest.mark.parametrize(
@@ -80,7 +89,7 @@ def test_floodnet_keeps_text_and_turns_counts_into_text():
     }
     found = parse_floodnet(json.dumps(rows).encode(), "x")
     assert found.images["1.JPG"] == (
-        Asked("How many?", "3", "Simple_Counting"),
-        Asked("State?", "flooded,non flooded", None),
+        QuestionAnswer("How many?", "3", "Simple_Counting"),
+        QuestionAnswer("State?", "flooded,non flooded", None),
     )
     assert len(found.problems) == 3 and "row '4' lacks" in found.problems[0][1]

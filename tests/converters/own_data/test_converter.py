@@ -13,7 +13,7 @@ from mmrs.errors import BadItem, UserError
 from mmrs.progress import Progress
 from mmrs.shards.reader import ShardSet
 from mmrs.source import Source, SourceBuild
-from mmrs.verify.dataset import verify
+from mmrs.verify.dataset import verify_dataset
 
 FORMATS = ("coco", "voc", "dota", "yolo", "yolo-obb", "folders", "llava")
 BOXED = FORMATS[:5]
@@ -95,7 +95,7 @@ def test_a_build_verifies(own, form, tmp_path):
     recipe = BuildRecipe.model_validate({"sources": [{"name": "generic"}]})
     plan = plan_build([SourceBuild(converter, root, ("train", "val"))], recipe, 1, QUIET)
     build(plan, recipe, tmp_path / "out", 1, QUIET)
-    assert verify(tmp_path / "out", 1, QUIET).findings == ()
+    assert verify_dataset(tmp_path / "out", 1, QUIET).findings == ()
     data = ShardSet(tmp_path / "out")
     assert {data.record(row).source for row in data.table("train").to_pylist()} == {"my-harbour"}
 

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 
 import converters
 from converters import samples
-from converters.samples.aerial import look
+from converters.samples.aerial import appearance
 from converters.samples.shapes import AERIAL
 from mmrs.errors import UserError
 
@@ -89,5 +89,9 @@ def test_wrong_options(tmp_path):
 
 
 def test_every_label_has_a_look():
-    assert all(look(label) == label for label in AERIAL)
-    assert look("Boeing737") == "plane" and look("T junction") == "roundabout" and look("person") == "small-vehicle"
+    assert all(appearance(label) == label for label in AERIAL)
+    assert (
+        appearance("Boeing737") == "plane"
+        and appearance("T junction") == "roundabout"
+        and appearance("person") == "small-vehicle"
+    )

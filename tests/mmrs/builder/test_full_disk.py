@@ -9,7 +9,7 @@ from mmrs.builder.recipe import BuildRecipe
 from mmrs.builder.run import build, plan_build
 from mmrs.errors import StorageFailure, UserError
 from mmrs.progress import Progress
-from mmrs.verify.dataset import verify
+from mmrs.verify.dataset import verify_dataset
 from tests.support.sources import toy_build, write_toy
 
 QUIET = Progress(quiet=True)
@@ -63,6 +63,6 @@ def test_a_disk_that_fills_up_at_any_point(small_disk, tmp_path):
         finished.append(len(done))
         small_disk(64 * 1024, "remount")
         assert run(tmp_path / "toy", out).rebuilt == sum(name.endswith(".tar") for name in whole) - len(done)
-        assert published(out) == whole and verify(out, 1, QUIET).findings == ()
+        assert published(out) == whole and verify_dataset(out, 1, QUIET).findings == ()
         subprocess.run(["umount", str(out.parent)], check=True)
     assert max(finished) >= 2

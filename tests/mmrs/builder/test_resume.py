@@ -9,7 +9,7 @@ import pytest
 
 from mmrs.builder import run as build_run
 from mmrs.builder.recipe import BuildRecipe
-from mmrs.builder.resume import look, state_path, task_state
+from mmrs.builder.resume import existing_shards, state_path, task_state
 from mmrs.builder.run import build, plan_build
 from mmrs.builder.summary import describe_findings
 from mmrs.errors import RunFailure
@@ -35,7 +35,7 @@ def run(toy, recipe=SMALL, source=None):
     plan = plan_build([toy_build(toy, source)], recipe, 1, QUIET)
     build(plan, recipe, toy.parent / "out", 1, QUIET, announce=told.append)
     (findings,) = told
-    assert look(plan.tasks, LocalPlace(toy.parent / "out")).missing == ()
+    assert existing_shards(plan.tasks, LocalPlace(toy.parent / "out")).missing == ()
     return {task.path: (reason.what, reason.at) for task, reason in findings.missing}, describe_findings(findings)
 
 

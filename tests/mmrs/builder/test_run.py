@@ -18,7 +18,7 @@ from mmrs.errors import RunFailure, UserError
 from mmrs.progress import Progress
 from mmrs.shards.manifest import load_manifest
 from mmrs.shards.reader import ShardSet
-from mmrs.verify.dataset import verify
+from mmrs.verify.dataset import verify_dataset
 from tests.support.sources import ToySource, toy_build, write_toy
 
 QUIET = Progress(quiet=True)
@@ -46,7 +46,7 @@ def toy(tmp_path):
 def test_a_build_verifies_and_reads_back(toy, tmp_path):
     result = run(toy, tmp_path / "out")
     assert len(result.manifest.shards) > 3
-    checked = verify(tmp_path / "out", 1, QUIET)
+    checked = verify_dataset(tmp_path / "out", 1, QUIET)
     assert (checked.findings, checked.samples) == ((), 32)
     data = ShardSet(tmp_path / "out")
     for row in data.table("train").to_pylist():
@@ -74,7 +74,7 @@ def test_the_manifest_says_how_far_images_were_checked(toy, tmp_path, level):
     assert (manifest.recipe["validation"], manifest.recipe_digest) == (level, recipe.digest())
     hashes = ShardSet(tmp_path / "out").table("train")["perceptual_hash"]
     assert hashes.null_count == (len(hashes) if level == "L0" else 0)
-    assert (verify(tmp_path / "out", 1, QUIET).findings, load_manifest(tmp_path / "out")) == ((), manifest)
+    assert (verify_dataset(tmp_path / "out", 1, QUIET).findings, load_manifest(tmp_path / "out")) == ((), manifest)
 
 
 def test_a_second_run_writes_nothing(toy, tmp_path):
@@ -90,7 +90,7 @@ def test_a_changed_image_rebuilds_its_shard_alone(toy, tmp_path):
     changed.write_text(json.dumps({"size": [64, 48], "objects": [["ship", [1, 1, 20, 20]]]}))
     result = run(toy, tmp_path / "out")
     assert result.rebuilt == 1
-    assert verify(tmp_path / "out", 1, QUIET).findings == ()
+    assert verify_dataset(tmp_path / "out", 1, QUIET).findings == ()
     run(toy, tmp_path / "fresh")
     assert digests(tmp_path / "out") == digests(tmp_path / "fresh")
 
@@ -106,7 +106,7 @@ def test_a_changed_converter_rebuilds_everything_and_leaves_no_stale_shard(toy, 
 def test_tiles_are_cuts_with_their_scene_named(tmp_path):
     write_toy(tmp_path / "toy", images=4, size=(150, 110), suffix="png")
     result = run(tmp_path / "toy", tmp_path / "out", source=ToySource(tile_pixels=64))
-    assert verify(tmp_path / "out", 1, QUIET).findings == ()
+    assert verify_dataset(tmp_path / "out", 1, QUIET).findings == ()
     data = ShardSet(tmp_path / "out")
     records = [data.record(row) for row in data.table("train").to_pylist()]
     assert result.manifest.sources["toy"].image_suffix == {"train": "png", "test": "png"}
@@ -143,7 +143,7 @@ def test_fifty_kills_end_in_the_same_bytes(tmp_path):
         killed += process.wait() == -signal.SIGKILL
         process.stdout.close()
         if (tmp_path / "out" / "manifest.json").exists():
-            assert verify(tmp_path / "out", 1, QUIET).findings == ()
+            assert verify_dataset(tmp_path / "out", 1, QUIET).findings == ()
             assert digests(tmp_path / "out") == digests(tmp_path / "straight")
             (tmp_path / "out" / "manifest.json").unlink()
             for done in sorted((tmp_path / "out").glob("*/*.done.json"))[::2]:
@@ -185,7 +185,7 @@ def test_the_ceiling_fails_the_build_and_says_how_to_go_on(toy, tmp_path):
     with pytest.raises(UserError, match="no manifest"):
         load_manifest(tmp_path / "out")
     run(toy, tmp_path / "out", TOLERANT)
-    assert verify(tmp_path / "out", 1, QUIET).findings == ()
+    assert verify_dataset(tmp_path / "out", 1, QUIET).findings == ()
 
 
 def test_a_shard_of_bad_items_alone_leaves_no_empty_tar(tmp_path):

@@ -5,7 +5,7 @@ import json
 from PIL import Image
 
 from mmrs.builder.recipe import BuildRecipe
-from mmrs.builder.run import build, look_at, plan_build
+from mmrs.builder.run import build, inspect_output, plan_build
 from mmrs.builder.summary import describe_plan, describe_result, plan_facts, plan_json
 from mmrs.progress import Progress
 from mmrs.source import SourceBuild
@@ -52,7 +52,7 @@ def test_the_plan_counts_what_the_build_then_does(tmp_path):
     assert (train["trained_on"], test["trained_on"]) == (True, False)
     assert (test["images"], test["reencoded"]) == (4, {})
     assert facts["left_out"] == [{"source": "rsicd", "reason": "is optical"}]
-    as_json = json.loads(plan_json(plan, look_at(plan, tmp_path / "out"), [("rsicd", "is optical")]))
+    as_json = json.loads(plan_json(plan, inspect_output(plan, tmp_path / "out"), [("rsicd", "is optical")]))
     to_write = [{"path": task.path, "why": "not written yet", "at": []} for task in plan.tasks]
     assert as_json == facts | {"shards": {"kept": [], "to_write": to_write, "files_to_remove": []}}
 

@@ -12,7 +12,7 @@ from mmrs.imaging.render import render_to_8bit
 from mmrs.progress import Progress
 from mmrs.shards.reader import ShardSet
 from mmrs.source import BandSelection
-from mmrs.verify.dataset import verify
+from mmrs.verify.dataset import verify_dataset
 from tests.support.rasters import write_tiff
 from tests.support.sources import ToySource, toy_build
 
@@ -34,7 +34,7 @@ def write_scene(root, stem, pixels):
 def run(tmp_path, source):
     plan = plan_build([toy_build(tmp_path / "toy", source, ("train",))], RECIPE, 1, QUIET)
     result = build(plan, RECIPE, tmp_path / "out", 1, QUIET)
-    assert verify(tmp_path / "out", 1, QUIET).findings == ()
+    assert verify_dataset(tmp_path / "out", 1, QUIET).findings == ()
     data = ShardSet(tmp_path / "out")
     rows = data.table("train").to_pylist() if result.manifest.shards else []
     return result, [(data.record(row), np.asarray(Image.open(io.BytesIO(data.image(row))))) for row in rows]

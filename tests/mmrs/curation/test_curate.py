@@ -12,13 +12,13 @@ from mmrs.builder.recipe import BuildRecipe
 from mmrs.builder.run import build, plan_build
 from mmrs.curation.guard import Policy
 from mmrs.curation.known_copies import AliasTable
-from mmrs.curation.report import CURATION_NAME, SUMMARY_NAME, describe
+from mmrs.curation.report import CURATION_NAME, SUMMARY_NAME, describe_curation
 from mmrs.curation.run import curate
 from mmrs.errors import UserError
 from mmrs.progress import Progress
 from mmrs.shards.reader import ShardSet
 from mmrs.source import SourceBuild
-from mmrs.verify.dataset import verify
+from mmrs.verify.dataset import verify_dataset
 from tests.support.sources import ToySource
 
 QUIET = Progress(quiet=True)
@@ -141,7 +141,7 @@ def test_tiles_of_one_scene_and_names_of_one_picture_belong_together(tmp_path):
         "toy/train/x-7": "toy/test/y-7",
     }
     assert leaks(out) == through_pixels_and_names | {"toy/train/P2__0___0": "toy/test/P2__512___0"}
-    assert "a tile of the same scene (toy/P1) as toy/train/P1__" in describe(report, out)
+    assert "a tile of the same scene (toy/P1) as toy/train/P1__" in describe_curation(report, out)
     curate(out, QUIET, aliases=AliasTable.model_validate(table | {"numbered_per_split": ["toy"]}))
     assert leaks(out) == through_pixels_and_names
 
@@ -198,8 +198,8 @@ def test_a_build_that_excludes_the_removals_has_no_leak_left(two_sources, tmp_pa
         assert [path.name for path in untouched] == ["test-00000-of-00001.tar"]
     report = curate(out, QUIET)
     assert (report.removals, report.summary()["removed_before"]) == ((), 5)
-    assert "built without 5 images" in describe(report, out)
-    assert verify(out, 1, QUIET).findings == ()
+    assert "built without 5 images" in describe_curation(report, out)
+    assert verify_dataset(out, 1, QUIET).findings == ()
 
 
 def test_excluding_is_stable_under_repetition(two_sources, tmp_path):

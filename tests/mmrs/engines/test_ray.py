@@ -17,7 +17,7 @@ from mmrs.engines.processes import MAX_LOST_WORKERS
 from mmrs.engines.ray import RayCluster
 from mmrs.errors import BadItem, RunFailure, UserError
 from mmrs.progress import Progress
-from mmrs.verify.dataset import verify
+from mmrs.verify.dataset import verify_dataset
 from tests.support import tasks
 from tests.support.sources import FatalSource, toy_build, write_toy
 
@@ -68,7 +68,7 @@ def test_killed_workers_lose_no_shard(cluster, toy, tmp_path):
     result = run(toy, tmp_path / "ray", RayCluster(cluster.address, 1), source)
     assert len(list((tmp_path / "markers").iterdir())) == 3
     assert published(tmp_path / "ray") == published(tmp_path / "pool") and result.rebuilt > 4
-    assert verify(tmp_path / "ray", 1, QUIET).findings == ()
+    assert verify_dataset(tmp_path / "ray", 1, QUIET).findings == ()
     assert not list((tmp_path / "ray").rglob("*.tmp-*"))
 
 

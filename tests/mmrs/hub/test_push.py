@@ -73,7 +73,7 @@ def test_everything_arrives_byte_for_byte(data, server):
             assert files[name][1] == path.read_bytes(), name
     assert files["manifest.json"][1] == (data / "manifest.json").read_bytes()
     assert files["README.md"][1].startswith(b"---\n")
-    assert "created org/toy" in hub.describe(result)
+    assert "created org/toy" in hub.describe_push(result)
 
 
 def test_a_second_push_uploads_nothing(data, server):
@@ -82,7 +82,7 @@ def test_a_second_push_uploads_nothing(data, server):
     result = push(data, server)
     assert writes(server) == []
     assert (result.uploaded, result.commits, result.created) == ((), 0, False)
-    assert "nothing to upload" in hub.describe(result)
+    assert "nothing to upload" in hub.describe_push(result)
 
 
 def test_shards_go_first_and_the_card_last(data, server, monkeypatch):
@@ -99,7 +99,7 @@ def test_a_dry_run_writes_nothing_and_says_all(data, server):
     result = push(data, server, dry_run=True)
     assert writes(server) == [] and server.repos == {}
     assert result.created and len(result.uploaded) == 24
-    said = hub.describe(result)
+    said = hub.describe_push(result)
     assert "would create org/toy" in said and "would upload 24 files" in said
     push(data, server)
     server.log.clear()
@@ -213,7 +213,7 @@ def test_shards_of_an_older_push_are_removed_and_strangers_stay(tmp_path, server
     assert {name for name in left if not name.endswith("done.json")} == named | {"toy/train-00000-of-00009.tar"}
     assert "notes/stranger.txt" in server.repos[REPO].files
     assert "toy/train-00000-of-00005.tar" in result.deleted
-    assert "removed" in hub.describe(result)
+    assert "removed" in hub.describe_push(result)
 
 
 def test_a_changed_shard_is_not_published(tmp_path, server):

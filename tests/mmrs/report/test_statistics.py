@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from mmrs.errors import RunFailure, UserError
-from mmrs.report.statistics import CHARS_LIMITS, SIDE_LIMITS_PX, describe, statistics, to_json, write_parquet
+from mmrs.report.statistics import CHARS_LIMITS, SIDE_LIMITS_PX, describe_statistics, statistics, to_json, write_parquet
 from mmrs.shards.reader import ShardSet
 
 
@@ -80,7 +80,7 @@ def test_json_and_parquet_say_the_same(found, tmp_path):
 
 
 def test_text(found):
-    said = describe(found)
+    said = describe_statistics(found)
     for word in ("by split", "by text length", "storage tanks", "detection-hbb", "KiB"):
         assert word in said
 

@@ -11,7 +11,7 @@ from PIL import Image
 from mmrs.errors import UserError
 from mmrs.progress import Progress
 from mmrs.shards.webdataset import INDEX_SUFFIX, read_foreign_index, scan_tar, split_name, write_foreign_index
-from mmrs.verify.webdataset import describe_foreign, verify_foreign
+from mmrs.verify.webdataset import describe_webdataset, verify_webdataset
 
 QUIET = Progress(quiet=True)
 
@@ -170,11 +170,11 @@ def test_a_folder(tmp_path, workers):
     write(tmp_path / "00000.tar", good(3, "a"))
     write(tmp_path / "sub" / "00001.tar", FAULTS["apart"][0](good(3, "b")))
     (tmp_path / "00000.parquet").write_bytes(b"another tool's metadata")
-    result = verify_foreign(tmp_path, workers, QUIET)
+    result = verify_webdataset(tmp_path, workers, QUIET)
     assert (result.shards, result.samples, result.indexed) == (2, 7, ())
     assert {finding.path for finding in result.findings} == {"sub/00001.tar"}
-    assert "findings: 7 samples in 2 tars" in describe_foreign(result)
-    again = verify_foreign(tmp_path, workers, QUIET, repair_index=True)
+    assert "findings: 7 samples in 2 tars" in describe_webdataset(result)
+    again = verify_webdataset(tmp_path, workers, QUIET, repair_index=True)
     assert again.indexed == ("00000.tar" + INDEX_SUFFIX, "sub/00001.tar" + INDEX_SUFFIX)
     assert (tmp_path / "00000.parquet").read_bytes() == b"another tool's metadata"
 
@@ -182,16 +182,16 @@ def test_a_folder(tmp_path, workers):
 def test_keys_of_several_tars(tmp_path):
     write(tmp_path / "0.tar", good(3))
     write(tmp_path / "1.tar", good(2))
-    (finding,) = verify_foreign(tmp_path, 1, QUIET).findings
+    (finding,) = verify_webdataset(tmp_path, 1, QUIET).findings
     assert "2 keys occur in more than one tar" in str(finding)
 
 
 def test_a_single_file_and_an_empty_folder(tmp_path):
     tar = write(tmp_path / "a.tar", good())
-    assert describe_foreign(verify_foreign(tar, 1, QUIET)) == "ok: 3 samples in 1 tars that mmrs did not write"
+    assert describe_webdataset(verify_webdataset(tar, 1, QUIET)) == "ok: 3 samples in 1 tars that mmrs did not write"
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"neither a manifest.json nor a \*.tar"):
-        verify_foreign(tmp_path / "empty", 1, QUIET)
+        verify_webdataset(tmp_path / "empty", 1, QUIET)
 
 
 def test_shards_of_ours_are_good_webdatasets(tmp_path):
@@ -202,4 +202,4 @@ def test_shards_of_ours_are_good_webdatasets(tmp_path):
     write_toy(tmp_path / "toy", images=6)
     recipe = BuildRecipe.model_validate({"sources": [{"name": "toy"}]})
     build(plan_build([toy_build(tmp_path / "toy")], recipe, 1, QUIET), recipe, tmp_path / "out", 1, QUIET)
-    assert verify_foreign(tmp_path / "out", 1, QUIET).findings == ()
+    assert verify_webdataset(tmp_path / "out", 1, QUIET).findings == ()

@@ -18,11 +18,11 @@ import fsspec
 import s3fs
 
 from mmrs.builder.recipe import BuildRecipe
-from mmrs.builder.run import build, look_at, plan_build
+from mmrs.builder.run import build, inspect_output, plan_build
 from mmrs.errors import StorageFailure, UserError
 from mmrs.progress import Progress
 from mmrs.storage.place import LOCK_NAME, open_place
-from mmrs.verify.dataset import verify
+from mmrs.verify.dataset import verify_dataset
 from tests.support.s3_server import ENVIRONMENT, faulty_proxy, s3_server
 from tests.support.sources import toy_build, write_toy
 
@@ -74,12 +74,12 @@ def test_a_url_holds_the_bytes_of_a_folder(toy, url, tmp_path):
     remote = run(toy, url, workers=2)
     assert published(url) == published(tmp_path / "out") and len(local.manifest.shards) > 2
     assert remote.manifest.id == local.manifest.id and remote.rebuilt == len(local.manifest.shards)
-    checked = verify(url, 1, QUIET)
+    checked = verify_dataset(url, 1, QUIET)
     assert (checked.findings, checked.samples, checked.manifest) == ((), 12, local.manifest)
     assert run(toy, url).rebuilt == 0
     os.utime(toy / "train" / "train0003.jpg", (1, 1))
     plan = plan_build([toy_build(toy)], SMALL, 1, QUIET)
-    ((_, reason),) = look_at(plan, url).missing
+    ((_, reason),) = inspect_output(plan, url).missing
     assert (reason.what, reason.at) == ("source file changed", ("train/train0003.jpg",))
     assert run(toy, url).rebuilt == 1
     assert published(url) == published(tmp_path / "out")
@@ -92,10 +92,10 @@ def test_damage_behind_a_url_is_found_and_mended(toy, url):
     place = open_place(url)
     tar = place.read(shard.path)
     place.write(shard.path, tar[:1000] + b"!" + tar[1001:])
-    assert {finding.path for finding in verify(url, 1, QUIET).findings} == {shard.path}
+    assert {finding.path for finding in verify_dataset(url, 1, QUIET).findings} == {shard.path}
     place.remove([shard.path])
     assert run(toy, url).rebuilt == 1
-    assert verify(url, 1, QUIET).findings == ()
+    assert verify_dataset(url, 1, QUIET).findings == ()
 
 
 @pytest.mark.parametrize("fault", ["refuse", "cut request", "cut answer", "delay"])

@@ -13,7 +13,7 @@ from mmrs.builder.run import build, plan_build
 from mmrs.errors import UserError
 from mmrs.progress import Progress
 from mmrs.shards.manifest import Manifest, load_manifest
-from mmrs.verify.dataset import verify
+from mmrs.verify.dataset import verify_dataset
 from tests.support.sources import toy_build, write_toy
 
 QUIET = Progress(quiet=True)
@@ -43,7 +43,7 @@ def rewrite(path, change):
 
 
 def whats(out):
-    return " | ".join(str(finding) for finding in verify(out, 1, QUIET).findings)
+    return " | ".join(str(finding) for finding in verify_dataset(out, 1, QUIET).findings)
 
 
 def test_a_flipped_byte_is_found(out):
@@ -101,7 +101,7 @@ def test_an_edited_manifest_is_refused(out):
     content["shards"][0]["records"] += 1
     path.write_bytes(orjson.dumps(content))
     with pytest.raises(UserError, match="changed after the build"):
-        verify(out, 1, QUIET)
+        verify_dataset(out, 1, QUIET)
 
 
 def test_a_forged_manifest_with_a_right_id_still_fails(out):

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from mmrs.errors import RunFailure, UserError
-from mmrs.shards.remote import Patience, RemoteAccess, RemoteFolder, describe
+from mmrs.shards.remote import Patience, RemoteAccess, RemoteFolder, describe_error
 from mmrs.storage.cache import FileCache
 from tests.support.hub_server import TOKEN, Repo, serve_hub
 from tests.support.servers import NGINX, Faults, serve_faults, serve_nginx, serve_s3
@@ -228,7 +228,7 @@ def _sha256(content):
 
 
 def test_errors_do_not_show_signed_urls():
-    text = describe(OSError("403 for https://cdn.x/y?X-Amz-Signature=secret&b=1 sorry"))
+    text = describe_error(OSError("403 for https://cdn.x/y?X-Amz-Signature=secret&b=1 sorry"))
     assert "secret" not in text and "https://cdn.x/y?..." in text
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from mmrs.errors import RunFailure, UserError
 from tests.training.micro import make_config
 from tests.training.shard_folder import make_shard_folder
-from training.data.webdataset import NOTICE, dialogues_of, foreign_loader, open_foreign
+from training.data.webdataset import NOTICE, dialogues_of, open_webdataset, webdataset_loader
 from training.model import EarthGPTProcessor
 from training.report.monitor import read_metrics
 from training.report.plan_preview import preview
@@ -60,8 +60,8 @@ def config_of(tmp_path, urls, model_folder, **changes):
 
 
 def packs_of(config, processor, count, pointer=None, rank=0, world_size=1):
-    stream = open_foreign(config, processor, 256)
-    loader = foreign_loader(stream, processor, config, pointer or stream.start(), rank, world_size)
+    stream = open_webdataset(config, processor, 256)
+    loader = webdataset_loader(stream, processor, config, pointer or stream.start(), rank, world_size)
     return list(islice(loader, count))
 
 
@@ -102,12 +102,14 @@ def test_readers_share_the_shards_and_pass_over_them_without_end(
 def test_equal_seeds_give_equal_streams_and_a_resumed_one_differs(tmp_path, model_folder, processor):
     config = config_of(tmp_path, write_tars(tmp_path / "tars"), model_folder)
     first, again = (names(packs_of(config, processor, 10)) for _ in range(2))
-    stream = open_foreign(config, processor, 256)
+    stream = open_webdataset(config, processor, 256)
     pointer = stream.advance(stream.start(), 10, samples=40, skipped=1)
     assert (pointer.next_pack, pointer.samples, pointer.skipped) == (10, 40, 1)
     assert first == again != names(packs_of(config, processor, 10, pointer))
     assert first[:12] != sorted(first[:12])
-    other = open_foreign(config.model_copy(update={"data": config.data.model_copy(update={"seed": 1})}), processor, 256)
+    other = open_webdataset(
+        config.model_copy(update={"data": config.data.model_copy(update={"seed": 1})}), processor, 256
+    )
     with pytest.raises(UserError, match=r"seed 0, this run has 1"):
         other.check(pointer)
 
@@ -168,7 +170,7 @@ def test_what_cannot_work_is_refused(tmp_path, model_folder, processor):
         "http://x/$HOME",
     ):
         with pytest.raises(UserError, match=r"is refused"):
-            open_foreign(config_of(tmp_path, url, model_folder), processor, 256)
+            open_webdataset(config_of(tmp_path, url, model_folder), processor, 256)
     with pytest.raises(RunFailure, match=r"no usable sample in .*none.tar on.*No such file"):
         packs_of(config_of(tmp_path, str(tmp_path / "none.tar"), model_folder), processor, 1)
     with pytest.raises(UserError, match=r"without a plan"):

@@ -5,11 +5,11 @@ import json
 import pytest
 import torch
 from click.testing import CliRunner
-from tests.training.model.assembly.test_assemble import write_llama
 from transformers import AutoTokenizer, LlamaForCausalLM
 
 import cli
 from tests.training.micro import make_config
+from tests.training.model.assembly.test_assemble import write_llama
 from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor
 from training.model.parameter_sets import NORMS, VECTORS
 from training.model.tuning import tuned_vectors

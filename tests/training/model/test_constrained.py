@@ -5,10 +5,10 @@ import re
 import pytest
 import regex
 import torch
-from tests.training.model.assembly.test_assemble import sentencepiece_tokenizer
 from transformers import LogitsProcessorList
 
 from mmrs.instructions.grammar import answer_pattern
+from tests.training.model.assembly.test_assemble import sentencepiece_tokenizer
 from training.model import EarthGPTImageProcessor, EarthGPTProcessor, initialise
 from training.model.constrained import AnswerGrammar, GrammarLogitsProcessor, token_bytes
 from training.model.text_check import sample_dialogues

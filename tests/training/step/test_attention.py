@@ -6,15 +6,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.training.run.test_loop import make_units, pack_of, processor, training  # noqa: F401 - fixtures
 from torch.nn.attention.flex_attention import create_mask
 
+from tests.training.run.test_loop import make_units, pack_of, processor, training  # noqa: F401 - fixtures
 from training.config import ParallelConfig
 from training.model.masks import PADDING, build_block_mask, build_flex_mask
 from training.step import loss as loss_module
 from training.step.attention import SPARSE, attention_name, set_attention
 from training.step.loss import target_losses
-from training.step.ranks import World
+from training.step.ranks import Ranks
 from training.step.sharding import parallelize, plain_forward
 
 NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="flex attention has a backward pass on GPUs alone")
@@ -68,7 +68,7 @@ def test_both_kernels_give_the_same_gradients(training, processor, compiled):  #
     results = []
     for config in (ParallelConfig(attention="sdpa"), ParallelConfig(attention="flex", compile=compiled)):
         model.zero_grad()
-        losses = parallelize(model, config, World(device=device))(pack)
+        losses = parallelize(model, config, Ranks(device=device))(pack)
         losses.sum().backward()
         results.append((losses.detach(), {name: p.grad.clone() for name, p in model.named_parameters()}))
     (expected, expected_gradients), (found, gradients) = results
@@ -95,7 +95,7 @@ def test_checkpointing_changes_neither_losses_nor_gradients(training, processor,
     pack = pack_of(processor, make_units(processor), 600)
     results, saved = [], []
     for config in (ParallelConfig(), ParallelConfig(activation_checkpointing=kind)):
-        prepared = parallelize(training.model, config, World())
+        prepared = parallelize(training.model, config, Ranks())
         training.model.zero_grad()
         numbers = 0
 
@@ -116,7 +116,7 @@ def test_checkpointing_changes_neither_losses_nor_gradients(training, processor,
 
 
 def test_generation_runs_on_the_plain_model(training):  # noqa: F811
-    parallelize(training.model, ParallelConfig(activation_checkpointing="full"), World())
+    parallelize(training.model, ParallelConfig(activation_checkpointing="full"), Ranks())
     set_attention(training.model.language_model, SPARSE)
     layer = training.model.language_model.layers[0]
     assert "forward" in vars(layer)

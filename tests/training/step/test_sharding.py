@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.training.run.test_loop import make_units, pack_of
 from torch import nn
 from torch.distributed.tensor import DTensor
 
 from mmrs.errors import RunFailure, UserError
 from tests.training.micro import make_config
 from tests.training.ranks import run_ranks
+from tests.training.run.test_loop import make_units, pack_of
 from training.config import ParallelConfig
 from training.data.collate import EncodedDialogue, EncodedUnit, assemble
 from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor
@@ -28,8 +28,8 @@ from training.run.checkpoint import latest_checkpoint
 from training.run.train import train
 from training.stages.stage import apply_stage
 from training.step.optim import build_optimiser
-from training.step.ranks import World, open_world
-from training.step.sharding import check_world, current_rows, parallelize, sum_gradients, whole
+from training.step.ranks import Ranks, open_ranks
+from training.step.sharding import check_ranks, current_rows, gathered, parallelize, sum_gradients
 from training.step.step import Training, optimiser_step
 
 
@@ -132,10 +132,10 @@ def test_a_run_goes_on_with_other_ranks_and_layouts(single, shards, model_folder
 def uneven_step(folder: Path, config, mode: str, broken: bool, result: Path) -> None:
     """One step in which one rank has images, and the other a pack of text and one of nothing but padding."""
     processor = EarthGPTProcessor.from_pretrained(folder)
-    with open_world("cpu") as world:
+    with open_ranks("cpu") as ranks:
         model = EarthGPTForConditionalGeneration.from_pretrained(folder)
         rows = apply_stage(model, config.stage)
-        prepared = parallelize(model, ParallelConfig(mode=mode), world)
+        prepared = parallelize(model, ParallelConfig(mode=mode), ranks)
         training = Training(
             config=config.model_copy(update={"parallel": ParallelConfig(mode=mode)}),
             model=model,
@@ -145,18 +145,18 @@ def uneven_step(folder: Path, config, mode: str, broken: bool, result: Path) -> 
             total_steps=1,
             checkpoints=result,
             base_digest="",
-            world=world,
+            ranks=ranks,
             prepared=prepared,
         )
         packs = uneven_packs(processor)
         if broken:
             prepared.register_forward_hook(poison)
-        outcome = optimiser_step(training, packs[world.rank :: world.size], 3)
-        if mode == "fsdp" and world.size > 1:
+        outcome = optimiser_step(training, packs[ranks.rank :: ranks.size], 3)
+        if mode == "fsdp" and ranks.size > 1:
             assert all(isinstance(parameter, DTensor) for parameter in model.parameters())
-        gradients = {name: whole(parameter.grad) for name, parameter in model.named_parameters()}
-        if world.is_first:
-            save_file(gradients | {"loss": torch.tensor(outcome.loss)}, result / f"{world.size}.safetensors")
+        gradients = {name: gathered(parameter.grad) for name, parameter in model.named_parameters()}
+        if ranks.is_first:
+            save_file(gradients | {"loss": torch.tensor(outcome.loss)}, result / f"{ranks.size}.safetensors")
 
 
 def poison(module, given, losses_T):
@@ -213,12 +213,12 @@ def test_a_mistake_that_rank_0_sees_ends_every_rank(shards, model_folder, tmp_pa
 
 def test_what_does_not_divide_is_refused(shards, model_folder, tmp_path):
     config = config_of(tmp_path / "out", shards, model_folder, tokens_per_step=1920)
-    assert check_world(config, World(0, 3)) == 2
+    assert check_ranks(config, Ranks(0, 3)) == 2
     with pytest.raises(UserError, match=r"6 packs, which 4 ranks.*Start 1, 2, 3 ranks.*=1280 or 2560"):
-        check_world(config, World(0, 4))
+        check_ranks(config, Ranks(0, 4))
     sharded = config.model_copy(update={"parallel": ParallelConfig(mode="fsdp", shard_ranks=2)})
     with pytest.raises(UserError, match=r"shard_ranks=2 does not divide 3"):
-        check_world(sharded, World(0, 3))
+        check_ranks(sharded, Ranks(0, 3))
 
 
 @pytest.mark.parametrize(
@@ -234,12 +234,12 @@ def test_a_broken_environment_is_refused(monkeypatch, variables, message):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(UserError, match=message), open_world("cpu"):
+    with pytest.raises(UserError, match=message), open_ranks("cpu"):
         pass
 
 
 def test_unused_parameters_get_zeros():
     parameters = [nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(3))]
     parameters[0].grad = torch.ones(2)
-    sum_gradients(parameters, World())
+    sum_gradients(parameters, Ranks())
     assert torch.equal(parameters[1].grad, torch.zeros(3)) and torch.equal(parameters[0].grad, torch.ones(2))

@@ -7,8 +7,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.training.run.test_loop import make_units, pack_of, processor, training  # noqa: F401 - fixtures
 
+from tests.training.run.test_loop import make_units, pack_of, processor, training  # noqa: F401 - fixtures
 from training.data.collate import Pack
 from training.model.masks import PADDING, PREFIX
 from training.step import unpacked as rows_module

@@ -110,7 +110,7 @@ def assemble(
     return Assembled(out, parameters, config.image_slots, notes)
 
 
-def describe(result: Assembled) -> str:
+def describe_assembly(result: Assembled) -> str:
     """The result for a person, with a note for every licence that is not stated."""
     lines = [f"{result.folder}: {result.parameters:,} parameters, {result.image_slots} positions per image"]
     for note in result.parts:

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from tests.training.model.assembly.test_key_maps import REST_OF_CLIP, dinov2_checkpoint, openclip_checkpoint
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import (
     AutoModelForImageTextToText,
@@ -22,8 +21,9 @@ from transformers import (
 )
 
 from mmrs.errors import UserError
+from tests.training.model.assembly.test_key_maps import REST_OF_CLIP, dinov2_checkpoint, openclip_checkpoint
 from training.model.assembly import parts
-from training.model.assembly.assemble import assemble, describe
+from training.model.assembly.assemble import assemble, describe_assembly
 from training.model.export.card import NOT_STATED
 from training.model.processing import EarthGPTImageProcessor, EarthGPTProcessor
 from training.model.text_check import check_texts, sample_dialogues
@@ -109,7 +109,7 @@ def test_parts_become_one_folder(sources, tmp_path, random_pixels, vit, cnn):
     }  # fmt: skip
     assert noted["llm"]["licence"] == "llama2"
     assert noted["cnn"]["licence"] == {"convnext": "MIT License", "openclip": NOT_STATED, None: "none needed"}[cnn]
-    assert ("Look up the licence of vit" in describe(result)) == (vit is not None)
+    assert ("Look up the licence of vit" in describe_assembly(result)) == (vit is not None)
 
 
 @pytest.mark.parametrize("tie", [False, True])
