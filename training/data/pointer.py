@@ -1,4 +1,4 @@
-"""Where a run stands in the stream of packs: one small value, equal on all ranks, valid for any later number of ranks."""
+"""Where a run stands in the stream of packs: one small value, equal on all ranks and valid for any number of them."""
 
 from __future__ import annotations
 
