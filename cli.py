@@ -124,7 +124,7 @@ option_overrides = click.option(
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def sources(name: str | None, as_json: bool) -> None:
     """List the data sets that can be converted, or show one: tasks, sensor, licence, splits, layout, options."""
-    from converters.describe_sources import describe_sources
+    from converters.describe import describe_sources
 
     click.echo(describe_sources(name, as_json))
 

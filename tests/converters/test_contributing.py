@@ -22,7 +22,7 @@ for words in (
 
 @pytest.fixture
 def project(tmp_path):
-    for name in ("converters", "mmrs", "recipes"):
+    for name in ("converters", "mmrs"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "cli.py", tmp_path)
     blocks = dict(BLOCK.findall((ROOT / "CONTRIBUTING.md").read_text()))
