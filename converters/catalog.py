@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from mmrs.config import StrictModel
 from mmrs.errors import UserError
 from mmrs.record import Sensor, Task
 
@@ -21,11 +22,7 @@ Text = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=0)]
 
 
-class _Facts(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Counts(_Facts):
+class Counts(StrictModel):
     """Published size of one split; None where nothing was published."""
 
     images: Count | None = None
@@ -34,14 +31,14 @@ class Counts(_Facts):
     questions: Count | None = None
 
 
-class Variant(_Facts):
+class Variant(StrictModel):
     """One release of a source: the labels it may use and its published sizes."""
 
     labels: tuple[Text, ...]
     published: dict[str, Counts] = Field(default_factory=dict)
 
 
-class SourceFacts(_Facts):
+class SourceFacts(StrictModel):
     """What is known of one source, whether or not it is on disk.
 
     `licence` is an SPDX identifier where there is one, else ``public-domain``, ``academic-only`` or ``unknown``.

@@ -1,17 +1,31 @@
-"""YAML + ``a.b=c`` overrides -> a validated pydantic model, with errors that name the key and the way out."""
+"""The strict base of every model, and YAML + ``a.b=c`` overrides -> such a model.
+
+Errors name the key and the way out. Whatever is read from a file goes through a `StrictModel`: an unknown key, NaN and
+infinity are refused where they come in. YAML and the search for the meant key are imported where they are needed: each
+module with a model imports this one, the smallest command too.
+"""
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mmrs.errors import UserError
 
 Model = TypeVar("Model", bound=BaseModel)
+
+
+class StrictModel(BaseModel):
+    """Values that are checked once and never change: no unknown key, no NaN, no infinity."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def as_list(value: Any) -> Any:
+    """One name or path as a list of it, for keys that take one or several (before validation); all else as it is."""
+    return [value] if isinstance(value, str | Path) else value
 
 
 def load_yaml(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -20,6 +34,8 @@ def load_yaml(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
     Raises:
         UserError: no such file, broken YAML, no mapping, or an override without ``=``.
     """
+    import yaml
+
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -48,6 +64,8 @@ def validated(model: type[Model], content: dict[str, Any], where: str) -> Model:
 
 
 def _set(content: dict[str, Any], override: str) -> None:
+    import yaml
+
     key, separator, value = override.partition("=")
     if not separator or not key:
         raise UserError(f"--set {override!r} must look like a.b=c.")
@@ -84,6 +102,8 @@ def _explain(model: type[BaseModel], fault: Any) -> str:
 
 def _nearest_key(model: type[BaseModel], location: list[str]) -> str | None:
     """The key that was meant: one of the same section, else one of another, with its sections before it."""
+    import difflib
+
     section = model
     for name in location[:-1]:
         inner = _sections(section.model_fields[name].annotation) if name in section.model_fields else []

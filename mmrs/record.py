@@ -13,7 +13,9 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, field_validator, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, field_validator, model_validator
+
+from mmrs.config import StrictModel
 
 Sensor = Literal["optical", "sar", "infrared"]
 Task = Literal[
@@ -26,7 +28,7 @@ Task = Literal[
     "region-captioning",
 ]
 Text = Annotated[str, Field(min_length=1)]
-Pixels = Annotated[float, Field(allow_inf_nan=False)]
+Pixels = float
 Point = tuple[Pixels, Pixels]
 Quad = tuple[Point, Point, Point, Point]
 HBB = tuple[Pixels, Pixels, Pixels, Pixels]
@@ -42,11 +44,7 @@ JsonText = Annotated[
 ]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-
-class Window(_Part):
+class Window(StrictModel):
     """The part of a larger scene that a tile shows, in pixels of the scene."""
 
     x: int = Field(ge=0)
@@ -55,7 +53,7 @@ class Window(_Part):
     height: int = Field(gt=0)
 
 
-class ImageInfo(_Part):
+class ImageInfo(StrictModel):
     """The stored image. `sha256` is that of the stored bytes; `reencoded` says why they differ from the source's.
 
     `render` states the map from the source's values to the stored 8 bits where one was applied (limits, bits, log), so
@@ -78,7 +76,7 @@ class ImageInfo(_Part):
         return self
 
 
-class AnnotatedObject(_Part):
+class AnnotatedObject(StrictModel):
     """One annotated object, in pixels of the stored image.
 
     `hbb` (xmin, ymin, xmax, ymax; right and bottom edges exclusive) is set only where the source has a true horizontal
@@ -110,27 +108,27 @@ class AnnotatedObject(_Part):
         return min(xs), min(ys), max(xs), max(ys)
 
 
-class Question(_Part):
+class Question(StrictModel):
     question: Text
     answer: Text
     type: Text | None = None
 
 
-class Expression(_Part):
+class Expression(StrictModel):
     """A referring expression for `objects[object]`."""
 
     text: Text
     object: int = Field(ge=0)
 
 
-class Turn(_Part):
+class Turn(StrictModel, populate_by_name=True):
     """One turn of a dialogue in LLaVA form."""
 
     sender: Literal["human", "gpt"] = Field(alias="from")
     value: Text
 
 
-class Dialogue(_Part):
+class Dialogue(StrictModel):
     """A rendered dialogue about the image; dialogues of one image are independent of each other."""
 
     task: Task
@@ -144,7 +142,7 @@ class Dialogue(_Part):
         return self
 
 
-class Provenance(_Part):
+class Provenance(StrictModel):
     """Where the annotation came from: the file, relative to the source's root, and the id that the source used."""
 
     annotation: Text | None = None
@@ -152,7 +150,7 @@ class Provenance(_Part):
     layout: Text | None = None
 
 
-class _Known(_Part):
+class _Known(StrictModel):
     objects: tuple[AnnotatedObject, ...] = ()
     label: Text | None = None
     source_label: Text | None = None
@@ -173,7 +171,7 @@ class Annotations(_Known):
     declared_size: tuple[int, int] | None = None
 
 
-class Record(_Known):
+class Record(_Known, populate_by_name=True):
     """One stored image and all that is known of it. `id` is ``<source>/<split>/<stem>``."""
 
     schema_version: Literal["mmrs-record-1"] = Field(default="mmrs-record-1", alias="schema")

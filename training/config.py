@@ -15,7 +15,6 @@ import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PlainSerializer,
     PlainValidator,
@@ -24,7 +23,7 @@ from pydantic import (
 )
 from pydantic.config import JsonDict
 
-from mmrs.config import load_yaml, validated
+from mmrs.config import StrictModel, as_list, load_yaml, validated
 from mmrs.errors import UserError
 from mmrs.shards.remote import checked_url, is_url
 from training.model.parameter_sets import SETS
@@ -34,19 +33,11 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Names = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
-def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, str | Path) else value
-
-
 def _location(value: Any) -> Any:
     return checked_url(value) if is_url(value) else Path(value)
 
 
 Location = Annotated[Path | str, PlainValidator(_location), PlainSerializer(str)]
-
-
-class StrictModel(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ModelConfig(StrictModel):
@@ -117,10 +108,10 @@ class DataConfig(StrictModel):
     A run ends when more than `max_skipped_samples` and more than `max_skipped_share` of its samples are unreadable.
     """
 
-    folders: Annotated[tuple[Location, ...], BeforeValidator(_as_list)] = Field(default=(), json_schema_extra=HARMLESS)
-    webdataset: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = ()
+    folders: Annotated[tuple[Location, ...], BeforeValidator(as_list)] = Field(default=(), json_schema_extra=HARMLESS)
+    webdataset: Annotated[tuple[str, ...], BeforeValidator(as_list)] = ()
     webdataset_shuffle: int = Field(default=1000, ge=1, json_schema_extra=HARMLESS)
-    splits: Annotated[Names | None, BeforeValidator(_as_list)] = None
+    splits: Annotated[Names | None, BeforeValidator(as_list)] = None
     sources: Names | None = None
     tasks: Names | None = None
     mixture: tuple[MixtureRule, ...] = ()

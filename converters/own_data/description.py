@@ -6,12 +6,12 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from converters import catalog
 from converters.catalog import SourceFacts
 from converters.formats.yolo import read_class_names
-from mmrs.config import load_yaml, validated
+from mmrs.config import StrictModel, load_yaml, validated
 from mmrs.errors import BadItem, UserError
 from mmrs.record import Sensor, Task
 from mmrs.source import Tiling
@@ -34,11 +34,7 @@ Text = Annotated[str, Field(min_length=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class FormatOptions(_Part):
+class FormatOptions(StrictModel):
     """What a format leaves open.
 
     Args:
@@ -66,7 +62,7 @@ class FormatOptions(_Part):
         return Tiling(self.tile_size, self.tile_overlap, self.min_iof, self.keep_empty)
 
 
-class Description(_Part):
+class Description(StrictModel):
     """One data set. Paths are relative to its root; ``{split}`` in them stands for the split's name.
 
     Args:

@@ -7,28 +7,19 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
-from mmrs.config import load_yaml, validated
+from mmrs.config import StrictModel, as_list, load_yaml, validated
 from mmrs.instructions.dialects import dialect
 from mmrs.instructions.render import RenderOptions
 from mmrs.instructions.templates import template_set
 from mmrs.record import Sensor, Task, canonical_json
 
-
-def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, str | Path) else value
-
-
-Names = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
-Paths = Annotated[tuple[Path, ...], BeforeValidator(_as_list)]
+Names = Annotated[tuple[str, ...], BeforeValidator(as_list)]
+Paths = Annotated[tuple[Path, ...], BeforeValidator(as_list)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class SourceRecipe(_Part):
+class SourceRecipe(StrictModel):
     """One source of a recipe.
 
     Args:
@@ -50,7 +41,7 @@ class SourceRecipe(_Part):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
-class LicencePolicy(_Part):
+class LicencePolicy(StrictModel):
     """Which sources may be used, by the licence that the catalogue states for them.
 
     Args:
@@ -75,7 +66,7 @@ class LicencePolicy(_Part):
         return None
 
 
-class BuildRecipe(_Part):
+class BuildRecipe(StrictModel):
     """A whole build. Sizes in bytes.
 
     How often training shows each source is not said here: one data set serves many mixtures (`data.mixture` of a

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from mmrs.builder.objects import check_objects, cut_to_window, follow_objects
 from mmrs.builder.plan import PlannedSample
 from mmrs.builder.tiles import TileSpool, open_tiles
+from mmrs.config import StrictModel
 from mmrs.errors import BadItem
 from mmrs.imaging.store import StoredImage, Validation, store_file
 from mmrs.instructions.render import RenderOptions, render
@@ -72,10 +71,8 @@ class ShardTask:
         }
 
 
-class ShardResult(BaseModel):
+class ShardResult(StrictModel):
     """What the done-file says: digests of the written files, counts, and what was not stored."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Literal["mmrs-shard-1"] = "mmrs-shard-1"
     records: int

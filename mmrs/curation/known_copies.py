@@ -5,26 +5,22 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from mmrs.config import load_yaml, validated
+from mmrs.config import StrictModel, load_yaml, validated
 
 SHIPPED = Path(__file__).with_name("known_copies.yaml")
 _GROUPS = ({"name"}, {"number"}, {"block", "offset"})
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Blocks(_Part):
+class Blocks(StrictModel):
     """Pictures numbered from 1 in blocks of `size`, in the order of `names`; offsets within a block start at 0."""
 
     size: int = Field(gt=0)
     names: tuple[str, ...] = Field(min_length=1)
 
 
-class Pictures(_Part):
+class Pictures(StrictModel):
     """One set of pictures and the sources that show it: source -> regular expression over the whole stem."""
 
     evidence: str
@@ -61,7 +57,7 @@ class Pictures(_Part):
         return str(self.blocks.names.index(found["block"]) * self.blocks.size + int(found["offset"]) + 1)
 
 
-class AliasTable(_Part):
+class AliasTable(StrictModel):
     """What is known of names: `pictures` that several sources show, and sources whose names are used once per split.
 
     In every other source two scenes of one name are one scene, whatever splits its tiles are in.

@@ -14,8 +14,9 @@ from typing import Any, Literal
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
+from mmrs.config import StrictModel
 from mmrs.errors import UserError
 from mmrs.record import canonical_json
 from mmrs.release.names import Family
@@ -79,11 +80,7 @@ FILES = pa.schema(
 )
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class StoredFile(_Part):
+class StoredFile(StrictModel):
     """One JSON file of the release. `stored` is relative to the ingest's folder; `bytes` and `sha256` are the file's.
 
     `problem` says why a file is kept whole instead of in rows.
@@ -100,7 +97,7 @@ class StoredFile(_Part):
     problem: str | None = None
 
 
-class IgnoredFile(_Part):
+class IgnoredFile(StrictModel):
     """A JSON file that was not kept, and why."""
 
     path: str
@@ -109,7 +106,7 @@ class IgnoredFile(_Part):
     reason: str
 
 
-class Release(_Part):
+class Release(StrictModel):
     """What was ingested. `images` and `image_bytes` count the image files seen; `notes` are for a person."""
 
     format: Literal["mmrs-release-1"] = "mmrs-release-1"

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
+from mmrs.config import StrictModel
 from mmrs.errors import UserError
 from mmrs.record import canonical_json
 from mmrs.storage.place import LocalPlace, Place
@@ -23,11 +24,7 @@ SHARD_PATH = r"^[a-z0-9-]+/[a-z0-9_-]+-\d{5}-of-\d{5}\.tar$"
 SHA256 = r"^[0-9a-f]{64}$"
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ShardEntry(_Part):
+class ShardEntry(StrictModel):
     """One tar and its index. Paths are relative to the data set's folder; sizes in bytes."""
 
     source: str
@@ -44,7 +41,7 @@ class ShardEntry(_Part):
         return index_path(self.path)
 
 
-class SplitCounts(_Part):
+class SplitCounts(StrictModel):
     """What a split holds. `dialogues` counts per task; `quarantined_*` were found bad and `excluded` are sound images
     that the recipe leaves out by name: neither are stored."""
 
@@ -59,7 +56,7 @@ class SplitCounts(_Part):
     excluded: int = 0
 
 
-class SourceEntry(_Part):
+class SourceEntry(StrictModel):
     """What a user must know of a source. `train_splits` are meant to be trained on; the others are evaluated on."""
 
     sensor: str
@@ -73,7 +70,7 @@ class SourceEntry(_Part):
     splits: dict[str, SplitCounts]
 
 
-class Manifest(_Part):
+class Manifest(StrictModel):
     """A whole data set. `recipe` is what was asked for, as far as it can change the output (validation level, seed,
     dialect, limits); its digest is `recipe_digest`."""
 

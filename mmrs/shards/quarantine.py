@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict
 
+from mmrs.config import StrictModel
 from mmrs.errors import BadItem
 from mmrs.source import Item
 
 QUARANTINE_NAME = "quarantine.jsonl"
 
 
-class QuarantineEntry(BaseModel):
+class QuarantineEntry(StrictModel):
     """One image (level ``item``) or one object of a stored image (level ``object``) that was not stored.
 
     Level ``part`` is a caption or question left out of a stored image; level ``excluded`` is a sound image that the
@@ -26,8 +26,6 @@ class QuarantineEntry(BaseModel):
 
     Paths under the source's root are relative to it, so that equal inputs give equal files wherever they lie.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     source: str
     split: str

@@ -25,10 +25,11 @@ from typing import Any, Literal
 
 import orjson
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from mmrs.config import StrictModel
 from mmrs.errors import RunFailure, UserError
 from mmrs.storage.atomic import atomic_folder, file_sha256, remove_folder
 from training.config import TrainConfig, check_resume_bound_fields, resume_bound_fields
@@ -41,9 +42,7 @@ FILES = (*TENSOR_FILES, "state.json")
 DONE = "done.json"
 
 
-class _State(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
+class _State(StrictModel, strict=True):
     format: Literal["mmrs-checkpoint-2"] = "mmrs-checkpoint-2"
     step: int = Field(ge=0)
     pointer: dict[str, Any]

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from mmrs.config import StrictModel
 from mmrs.errors import UserError
 from mmrs.record import canonical_json
 from mmrs.storage.atomic import atomic_folder
@@ -26,10 +27,8 @@ from training.model.tuning import add_tuning, tuned_vectors, vector_sizes
 TENSORS, DESCRIPTION = "delta.safetensors", "delta.json"
 
 
-class Delta(BaseModel):
+class Delta(StrictModel):
     """Content of `delta.json`. `base` is a name for people; `base_digest` decides."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Literal["mmrs-delta-1"] = "mmrs-delta-1"
     tuning: Literal["bias", "bias-scale"]
