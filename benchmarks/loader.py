@@ -44,11 +44,11 @@ from mmrs.builder.run import build, plan_build
 from mmrs.progress import Progress
 from mmrs.shards.reader import ShardSet
 from training.data.collate import empty_pixels
-from training.data.lengths import length_table, tokenizer_digest
 from training.data.loader import PackDataset, PackSampler, pack_loader
-from training.data.plan import PlanSettings
-from training.data.selection import Selection, select
-from training.data.stream import PackReference, PackStream
+from training.data.planning.lengths import length_table, tokenizer_digest
+from training.data.planning.plan import PlanSettings
+from training.data.planning.selection import Selection, select
+from training.data.planning.sequence import PackReference, PackSequence
 from training.model.processing import EarthGPTImageProcessor, EarthGPTProcessor, pad_and_resize
 from training.model.tokenizer import train_tokenizer
 from training.stages.initial_model import training_texts
@@ -355,7 +355,7 @@ def _opened(store: Path) -> tuple[PackDataset, PackSampler]:
     lengths = length_table(selection, processor, digest, store.parent / "lengths")
     tokens_per_pack = BATCH * (prefix + int(lengths.tokens.sum()) // len(selection))
     settings = PlanSettings(selection.data_set_id, digest, 0, tokens_per_pack, prefix, tokens_per_pack, 256, 64, 4096)
-    stream = PackStream(lengths, settings)
+    stream = PackSequence(lengths, settings)
     copies = json.loads((store.parent / "facts.json").read_text())["copies"]
     sampler = PackSampler(stream, stream.start(), stream.steps(copies, 1), 1)
     return PackDataset(selection, lengths, processor, tokens_per_pack), sampler

@@ -36,12 +36,12 @@ from mmrs.record import Dialogue, ImageInfo, Record, Turn
 from mmrs.shards.index import write_index
 from mmrs.shards.manifest import MANIFEST_NAME, Manifest, ShardEntry, SourceEntry, SplitCounts
 from mmrs.shards.tar import TarWriter
-from training.data.lengths import length_table, tokenizer_digest
 from training.data.loader import PackDataset, PackSampler, pack_loader
-from training.data.mixture import mixture_text
-from training.data.plan import Lengths, PlanSettings, epoch_plan
-from training.data.selection import Selection, select
-from training.data.stream import PackStream
+from training.data.planning.lengths import length_table, tokenizer_digest
+from training.data.planning.mixture import mixture_text
+from training.data.planning.plan import Lengths, PlanSettings, epoch_plan
+from training.data.planning.selection import Selection, select
+from training.data.planning.sequence import PackSequence
 from training.model import EarthGPTImageProcessor, EarthGPTProcessor, train_tokenizer
 
 PER_SHARD = 1000
@@ -105,7 +105,7 @@ def measure_plan(samples: int, folder: Path) -> dict[str, Any]:
 
 
 def measure_resume(samples: int, folder: Path) -> dict[str, Any]:
-    stream = PackStream(make_lengths(samples), SETTINGS)
+    stream = PackSequence(make_lengths(samples), SETTINGS)
     pointer = stream.advance(stream.start(), len(stream.plan(0)) // 2)
     found = {}
     for ranks in (1, 8):
@@ -131,10 +131,10 @@ def measure_prepare(samples: int, folder: Path) -> dict[str, Any]:
         digest = tokenizer_digest(processor)
         length_table(select([folder / "records"], ["train"]), processor, digest, Path(cache))
 
-        def open_stream() -> tuple[Selection, PackStream]:
+        def open_stream() -> tuple[Selection, PackSequence]:
             selection = select([folder / "records"], ["train"])
             lengths = length_table(selection, processor, digest, Path(cache))
-            stream = PackStream(lengths, replace(SETTINGS, data_set_id=selection.data_set_id))
+            stream = PackSequence(lengths, replace(SETTINGS, data_set_id=selection.data_set_id))
             stream.plan(0)
             return selection, stream
 

@@ -33,12 +33,12 @@ from mmrs.builder.recipe import BuildRecipe
 from mmrs.builder.run import build, plan_build
 from mmrs.progress import Progress
 from mmrs.shards.reader import ShardSet
-from training.data.lengths import length_table, tokenizer_digest
 from training.data.loader import PackDataset, PackSampler, pack_loader
-from training.data.plan import PlanSettings
-from training.data.pointer import Pointer
-from training.data.selection import Selection, select
-from training.data.stream import PackStream
+from training.data.planning.lengths import length_table, tokenizer_digest
+from training.data.planning.plan import PlanSettings
+from training.data.planning.pointer import Pointer
+from training.data.planning.selection import Selection, select
+from training.data.planning.sequence import PackSequence
 from training.model.processing import EarthGPTImageProcessor, EarthGPTProcessor
 from training.model.tokenizer import train_tokenizer
 from training.stages.initial_model import training_texts
@@ -117,7 +117,7 @@ def coverage(seen: Iterable[str]) -> dict:
 # --- ours -------------------------------------------------------------------------------------------------------------
 
 
-def _open(work: Path) -> tuple[Selection, PackStream, EarthGPTProcessor]:
+def _open(work: Path) -> tuple[Selection, PackSequence, EarthGPTProcessor]:
     """What a run opens before its first batch; the tokenizer and the length table come from an earlier opening."""
     selection = select([work / "ours"], ["train"])
     folder = work / "processor"
@@ -128,7 +128,7 @@ def _open(work: Path) -> tuple[Selection, PackStream, EarthGPTProcessor]:
     digest, prefix = tokenizer_digest(processor), len(processor.encode_prefix(True))
     lengths = length_table(selection, processor, digest, work / "lengths")
     settings = PlanSettings(selection.data_set_id, digest, 0, TOKENS_PER_PACK, prefix, TOKENS_PER_PACK, 256, 64, 4096)
-    return selection, PackStream(lengths, settings), processor
+    return selection, PackSequence(lengths, settings), processor
 
 
 def _read(opened, pointer: Pointer, steps: int, ranks: int, workers: int) -> tuple[list[str], Pointer]:

@@ -33,7 +33,7 @@ from mmrs.builder.recipe import BuildRecipe
 from mmrs.builder.run import build, plan_build
 from mmrs.progress import Progress
 from training.config import TrainConfig
-from training.data.selection import Selection, select
+from training.data.planning.selection import Selection, select
 from training.evaluation.run import EvaluationConfig, evaluate
 from training.model.assembly.assemble import assemble as assemble_model
 from training.report.monitor import read_metrics

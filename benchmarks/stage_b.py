@@ -28,8 +28,8 @@ from mmrs.progress import Progress
 from mmrs.source import SourceBuild
 from training.config import TrainConfig
 from training.data.collate import EncodedDialogue, EncodedUnit, Pack, assemble
-from training.data.lengths import turns_of
-from training.data.selection import Selection, select
+from training.data.planning.lengths import turns_of
+from training.data.planning.selection import Selection, select
 from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor, pad_and_resize
 from training.model.assembly.assemble import assemble as assemble_model
 from training.model.export.delta import weights_digest

@@ -41,11 +41,11 @@ from benchmarks.machine import describe
 from benchmarks.padded import Counts
 from training.config import ParallelConfig, TrainConfig, load_config
 from training.data.collate import EncodedUnit, Pack, assemble
-from training.data.lengths import length_table, tokenizer_digest
 from training.data.loader import PackDataset, PackSampler, pack_loader
-from training.data.plan import Lengths, PlanSettings
-from training.data.selection import select
-from training.data.stream import PackStream
+from training.data.planning.lengths import length_table, tokenizer_digest
+from training.data.planning.plan import Lengths, PlanSettings
+from training.data.planning.selection import select
+from training.data.planning.sequence import PackSequence
 from training.model import EarthGPTForConditionalGeneration, EarthGPTImageProcessor, EarthGPTProcessor, preset
 from training.model.accounting import step_flops
 from training.model.tokenizer import IMAGE, train_tokenizer
@@ -303,7 +303,7 @@ def _hf_trainer(bench: Bench, batch: int) -> Counts:
 
 def _ours(bench: Bench, setting: Setting) -> Counts:
     """One epoch of packs held in memory, after the warm-up."""
-    stream = PackStream(lengths_of(bench.units), _plan_settings(bench, setting, "generated", "generated"))
+    stream = PackSequence(lengths_of(bench.units), _plan_settings(bench, setting, "generated", "generated"))
     packs = packs_of(bench.units, stream, bench.processor)
     return _run(bench, setting, stream, dialogues.TASKS, cycle(packs), len(packs) // setting.packs_per_step)
 
@@ -314,7 +314,7 @@ def _ours_loader(bench: Bench, setting: Setting, shards: Path, workers: int) -> 
     digest = tokenizer_digest(bench.processor)
     with tempfile.TemporaryDirectory() as cache:
         table = length_table(selection, bench.processor, digest, Path(cache))
-    stream = PackStream(table, _plan_settings(bench, setting, selection.data_set_id, digest))
+    stream = PackSequence(table, _plan_settings(bench, setting, selection.data_set_id, digest))
     steps = min(len(stream.plan(0)) // setting.packs_per_step, 16)
     dataset = PackDataset(selection, table, bench.processor, setting.tokens_per_pack)
     sampler = PackSampler(stream, stream.start(), 2 * steps + WARMUP, setting.packs_per_step)
@@ -337,7 +337,7 @@ def _prepared(bench: Bench, setting: Setting) -> Iterator[PackLosses]:
 
 
 def _run(
-    bench: Bench, setting: Setting, stream: PackStream, tasks: tuple[str, ...], packs: Iterator[Pack], steps: int
+    bench: Bench, setting: Setting, stream: PackSequence, tasks: tuple[str, ...], packs: Iterator[Pack], steps: int
 ) -> Counts:
     optimiser = _fresh_optimiser(bench)
     bench.model.train()
@@ -396,7 +396,7 @@ def lengths_of(units: list[EncodedUnit]) -> Lengths:
     return Lengths(row, tokens, targets, np.zeros(len(units), np.int32))
 
 
-def packs_of(units: list[EncodedUnit], stream: PackStream, processor: EarthGPTProcessor) -> list[Pack]:
+def packs_of(units: list[EncodedUnit], stream: PackSequence, processor: EarthGPTProcessor) -> list[Pack]:
     """All packs of the first epoch."""
     plan = stream.plan(0)
     prefix_ids, pad_id = processor.encode_prefix(True), processor.tokenizer.pad_token_id

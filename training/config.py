@@ -56,7 +56,7 @@ class ModelConfig(StrictModel):
 
 
 class MixtureRule(StrictModel):
-    """How much of one source, one task, or one task of one source an epoch holds; see `training.data.mixture`.
+    """How much of one source, one task, or one task of one source an epoch holds; see `training.data.planning.mixture`.
 
     `epochs` is the number of passes over it (2.5: each sample five times in two epochs), `weight` its share of the
     epoch's samples relative to the other weights.

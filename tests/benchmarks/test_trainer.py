@@ -9,8 +9,8 @@ import torch
 
 from benchmarks import dialogues, padded
 from benchmarks.trainer import Counts, _count, lengths_of, packs_of, summary
-from training.data.plan import PlanSettings
-from training.data.stream import PackStream
+from training.data.planning.plan import PlanSettings
+from training.data.planning.sequence import PackSequence
 from training.model import EarthGPTImageProcessor, EarthGPTProcessor, initialise, preset, train_tokenizer
 from training.model.tokenizer import IMAGE
 from training.step.loss import target_losses
@@ -35,7 +35,7 @@ def test_packed_and_padded_trainers_have_the_same_targets_and_losses(model_and_p
     units = dialogues.encode(dialogues.generate(3, seed=0), processor, 0)
     prefix = processor.encode_prefix(True)
     settings = PlanSettings("generated", "none", 0, 1024, len(prefix), 1024, 256, 64, 4096)
-    stream = PackStream(lengths_of(units), settings)
+    stream = PackSequence(lengths_of(units), settings)
     packs = packs_of(units, stream, processor)
     data = padded.sequences(units, prefix, 1024)
     collate = padded.Collator(processor.tokenizer.pad_token_id)
@@ -67,7 +67,7 @@ def test_visible_pairs_are_counted_as_the_mask_has_them(model_and_processor):
     _, processor = model_and_processor
     units = dialogues.encode(dialogues.generate(2, seed=2), processor, 0)
     settings = PlanSettings("generated", "none", 0, 1024, len(processor.encode_prefix(True)), 1024, 256, 64, 4096)
-    for pack in packs_of(units, PackStream(lengths_of(units), settings), processor):
+    for pack in packs_of(units, PackSequence(lengths_of(units), settings), processor):
         counts = Counts()
         _count(counts, pack)
         mask = build_block_mask(pack.image_segment_L[None], pack.dialogue_segment_L[None])[0, 0]

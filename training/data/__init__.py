@@ -1,1 +1,1 @@
-"""From shards to packs: selection, token lengths, epoch plan, stream pointer, loader and collation."""
+"""From shards to packs: `planning` says which and in which order, the rest reads, decodes and collates them."""

@@ -27,11 +27,11 @@ from mmrs.seeding import random_words
 from training.config import AugmentConfig
 from training.data.augment import Augmentation, Turns, draw, shade, turn_dialogues, turn_square
 from training.data.collate import EncodedDialogue, EncodedUnit, Pack, assemble, empty_pixels
-from training.data.lengths import turns_of
-from training.data.plan import Lengths
-from training.data.pointer import Pointer
-from training.data.selection import Selection
-from training.data.stream import PackReference, PackStream, rank_share
+from training.data.planning.lengths import turns_of
+from training.data.planning.plan import Lengths
+from training.data.planning.pointer import Pointer
+from training.data.planning.selection import Selection
+from training.data.planning.sequence import PackReference, PackSequence, rank_share
 from training.model.processing import EarthGPTProcessor, pad_and_resize
 
 # What Pillow, the record schema and the file system raise for broken content.
@@ -174,7 +174,7 @@ class PackDataset(Dataset):
 class PackSampler:
     """The references that one rank reads, step by step, from a pointer on."""
 
-    stream: PackStream
+    stream: PackSequence
     pointer: Pointer
     steps: int
     packs_per_step: int

@@ -11,11 +11,11 @@ from mmrs.progress import Progress
 from mmrs.shards.remote import RemoteAccess
 from mmrs.storage.cache import FileCache
 from training.config import DataConfig, TrainConfig
-from training.data.lengths import length_table, tokenizer_digest
-from training.data.mixture import group_dialogues
-from training.data.plan import PlanSettings
-from training.data.selection import Selection, select
-from training.data.stream import PackStream
+from training.data.planning.lengths import length_table, tokenizer_digest
+from training.data.planning.mixture import group_dialogues
+from training.data.planning.plan import PlanSettings
+from training.data.planning.selection import Selection, select
+from training.data.planning.sequence import PackSequence
 from training.model.processing import EarthGPTProcessor
 
 
@@ -64,7 +64,7 @@ def prepare_stream(
     processor: EarthGPTProcessor,
     max_positions: int,
     progress: Progress | None = None,
-) -> PackStream:
+) -> PackSequence:
     """The stream of packs that a run reads. Token lengths come from the cache where they were counted before.
 
     Args:
@@ -90,4 +90,4 @@ def prepare_stream(
         mixture=mixture,
     )
     lengths = length_table(selection, processor, digest, cache_folder(data) / "lengths", progress)
-    return PackStream(replace(lengths, group=group if mixture else None), settings)
+    return PackSequence(replace(lengths, group=group if mixture else None), settings)

@@ -29,10 +29,10 @@ from mmrs.seeding import permutation
 from training.config import DataConfig, TrainConfig
 from training.data.augment import Turns, draw, shade, turn_square
 from training.data.collate import EncodedDialogue, EncodedUnit, Pack, assemble
-from training.data.lengths import tokenizer_digest
 from training.data.loader import BROKEN, quiet_worker
-from training.data.plan import PlanSettings
-from training.data.pointer import Pointer, check_same_stream
+from training.data.planning.lengths import tokenizer_digest
+from training.data.planning.plan import PlanSettings
+from training.data.planning.pointer import Pointer, check_same_stream
 from training.model.processing import IMAGE_MODES, EarthGPTProcessor, pad_and_resize
 
 SOURCE = "webdataset"
@@ -51,7 +51,7 @@ _SAFE_URL = re.compile(r"(?:https?|s3|gs|hf)://[\w.{][\w./:%+=,~{}@-]*|(?:file:)
 
 @dataclass(frozen=True)
 class WebdatasetStream:
-    """Takes the place of a `PackStream`: a pointer that counts, and packs without end."""
+    """Takes the place of a `PackSequence`: a pointer that counts, and packs without end."""
 
     urls: tuple[str, ...]
     settings: PlanSettings

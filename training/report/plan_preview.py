@@ -8,8 +8,8 @@ from mmrs.errors import UserError
 from mmrs.progress import Progress
 from training.config import TrainConfig
 from training.data.open import open_training_selection, prepare_stream
-from training.data.selection import Selection
-from training.data.summary import plan_lines, summarise
+from training.data.planning.selection import Selection
+from training.data.planning.summary import plan_lines, summarise
 from training.model import EarthGPTProcessor
 from training.model.folder import check_model_folder
 from training.stages.initial_model import initial_processor

@@ -33,7 +33,7 @@ from mmrs.config import StrictModel
 from mmrs.errors import RunFailure, UserError
 from mmrs.storage.atomic import atomic_folder, file_sha256, remove_folder
 from training.config import TrainConfig, check_resume_bound_fields, resume_bound_fields
-from training.data.pointer import Pointer
+from training.data.planning.pointer import Pointer
 from training.step.sharding import gathered, sharded_like
 
 FOLDER = re.compile(r"step-(\d{8,})")

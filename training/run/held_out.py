@@ -24,7 +24,7 @@ from training.config import TrainConfig
 from training.data.collate import Pack
 from training.data.loader import PackDataset
 from training.data.open import open_selection, prepare_stream
-from training.data.selection import Selection
+from training.data.planning.selection import Selection
 from training.model.processing import EarthGPTProcessor
 from training.step.ranks import Ranks
 from training.step.sharding import plain_forward

@@ -27,10 +27,10 @@ from training.config import TrainConfig, check_resume_bound_fields, load_config,
 from training.data.collate import Pack
 from training.data.loader import PackDataset, PackSampler, pack_loader, plain_failures
 from training.data.open import open_training_selection, prepare_stream
-from training.data.pointer import Pointer, check_same_stream
-from training.data.selection import Selection
-from training.data.stream import PackStream
-from training.data.summary import plan_lines, summarise
+from training.data.planning.pointer import Pointer, check_same_stream
+from training.data.planning.selection import Selection
+from training.data.planning.sequence import PackSequence
+from training.data.planning.summary import plan_lines, summarise
 from training.data.webdataset import NOTICE, SOURCE, WebdatasetStream, open_webdataset, webdataset_loader
 from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor
 from training.model.folder import check_model_folder
@@ -195,7 +195,7 @@ def _plan(
     max_positions: int,
     progress: Progress,
     ranks: Ranks,
-) -> tuple[PackStream | WebdatasetStream, int]:
+) -> tuple[PackSequence | WebdatasetStream, int]:
     """The stream and the number of optimiser steps; the plan's summary, if there is one, is printed and saved."""
     if selection is None:
         say(progress, NOTICE)

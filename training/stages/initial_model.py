@@ -8,7 +8,7 @@ from pathlib import Path
 from mmrs.errors import UserError
 from mmrs.storage.atomic import atomic_folder
 from training.config import ModelConfig
-from training.data.selection import Selection
+from training.data.planning.selection import Selection
 from training.model import (
     EarthGPTConfig,
     EarthGPTImageProcessor,

@@ -23,7 +23,7 @@ from torch import nn
 from mmrs.errors import RunFailure
 from training.config import TrainConfig
 from training.data.collate import Pack, all_sample_ids
-from training.data.stream import PackStream
+from training.data.planning.sequence import PackSequence
 from training.data.webdataset import WebdatasetStream
 from training.model.modeling import EarthGPTForConditionalGeneration
 from training.step.loss import PackLosses
@@ -53,7 +53,7 @@ class Training:
     config: TrainConfig
     model: EarthGPTForConditionalGeneration
     optimiser: torch.optim.Optimizer
-    stream: PackStream | WebdatasetStream
+    stream: PackSequence | WebdatasetStream
     tasks: tuple[str, ...]
     total_steps: int
     checkpoints: Path

@@ -15,7 +15,7 @@ from mmrs.instructions.dialects import DIALECTS, parse_boxes
 from tests.training.data.test_loader import make_stream, processor, read, same  # noqa: F401
 from training.config import AugmentConfig
 from training.data.augment import Augmentation, draw, shade, turn_dialogues, turn_square, turn_text
-from training.data.selection import select
+from training.data.planning.selection import select
 from training.model import pad_and_resize
 
 FRAME = SquareFrame(1000, 1000)

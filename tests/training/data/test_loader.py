@@ -14,12 +14,12 @@ from PIL import Image
 
 from mmrs.errors import RunFailure, UserError
 from tests.training.shard_folder import make_shard_folder
-from training.data.lengths import length_table, tokenizer_digest, turns_of
 from training.data.loader import PackDataset, PackSampler, check_skipped, pack_loader, plain_failures
-from training.data.plan import PlanSettings
-from training.data.selection import select
-from training.data.stream import PackStream
-from training.data.summary import plan_lines, summarise
+from training.data.planning.lengths import length_table, tokenizer_digest, turns_of
+from training.data.planning.plan import PlanSettings
+from training.data.planning.selection import select
+from training.data.planning.sequence import PackSequence
+from training.data.planning.summary import plan_lines, summarise
 from training.model import EarthGPTProcessor, build_position_ids, pad_and_resize
 
 
@@ -41,7 +41,7 @@ def make_stream(selection, processor, cache, tokens_per_pack=320):
         shuffle_window_blocks=2,
         packing_window_units=50,
     )
-    return PackStream(length_table(selection, processor, digest, cache), settings)
+    return PackSequence(length_table(selection, processor, digest, cache), settings)
 
 
 def read(selection, processor, stream, workers=0, packs=None, **options):

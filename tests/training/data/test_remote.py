@@ -18,8 +18,8 @@ from tests.support.servers import NGINX, Faults, serve_faults, serve_nginx, serv
 from tests.training.data.test_loader import make_stream, processor, read, same  # noqa: F401
 from tests.training.shard_folder import make_shard_folder
 from training.config import load_config
-from training.data.selection import select
-from training.data.summary import downloads, plan_lines, summarise
+from training.data.planning.selection import select
+from training.data.planning.summary import downloads, plan_lines, summarise
 
 QUICK = Patience(tries=6, first_wait_s=0.01, longest_wait_s=0.05, stall_s=5.0)
 needs_nginx = pytest.mark.skipif(NGINX is None, reason="no nginx: apt-get install nginx-light")

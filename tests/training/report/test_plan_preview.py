@@ -48,7 +48,7 @@ def test_neither_weights_nor_a_folder_are_needed(shards, tmp_path, no_model):
 
 def test_token_counts_are_shared_between_runs(shards, model_folder, tmp_path, monkeypatch):
     first = preview(make_config(tmp_path / "one", shards, model_folder))
-    monkeypatch.setattr("training.data.lengths._compute", lambda *arguments: pytest.fail("counted again"))
+    monkeypatch.setattr("training.data.planning.lengths._compute", lambda *arguments: pytest.fail("counted again"))
     second = preview(make_config(tmp_path / "two", shards, model_folder, data={"seed": 3}))
     # Another seed orders the same dialogues anew.
     assert second.splitlines()[:3] == first.splitlines()[:3]

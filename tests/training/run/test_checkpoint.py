@@ -15,10 +15,10 @@ from torch import nn
 
 from mmrs.errors import RunFailure, UserError
 from mmrs.storage.atomic import file_sha256, remove_temporaries
-from tests.training.data.test_plan import SETTINGS
+from tests.training.data.planning.test_plan import SETTINGS
 from tests.training.micro import make_config
 from training.config import OptimiserConfig, StageConfig
-from training.data.pointer import Pointer
+from training.data.planning.pointer import Pointer
 from training.run.checkpoint import (
     FILES,
     CheckpointWriter,

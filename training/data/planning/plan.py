@@ -5,7 +5,7 @@ Shape legend: R rows (samples), D dialogues, E dialogues of the epoch, V rows of
 A *unit* is one image with dialogues that share its prefix (begin token and visual tokens). An image whose dialogues
 exceed a pack is split over several units, and each pays for the prefix. A dialogue that by itself exceeds a pack
 or the model's positions is listed in `Plan.excluded`. Every other dialogue is in exactly one pack of the epoch, or in
-as many as the mixture says (`training.data.mixture`); the second time, it is with another copy of its image.
+as many as the mixture says (`training.data.planning.mixture`); the second time, it is with another copy of its image.
 
 Reads stay near-sequential: rows are cut into blocks of neighbours in one tar, blocks are permuted, and rows are
 permuted inside windows of blocks.
@@ -21,7 +21,7 @@ import numpy as np
 
 from mmrs.record import canonical_json
 from mmrs.seeding import permutation
-from training.data.mixture import copies_of_epoch, parse_mixture
+from training.data.planning.mixture import copies_of_epoch, parse_mixture
 
 PLAN_FORMAT = "mmrs-plan-2"
 _NUMBER_BITS = 32

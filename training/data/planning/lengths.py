@@ -15,8 +15,8 @@ from mmrs.errors import RunFailure
 from mmrs.progress import Progress
 from mmrs.record import Dialogue, canonical_json
 from mmrs.storage.atomic import write_atomic
-from training.data.plan import Lengths
-from training.data.selection import Selection
+from training.data.planning.plan import Lengths
+from training.data.planning.selection import Selection
 
 TABLE_FORMAT = "mmrs-lengths-1"
 _PROBE = [("human", "Where is 1 ship?\n"), ("gpt", "[0.10, 0.25] é <image></s>"), ("human", "?"), ("gpt", "No.")]

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmrs.seeding import permutation
-from training.data.plan import Lengths, PlanSettings, best_fit, block_shuffle, epoch_plan
+from training.data.planning.plan import Lengths, PlanSettings, best_fit, block_shuffle, epoch_plan
 
 SETTINGS = PlanSettings(
     data_set_id="d" * 64,
@@ -111,7 +111,7 @@ def test_seed_epoch_and_data_set_change_the_order():
 def test_the_plan_is_the_same_in_another_process():
     """Neither hash randomisation nor library state enters the plan."""
     code = (
-        "from tests.training.data.test_plan import *;"
+        "from tests.training.data.planning.test_plan import *;"
         "print(epoch_plan(make_lengths([[20, 30], [90], [5, 70, 60]] * 9), SETTINGS, 3).digest)"
     )
     digests = {

@@ -15,8 +15,8 @@ from mmrs.progress import Progress
 from tests.support.sources import toy_build, write_toy
 from tests.training.micro import make_config
 from training.data.open import open_training_selection
-from training.data.selection import Selection, select
-from training.data.summary import splits_of
+from training.data.planning.selection import Selection, select
+from training.data.planning.summary import splits_of
 
 QUIET = Progress(quiet=True)
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from mmrs.shards.remote import RemoteShardSet
-from training.data.plan import Lengths, Plan, PlanSettings
-from training.data.selection import Selection
+from training.data.planning.plan import Lengths, Plan, PlanSettings
+from training.data.planning.selection import Selection
 
 NAMED_EXCLUDED = 5
 

@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmrs.errors import UserError
-from tests.training.data.test_plan import SETTINGS, make_lengths
+from tests.training.data.planning.test_plan import SETTINGS, make_lengths
 from tests.training.shard_folder import make_shard_folder
 from training.config import MixtureRule, TrainConfig, load_config
-from training.data.mixture import copies_of_epoch, group_dialogues, mixture_text, parse_mixture
-from training.data.plan import Lengths, epoch_plan
-from training.data.selection import select
+from training.data.planning.mixture import copies_of_epoch, group_dialogues, mixture_text, parse_mixture
+from training.data.planning.plan import Lengths, epoch_plan
+from training.data.planning.selection import select
 
 passes_per_epoch = st.fractions(Fraction(1, 7), 4, max_denominator=12)
 

@@ -19,7 +19,7 @@ import numpy as np
 from mmrs.errors import UserError
 from mmrs.seeding import permutation
 from training.config import MixtureRule
-from training.data.selection import Selection
+from training.data.planning.selection import Selection
 
 
 def group_dialogues(selection: Selection, rules: Sequence[MixtureRule]) -> tuple[np.ndarray, str]:

@@ -17,8 +17,8 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from mmrs.errors import UserError
-from training.data.plan import Lengths, Plan, PlanSettings, epoch_plan
-from training.data.pointer import Pointer, check_same_plan, check_same_stream
+from training.data.planning.plan import Lengths, Plan, PlanSettings, epoch_plan
+from training.data.planning.pointer import Pointer, check_same_plan, check_same_stream
 
 T = TypeVar("T")
 
@@ -32,7 +32,7 @@ class PackReference(NamedTuple):
 
 
 @dataclass
-class PackStream:
+class PackSequence:
     """Plans epochs on demand and walks through them."""
 
     lengths: Lengths

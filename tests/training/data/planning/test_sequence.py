@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmrs.errors import UserError
-from tests.training.data.test_plan import SETTINGS, make_lengths
+from tests.training.data.planning.test_plan import SETTINGS, make_lengths
 from training.data.loader import PackSampler
-from training.data.pointer import Pointer
-from training.data.stream import PackStream, rank_share
+from training.data.planning.pointer import Pointer
+from training.data.planning.sequence import PackSequence, rank_share
 
 LENGTHS = make_lengths([[20 + number % 50, 30] for number in range(30)])
 PACKS_PER_STEP = 6
@@ -26,7 +26,7 @@ def names(references):
 
 
 def uninterrupted(packs: int):
-    stream = PackStream(LENGTHS, SETTINGS)
+    stream = PackSequence(LENGTHS, SETTINGS)
     return names(islice(stream.walk(stream.start()), packs))
 
 
@@ -34,7 +34,7 @@ def run_part(pointer: Pointer | None, steps: int, world_size: int):
     """A process group of `world_size` ranks does `steps` steps: what all of them read, by step, and the new pointer."""
     ranks = []
     for rank in range(world_size):
-        stream = PackStream(LENGTHS, SETTINGS)
+        stream = PackSequence(LENGTHS, SETTINGS)
         start = stream.start() if pointer is None else Pointer.from_dict(json.loads(json.dumps(pointer.to_dict())))
         stream.check(start)
         sampler = PackSampler(stream, start, steps, PACKS_PER_STEP, rank, world_size)
@@ -53,7 +53,7 @@ def run_part(pointer: Pointer | None, steps: int, world_size: int):
 
 
 def test_resume_at_every_step_of_two_epochs():
-    epoch = len(PackStream(LENGTHS, SETTINGS).plan(0))
+    epoch = len(PackSequence(LENGTHS, SETTINGS).plan(0))
     steps = 2 * epoch // PACKS_PER_STEP + 2
     expected = uninterrupted(steps * PACKS_PER_STEP)
     assert {number for number, _ in expected} >= {0, 1, 2}
@@ -78,7 +78,7 @@ def test_resume_of_a_resume_in_any_world_size(parts):
 @settings(max_examples=40, deadline=None)
 def test_a_pointer_may_stand_anywhere_in_a_step_or_an_epoch(parts):
     """Whatever number of packs was consumed, the next run's steps begin there, with any number of ranks."""
-    stream = PackStream(LENGTHS, SETTINGS)
+    stream = PackSequence(LENGTHS, SETTINGS)
     pointer, consumed = stream.start(), 0
     for packs, world_size in parts:
         read, _ = run_part(pointer, 2, world_size)
@@ -94,7 +94,7 @@ mixtures = st.sampled_from(["", "a=1/2;b=2", "a=3/2;b=1/3", "a=1;b=1"])
 @settings(max_examples=40, deadline=None)
 def test_a_mixture_resumes_in_any_world_size(mixture, parts):
     lengths = replace(LENGTHS, group=(LENGTHS.row % 2).astype(np.int32))
-    streams = [PackStream(lengths, replace(SETTINGS, mixture=mixture)) for _ in range(2)]
+    streams = [PackSequence(lengths, replace(SETTINGS, mixture=mixture)) for _ in range(2)]
     expected = islice(streams[0].walk(streams[0].start()), PACKS_PER_STEP * sum(steps for steps, _ in parts))
     pointer, seen = streams[1].start(), []
     for steps, world_size in parts:
@@ -111,14 +111,14 @@ def content(reference):
 
 
 def test_resume_at_the_very_end_of_an_epoch_starts_the_next_one():
-    stream = PackStream(LENGTHS, SETTINGS)
+    stream = PackSequence(LENGTHS, SETTINGS)
     pointer = stream.advance(stream.start(), len(stream.plan(0)))
     assert (pointer.epoch, pointer.next_pack) == (1, 0)
     assert names(islice(stream.walk(pointer), 1)) == [(1, 0)]
 
 
 def test_each_epoch_holds_every_dialogue_once():
-    stream = PackStream(LENGTHS, SETTINGS)
+    stream = PackSequence(LENGTHS, SETTINGS)
     entries: dict[int, list[int]] = {0: [], 1: [], 2: []}
     for reference in stream.walk(stream.start()):
         if reference.epoch > 2:
@@ -128,7 +128,7 @@ def test_each_epoch_holds_every_dialogue_once():
 
 
 def test_the_last_step_of_a_run_borrows_from_the_next_epoch():
-    stream = PackStream(LENGTHS, SETTINGS)
+    stream = PackSequence(LENGTHS, SETTINGS)
     packs = len(stream.plan(0)) + len(stream.plan(1))
     assert (
         (stream.steps(2, PACKS_PER_STEP) - 1) * PACKS_PER_STEP
@@ -138,7 +138,7 @@ def test_the_last_step_of_a_run_borrows_from_the_next_epoch():
 
 
 def test_more_packs_in_a_step_than_in_an_epoch():
-    stream = PackStream(make_lengths([[50]] * 3), SETTINGS)
+    stream = PackSequence(make_lengths([[50]] * 3), SETTINGS)
     pointer = stream.advance(stream.start(), 7)
     walked = names(islice(stream.walk(stream.start()), 8))
     assert walked[7] == (pointer.epoch, pointer.next_pack)
@@ -146,22 +146,22 @@ def test_more_packs_in_a_step_than_in_an_epoch():
 
 @pytest.mark.parametrize("field", [field.name for field in fields(SETTINGS)])
 def test_a_pointer_into_another_stream_is_refused_by_name(field):
-    pointer = PackStream(LENGTHS, SETTINGS).start()
+    pointer = PackSequence(LENGTHS, SETTINGS).start()
     old = getattr(SETTINGS, field)
     new = old + 1 if isinstance(old, int) else "other"
     with pytest.raises(UserError, match=field) as caught:
-        PackStream(LENGTHS, replace(SETTINGS, **{field: new})).check(pointer)
+        PackSequence(LENGTHS, replace(SETTINGS, **{field: new})).check(pointer)
     assert repr(old) in str(caught.value) and repr(new) in str(caught.value) and "`out`" in str(caught.value)
 
 
 def test_a_pointer_into_another_plan_of_the_same_settings_is_refused():
-    pointer = PackStream(LENGTHS, SETTINGS).start()
+    pointer = PackSequence(LENGTHS, SETTINGS).start()
     with pytest.raises(UserError, match=r"was planned as"):
-        PackStream(make_lengths([[20]] * 30), SETTINGS).check(pointer)
+        PackSequence(make_lengths([[20]] * 30), SETTINGS).check(pointer)
 
 
 def test_a_pointer_is_small_and_survives_json():
-    stream = PackStream(LENGTHS, SETTINGS)
+    stream = PackSequence(LENGTHS, SETTINGS)
     pointer = stream.advance(stream.start(), 3, samples=9, skipped=1)
     text = json.dumps(pointer.to_dict())
     # The settings, of which two are digests, take most of it: they name what differs when a pointer is refused.
@@ -182,14 +182,14 @@ def test_a_pointer_is_small_and_survives_json():
     ],
 )
 def test_a_foreign_pointer_is_refused(change):
-    values = PackStream(LENGTHS, SETTINGS).start().to_dict()
+    values = PackSequence(LENGTHS, SETTINGS).start().to_dict()
     with pytest.raises(ValueError, match=r"stream pointer"):
         Pointer.from_dict(values | change)
 
 
 def test_no_dialogue_that_fits_is_an_error_with_the_needed_size():
     with pytest.raises(UserError, match=r"at least 310"):
-        PackStream(make_lengths([[300], [400]]), SETTINGS).start()
+        PackSequence(make_lengths([[300], [400]]), SETTINGS).start()
 
 
 def test_a_step_must_divide_among_the_ranks():

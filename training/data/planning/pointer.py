@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from mmrs.errors import UserError
-from training.data.plan import PlanSettings
+from training.data.planning.plan import PlanSettings
 
 POINTER_FORMAT = "mmrs-pointer-1"
 
