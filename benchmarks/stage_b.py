@@ -33,7 +33,7 @@ from training.data.planning.selection import Selection, select
 from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor, pad_and_resize
 from training.model.assembly.assemble import assemble as assemble_model
 from training.model.export.delta import weights_digest
-from training.model.tuning import tuned_vectors
+from training.model.tuning.vectors import tuned_vectors
 from training.run.train import train
 from training.step.loss import target_losses
 

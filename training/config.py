@@ -26,7 +26,7 @@ from pydantic.config import JsonDict
 from mmrs.config import StrictModel, as_list, load_yaml, validated
 from mmrs.errors import UserError
 from mmrs.shards.remote import checked_url, is_url
-from training.model.parameter_sets import SETS
+from training.model.tuning.parameter_sets import SETS
 
 HARMLESS: JsonDict = {"harmless": True}
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -148,7 +148,7 @@ class DataConfig(StrictModel):
 class TrainableRule(StrictModel):
     """Parameters whose full name matches `pattern` train with `learning_rate`.
 
-    A recipe may write ``set: NAME``, a name of `training.model.parameter_sets.SETS`, in place of the pattern.
+    A recipe may write ``set: NAME``, a name of `training.model.tuning.parameter_sets.SETS`, in place of the pattern.
     """
 
     pattern: str
@@ -179,8 +179,8 @@ class TrainableRule(StrictModel):
 class TuningConfig(StrictModel):
     """What is added to the language model's linear layers before training.
 
-    "bias" and "bias-scale" are vectors, with `head` on the output head too, see `training.model.tuning`. "lora" is a
-    pair of low-rank matrices, see `training.model.lora`: only there do `rank`, `alpha` and `dropout` count.
+    "bias" and "bias-scale" are vectors, with `head` on the output head too, see `training.model.tuning.vectors`. "lora"
+    is a pair of low-rank matrices, see `training.model.tuning.lora`: only there do `rank`, `alpha` and `dropout` count.
     """
 
     kind: Literal["bias", "bias-scale", "lora"] = "bias-scale"

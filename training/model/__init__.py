@@ -12,7 +12,7 @@ from training.model.modeling import EarthGPTForConditionalGeneration, EarthGPTPr
 from training.model.presets import initialise, preset
 from training.model.processing import EarthGPTImageProcessor, EarthGPTProcessor, framed, pad_and_resize
 from training.model.tokenizer import train_tokenizer
-from training.model.tuning import add_tuning, fold, llama_state
+from training.model.tuning.vectors import add_tuning, fold, llama_state
 
 
 def register() -> None:

@@ -15,8 +15,8 @@ import torch
 from torch import nn
 
 from training.model.configuration import EarthGPTConfig
-from training.model.lora import ADAPTER
 from training.model.modeling import EarthGPTForConditionalGeneration
+from training.model.tuning.lora import ADAPTER
 
 
 @dataclass(frozen=True)

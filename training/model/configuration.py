@@ -31,7 +31,7 @@ class EarthGPTConfig(PreTrainedConfig):
     - whether a norm follows the projection, as in the code line that the paper builds on: `projector_norm`;
     - the "shift" of the instruction tuning, and whether the output head takes part: `tuning`, `tune_head`.
 
-    What trains in which run is no property of the model: see `training.model.parameter_sets`.
+    What trains in which run is no property of the model: see `training.model.tuning.parameter_sets`.
 
     Args:
         vit_config, cnn_config, text_config: the three parts, as config objects or dicts of their fields.
@@ -47,7 +47,7 @@ class EarthGPTConfig(PreTrainedConfig):
         image_token_id: placeholder in `input_ids` for one visual slot. It is never looked up in the embedding table,
             so it may lie outside the vocabulary.
         tie_word_embeddings: one matrix for embedding and output head.
-        tuning: None, or "bias" or "bias-scale" for a language model with tuning vectors, see `training.model.tuning`.
+        tuning: None, or "bias" or "bias-scale" for a language model with `training.model.tuning.vectors`.
         tune_head: tuning vectors on the output head too; only together with `tuning`.
         origin: what the weights were made of, for the model card: `parts` (one mapping with role, origin, licence,
             parameters, digest for each) and `training` (one mapping for each run, oldest first). Nothing reads it but

@@ -19,9 +19,9 @@ from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPooling, CausalLMOutputWithPast
 
 from training.model.configuration import EarthGPTConfig
-from training.model.export.card import model_card
 from training.model.fusion import EarthGPTProjector
-from training.model.tuning import VECTORS, BiasScaleLinear, wrap_linears
+from training.model.origin.card import model_card
+from training.model.tuning.vectors import VECTORS, BiasScaleLinear, wrap_linears
 from training.model.vision.towers import EarthGPTDualEncoder
 
 

@@ -12,7 +12,7 @@ from training.model import EarthGPTConfig, EarthGPTForConditionalGeneration, pre
 from training.model.accounting import activation_memory, cache_bytes, state_memory, step_flops
 from training.model.folder import check_model_folder
 from training.model.presets import PRESETS
-from training.model.tuning import tuned_vectors
+from training.model.tuning.vectors import tuned_vectors
 from training.stages.stage import FreezeRow, add_tuned_parameters, apply_stage, freeze_report
 
 # LLaMA-2's, which the published parameter counts assume.

@@ -13,9 +13,9 @@ from mmrs.errors import UserError
 from mmrs.storage.atomic import atomic_folder, file_sha256
 from training.config import StageConfig, TrainConfig, load_config
 from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor
-from training.model.assembly.origin import note_training
 from training.model.folder import check_model_folder
-from training.model.lora import has_lora, merged_state, save_adapter
+from training.model.origin.notes import note_training
+from training.model.tuning.lora import has_lora, merged_state, save_adapter
 from training.run.checkpoint import DONE, Position, read_trainable
 from training.stages.stage import add_tuned_parameters, apply_stage
 from training.step.sharding import full_state

@@ -18,7 +18,7 @@ from training.model import (
     preset,
     train_tokenizer,
 )
-from training.model.assembly.origin import note_parts
+from training.model.origin.notes import note_parts
 from training.model.tokenizer import IMAGE
 
 TOKENIZER_SAMPLES = 50_000

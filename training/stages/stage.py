@@ -12,9 +12,9 @@ from torch import nn
 
 from mmrs.errors import UserError
 from training.config import StageConfig
-from training.model.lora import add_lora
 from training.model.modeling import EarthGPTForConditionalGeneration
-from training.model.tuning import add_tuning
+from training.model.tuning.lora import add_lora
+from training.model.tuning.vectors import add_tuning
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,8 +11,8 @@ import cli
 from tests.training.micro import make_config
 from tests.training.model.assembly.test_assemble import write_llama
 from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor
-from training.model.parameter_sets import NORMS, VECTORS
-from training.model.tuning import tuned_vectors
+from training.model.tuning.parameter_sets import NORMS, VECTORS
+from training.model.tuning.vectors import tuned_vectors
 from training.run.train import train
 
 

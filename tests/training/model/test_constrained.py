@@ -10,8 +10,8 @@ from transformers import LogitsProcessorList
 from mmrs.instructions.grammar import answer_pattern
 from tests.training.model.assembly.test_assemble import sentencepiece_tokenizer
 from training.model import EarthGPTImageProcessor, EarthGPTProcessor, initialise
+from training.model.assembly.text_check import sample_dialogues
 from training.model.constrained import AnswerGrammar, GrammarLogitsProcessor, token_bytes
-from training.model.text_check import sample_dialogues
 from training.model.tokenizer import adapt_tokenizer
 
 CATEGORIES = ("ship", "harbor")

@@ -8,8 +8,8 @@ import torch
 
 from training.config import StageConfig
 from training.model import EarthGPTForConditionalGeneration, preset
-from training.model.parameter_sets import run_a, run_b
-from training.model.tuning import add_tuning
+from training.model.tuning.parameter_sets import run_a, run_b
+from training.model.tuning.vectors import add_tuning
 from training.stages.stage import apply_stage
 
 LLAMA_2 = {"vocab_size": 32000, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "image_token_id": 32000}

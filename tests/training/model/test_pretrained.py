@@ -14,9 +14,9 @@ from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, Auto
 
 from benchmarks.stage_b import measure
 from training.model.assembly.assemble import assemble
+from training.model.assembly.text_check import check_texts, sample_dialogues
 from training.model.export.delta import weights_digest
-from training.model.text_check import check_texts, sample_dialogues
-from training.model.tuning import add_tuning, fold, llama_state, tuned_vectors
+from training.model.tuning.vectors import add_tuning, fold, llama_state, tuned_vectors
 
 SAMPLES = Path(os.environ.get("MMRS_SAMPLES", Path(__file__).resolve().parents[4] / "shared" / "samples"))
 HIT_UAV = SAMPLES / "hit-uav"

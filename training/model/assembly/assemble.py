@@ -18,16 +18,16 @@ from transformers import ConvNextModel, Dinov2Model, LlamaConfig, PreTrainedToke
 
 from mmrs.errors import UserError
 from mmrs.storage.atomic import atomic_folder
-from training.model.assembly.origin import PartNote, note_parts
 from training.model.assembly.parts import Part, read_cnn, read_language_model, read_vit
 from training.model.assembly.scratch import scale_cnn, scale_projector, scale_vit
+from training.model.assembly.text_check import check_texts
 from training.model.configuration import EarthGPTConfig
-from training.model.export.card import NOT_STATED
 from training.model.fusion import EarthGPTProjector
 from training.model.modeling import EarthGPTForConditionalGeneration
+from training.model.origin.card import NOT_STATED
+from training.model.origin.notes import PartNote, note_parts
 from training.model.presets import PRESETS, preset
 from training.model.processing import EarthGPTImageProcessor, EarthGPTProcessor
-from training.model.text_check import check_texts
 from training.model.tokenizer import IMAGE, adapt_tokenizer
 
 CHANGEABLE = (

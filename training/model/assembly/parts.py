@@ -28,7 +28,7 @@ from transformers.utils import cached_file
 
 from mmrs.errors import UserError
 from training.model.assembly import key_maps
-from training.model.export.card import NOT_STATED
+from training.model.origin.card import NOT_STATED
 
 WEIGHT_FILES = (".safetensors", ".bin", ".pt", ".pth")
 _GGUF_HEAD_BYTES, _LICENCE_CHARACTERS = 2**20, 200

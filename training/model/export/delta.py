@@ -22,7 +22,7 @@ from mmrs.errors import UserError
 from mmrs.record import canonical_json
 from mmrs.storage.atomic import atomic_folder
 from training.model.modeling import EarthGPTForConditionalGeneration
-from training.model.tuning import add_tuning, tuned_vectors, vector_sizes
+from training.model.tuning.vectors import add_tuning, tuned_vectors, vector_sizes
 
 TENSORS, DESCRIPTION = "delta.safetensors", "delta.json"
 

@@ -17,13 +17,13 @@ from transformers import LlamaForCausalLM
 
 from mmrs.errors import UserError
 from mmrs.storage.atomic import atomic_folder
-from training.model.assembly.origin import note_scores
-from training.model.export.card import licence_of_parts
 from training.model.export.delta import load_delta, save_delta, weights_digest
 from training.model.folder import check_model_folder
 from training.model.modeling import EarthGPTForConditionalGeneration
+from training.model.origin.card import licence_of_parts
+from training.model.origin.notes import note_scores
 from training.model.processing import EarthGPTProcessor
-from training.model.tuning import fold, llama_state
+from training.model.tuning.vectors import fold, llama_state
 
 Form = Literal["folded", "llama", "delta"]
 FORMS: tuple[Form, ...] = ("folded", "llama", "delta")

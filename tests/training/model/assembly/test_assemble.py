@@ -24,9 +24,9 @@ from mmrs.errors import UserError
 from tests.training.model.assembly.test_key_maps import REST_OF_CLIP, dinov2_checkpoint, openclip_checkpoint
 from training.model.assembly import parts
 from training.model.assembly.assemble import assemble, describe_assembly
-from training.model.export.card import NOT_STATED
+from training.model.assembly.text_check import check_texts, sample_dialogues
+from training.model.origin.card import NOT_STATED
 from training.model.processing import EarthGPTImageProcessor, EarthGPTProcessor
-from training.model.text_check import check_texts, sample_dialogues
 from training.model.tokenizer import adapt_tokenizer
 
 CHANGES = {"vit_image_size": 56, "cnn_image_size": 64, "token_merge": 1}

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from training.model.export.card import NO_LICENCE_NEEDED, RANDOM
 from training.model.export.delta import weights_digest
 from training.model.modeling import EarthGPTForConditionalGeneration
+from training.model.origin.card import NO_LICENCE_NEEDED, RANDOM
 
 ROLES = ("vit", "cnn", "llm")
 

@@ -8,7 +8,7 @@ from transformers import LlamaForCausalLM
 
 from training.config import OptimiserConfig, StageConfig
 from training.model import EarthGPTForConditionalGeneration, initialise
-from training.model.tuning import BiasScaleLinear, add_tuning, fold, llama_state, tuned_vectors, vector_sizes
+from training.model.tuning.vectors import BiasScaleLinear, add_tuning, fold, llama_state, tuned_vectors, vector_sizes
 from training.stages.stage import apply_stage
 from training.step.optim import build_optimiser
 

@@ -7,8 +7,8 @@ import yaml
 from huggingface_hub import HfApi
 
 from training.model import EarthGPTForConditionalGeneration, initialise
-from training.model.assembly.origin import note_parts, note_scores, note_training
-from training.model.export.card import licence_of_parts, model_card
+from training.model.origin.card import licence_of_parts, model_card
+from training.model.origin.notes import note_parts, note_scores, note_training
 
 RUN = {
     "stage": "stage-b", "tuning": "bias-scale", "trained_parameters": 2_719_744, "steps": 100, "samples": 3200,
