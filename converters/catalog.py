@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +12,7 @@ from pydantic import Field, model_validator
 from mmrs.config import StrictModel
 from mmrs.errors import UserError
 from mmrs.record import Sensor, Task
+from mmrs.text import nearest
 
 FACTS = Path(__file__).with_name("facts")
 
@@ -109,9 +108,3 @@ def facts(name: str) -> SourceFacts:
     if name not in known:
         raise UserError(f"unknown source {name!r}{nearest(name, known)}. `mmrs sources` lists all {len(known)}.")
     return known[name]
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """`` (did you mean 'x'?)`` for a misspelt word, or nothing where no known word is close."""
-    matches = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.5)
-    return f" (did you mean {matches[0]!r}?)" if matches else ""

@@ -11,23 +11,25 @@ from mmrs.builder.recipe import BuildRecipe, SourceRecipe, load_recipe
 from mmrs.config import validated, with_overrides
 from mmrs.errors import UserError
 from mmrs.source import SourceBuild
+from mmrs.text import nearest
 
 
-def find_recipe(word: str, shipped: Path, overrides: tuple[str, ...] = ()) -> BuildRecipe:
-    """The build recipe that `word` means: a file, one of the `shipped` folder by name, or a source by itself.
+def find_recipe(word: str, shipped: Mapping[str, Path], overrides: tuple[str, ...] = ()) -> BuildRecipe:
+    """The build recipe that `word` means: a file, one of the `shipped` files by name, or a source by itself.
 
     Raises:
-        UserError: none of these; lists the shipped recipes.
+        UserError: none of these; lists the shipped recipes and names what is nearest.
     """
-    for path in (Path(word), shipped / f"{word}.yaml"):
-        if path.is_file():
-            return load_recipe(path, overrides)
-    if word in converters.names():
+    if Path(word).is_file():
+        return load_recipe(Path(word), overrides)
+    if word in shipped:
+        return load_recipe(shipped[word], overrides)
+    sources = converters.names()
+    if word in sources:
         return validated(BuildRecipe, with_overrides({"sources": [{"name": word}]}, overrides), where=f"recipe {word}")
-    names = sorted(path.stem for path in shipped.glob("*.yaml"))
     raise UserError(
-        f"recipe {word} not found: no such file, none of the project's recipes ({', '.join(names)}) and no source "
-        "(`mmrs sources` lists them)."
+        f"recipe {word} not found{nearest(word, [*shipped, *sources])}: no such file, none of the project's recipes "
+        f"({', '.join(sorted(shipped))}) and no source (`mmrs sources` lists them)."
     )
 
 

@@ -39,7 +39,7 @@ def load_yaml(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise UserError(f"recipe {path} not found; `ls recipes` shows those of the project.") from error
+        raise UserError(f"recipe {path} not found: no such file.") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"recipe {path} cannot be read: {error}") from error
     if not isinstance(content, dict):

@@ -1,8 +1,9 @@
 """The command line as a user meets it: help, exit codes, messages with a next step."""
 
+import ast
+import importlib
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -10,15 +11,37 @@ import sys
 import time
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
 import cli
+from mmrs import __version__
+from mmrs.commands import release
 from tests.support.sources import write_toy
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = sorted(cli.main.commands)
-HELP = ["", *COMMANDS, *(f"release {name}" for name in sorted(cli.release.commands))]
+COMMANDS = sorted(cli.COMMANDS)
+HELP = ["", *COMMANDS, *(f"release {name}" for name in sorted(release.COMMANDS))]
+HEAVY = [
+    "datasets",
+    "fsspec",
+    "huggingface_hub",
+    "matplotlib",
+    "numpy",
+    "orjson",
+    "PIL",
+    "polars",
+    "pyarrow",
+    "pydantic",
+    "rasterio",
+    "ray",
+    "rich",
+    "shapely",
+    "torch",
+    "transformers",
+    "yaml",
+]
 
 
 def mmrs(*words, **options):
@@ -41,23 +64,56 @@ def test_the_commands_are_those_of_the_readme():
 
 
 @pytest.mark.parametrize("command", HELP)
-def test_help_is_complete_and_fast(command):
-    words = [sys.executable, "-m", "cli", *command.split(), "--help"]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    shown = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, check=True).stdout
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    # Processor seconds: what else the machine does must not decide.
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
-    assert "Usage:" in shown and len(shown) > 150
-
-
-def test_heavy_packages_are_imported_by_no_help():
+def test_help_is_complete_and_fast_and_imports_nothing_heavy(command):
     script = (
-        "import sys, cli; print(sorted({'torch', 'transformers', 'pyarrow', 'numpy', 'pydantic'} & set(sys.modules)))"
+        "import resource, sys, cli\n"
+        f"cli.main({[*command.split(), '--help']!r}, standalone_mode=False)\n"
+        "used = resource.getrusage(resource.RUSAGE_SELF)\n"
+        f"print(used.ru_utime, sorted(set({HEAVY!r}) & set(sys.modules)), file=sys.stderr)\n"
     )
-    assert (
-        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT).stdout.strip() == "[]"
-    )
+    shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True)
+    seconds, heavy = shown.stderr.split(maxsplit=1)
+    assert heavy.strip() == "[]"
+    # Processor seconds, twice the 250 ms that are promised: what else the machine does must not decide.
+    assert float(seconds) < 0.5
+    assert "Usage:" in shown.stdout and len(shown.stdout) > 150
+
+
+def test_every_command_has_the_name_of_its_table():
+    for group in (cli.main, release.release):
+        context = click.Context(group)
+        assert [group.get_command(context, name).name for name in sorted(group.table)] == sorted(group.table)
+
+
+def test_what_commands_import_when_they_run_is_there():
+    for path in sorted(ROOT.glob("*/commands/*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                module = importlib.import_module(node.module)
+                for alias in node.names:
+                    if not hasattr(module, alias.name):
+                        importlib.import_module(f"{node.module}.{alias.name}")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["verfy", "x"], "no such command 'verfy' (did you mean 'verify'?)"),
+        (["release", "injest", "x"], "no such command 'injest' (did you mean 'ingest'?)"),
+        (["sources", "hit-uva"], "did you mean 'hit-uav'"),
+        (["build", "dotta", "--out", "x"], "did you mean 'dota'"),
+        (["build", "mmrs1m", "--out", "x"], "did you mean 'mmrs-1m'"),
+        (["train", "tinny"], "did you mean 'tiny'"),
+        (["inspect", "tiny", "--recipe", "tinny"], "did you mean 'tiny'"),
+    ],
+)
+def test_a_misspelt_word_is_answered_with_the_nearest(words, says):
+    result = mmrs(*words)
+    assert (result.exit_code, says in result.output) == (2, True), result.output
+
+
+def test_the_version_is_that_of_the_package():
+    assert mmrs("--version").output == f"mmrs, version {__version__}\n"
 
 
 def test_the_job_from_sample_to_verify(hit_uav, tmp_path):
@@ -214,8 +270,6 @@ def test_imports_point_down():
     """cli -> training, converters -> mmrs."""
     allowed = {"mmrs": {"mmrs"}, "converters": {"mmrs", "converters"}, "training": {"mmrs", "training"}}
     ours = set(allowed) | {"cli"}
-    import ast
-
     for package, targets in allowed.items():
         for path in (ROOT / package).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):

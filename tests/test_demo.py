@@ -9,20 +9,22 @@ from click.testing import CliRunner
 from PIL import Image
 
 import cli
+from mmrs.recipes import shipped_recipes
+from training.commands import demo, recipe
 
-SMALL_DETECTION = cli.DEMO_DETECTION | {"images_per_split": "{train: 12, val: 2, test: 4}"}
+SMALL_DETECTION = demo.DETECTION | {"images_per_split": "{train: 12, val: 2, test: 4}"}
 
 
 @pytest.fixture
 def small_demo(monkeypatch, tmp_path):
     """The demo with few images and one epoch."""
-    content = yaml.safe_load((cli.TRAIN_RECIPES / "demo.yaml").read_text())
+    content = yaml.safe_load(shipped_recipes("training")["demo"].read_text())
     content |= {"epochs": 1, "threads": 1, "workers": 0}
-    (tmp_path / "recipes").mkdir()
-    (tmp_path / "recipes" / "demo.yaml").write_text(yaml.safe_dump(content))
-    monkeypatch.setattr(cli, "TRAIN_RECIPES", tmp_path / "recipes")
-    monkeypatch.setattr(cli, "DEMO_DETECTION", SMALL_DETECTION)
-    monkeypatch.setattr(cli, "DEMO_CLASSIFICATION", {"images_per_class": "3"})
+    small_recipe = tmp_path / "demo.yaml"
+    small_recipe.write_text(yaml.safe_dump(content))
+    monkeypatch.setattr(recipe, "shipped_recipes", lambda package: {"demo": small_recipe})
+    monkeypatch.setattr(demo, "DETECTION", SMALL_DETECTION)
+    monkeypatch.setattr(demo, "CLASSIFICATION", {"images_per_class": "3"})
 
     def run(out: Path):
         return CliRunner().invoke(cli.main, ["--quiet", "--debug", "demo", "--out", str(out), "--workers", "1"])

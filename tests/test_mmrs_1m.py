@@ -8,10 +8,11 @@ import converters
 from converters import samples
 from mmrs.builder.recipe import load_recipe
 from mmrs.progress import Progress
+from mmrs.recipes import shipped_recipes
 from mmrs.shards.reader import ShardSet
 from mmrs.verify.dataset import verify_dataset
 
-RECIPE = cli.BUILD_RECIPES / "mmrs-1m.yaml"
+RECIPE = shipped_recipes("mmrs.builder")["mmrs-1m"]
 SAMPLE_OPTIONS = {"dota": {"release": "2.0"}}
 
 

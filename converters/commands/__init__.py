@@ -1,0 +1,1 @@
+"""Commands that need the sources: each parses, calls one function and prints."""

@@ -1,0 +1,94 @@
+"""`mmrs build`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mmrs.commands.options import filled, name_values, overrides_option, workers_option
+
+if TYPE_CHECKING:
+    from mmrs.progress import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class BuildOptions:
+    """What `mmrs build` was given, by the names of its options."""
+
+    recipe: str
+    out: str
+    roots: dict[str, str]
+    overrides: tuple[str, ...]
+    workers: int
+    engine: str
+    address: str | None
+    dry_run: bool
+    as_json: bool
+
+
+@click.command()
+@click.argument("recipe")
+@click.option(
+    "--out",
+    metavar="DIR_OR_URL",
+    required=True,
+    help="Folder of the data set, or a URL such as s3://BUCKET/FOLDER; an interrupted build continues there.",
+)
+@click.option(
+    "--root",
+    "roots",
+    multiple=True,
+    metavar="SOURCE=DIR",
+    callback=name_values,
+    help="Where a source lies; repeatable.",
+)
+@overrides_option
+@workers_option
+@click.option(
+    "--engine",
+    type=click.Choice(["processes", "ray"]),
+    default="processes",
+    show_default=True,
+    help="Where shards are made; the bytes are the same.",
+)
+@click.option(
+    "--address",
+    metavar="HOST:PORT",
+    help="A Ray cluster that runs already (default RAY_ADDRESS; else one of --workers processes for this build).",
+)
+@click.option("--dry-run", is_flag=True, help="Print the plan and what would be written, and stop.")
+@click.option("--json", "as_json", is_flag=True, help="With --dry-run: print both as JSON.")
+@click.pass_obj
+@filled(BuildOptions)
+def build(progress: Progress, options: BuildOptions) -> None:
+    """Build WebDataset shards from the sources of RECIPE: a YAML file, a shipped one by name, or a source."""
+    from converters.resolve import find_recipe, resolve
+    from mmrs.builder import run
+    from mmrs.builder.summary import describe_findings, describe_plan, describe_result, plan_json
+    from mmrs.recipes import shipped_recipes
+    from mmrs.storage.place import open_place
+
+    # Mistakes in these must not wait for the survey.
+    if options.as_json and not options.dry_run:
+        raise click.UsageError("--json prints a plan: give --dry-run too")
+    engine = run.choose_engine(options.engine, options.workers, options.address)
+    open_place(options.out)
+    recipe = find_recipe(options.recipe, shipped_recipes("mmrs.builder"), options.overrides)
+    found = resolve(recipe, {name: Path(folder) for name, folder in options.roots.items()})
+    plan = run.plan_build(found.builds, recipe, options.workers, progress)
+    if options.as_json:
+        click.echo(plan_json(plan, run.inspect_output(plan, options.out), found.left_out))
+        return
+    click.echo(describe_plan(plan, found.left_out))
+    if options.dry_run:
+        click.echo(describe_findings(run.inspect_output(plan, options.out)))
+        return
+
+    def announce(findings) -> None:
+        click.echo(describe_findings(findings))
+
+    result = run.build(plan, recipe, options.out, options.workers, progress, engine, announce)
+    click.echo(describe_result(result, options.out))

@@ -1,0 +1,36 @@
+"""`mmrs scan`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mmrs.commands.options import converter_options, json_option
+
+if TYPE_CHECKING:
+    from mmrs.progress import Progress
+
+
+@click.command()
+@click.argument("source")
+@click.argument("root", type=click.Path(path_type=Path))
+@json_option
+@click.option("--compare-layouts", is_flag=True, help="Compare all layouts found, object by object (HIT-UAV).")
+@converter_options
+@click.pass_obj
+def scan(
+    progress: Progress, source: str, root: Path, as_json: bool, compare_layouts: bool, options: dict[str, str]
+) -> None:
+    """Say what of SOURCE is under ROOT, what is missing, and how it compares with the published counts.
+
+    Annotations are parsed, images are not opened, nothing is written. The layout may lie up to two folders below ROOT,
+    or in parts; archives that are still packed are named with the command that unpacks them.
+    """
+    from converters.scan import compare, scan_source
+
+    if compare_layouts:
+        click.echo(compare(source, root, as_json))
+    else:
+        click.echo(scan_source(source, root, options, progress).render(as_json))

@@ -1,0 +1,40 @@
+"""`mmrs verify`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mmrs.commands.options import workers_option
+
+if TYPE_CHECKING:
+    from mmrs.progress import Progress
+
+
+@click.command()
+@click.argument("folder", metavar="DIR_OR_URL")
+@workers_option
+@click.option("--repair-index", is_flag=True, help="Write an index beside each sound tar that is not ours.")
+@click.pass_obj
+def verify(progress: Progress, folder: str, workers: int, repair_index: bool) -> None:
+    """Check every byte, member, record and image of a data set of `mmrs build`, or of any WebDataset tars.
+
+    DIR_OR_URL is a data set, a folder of tars, or one tar; at a URL a data set only. Exit code 1 on any finding.
+    """
+    from mmrs.verify.dataset import describe_verification, verify_dataset
+    from mmrs.verify.webdataset import describe_webdataset, verify_webdataset
+
+    path = Path(folder)
+    if "://" in folder or (path / "manifest.json").is_file() or (path / ".build").is_dir():
+        checked = verify_dataset(folder, workers, progress)
+        click.echo(describe_verification(checked))
+        sound = not checked.findings
+    else:
+        tars = verify_webdataset(path, workers, progress, repair_index)
+        click.echo(describe_webdataset(tars))
+        sound = not tars.findings
+    if not sound:
+        sys.exit(1)

@@ -1,0 +1,1 @@
+"""Commands of training and evaluation: each parses, calls one function and prints."""

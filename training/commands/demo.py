@@ -1,0 +1,72 @@
+"""`mmrs demo`: the commands of the project one after another, each run by the very words that are printed.
+
+Nothing of the other packages is imported: a step is found by its name in the group that the demo was called from.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from mmrs.commands.options import FOLDER, workers_option
+
+DETECTION = {
+    "images_per_split": "{train: 3000, val: 50, test: 200}",
+    "objects_per_image": "[1, 1]",
+    "object_sides": "[140, 280]",
+    "dont_care": "false",
+    "equal_classes": "true",
+    "layouts": "[rotate_json]",
+}
+CLASSIFICATION = {"images_per_class": "60"}
+
+
+@click.command()
+@click.option(
+    "--out", type=FOLDER, default=Path("demo-output"), show_default=True, help="Folder for everything it makes."
+)
+@workers_option
+@click.pass_context
+def demo(ctx: click.Context, out: Path, workers: int) -> None:
+    """The whole system in one go on generated scenes: sample, scan, build, verify, train (tiny, CPU), eval.
+
+    Run again after an interruption, it continues: finished shards, checkpoints and samples are kept.
+    """
+    raw, shards, run, scores = out / "raw", out / "shards", out / "run", out / "scores"
+    _sample(ctx, "hit-uav", raw / "hit-uav", DETECTION)
+    _sample(ctx, "ucmerced", raw / "ucmerced", CLASSIFICATION)
+    _step(ctx, "scan", "hit-uav", raw / "hit-uav")
+    _step(ctx, "build", "demo", "--set", f"data_root={raw}", "--out", shards, "--workers", workers)
+    _step(ctx, "verify", shards, "--workers", workers)
+    _step(ctx, "train", "demo", "--set", f"data.folders={shards}", "--set", f"out={run}")
+    _step(ctx, "eval", run / "model", shards, "--out", scores)
+    click.echo(f"\nshards        {shards}\nmodel         {run / 'model'}\nrun           {run}")
+    click.echo(f"scores        {scores / 'scores.json'}\npredictions   {scores / 'predictions.png'}")
+
+
+def _sample(ctx: click.Context, source: str, out: Path, options: Mapping[str, str]) -> None:
+    """Write a sample once: a marker, written last, tells a whole one from an interrupted one."""
+    finished = out.with_suffix(".finished")
+    if finished.exists():
+        return
+    if out.exists():
+        shutil.rmtree(out)
+    settings = [word for name, value in options.items() for word in ("--set", f"{name}={value}")]
+    _step(ctx, "sample", source, *settings, "--out", out)
+    finished.touch()
+
+
+def _step(ctx: click.Context, name: str, *arguments: object) -> None:
+    """Show how to type a command, and run it."""
+    words = [str(argument) for argument in arguments]
+    click.secho(f"\n$ {shlex.join(['mmrs', name, *words])}", bold=True)
+    root = ctx.find_root()
+    group = root.command
+    if not isinstance(group, click.Group) or (command := group.get_command(root, name)) is None:
+        raise LookupError(f"the demo runs `mmrs {name}`, which {root.command_path} has not")
+    with command.make_context(name, words, parent=root) as step:
+        command.invoke(step)

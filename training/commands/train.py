@@ -1,0 +1,48 @@
+"""`mmrs train`."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from mmrs.commands.options import overrides_option
+
+if TYPE_CHECKING:
+    from mmrs.progress import Progress
+
+
+@click.command()
+@click.argument("recipe")
+@overrides_option
+@click.option("--fresh", is_flag=True, help="Refuse to continue a run that is already in the recipe's `out`.")
+@click.option("--plan", "plan_only", is_flag=True, help="Print what an epoch holds and stop; no model is loaded.")
+@click.pass_obj
+def train(progress: Progress, recipe: str, overrides: tuple[str, ...], fresh: bool, plan_only: bool) -> None:
+    """Train EarthGPT on shards as RECIPE says (a YAML file, or the name of one in training/recipes).
+
+    A run that was stopped continues from its newest checkpoint when the same command is given again.
+    """
+    # Threads that spin for long while they wait make a busy machine many times slower; read when torch is imported.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    from training.commands.recipe import find_train_recipe
+    from training.config import load_config
+
+    config = load_config(find_train_recipe(recipe), overrides)
+    if plan_only:
+        from training.report.plan_preview import preview
+
+        click.echo(preview(config, progress))
+        return
+    from training.run.signals import RunStopped
+    from training.run.train import describe_run
+    from training.run.train import train as run_training
+
+    try:
+        result = run_training(config, progress, fresh)
+    except RunStopped as stopped:
+        click.echo(stopped.message, err=True)
+        raise
+    if result.rank == 0:
+        click.echo(describe_run(result))
