@@ -6,13 +6,12 @@ them is written. ``release.json`` is written last, so a killed ingest leaves non
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import io
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ from mmrs.release.names import is_aggregate, normal_path, place_of_file, place_o
 from mmrs.release.parts import Limits
 from mmrs.release.store import FILES, FILES_NAME, RELEASE_NAME, ROWS, IgnoredFile, Release, StoredFile
 from mmrs.storage.atomic import atomic_writer, file_sha256, write_atomic
+from mmrs.storage.locks import whole_file_lock
 from mmrs.text import bytes_text, table
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
@@ -270,14 +270,16 @@ def _workspace(out: Path) -> Iterator[Path]:
         raise UserError(f"{out} is not empty; choose another --out.")
     try:
         work.mkdir(parents=True, exist_ok=True)
-        lock = open(work / "lock", "w")  # noqa: SIM115 - held for the whole ingest
     except OSError as error:
         raise UserError(f"cannot write to {out}: {error}. Choose another folder with --out.") from error
-    with lock:
+    with ExitStack() as held:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # whole-file lock: two ingests of one process exclude each other, too
+            held.enter_context(whole_file_lock(work / "lock"))
         except BlockingIOError as error:
             raise UserError(f"another `mmrs release ingest` is writing to {out}; wait for it.") from error
+        except OSError as error:
+            raise UserError(f"cannot write to {out}: {error}. Choose another folder with --out.") from error
         # A killed ingest, perhaps of another archive, may have left files.
         for name in STORED_FOLDERS:
             shutil.rmtree(out / name, ignore_errors=True)

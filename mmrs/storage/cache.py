@@ -8,16 +8,16 @@ still has open when it goes keeps its space until the process closes it.
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from mmrs.errors import RunFailure, UserError
+from mmrs.storage.locks import is_held, whole_file_lock
 
 PART = ".part"
 LOCKS = 256
@@ -137,21 +137,16 @@ class FileCache:
 
     def _in_progress(self, part: str) -> bool:
         """False for what a killed process left."""
-        number = _lock_number(Path(part).name.removesuffix(PART))
-        with (self.folder / "locks" / f"{number:03d}").open("a") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-        return False
+        return is_held(self._lock_path(_lock_number(Path(part).name.removesuffix(PART))))
 
-    @contextmanager
-    def _lock(self, number: int) -> Iterator[None]:
-        path = self.folder / "locks" / f"{number:03d}"
+    def _lock(self, number: int) -> AbstractContextManager[int]:
+        # whole-file lock: threads of one process download, too, and must exclude each other
+        path = self._lock_path(number)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+        return whole_file_lock(path, wait=True)
+
+    def _lock_path(self, number: int) -> Path:
+        return self.folder / "locks" / f"{number:03d}"
 
 
 def _lock_number(sha256: str) -> int:

@@ -5,19 +5,19 @@ Both keep one promise: a name holds its old content or its new content, never a 
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import secrets
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from mmrs.errors import RunFailure, UserError
 from mmrs.storage.atomic import TEMPORARY_MARK, publish_file, remove_temporaries, write_atomic
+from mmrs.storage.locks import whole_file_lock
 
 # The state of builds, inside the place; not part of the data set.
 STATE_FOLDER = ".build"
@@ -147,29 +147,22 @@ class LocalPlace:
         path = self.root / LOCK_NAME
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            # Not truncated: it may be another build's.
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise UserError(f"cannot write to {self.root}: {error}. Choose another folder with --out.") from error
-        try:
-            token = self._take(descriptor)
-            yield token
-        finally:
-            os.close(descriptor)
-
-    def _take(self, descriptor: int) -> str:
         token = secrets.token_hex(16)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, token.encode(), 0)
-        except BlockingIOError as error:
-            raise UserError(
-                f"another `mmrs build` is writing to {self.root}; wait for it or take another --out."
-            ) from error
-        except OSError as error:
-            raise UserError(f"cannot lock {self.root}: {error}. Choose another folder with --out.") from error
-        return token
+        with ExitStack() as held:
+            try:
+                # whole-file lock: `check` opens and closes the file, which would let go of a record lock
+                descriptor = held.enter_context(whole_file_lock(path))
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, token.encode(), 0)
+            except BlockingIOError as error:
+                raise UserError(
+                    f"another `mmrs build` is writing to {self.root}; wait for it or take another --out."
+                ) from error
+            except OSError as error:
+                raise UserError(f"cannot lock {self.root}: {error}. Choose another folder with --out.") from error
+            yield token
 
     def check(self, token: str) -> None:
         try:

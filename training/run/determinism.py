@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
 from transformers.utils import logging as transformers_logging
 
 from mmrs.errors import UserError
+from mmrs.storage.locks import record_lock
 from training.config import TrainConfig
 
 
@@ -23,10 +23,10 @@ def run_lock(out: Path) -> Iterator[None]:
         UserError: another process trains in it.
     """
     out.mkdir(parents=True, exist_ok=True)
-    with (out / "lock").open("a+") as file:
+    with ExitStack() as held:
         try:
-            # Unlike flock, a record lock is not inherited by loader workers, which may outlive a killed run.
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # record lock: loader workers must not inherit it, since they may outlive a killed run
+            held.enter_context(record_lock(out / "lock"))
         except OSError as error:
             raise UserError(f"another process is training in {out}. Wait for it, or choose another `out`.") from error
         yield
