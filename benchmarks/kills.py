@@ -41,7 +41,7 @@ from mmrs.builder.run import build, plan_build
 from mmrs.engines.processes import Engine, ProcessPool
 from mmrs.progress import Progress
 from mmrs.source import SourceBuild
-from mmrs.storage.place import open_place
+from mmrs.storage.open import open_place
 
 QUIET = Progress(quiet=True)
 SHARD_BYTES = 300_000

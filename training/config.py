@@ -25,7 +25,7 @@ from pydantic.config import JsonDict
 
 from mmrs.config import StrictModel, as_list, load_yaml, validated
 from mmrs.errors import UserError
-from mmrs.shards.remote import checked_url, is_url
+from mmrs.storage.urls import parse_location
 from training.model.tuning.parameter_sets import SETS
 
 HARMLESS: JsonDict = {"harmless": True}
@@ -34,7 +34,10 @@ Names = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
 def _location(value: Any) -> Any:
-    return checked_url(value) if is_url(value) else Path(value)
+    try:
+        return parse_location(value)
+    except UserError as error:
+        raise UserError(f"data.folders: {error}") from error
 
 
 Location = Annotated[Path | str, PlainValidator(_location), PlainSerializer(str)]
@@ -96,7 +99,7 @@ class AugmentConfig(StrictModel):
 class DataConfig(StrictModel):
     """What is read and in which order.
 
-    Either `folders`, which may be URLs of http(s), s3 or hf (see `mmrs.shards.remote`), or `webdataset`: tars of
+    Either `folders`, which may be URLs of http(s), s3 or hf (see `mmrs.storage.urls`), or `webdataset`: tars of
     others, with a shuffle buffer of `webdataset_shuffle` samples (see `training.data.webdataset`). `splits` are by
     default those that each source was built to train on: ``train`` where the build's recipe says nothing else
     (`train_splits`).

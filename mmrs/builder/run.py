@@ -32,7 +32,8 @@ from mmrs.shards.manifest import (
 )
 from mmrs.shards.quarantine import QUARANTINE_NAME, QuarantineEntry, to_jsonl
 from mmrs.source import SourceBuild
-from mmrs.storage.place import Place, open_place
+from mmrs.storage.open import open_place
+from mmrs.storage.place import Place
 
 
 @dataclass(frozen=True, slots=True)

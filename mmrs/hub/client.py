@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +16,9 @@ from pydantic import ValidationError
 
 from mmrs.errors import RunFailure, UserError
 from mmrs.shards.manifest import MANIFEST_NAME, Manifest, done_path
+from mmrs.storage import urls
 from mmrs.storage.atomic import file_sha256
+from mmrs.storage.retry import retried
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -54,11 +54,7 @@ def missing(files: Sequence[HubFile], held: Mapping[str, str]) -> list[HubFile]:
 
 def redacted(text: str, token: str | None) -> str:
     """`text` without the token, anything that looks like one, and the queries of URLs, which may be signed."""
-    if token:
-        text = text.replace(token, "***")
-    text = re.sub(r"\bhf_[A-Za-z0-9]{6,}", "***", text)
-    text = re.sub(r"(?i)\b(bearer|authorization:)\s+\S+", r"\1 ***", text)
-    return re.sub(r"(https?://[^\s?'\"<>]*)\?[^\s'\"<>]*", r"\1?***", text)
+    return urls.redacted(text.replace(token, "***") if token else text)
 
 
 class HubClient:
@@ -133,25 +129,24 @@ class HubClient:
         """``function(*arguments)``, again after each wait while the failure may pass."""
         from huggingface_hub.errors import HfHubHTTPError, HTTPError
 
-        waits = iter(self._waits_s)
-        while True:
-            try:
-                with _quiet_bars():
-                    return function(*arguments)
-            except (HTTPError, OSError, RuntimeError, ValueError) as error:
-                status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
-                message = redacted(str(error), self._token)
-            # Outside of the handler, so that no traceback chains to a request with its headers.
+        def request() -> Value:
+            with _quiet_bars():
+                return function(*arguments)
+
+        def failure(error: Exception, tried: int, is_last: bool) -> Exception | None:
             self._listed = None
-            wait = next(waits, None)
+            status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
+            message = redacted(str(error), self._token)
             if status in (401, 403):
-                raise UserError(self._no_right(what, message))
-            if status in _HOPELESS_STATUS or wait is None:
-                raise RunFailure(
+                return UserError(self._no_right(what, message))
+            if status in _HOPELESS_STATUS or is_last:
+                return RunFailure(
                     f"{self.repo}: could not {what}: {message}\nWhat is uploaded stays; run the same `mmrs push` again "
                     "to continue."
                 )
-            time.sleep(wait)
+            return None
+
+        return retried(request, (HTTPError, OSError, RuntimeError, ValueError), self._waits_s, failure)
 
     def _no_right(self, what: str, message: str) -> str:
         if not self.logged_in:

@@ -11,6 +11,7 @@ import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 
 from PIL import Image
 
@@ -18,7 +19,6 @@ from mmrs.builder.plan import seeded_order
 from mmrs.errors import RunFailure
 from mmrs.record import AnnotatedObject, Record
 from mmrs.report.plots import PALETTE
-from mmrs.shards.index import read_index
 from mmrs.shards.reader import ShardSet
 
 _THUMBNAIL_PX = 512
@@ -35,13 +35,13 @@ class Picture:
     thumbnail: bytes
 
 
-def choose(folder, per_source: int, seed: int) -> list[Picture]:
+def choose(location: Path | str, per_source: int, seed: int) -> list[Picture]:
     """`per_source` samples of each source, from as many of its shards as possible; the seed decides which.
 
     Raises:
         RunFailure: a chosen image cannot be decoded, or an index cannot be read.
     """
-    data = ShardSet(folder)
+    data = ShardSet(location)
     pictures = []
     try:
         for source in sorted(data.manifest.sources):
@@ -57,16 +57,16 @@ def choose(folder, per_source: int, seed: int) -> list[Picture]:
 
 
 def _from_shard(data: ShardSet, number: int, count: int, seed: int) -> list[Picture]:
-    path = data.manifest.shards[number].index_path
     try:
         columns = ["id", "image_offset", "image_size", "record_offset", "record_size"]
-        rows = read_index(data.folder / path).select(columns).to_pylist()
+        rows = data.index(number).select(columns).to_pylist()
         chosen = [rows[place] for place in seeded_order([row["id"] for row in rows], seed, "gallery")[:count]]
         return [
             Picture(data.record(row), thumbnail(data.image(row))) for row in (row | {"shard": number} for row in chosen)
         ]
     except (OSError, ValueError) as error:
-        raise RunFailure(f"{data.folder / path}: {error}. `mmrs verify {data.folder}` says what is wrong.") from error
+        where = data.index_location(number)
+        raise RunFailure(f"{where}: {error}. `mmrs verify {data.location}` says what is wrong.") from error
 
 
 def thumbnail(image: bytes) -> bytes:

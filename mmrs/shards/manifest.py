@@ -16,7 +16,8 @@ from pydantic import Field, ValidationError
 from mmrs.config import StrictModel
 from mmrs.errors import UserError
 from mmrs.record import canonical_json
-from mmrs.storage.place import LocalPlace, Place
+from mmrs.storage.local import LocalPlace
+from mmrs.storage.place import ReadablePlace, read_settled
 
 MANIFEST_NAME = "manifest.json"
 SHARD_PATH = r"^[a-z0-9-]+/[a-z0-9_-]+-\d{5}-of-\d{5}\.tar$"
@@ -108,21 +109,32 @@ def done_path(shard_path: str) -> str:
     return shard_path.removesuffix(".tar") + ".done.json"
 
 
-def load_manifest(folder: Path | Place) -> Manifest:
+def load_manifest(folder: Path | ReadablePlace) -> Manifest:
     """Read and check a data set's manifest.
 
     Raises:
-        UserError: no manifest (the build did not finish), a foreign file, or an id that is not that of its content.
+        UserError: no manifest (the build did not finish), a foreign file, or an id that is not that of its content;
+            as `ReadablePlace.read`.
+        RunFailure: as `ReadablePlace.read`.
     """
     place = LocalPlace(folder) if isinstance(folder, Path) else folder
-    path = f"{folder}/{MANIFEST_NAME}"
     try:
-        content = place.read(MANIFEST_NAME)
+        # Nothing vouches for a manifest but itself.
+        content = read_settled(place, MANIFEST_NAME, _is_whole)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(
             f"{folder} has no {MANIFEST_NAME}: it is no finished data set. "
             f"Build one with `mmrs build RECIPE --out {folder}` (an interrupted build continues)."
         ) from error
+    return parse_manifest(content, f"{folder}/{MANIFEST_NAME}")
+
+
+def parse_manifest(content: bytes, path: str) -> Manifest:
+    """A manifest from its file's content; `path` names it in errors.
+
+    Raises:
+        UserError: a foreign file, or an id that is not that of its content.
+    """
     try:
         manifest = Manifest.model_validate(orjson.loads(content))
     except (ValidationError, orjson.JSONDecodeError) as error:
@@ -133,3 +145,11 @@ def load_manifest(folder: Path | Place) -> Manifest:
             "Rebuild it with `mmrs build`."
         )
     return manifest
+
+
+def _is_whole(content: bytes) -> bool:
+    try:
+        parse_manifest(content, "")
+    except UserError:
+        return False
+    return True

@@ -1,9 +1,14 @@
-"""Random access to a finished data set: indexes in memory, members by offset, no tar is ever scanned."""
+"""Random access to a finished data set in a folder or at a URL: members by offset, no tar is ever scanned.
+
+shards = ShardSet("s3://BUCKET/FOLDER")             # or Path("SHARDS"), http(s)://..., hf://datasets/ORG/NAME
+for row in shards.table("test", sources=("dota",)).to_pylist():
+    record, image = shards.record(row), shards.image(row)
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,25 +17,37 @@ import pyarrow as pa
 
 from mmrs.errors import UserError
 from mmrs.record import Record
+from mmrs.shards.files import Downloads, ShardFiles, open_files
 from mmrs.shards.index import read_index
-from mmrs.shards.manifest import Manifest, load_manifest
+from mmrs.shards.manifest import Manifest, ShardEntry, load_manifest
+from mmrs.storage.urls import parse_location
 
 
 @dataclass
 class ShardSet:
-    """A finished data set on disk; subclasses say where indexes lie and how shards are opened if it lies elsewhere.
+    """A finished data set. `location` is its folder or URL, in one form; files from a URL come as `downloads` says.
 
     At most `max_open_files` descriptors are open, the least recently used one is closed first. They are per process: an
     instance may be pickled or forked into workers.
+
+    Raises:
+        UserError: a URL that is not known, or that carries credentials. Nothing is read before it is asked for.
     """
 
-    folder: Path
-    max_open_files: int = 128
-    _files: dict[tuple[int, int], int] = field(default_factory=dict, repr=False)
+    location: Path | str
+    downloads: Downloads = field(default_factory=Downloads)
+    max_open_files: int = field(init=False)
+    _files: ShardFiles = field(init=False, repr=False)
+    _descriptors: dict[tuple[int, int], int] = field(init=False, default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        self.location = parse_location(self.location)
+        self._files = open_files(self.location, self.downloads)
+        self.max_open_files = self._files.max_open_files
 
     @cached_property
     def manifest(self) -> Manifest:
-        return load_manifest(self.folder)
+        return load_manifest(self._files.place)
 
     def table(
         self, split: str, sources: tuple[str, ...] | None = None, columns: Sequence[str] | None = None
@@ -58,7 +75,7 @@ class ShardSet:
         known = self.manifest.sources
         unknown = sorted(set(sources or ()) - set(known))
         if unknown:
-            raise UserError(f"{self.folder} has no source {unknown[0]!r}; it has {', '.join(sorted(known))}.")
+            raise UserError(f"{self.location} has no source {unknown[0]!r}; it has {', '.join(sorted(known))}.")
         numbers = [
             number
             for number, shard in enumerate(self.manifest.shards)
@@ -70,10 +87,10 @@ class ShardSet:
             have = ", ".join(self.parts)
             if splits is None:
                 raise UserError(
-                    f"{self.folder} was built with nothing{of} to train on; it has {have}. Name splits "
+                    f"{self.location} was built with nothing{of} to train on; it has {have}. Name splits "
                     "(`--set data.splits=[...]`), or build it with other `train_splits`."
                 )
-            raise UserError(f"{self.folder} has no split {' or '.join(map(repr, splits))}{of}; it has {have}.")
+            raise UserError(f"{self.location} has no split {' or '.join(map(repr, splits))}{of}; it has {have}.")
         return numbers
 
     @property
@@ -113,29 +130,53 @@ class ShardSet:
         return self.read(row["shard"], row["image_offset"], row["image_size"])
 
     def index_file(self, shard: int) -> Path:
-        """The index of the numbered shard."""
-        return self.folder / self.manifest.shards[shard].index_path
+        """The index of the numbered shard, as a file of this machine."""
+        return self._files.index_file(self.manifest.shards[shard])
 
-    def open_shard(self, shard: int) -> int:
-        """A new descriptor of the numbered shard."""
-        return os.open(self.folder / self.manifest.shards[shard].path, os.O_RDONLY)
+    def index_location(self, shard: int) -> str:
+        """Where the index of the numbered shard lies, for messages."""
+        return f"{self.location}/{self.manifest.shards[shard].index_path}"
+
+    def read_file(self, name: str) -> bytes:
+        """A small file beside the manifest. Raises as `mmrs.storage.place.ReadablePlace.read`."""
+        return self._files.place.read(name)
+
+    def prepare(self, shards: Iterable[int]) -> None:
+        """Make sure that the numbered shards can be read; their indexes are then at hand.
+
+        Raises:
+            UserError: a file is missing, has another size, or may not be read.
+            RunFailure: a URL does not answer, or answers with other files than the manifest names.
+        """
+        self._files.prepare(self._entries(shards))
+
+    def fetch(self, shards: Iterable[int]) -> None:
+        """Have the numbered shards on this machine, several at a time. Raises as `prepare`."""
+        self._files.fetch(self._entries(shards))
+
+    def downloaded_bytes(self, shard: int) -> int:
+        """What has to be fetched to read the numbered shard, where the cache is empty."""
+        return self._files.downloaded_bytes(self.manifest.shards[shard])
+
+    def _entries(self, shards: Iterable[int]) -> list[ShardEntry]:
+        return [self.manifest.shards[shard] for shard in shards]
 
     def _descriptor(self, shard: int) -> int:
         # Keyed by process: a descriptor inherited through fork stays valid but one from a pickle would not be ours.
         key = (os.getpid(), shard)
-        descriptor = self._files.pop(key, None)
+        descriptor = self._descriptors.pop(key, None)
         if descriptor is None:
-            mine = [known for known in self._files if known[0] == key[0]]
+            mine = [known for known in self._descriptors if known[0] == key[0]]
             if len(mine) >= self.max_open_files:
-                os.close(self._files.pop(mine[0]))
-            descriptor = self.open_shard(shard)
-        self._files[key] = descriptor
+                os.close(self._descriptors.pop(mine[0]))
+            descriptor = self._files.open_shard(self.manifest.shards[shard])
+        self._descriptors[key] = descriptor
         return descriptor
 
     def __getstate__(self) -> dict:
-        return {**self.__dict__, "_files": {}}
+        return {**self.__dict__, "_descriptors": {}}
 
     def close(self) -> None:
         """Close the descriptors that this process opened."""
-        for key in [key for key in self._files if key[0] == os.getpid()]:
-            os.close(self._files.pop(key))
+        for key in [key for key in self._descriptors if key[0] == os.getpid()]:
+            os.close(self._descriptors.pop(key))

@@ -22,6 +22,29 @@ from mmrs.storage.locks import is_held, whole_file_lock
 PART = ".part"
 LOCKS = 256
 REOPENINGS = 20
+DEFAULT_CACHE_GB = 100.0
+_RAISE = "Raise data.cache_gb of the training recipe, or MMRS_CACHE_GB for other commands."
+
+
+def default_cache_folder() -> Path:
+    """``mmrs`` in the user's cache folder."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmrs"
+
+
+def default_cache() -> FileCache:
+    """The cache of commands without a recipe: that of training, with its limit, or with ``MMRS_CACHE_GB``.
+
+    Raises:
+        UserError: ``MMRS_CACHE_GB`` is no number of gigabytes.
+    """
+    text = os.environ.get("MMRS_CACHE_GB") or str(DEFAULT_CACHE_GB)
+    try:
+        gigabytes = float(text)
+    except ValueError:
+        gigabytes = 0.0
+    if not 0 < gigabytes < float("inf"):
+        raise UserError(f"MMRS_CACHE_GB={text} is no number of gigabytes; set it to one, such as 100.")
+    return FileCache(default_cache_folder() / "shards", int(gigabytes * 1e9))
 
 
 class DigestMismatch(ValueError):
@@ -62,7 +85,7 @@ class FileCache:
             path.unlink(missing_ok=True)
         raise RunFailure(
             f"the cache {self.folder} of {self.max_bytes / 1e9:.1f} GB drops files before they are read: too small for "
-            "all processes that share it. Raise data.cache_gb."
+            f"all processes that share it. {_RAISE}"
         )
 
     def holds(self, sha256: str) -> bool:
@@ -91,7 +114,7 @@ class FileCache:
                     raise
                 raise RunFailure(
                     f"the disk of the cache {self.folder} is full. Lower data.cache_gb, or set data.cache to a folder "
-                    "on a larger disk."
+                    "on a larger disk; for commands without a training recipe MMRS_CACHE_GB and XDG_CACHE_HOME."
                 ) from error
             finally:
                 part.unlink(missing_ok=True)
@@ -101,7 +124,7 @@ class FileCache:
         if size > self.max_bytes:
             raise UserError(
                 f"a shard of {size / 1e9:.2f} GB does not fit the cache of {self.max_bytes / 1e9:.2f} GB in "
-                f"{self.folder}. Raise data.cache_gb."
+                f"{self.folder}. {_RAISE}"
             )
         while True:
             with self._lock(LOCKS):

@@ -2,7 +2,30 @@
 
 Nobody's clock is compared with another's. Who finds the object of somebody else watches it for `LEASE_SECONDS`: when it
 changes in that time, its owner lives; when it does not, the owner is dead and the object is replaced. An owner on the
-same machine whose process is gone is known to be dead at once.
+same machine whose process is gone is known to be dead at once. No library that fsspec goes with has such a lock.
+
+The object, as one build sees it::
+
+                create succeeded                     release: token is ours
+      FREE ------------------------------> OURS --------------------------------> FREE
+       |  ^                                 |  ^
+       |  |                                 |  | every RENEWAL_SECONDS: token is ours, beat + 1
+       |  | gone while watched              |  +---+
+       |  |                                 |      |
+       |  |                                 +------+
+       |  |                                 |
+       |  |                                 | token is another's: taken over while we were silent
+       |  |                                 v
+       |  |                               LOST: no more renewals; `Place.check` ends the build before it publishes
+       |  |
+       v  |   create refused: the object is there
+      FOREIGN --- its process is known to be gone ----------------------> removed: FREE, create again
+          |
+          +------ watched: changed in LEASE_SECONDS --------------------> refused: another build writes there
+          |
+          +------ watched: unchanged for LEASE_SECONDS, and still so ----> removed: FREE, create again
+
+A build whose storage failed leaves its object OURS without renewals; for others it is then FOREIGN and unchanged.
 """
 
 from __future__ import annotations

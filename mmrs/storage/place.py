@@ -1,37 +1,45 @@
-"""Where a data set is written: a folder, or any storage that fsspec knows by URL.
+"""Where a data set lies: the contract of a folder, for those who read it and for those who write it.
 
-Both keep one promise: a name holds its old content or its new content, never a part of either.
+`mmrs.storage.open` picks the implementation: a folder (`mmrs.storage.local`), a URL to be written to
+(`mmrs.storage.remote`) or only read (`mmrs.storage.download`). All keep one promise: a name holds its old content or
+its new content, never a part of either.
 """
 
 from __future__ import annotations
 
 import os
-import re
-import secrets
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
-from mmrs.errors import RunFailure, UserError
-from mmrs.storage.atomic import TEMPORARY_MARK, publish_file, remove_temporaries, write_atomic
-from mmrs.storage.locks import whole_file_lock
+from mmrs.errors import RunFailure
 
 # The state of builds, inside the place; not part of the data set.
 STATE_FOLDER = ".build"
 LOCK_NAME = f"{STATE_FOLDER}/lock"
-_URL = re.compile(r"([a-z][a-z0-9+.-]*)://(.*)", re.DOTALL)
+READINGS = 4
 
 
-class Place(Protocol):
-    """A folder of a data set. Names are relative to it, with ``/``. Instances are picklable; ``str`` is path or URL.
+class ReadablePlace(Protocol):
+    """A folder of a data set. Names are relative to it, with ``/``. Instances are picklable; ``str`` is path or URL."""
+
+    def read(self, name: str) -> bytes:
+        """The content of a file.
+
+        Raises:
+            OSError: the folder fails; FileNotFoundError: the name is not there.
+            UserError: at a URL that is only read: the name is not there, or may not be read; says what to do.
+            RunFailure: at a URL that is only read: every try failed.
+        """
+        ...
+
+
+class Place(ReadablePlace, Protocol):
+    """A folder of a data set that can be written to.
 
     Every method raises OSError where the storage fails, FileNotFoundError where a name is not there.
     """
-
-    def read(self, name: str) -> bytes: ...
 
     def read_many(self, names: Sequence[str]) -> dict[str, bytes]:
         """The contents of those of `names` that exist."""
@@ -78,20 +86,20 @@ class Place(Protocol):
         ...
 
 
-def open_place(where: Path | str) -> Place:
-    """The place that a path or a URL names.
+def read_settled(place: ReadablePlace, name: str, is_right: Callable[[bytes], bool]) -> bytes:
+    """The content of a file; where it is not right, what two readings in a row agree on, of at most `READINGS`.
 
-    Raises:
-        UserError: a protocol that is unknown, not installed, or cannot hold a data set; a URL with a password.
+    An answer that a network damaged is thus not taken for a damaged file. Raises as `ReadablePlace.read`.
     """
-    match = None if isinstance(where, Path) else _URL.fullmatch(where)
-    if match is None:
-        return LocalPlace(Path(where))
-    if match[1] in ("file", "local"):
-        return LocalPlace(Path(match[2]))
-    from mmrs.storage.remote import open_remote
-
-    return open_remote(str(where).rstrip("/"))
+    content = place.read(name)
+    for _ in range(READINGS - 1):
+        if is_right(content):
+            break
+        again = place.read(name)
+        if again == content:
+            break
+        content = again
+    return content
 
 
 def not_ours(place: Place) -> RunFailure:
@@ -101,73 +109,3 @@ def not_ours(place: Place) -> RunFailure:
         "machine does not see the folder that the build was started on: all machines need one shared folder under one "
         "path, or a URL such as s3://BUCKET/FOLDER. Run the same command again; what is finished is kept."
     )
-
-
-@dataclass(frozen=True, slots=True)
-class LocalPlace:
-    """A folder of this machine, or of a file system that all machines of a build share."""
-
-    root: Path
-
-    def __str__(self) -> str:
-        return str(self.root)
-
-    def read(self, name: str) -> bytes:
-        return (self.root / name).read_bytes()
-
-    def read_many(self, names: Sequence[str]) -> dict[str, bytes]:
-        return {name: (self.root / name).read_bytes() for name in names if (self.root / name).is_file()}
-
-    def write(self, name: str, data: bytes) -> None:
-        write_atomic(self.root / name, data)
-
-    def sizes(self) -> dict[str, int]:
-        found = (path for path in self.root.rglob("*") if path.is_file())
-        return {path.relative_to(self.root).as_posix(): path.stat().st_size for path in found}
-
-    def remove(self, names: Iterable[str]) -> None:
-        for name in names:
-            (self.root / name).unlink(missing_ok=True)
-
-    @contextmanager
-    def staging(self) -> Iterator[Path]:
-        # Inside the place: a rename is atomic within one file system only.
-        with tempfile.TemporaryDirectory(prefix=TEMPORARY_MARK, dir=self.root / STATE_FOLDER) as folder:
-            yield Path(folder)
-
-    def publish(self, folder: Path, names: Sequence[str]) -> None:
-        for name in names:
-            publish_file(folder / name, self.root / name)
-
-    def remove_leftovers(self) -> None:
-        remove_temporaries(self.root)
-
-    @contextmanager
-    def lock(self, say: Callable[[str], None]) -> Iterator[str]:
-        path = self.root / LOCK_NAME
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"cannot write to {self.root}: {error}. Choose another folder with --out.") from error
-        token = secrets.token_hex(16)
-        with ExitStack() as held:
-            try:
-                # whole-file lock: `check` opens and closes the file, which would let go of a record lock
-                descriptor = held.enter_context(whole_file_lock(path))
-                os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, token.encode(), 0)
-            except BlockingIOError as error:
-                raise UserError(
-                    f"another `mmrs build` is writing to {self.root}; wait for it or take another --out."
-                ) from error
-            except OSError as error:
-                raise UserError(f"cannot lock {self.root}: {error}. Choose another folder with --out.") from error
-            yield token
-
-    def check(self, token: str) -> None:
-        try:
-            held = (self.root / LOCK_NAME).read_text(errors="replace") == token
-        except OSError:
-            held = False
-        if not held:
-            raise not_ours(self)

@@ -1,15 +1,14 @@
-"""Places behind a URL, through fsspec: object stores, and whatever else it knows that can be written to.
+"""Places behind a URL that are written to, through fsspec: object stores, and whatever else it knows.
 
 An object store shows an upload when it is complete, so a shard is made in a local folder and uploaded whole. Other
-storages get it under a temporary name that is then moved. Credentials and endpoints come from the environment
-variables and files that the protocol's own tools use (for S3 ``AWS_ACCESS_KEY_ID``, ``AWS_ENDPOINT_URL``, ...).
+storages get it under a temporary name that is then moved. Failed requests are tried again by the protocol's own client
+(for S3 as ``AWS_MAX_ATTEMPTS`` says): only it knows which writes may be sent twice.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import re
 import secrets
 import shutil
 import tempfile
@@ -23,31 +22,19 @@ from mmrs.errors import UserError
 from mmrs.storage.atomic import TEMPORARY_MARK
 from mmrs.storage.lease import Lease
 from mmrs.storage.place import LOCK_NAME, not_ours
-
-# A PUT of these shows the whole object or nothing, and a move would be a copy.
-_OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oci", "oss", "tos"})
-_EXTRAS = {"s3": "mmrs[s3]", "s3a": "mmrs[s3]"}
-_PASSWORD = re.compile(r"://[^/@]*:[^/@]*@")
+from mmrs.storage.urls import describe_error, file_system, scheme_of
 
 
 def open_remote(url: str) -> RemotePlace:
-    """The place behind `url`.
+    """The place behind a checked URL.
 
     Raises:
-        UserError: a protocol that is unknown, not installed, or cannot hold a data set; a URL with a password.
+        UserError: a protocol that is not installed, or that nothing can be written to.
     """
-    protocol = url.partition("://")[0]
-    if _PASSWORD.search(url):
-        raise UserError(
-            f"{_PASSWORD.sub('://...@', url)} carried a password, which would end up in logs; give credentials in the "
-            f"environment variables or the configuration file that tools for {protocol} use."
-        )
-    if protocol == "hf":
-        raise UserError(f"{url}: build into a folder and publish it with `mmrs push FOLDER ORG/NAME`.")
-    if protocol == "memory":
-        raise UserError(f"{url} would vanish with this process; give a folder or another URL.")
+    if refusal := scheme_of(url).refusal:
+        raise UserError(f"{url}: {refusal}")
     place = RemotePlace(url)
-    place.filesystem()
+    place.file_system()
     return place
 
 
@@ -60,33 +47,21 @@ class RemotePlace:
     def __str__(self) -> str:
         return self.url
 
-    @property
-    def protocol(self) -> str:
-        return self.url.partition("://")[0]
-
-    def filesystem(self) -> Any:
+    def file_system(self) -> Any:
         """The fsspec file system, one per process. Raises `UserError` where there is none."""
-        import fsspec
-
-        try:
-            # Listings are never kept: other builds write there too.
-            return fsspec.filesystem(self.protocol, use_listings_cache=False)
-        except ImportError as error:
-            package = _EXTRAS.get(self.protocol, f"fsspec[{self.protocol}]")
-            raise UserError(f"{self.url} needs a package that is missing ({error}): pip install '{package}'") from error
-        except ValueError as error:
-            raise UserError(f"{self.url}: {error}. Give a folder, or a URL such as s3://BUCKET/FOLDER.") from error
+        # Listings are never kept: other builds write there too.
+        return file_system(self.url, use_listings_cache=False)
 
     def read(self, name: str) -> bytes:
         with self._as_os_errors():
-            return self.filesystem().cat_file(self._path(name))
+            return self.file_system().cat_file(self._path(name))
 
     def read_many(self, names: Sequence[str]) -> dict[str, bytes]:
         paths = {self._path(name): name for name in names}
         if not paths:
             return {}
         with self._as_os_errors():
-            found = self.filesystem().cat(list(paths), on_error="return")
+            found = self.file_system().cat(list(paths), on_error="return")
             contents: Mapping[str, bytes | Exception] = found if isinstance(found, dict) else {next(iter(paths)): found}
             for content in contents.values():
                 if isinstance(content, Exception) and not isinstance(content, FileNotFoundError):
@@ -95,15 +70,15 @@ class RemotePlace:
 
     def write(self, name: str, data: bytes) -> None:
         with self._as_os_errors(), self._upload(name) as target:
-            self.filesystem().pipe_file(target, data)
+            self.file_system().pipe_file(target, data)
 
     def sizes(self) -> dict[str, int]:
         with self._as_os_errors():
-            found = self.filesystem().find(self._path(""), detail=True)
+            found = self.file_system().find(self._path(""), detail=True)
         return {path.removeprefix(self._path("")): int(info["size"]) for path, info in found.items()}
 
     def remove(self, names: Iterable[str]) -> None:
-        filesystem = self.filesystem()
+        filesystem = self.file_system()
         for name in names:
             try:
                 with self._as_os_errors():
@@ -119,11 +94,11 @@ class RemotePlace:
     def publish(self, folder: Path, names: Sequence[str]) -> None:
         for name in names:
             with self._as_os_errors(), self._upload(name) as target:
-                self.filesystem().put_file(str(folder / name), target)
+                self.file_system().put_file(str(folder / name), target)
 
     def remove_leftovers(self) -> None:
         shutil.rmtree(self._scratch())
-        if self.protocol not in _OBJECT_STORES:
+        if not scheme_of(self.url).shows_whole_files:
             self.remove([name for name in self.sizes() if TEMPORARY_MARK in name])
 
     @contextmanager
@@ -141,19 +116,19 @@ class RemotePlace:
     def create(self, name: str, data: bytes) -> None:
         """Write a file that is not there. Raises FileExistsError where it is, also when two try at once."""
         with self._as_os_errors():
-            self.filesystem().pipe_file(self._path(name), data, mode="create")
+            self.file_system().pipe_file(self._path(name), data, mode="create")
 
     def _path(self, name: str) -> str:
-        return f"{self.filesystem()._strip_protocol(self.url).rstrip('/')}/{name}"
+        return f"{self.file_system()._strip_protocol(self.url).rstrip('/')}/{name}"
 
     @contextmanager
     def _upload(self, name: str) -> Iterator[str]:
         """The path to upload to so that `name` changes at once."""
         final = self._path(name)
-        if self.protocol in _OBJECT_STORES:
+        if scheme_of(self.url).shows_whole_files:
             yield final
             return
-        filesystem = self.filesystem()
+        filesystem = self.file_system()
         filesystem.makedirs(final.rpartition("/")[0], exist_ok=True)
         temporary = f"{final}{TEMPORARY_MARK}{secrets.token_hex(4)}"
         yield temporary
@@ -176,4 +151,4 @@ class RemotePlace:
         except (OSError, UserError):
             raise
         except Exception as error:
-            raise OSError(f"{self.url}: {type(error).__name__}: {error}") from error
+            raise OSError(f"{self.url}: {describe_error(error)}") from error

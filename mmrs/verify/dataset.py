@@ -26,7 +26,8 @@ from mmrs.shards.index import read_index
 from mmrs.shards.manifest import MANIFEST_NAME, Manifest, ShardEntry, done_path, load_manifest
 from mmrs.shards.quarantine import QUARANTINE_NAME
 from mmrs.shards.tar import MEMBER_NAME
-from mmrs.storage.place import Place, open_place
+from mmrs.storage.open import open_place
+from mmrs.storage.place import Place
 
 _SHOWN_FINDINGS = 20
 

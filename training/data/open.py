@@ -2,41 +2,40 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
 from mmrs.errors import UserError
 from mmrs.progress import Progress
-from mmrs.shards.remote import RemoteAccess
-from mmrs.storage.cache import FileCache
+from mmrs.shards.files import Downloads
+from mmrs.shards.reader import ShardSet
+from mmrs.storage.cache import FileCache, default_cache_folder
 from training.config import DataConfig, TrainConfig
 from training.data.planning.lengths import length_table, tokenizer_digest
 from training.data.planning.mixture import group_dialogues
 from training.data.planning.plan import PlanSettings
-from training.data.planning.selection import Selection, select
+from training.data.planning.selection import Selection, select_from
 from training.data.planning.sequence import PackSequence
 from training.model.processing import EarthGPTProcessor
 
 
 def cache_folder(data: DataConfig) -> Path:
     """`data.cache`, or ``mmrs`` in the user's cache folder."""
-    if data.cache is not None:
-        return data.cache
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmrs"
+    return data.cache if data.cache is not None else default_cache_folder()
 
 
 def open_selection(data: DataConfig) -> Selection:
-    """The samples and dialogues that a configuration names. Raises as `select` does."""
-    access = RemoteAccess(FileCache(cache_folder(data) / "shards", int(data.cache_gb * 1e9)))
-    return select(data.folders, data.splits, data.sources, data.tasks, access)
+    """The samples and dialogues that a configuration names. Raises as `select_from` does."""
+    downloads = Downloads(FileCache(cache_folder(data) / "shards", int(data.cache_gb * 1e9)))
+    sets = [ShardSet(location, downloads) for location in data.folders]
+    return select_from(sets, data.splits, data.sources, data.tasks)
 
 
 def open_training_selection(config: TrainConfig) -> Selection:
     """`open_selection` of what a run trains on.
 
     Raises:
-        UserError: as `select`, a source that its data set has for evaluation only, or a held-out split among it.
+        UserError: as `select_from`, a source that its data set has for evaluation only, or a held-out split among it.
     """
     selection = open_selection(config.data)
     held_out = config.held_out.split if config.held_out is not None else None
@@ -51,7 +50,7 @@ def open_training_selection(config: TrainConfig) -> Selection:
             if name in selection.sources and not source.train_splits:
                 mine = [split for split in source.splits if f"{name}/{split}" in selection.parts]
                 raise UserError(
-                    f"{shards.folder} has {name} for evaluation, no split of it to train on. Choose others with "
+                    f"{shards.location} has {name} for evaluation, no split of it to train on. Choose others with "
                     f"`--set data.sources=[...]`; where {name} is not for evaluation only (`mmrs sources {name}`), "
                     f"build it with `--set train_splits=[{', '.join(mine)}]`."
                 )

@@ -73,7 +73,7 @@ def load_questions(
                 name = f"{record.id}#{dialogue.task}"
                 questions.append(Question(name, dialogue.task, prompt, dialogue.turns[1].value, row, record))
     if not questions:
-        raise UserError(f"split {split!r} of {data.folder} has no dialogue of {', '.join(tasks)}; see `mmrs verify`.")
+        raise UserError(f"split {split!r} of {data.location} has no dialogue of {', '.join(tasks)}; see `mmrs verify`.")
     return questions
 
 

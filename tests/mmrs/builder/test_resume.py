@@ -16,7 +16,8 @@ from mmrs.errors import RunFailure
 from mmrs.progress import Progress
 from mmrs.shards.manifest import done_path, index_path
 from mmrs.source import Discovery
-from mmrs.storage.place import LOCK_NAME, LocalPlace
+from mmrs.storage.local import LocalPlace
+from mmrs.storage.place import LOCK_NAME
 from tests.support.sources import ToySource, toy_build, write_toy
 
 QUIET = Progress(quiet=True)
@@ -174,7 +175,7 @@ def test_the_order_of_discovery_does_not_matter(toy, monkeypatch):
 def test_a_worker_of_a_build_that_lost_its_place_publishes_nothing(toy, tmp_path, monkeypatch):
     """An orphan on another machine, or a folder that this machine sees without seeing that of the build."""
     plan = plan_build([toy_build(toy)], SMALL, 1, QUIET)
-    real = build_run.deliver_shard
+    real = build_run.publish_shard
     published = []
 
     def overtaken(task, place, token):
@@ -183,7 +184,7 @@ def test_a_worker_of_a_build_that_lost_its_place_publishes_nothing(toy, tmp_path
         published.append(task.path)
         return real(task, place, token)
 
-    monkeypatch.setattr(build_run, "deliver_shard", overtaken)
+    monkeypatch.setattr(build_run, "publish_shard", overtaken)
     with pytest.raises(RunFailure, match="not held by this build"):
         build(plan, SMALL, tmp_path / "out", 1, QUIET)
     assert len(published) == 3

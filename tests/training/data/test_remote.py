@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import threading
 from contextlib import suppress
@@ -11,17 +10,19 @@ from dataclasses import replace
 import pytest
 
 from mmrs.errors import RunFailure, UserError
-from mmrs.shards.remote import Patience, RemoteAccess, RemoteFolder, describe_error
+from mmrs.shards.files import Downloads
+from mmrs.shards.reader import ShardSet
 from mmrs.storage.cache import FileCache
+from mmrs.storage.retry import Patience
 from tests.support.hub_server import TOKEN, Repo, serve_hub
 from tests.support.servers import NGINX, Faults, serve_faults, serve_nginx, serve_s3
 from tests.training.data.test_loader import make_stream, processor, read, same  # noqa: F401
 from tests.training.shard_folder import make_shard_folder
 from training.config import load_config
-from training.data.planning.selection import select
+from training.data.planning.selection import select, select_from
 from training.data.planning.summary import downloads, plan_lines, summarise
 
-QUICK = Patience(tries=6, first_wait_s=0.01, longest_wait_s=0.05, stall_s=5.0)
+QUICK = Patience(tries=6, first_wait_seconds=0.01, longest_wait_seconds=0.05, stall_seconds=5.0)
 needs_nginx = pytest.mark.skipif(NGINX is None, reason="no nginx: apt-get install nginx-light")
 
 
@@ -43,12 +44,16 @@ def nginx(data, tmp_path_factory):
         yield url
 
 
-def access_to(folder, patience=QUICK, max_bytes=10**9):
-    return RemoteAccess(FileCache(folder, max_bytes), patience)
+def downloads_to(folder, patience=QUICK, max_bytes=10**9):
+    return Downloads(FileCache(folder, max_bytes), patience)
 
 
-def read_remote(url, access, processor, tmp_path, workers=0):  # noqa: F811
-    selection = select([url], ["train"], access=access)
+def select_remote(url, downloads):
+    return select_from([ShardSet(url, downloads)], ["train"])
+
+
+def read_remote(url, downloads, processor, tmp_path, workers=0):  # noqa: F811
+    selection = select_remote(url, downloads)
     return read(selection, processor, make_stream(selection, processor, tmp_path / "lengths"), workers)
 
 
@@ -65,11 +70,11 @@ def test_a_stream_over_http_is_the_local_one_in_spite_of_faults(nginx, local, pr
     kinds = ["ok", "ok", "500", "cut", "short", "stall", "flip"]
     faults = Faults(["short", "flip", "500", "ok", *kinds[2:], *(rng.choice(kinds) for _ in range(20))])
     with serve_faults(nginx, faults) as url:
-        access = access_to(tmp_path / "cache", replace(QUICK, tries=20, stall_s=0.5))
-        assert_same(read_remote(url, access, processor, tmp_path, workers), local)
+        kept = downloads_to(tmp_path / "cache", replace(QUICK, tries=20, stall_seconds=0.5))
+        assert_same(read_remote(url, kept, processor, tmp_path, workers), local)
         asked = len(faults.log)
         assert {fault for _, fault in faults.log} == set(kinds)
-        assert_same(read_remote(url, access, processor, tmp_path, workers), local)
+        assert_same(read_remote(url, kept, processor, tmp_path, workers), local)
         assert {path for path, _ in faults.log[asked:]} == {"/manifest.json"}
     assert not list((tmp_path / "cache").rglob("*.part"))
 
@@ -92,7 +97,7 @@ def test_a_cache_that_holds_two_of_five_shards_is_enough(nginx, data, local, pro
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        packs = read_remote(nginx, access_to(tmp_path / "cache", max_bytes=limit), processor, tmp_path, workers=1)
+        packs = read_remote(nginx, downloads_to(tmp_path / "cache", max_bytes=limit), processor, tmp_path, workers=1)
     finally:
         done.set()
         watcher.join()
@@ -106,8 +111,8 @@ def test_the_plan_says_what_a_cache_has_to_fetch(nginx, data, processor, tmp_pat
     for limit, repeats in [(sum(sizes), False), (max(sizes), True)]:
         faults = Faults()
         with serve_faults(nginx, faults) as url:
-            access = access_to(tmp_path / f"cache-{limit}", max_bytes=limit)
-            selection = select([url], ["train"], access=access)
+            kept = downloads_to(tmp_path / f"cache-{limit}", max_bytes=limit)
+            selection = select_remote(url, kept)
             stream = make_stream(selection, processor, tmp_path / "lengths")
             summary = summarise(stream.plan(0), stream.lengths, stream.settings, selection)
             said = "\n".join(plan_lines(summary, stream.settings, 1, 1))
@@ -132,16 +137,16 @@ def files_of(cache):
 def test_a_server_that_stays_down_ends_the_run_with_the_url(nginx, processor, tmp_path):  # noqa: F811
     with serve_faults(nginx, Faults(["ok"] * 6 + ["500"] * 1000)) as url:
         with pytest.raises(RunFailure, match=rf"{url}/toy/train-0000\d-of-00005.tar cannot be read: 6 tries failed"):
-            read_remote(url, access_to(tmp_path / "cache"), processor, tmp_path)
+            read_remote(url, downloads_to(tmp_path / "cache"), processor, tmp_path)
         with pytest.raises(RunFailure, match=r"manifest.json.*6 tries.*500"):
-            select([url], ["train"], access=access_to(tmp_path / "cache"))
+            select_remote(url, downloads_to(tmp_path / "cache"))
 
 
 @needs_nginx
 def test_a_shard_of_another_build_is_refused(nginx, processor, tmp_path):  # noqa: F811
     faults = Faults(["ok"] * 6 + ["flip"] * 1000)
     with serve_faults(nginx, faults) as url, pytest.raises(RunFailure, match=r"\.tar: sha256 is .* 6 times.*publish"):
-        read_remote(url, access_to(tmp_path / "cache"), processor, tmp_path)
+        read_remote(url, downloads_to(tmp_path / "cache"), processor, tmp_path)
     assert files_of(tmp_path / "cache") == []
 
 
@@ -152,7 +157,7 @@ def test_what_is_not_there_is_refused_at_once(nginx, tmp_path):
         serve_faults(nginx, faults) as url,
         pytest.raises(UserError, match=r"nowhere/manifest.json cannot be read.*curl"),
     ):
-        select([f"{url}/nowhere"], ["train"], access=access_to(tmp_path / "cache"))
+        select_remote(f"{url}/nowhere", downloads_to(tmp_path / "cache"))
     assert len(faults.log) == 1
 
 
@@ -161,14 +166,14 @@ def test_a_server_without_ranges_will_do(data, local, processor, tmp_path, monke
     from functools import partial
     from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
-    monkeypatch.setattr("mmrs.shards.remote.CHUNK", 9000)
+    monkeypatch.setattr("mmrs.storage.download.CHUNK", 9000)
     monkeypatch.setattr(SimpleHTTPRequestHandler, "log_message", lambda *arguments: None)
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(data)))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
         url = f"http://127.0.0.1:{server.server_address[1]}"
-        assert_same(read_remote(url, access_to(tmp_path / "cache"), processor, tmp_path), local)
+        assert_same(read_remote(url, downloads_to(tmp_path / "cache"), processor, tmp_path), local)
     finally:
         server.shutdown()
         server.server_close()
@@ -188,10 +193,10 @@ def test_a_stream_from_s3_is_the_local_one(data, local, processor, tmp_path, mon
         upload = fsspec.filesystem("s3", skip_instance_cache=True)
         upload.mkdir("bucket")
         upload.put(f"{data}/", "bucket/sets/toy/", recursive=True)
-        access = access_to(tmp_path / "cache")
-        assert_same(read_remote("s3://bucket/sets/toy", access, processor, tmp_path, workers=1), local)
+        kept = downloads_to(tmp_path / "cache")
+        assert_same(read_remote("s3://bucket/sets/toy", kept, processor, tmp_path, workers=1), local)
         with pytest.raises(UserError, match=r"s3://bucket/other/manifest.json cannot be read"):
-            select(["s3://bucket/other"], ["train"], access=access)
+            select_remote("s3://bucket/other", kept)
 
 
 def test_a_stream_from_the_hub_is_the_local_one(data, local, processor, tmp_path, monkeypatch):  # noqa: F811
@@ -210,26 +215,21 @@ def test_a_stream_from_the_hub_is_the_local_one(data, local, processor, tmp_path
         monkeypatch.setattr(
             fsspec, "filesystem", lambda name: HfFileSystem(endpoint=hub.url, token=TOKEN, skip_instance_cache=True)
         )
-        access = access_to(tmp_path / "cache")
-        assert_same(read_remote("hf://datasets/org/toy", access, processor, tmp_path), local)
+        kept = downloads_to(tmp_path / "cache")
+        assert_same(read_remote("hf://datasets/org/toy", kept, processor, tmp_path), local)
         with pytest.raises(
             UserError, match=r"hf://datasets/org/none/manifest.json cannot be read.*hf auth login"
         ) as caught:
-            select(["hf://datasets/org/none"], ["train"], access=access)
+            select_remote("hf://datasets/org/none", kept)
         assert TOKEN not in str(caught.value)
         with pytest.raises(UserError, match=r"hf://datasets/org/a:b/manifest.json cannot be read"):
-            select(["hf://datasets/org/a:b"], ["train"], access=access)
+            select_remote("hf://datasets/org/a:b", kept)
 
 
 def _sha256(content):
     import hashlib
 
     return hashlib.sha256(content).hexdigest()
-
-
-def test_errors_do_not_show_signed_urls():
-    text = describe_error(OSError("403 for https://cdn.x/y?X-Amz-Signature=secret&b=1 sorry"))
-    assert "secret" not in text and "https://cdn.x/y?..." in text
 
 
 def test_credentials_and_unknown_schemes_are_refused(tmp_path):
@@ -251,27 +251,3 @@ def test_credentials_and_unknown_schemes_are_refused(tmp_path):
     (tmp_path / "run.yaml").write_text(config.to_yaml())
     assert load_config(tmp_path / "run.yaml") == config
     assert [str(folder) for folder in config.data.folders] == ["hf://datasets/a/b", "s3://bucket/x", "folder"]
-
-
-def test_a_missing_package_is_named(tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "s3fs", None)
-    with pytest.raises(UserError, match=r"pip install 'mmrs\[s3\]'"):
-        RemoteFolder("s3://bucket/x").read("manifest.json")
-
-
-def test_open_files_stay_within_their_limit(tmp_path):
-    data = make_shard_folder(tmp_path / "data", samples=20, shards=5)
-    selection = select([data], ["train"])
-    shards = selection.sets[0]
-    shards.max_open_files = 2
-
-    def open_tars():
-        targets = (os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd"))
-        return sum(target.startswith(str(data)) for target in targets)
-
-    for row in list(range(len(selection))) * 2:
-        assert selection.record(row).id == selection.sample_id(row)
-        assert open_tars() <= 2
-    assert open_tars() == 2
-    shards.close()
-    assert open_tars() == 0

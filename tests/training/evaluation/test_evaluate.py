@@ -80,7 +80,7 @@ def model_folder(tmp_path_factory):
 
 
 def test_a_saved_model_is_scored_and_files_are_written(data, model_folder, tmp_path):
-    config = EvaluationConfig(model_folder, data.folder, tmp_path / "out", max_new_tokens=8, batch_size=3)
+    config = EvaluationConfig(model_folder, data.location, tmp_path / "out", max_new_tokens=8, batch_size=3)
     result = evaluate(config, QUIET)
     written = orjson.loads(result.scores_path.read_bytes())
     assert written["data_set"] == data.manifest.id
@@ -90,15 +90,16 @@ def test_a_saved_model_is_scored_and_files_are_written(data, model_folder, tmp_p
     with Image.open(result.picture_path) as picture:
         assert np.asarray(picture).std() > 1
     again = evaluate(
-        config.__class__(model_folder, data.folder, tmp_path / "two", max_new_tokens=8, batch_size=1), QUIET
+        config.__class__(model_folder, data.location, tmp_path / "two", max_new_tokens=8, batch_size=1), QUIET
     )
     assert again.predictions_path.read_bytes() == result.predictions_path.read_bytes()
 
 
 def test_constrained_answers_keep_the_grammar_and_the_scores_say_so(data, model_folder, tmp_path):
     options = {"limit": 2, "max_new_tokens": 16}
-    free = evaluate(EvaluationConfig(model_folder, data.folder, tmp_path / "free", **options), QUIET)
-    kept = evaluate(EvaluationConfig(model_folder, data.folder, tmp_path / "kept", constrained=True, **options), QUIET)
+    free = evaluate(EvaluationConfig(model_folder, data.location, tmp_path / "free", **options), QUIET)
+    options["constrained"] = True
+    kept = evaluate(EvaluationConfig(model_folder, data.location, tmp_path / "kept", **options), QUIET)
     assert "unconstrained" in free.scores["protocol"]
     assert "constrained to the answer grammar" in kept.scores["protocol"]
     answers = [
@@ -111,4 +112,4 @@ def test_constrained_answers_keep_the_grammar_and_the_scores_say_so(data, model_
 
 def test_a_folder_without_a_model(data, tmp_path):
     with pytest.raises(UserError, match="holds no model"):
-        evaluate(EvaluationConfig(tmp_path, data.folder, tmp_path / "out"), QUIET)
+        evaluate(EvaluationConfig(tmp_path, data.location, tmp_path / "out"), QUIET)

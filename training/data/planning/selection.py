@@ -17,7 +17,6 @@ import pyarrow.compute as pc
 from mmrs.errors import UserError
 from mmrs.record import Record
 from mmrs.shards.reader import ShardSet
-from mmrs.shards.remote import RemoteAccess, RemoteShardSet, is_url
 
 COLUMNS = ("id", "sha256", "image_offset", "image_size", "record_offset", "record_size", "dialogue_tasks")
 
@@ -76,40 +75,44 @@ class Selection:
             RunFailure: a shard cannot be fetched.
         """
         for number, shards in enumerate(self.sets):
-            if isinstance(shards, RemoteShardSet):
-                shards.fetch_shards({int(self.shard[row]) for row in rows if self.set_number[row] == number})
+            shards.fetch({int(self.shard[row]) for row in rows if self.set_number[row] == number})
 
     def _read(self, row: int, offset: int, size: int) -> bytes:
         return self.sets[self.set_number[row]].read(int(self.shard[row]), offset, size)
 
 
 def select(
-    folders: Sequence[Path | str],
+    locations: Sequence[Path | str],
     splits: Sequence[str] | None = None,
     sources: tuple[str, ...] | None = None,
     tasks: tuple[str, ...] | None = None,
-    access: RemoteAccess | None = None,
 ) -> Selection:
-    """Open the data sets and keep the rows of `splits` that have a dialogue of `tasks` (None: all).
+    """`select_from` the data sets in folders or at URLs, which are downloaded as `Downloads` does by default."""
+    return select_from([ShardSet(location) for location in locations], splits, sources, tasks)
+
+
+def select_from(
+    sets: Sequence[ShardSet],
+    splits: Sequence[str] | None = None,
+    sources: tuple[str, ...] | None = None,
+    tasks: tuple[str, ...] | None = None,
+) -> Selection:
+    """Keep the rows of `splits` that have a dialogue of `tasks` (None: all).
 
     Args:
-        folders: folders, or URLs of http(s), s3 or hf.
         splits: of all sources alike; None for those that each source was built to train on.
-        access: cache and patience for URLs.
 
     Raises:
         UserError: a folder is no finished data set, lacks the splits or a file, is given twice, or nothing is left.
         RunFailure: a URL does not answer.
     """
-    sets = tuple(
-        RemoteShardSet(folder, access=access) if is_url(folder) else ShardSet(Path(folder)) for folder in folders
-    )
+    sets = tuple(sets)
     ids = [shards.manifest.id for shards in sets]
     for number, data_set_id in enumerate(ids):
         if data_set_id in ids[:number]:
-            twin = sets[ids.index(data_set_id)].folder
+            twin = sets[ids.index(data_set_id)].location
             raise UserError(
-                f"{sets[number].folder} and {twin} are the same data set ({data_set_id[:12]}): name one of them."
+                f"{sets[number].location} and {twin} are the same data set ({data_set_id[:12]}): name one of them."
             )
     wanted = [_known(shards, sets, sources) for shards in sets]
     chosen = [
@@ -119,10 +122,7 @@ def select(
     for number, (shards, numbers) in enumerate(zip(sets, chosen, strict=True)):
         if not numbers:
             continue
-        if isinstance(shards, RemoteShardSet):
-            shards.fetch_indexes(numbers)
-        else:
-            _check_files(shards, numbers)
+        shards.prepare(numbers)
         tables.append(_with_origin(shards.rows(numbers, COLUMNS), number, shards))
         entries = [shards.manifest.shards[number] for number in numbers]
         parts |= {f"{entry.source}/{entry.split}" for entry in entries}
@@ -135,7 +135,7 @@ def _check_splits(splits: Sequence[str] | None, parts: set[str], sets: tuple[Sha
     found = {part.rpartition("/")[2] for part in parts}
     for split in splits or ():
         if split not in found:
-            have = ", ".join(f"{shards.folder} has {', '.join(shards.parts)}" for shards in sets)
+            have = ", ".join(f"{shards.location} has {', '.join(shards.parts)}" for shards in sets)
             raise UserError(f"data.splits: nothing selected has a split {split!r}; {have}.")
 
 
@@ -151,18 +151,6 @@ def _with_origin(table: pa.Table, number: int, shards: ShardSet) -> pa.Table:
     names = pa.array([shard.source for shard in shards.manifest.shards], pa.string())
     source = names.take(table["shard"].combine_chunks())
     return table.append_column("set", pa.array(np.full(len(table), number, np.int32))).append_column("source", source)
-
-
-def _check_files(shards: ShardSet, numbers: Sequence[int]) -> None:
-    for number in numbers:
-        shard = shards.manifest.shards[number]
-        path = shards.folder / shard.path
-        size = path.stat().st_size if path.is_file() else -1
-        if size != shard.bytes:
-            found = "is missing" if size < 0 else f"has {size} bytes"
-            raise UserError(
-                f"{path} {found}; the manifest says {shard.bytes} bytes. Copy it again or run `mmrs build` to mend it."
-            )
 
 
 def _arrays(
@@ -209,7 +197,7 @@ def _dialogues(
     row = pc.list_parent_indices(per_row).to_numpy().astype(np.int64)
     number = np.arange(len(row)) - np.searchsorted(row, row)
     unknown = sorted(set(tasks or ()) - set(found))
-    where = f"{', '.join(str(shards.folder) for shards in sets)} ({', '.join(parts)})"
+    where = f"{', '.join(str(shards.location) for shards in sets)} ({', '.join(parts)})"
     if unknown:
         raise UserError(f"data.tasks: no dialogue of {where} has task {unknown[0]!r}; it has {list(found)}.")
     names = found if tasks is None else tuple(sorted(set(tasks)))

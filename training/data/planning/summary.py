@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from mmrs.shards.remote import RemoteShardSet
 from training.data.planning.plan import Lengths, Plan, PlanSettings
 from training.data.planning.selection import Selection
 
@@ -68,13 +67,13 @@ def downloads(plan: Plan, selection: Selection) -> dict[str, int] | None:
     `fetched_bytes` is what a cache of `cache_bytes` has to fetch when the shard opened longest ago goes first, `bytes`
     the size of all these shards: where the cache cannot hold a shuffle window, the first is a multiple of the second.
     """
-    remote = {n: shards for n, shards in enumerate(selection.sets) if isinstance(shards, RemoteShardSet)}
-    if not remote:
-        return None
-    limit = min(shards.cache.max_bytes for shards in remote.values())
+    sets = selection.sets
     runs, first = np.unique(selection.shard_run, return_index=True)
     origin = zip(runs.tolist(), selection.set_number[first].tolist(), selection.shard[first].tolist(), strict=True)
-    sizes = {run: remote[number].manifest.shards[shard].bytes for run, number, shard in origin if number in remote}
+    sizes = {run: size for run, number, shard in origin if (size := sets[number].downloaded_bytes(shard))}
+    if not sizes:
+        return None
+    limit = min(shards.downloads.cache.max_bytes for shards in sets)
     held: OrderedDict[int, int] = OrderedDict()
     seen: set[int] = set()
     used = fetched = 0

@@ -1,0 +1,86 @@
+"""A folder of this machine, or of a file system that machines share."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmrs.errors import UserError
+from mmrs.storage.atomic import TEMPORARY_MARK, publish_file, remove_temporaries, write_atomic
+from mmrs.storage.locks import whole_file_lock
+from mmrs.storage.place import LOCK_NAME, STATE_FOLDER, not_ours
+
+
+@dataclass(frozen=True, slots=True)
+class LocalPlace:
+    """A folder of this machine, or of a file system that all machines of a build share."""
+
+    root: Path
+
+    def __str__(self) -> str:
+        return str(self.root)
+
+    def read(self, name: str) -> bytes:
+        return (self.root / name).read_bytes()
+
+    def read_many(self, names: Sequence[str]) -> dict[str, bytes]:
+        return {name: (self.root / name).read_bytes() for name in names if (self.root / name).is_file()}
+
+    def write(self, name: str, data: bytes) -> None:
+        write_atomic(self.root / name, data)
+
+    def sizes(self) -> dict[str, int]:
+        found = (path for path in self.root.rglob("*") if path.is_file())
+        return {path.relative_to(self.root).as_posix(): path.stat().st_size for path in found}
+
+    def remove(self, names: Iterable[str]) -> None:
+        for name in names:
+            (self.root / name).unlink(missing_ok=True)
+
+    @contextmanager
+    def staging(self) -> Iterator[Path]:
+        # Inside the place: a rename is atomic within one file system only.
+        with tempfile.TemporaryDirectory(prefix=TEMPORARY_MARK, dir=self.root / STATE_FOLDER) as folder:
+            yield Path(folder)
+
+    def publish(self, folder: Path, names: Sequence[str]) -> None:
+        for name in names:
+            publish_file(folder / name, self.root / name)
+
+    def remove_leftovers(self) -> None:
+        remove_temporaries(self.root)
+
+    @contextmanager
+    def lock(self, say: Callable[[str], None]) -> Iterator[str]:
+        path = self.root / LOCK_NAME
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot write to {self.root}: {error}. Choose another folder with --out.") from error
+        token = secrets.token_hex(16)
+        with ExitStack() as held:
+            try:
+                # whole-file lock: `check` opens and closes the file, which would let go of a record lock
+                descriptor = held.enter_context(whole_file_lock(path))
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, token.encode(), 0)
+            except BlockingIOError as error:
+                raise UserError(
+                    f"another `mmrs build` is writing to {self.root}; wait for it or take another --out."
+                ) from error
+            except OSError as error:
+                raise UserError(f"cannot lock {self.root}: {error}. Choose another folder with --out.") from error
+            yield token
+
+    def check(self, token: str) -> None:
+        try:
+            held = (self.root / LOCK_NAME).read_text(errors="replace") == token
+        except OSError:
+            held = False
+        if not held:
+            raise not_ours(self)
