@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,10 @@ from typing import Any
 import orjson
 
 import converters
-from converters.layout import packed
+from converters.layout import Problem, packed
 from mmrs.errors import BadItem, UserError
 from mmrs.progress import Progress
+from mmrs.source import Discovery
 from mmrs.text import table
 
 _SHOWN_PROBLEMS = 5
@@ -22,7 +23,10 @@ _SHOWN_PROBLEMS = 5
 
 @dataclass(frozen=True, slots=True)
 class SplitScan:
-    """One split on disk. `published_*` is None where nothing was published; `problems` are (path, reason)."""
+    """One split on disk. `published_*` is None where nothing was published; `problems` are (path, reason).
+
+    The first split that is there has the findings about the whole set too.
+    """
 
     split: str
     images: int
@@ -129,7 +133,9 @@ def scan_source(name: str, root: Path, options: Mapping[str, Any], progress: Pro
         UserError: unknown source or option, or no split of the source is under `root`.
     """
     source = converters.get(name, **options)
-    splits, notes, absent = [], [], {}
+    splits: list[SplitScan] = []
+    notes: list[str] = []
+    absent: dict[str, str] = {}
     for split in source.splits:
         try:
             found = source.discover(root, split)
@@ -137,7 +143,8 @@ def scan_source(name: str, root: Path, options: Mapping[str, Any], progress: Pro
             absent[split] = str(error)
             continue
         notes += [note for note in found.notes if note not in notes]
-        splits.append(_scan_split(source, split, found, progress))
+        shared = () if splits else found.shared_problems
+        splits.append(_scan_split(source, split, found, shared, progress))
     if not splits:
         raise UserError(next(iter(absent.values())))
     whole = not absent and all(part.is_whole for part in splits)
@@ -155,8 +162,10 @@ def scan_source(name: str, root: Path, options: Mapping[str, Any], progress: Pro
     )
 
 
-def _scan_split(source: converters.Converter, split: str, found: Any, progress: Progress) -> SplitScan:
-    problems = [*found.problems, *found.details]
+def _scan_split(
+    source: converters.Converter, split: str, found: Discovery, shared: Sequence[Problem], progress: Progress
+) -> SplitScan:
+    problems = [*found.problems, *found.details, *shared]
     counts: Counter[str] = Counter()
     categories: Counter[str] = Counter()
     with progress.stage(f"scan {source.name}/{split}", len(found.items)) as advance:

@@ -95,15 +95,19 @@ class Discovery:
     Args:
         items: sorted by stem.
         notes: choices a user should know of, one sentence each (which variant of an unpacking was taken).
-        problems: (path, reason) of annotation rows or files that belong to no usable image; quarantined, never silent.
+        problems: (path, reason) of annotation rows or files of this split that belong to no usable image; quarantined,
+            never silent.
         details: (path, reason) of parts left out of images that are kept (a caption without words); quarantined too,
             but no image is lost with them.
+        shared_problems: (path, reason) of findings about the whole set, the same whichever split is asked for (a file
+            that no list names). Whoever reads several splits counts them once, with the first split that it reads.
     """
 
     items: tuple[Item, ...]
     notes: tuple[str, ...] = ()
     problems: tuple[tuple[str, str], ...] = ()
     details: tuple[tuple[str, str], ...] = ()
+    shared_problems: tuple[tuple[str, str], ...] = ()
 
 
 @runtime_checkable

@@ -53,11 +53,9 @@ class CaptionJson(Converter):
         images = self.images(folder, base)
         items, problems, details = _items(captions, images, source, folder, split)
         unique, repeats = ensure_unique_stems(sorted(items, key=lambda item: item.stem))
-        # Findings about the whole set belong to one split, or every split would count them again.
-        if split == self.splits[0]:
-            problems += captions.problems + images.problems + self._unplaced(captions, images, source)
         notes += ignored_note(folder, images.ignored)
-        return Discovery(unique, notes, problems + repeats, details)
+        shared = captions.problems + images.problems + self._unplaced(captions, images, source)
+        return Discovery(unique, notes, problems + repeats, details, shared_problems=shared)
 
     def read(self, item: Item) -> Annotations:
         """Distinct captions; ``caption_counts``: occurrences of each, ``captions_without_words``: how many fell out."""

@@ -76,12 +76,11 @@ class ClassFolders(Converter):
             chosen = placed if given else self.choose(label, placed, split)
             items += [Item(self.stem(path), path, (), {"label": label}) for path in chosen]
         unique, repeats = ensure_unique_stems(sorted(items, key=lambda item: item.stem))
-        # Findings about the whole folder belong to one split, or every split would count them again.
-        shared = tuple(problems) if given or split == self.splits[0] else ()
         if given:
             listed = ", ".join(map(str, folders))
             notes += (f"the split was taken from the folder {listed}, not cut by the seeded rule",)
-        return Discovery(unique, notes + found.notes, shared + repeats)
+            return Discovery(unique, notes + found.notes, (*problems, *repeats))
+        return Discovery(unique, notes + found.notes, repeats, shared_problems=tuple(problems))
 
     def read(self, item: Item) -> Annotations:
         """The category's display form as label, beside the source's spelling."""

@@ -47,10 +47,9 @@ class Dscr(Converter):
         unique, repeats = ensure_unique_stems(sorted(items, key=lambda item: item.stem))
         if found.repeats:
             notes += (f"{table.name}: {found.repeats} rows repeat another one and were counted, not kept",)
-        # Findings about the folder belong to one split, or every split would count them again.
-        shared = images.problems if split == self.splits[0] else ()
         notes += ignored_note(base, images.ignored)
-        return Discovery(unique, notes, (*found.problems, *problems, *shared, *repeats))
+        own = (*found.problems, *problems, *repeats)
+        return Discovery(unique, notes, own, shared_problems=images.problems)
 
     def read(self, item: Item) -> Annotations:
         """The category's display form as label, beside the source's spelling."""

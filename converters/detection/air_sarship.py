@@ -99,9 +99,9 @@ class AirSarShip(Converter):
         problems += [
             (str(path), "label file without an image") for stem, path in by_scene.items() if stem not in images.by_stem
         ]
-        # Findings about the whole folder belong to one split, or every split would count them again.
-        shared = (*problems, *images.problems, *labels.problems) if split == self.splits[0] else ()
-        return Discovery(tuple(items), notes + ignored_note(base / data, images.ignored), tuple(shared))
+        notes += ignored_note(base / data, images.ignored)
+        shared = (*problems, *images.problems, *labels.problems)
+        return Discovery(tuple(items), notes, shared_problems=shared)
 
     def read(self, item: Item) -> Annotations:
         """Ships in file order."""

@@ -8,7 +8,7 @@ paired.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -49,7 +49,7 @@ class BoxFolders(Converter):
         labels = list_files(folder, base, {".xml"})
         images = list_folders(base, IMAGE_FOLDERS)
         found = listed_split(self.name, base, base / "ImageSets" / "Main", split, self.splits, images, labels)
-        return Discovery(found.items, notes + label_notes + found.notes, found.problems)
+        return replace(found, notes=notes + label_notes + found.notes)
 
     def boxes_of(self, voc: VocFile, path: str) -> tuple[BoxObject, ...]:
         """The file's objects. Raises `BadItem` when one has not the kind of box that the option asks for."""

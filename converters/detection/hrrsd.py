@@ -5,7 +5,7 @@ Edges are 1-based and include their last pixel, as the authors' own COCO file sh
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from converters.base import Converter, register
@@ -32,7 +32,7 @@ class Hrrsd(Converter):
         labels = list_files(base / "Annotations", base, {".xml"})
         images = list_folders(base, ("jpegimages",))
         found = listed_split(self.name, base, base / "ImageSets" / "Main", split, self.splits, images, labels)
-        return Discovery(found.items, notes + found.notes, found.problems)
+        return replace(found, notes=notes + found.notes)
 
     def read(self, item: Item) -> Annotations:
         """Objects in file order."""

@@ -8,7 +8,7 @@ long side.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 from xml.etree.ElementTree import Element
@@ -64,7 +64,7 @@ class Hrsc2016(Converter):
         images = _merged(base, "AllImages")
         labels = _merged(base, "Annotations", {".xml"})
         found = listed_split(self.name, base, lists, split, self.splits, images, labels)
-        return Discovery(found.items, notes + found.notes, found.problems)
+        return replace(found, notes=notes + found.notes)
 
     def read(self, item: Item) -> Annotations:
         """Objects in file order; ``bow`` = [x, y] and ``rotated`` = [cx, cy, width, height, angle] in the flags."""

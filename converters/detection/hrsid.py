@@ -65,9 +65,8 @@ class Hrsid(Converter):
             name = NAME.fullmatch(path.stem)
             items.append(Item(path.stem, path, (source,), payload, name[1] if name else None))
         unique, repeats = ensure_unique_stems(sorted(items, key=lambda item: item.stem))
-        return Discovery(
-            unique, (*notes, f"annotations taken from {source}"), (*coco.problems, *images.problems, *missing, *repeats)
-        )
+        notes += (f"annotations taken from {source}",)
+        return Discovery(unique, notes, (*coco.problems, *missing, *repeats), shared_problems=images.problems)
 
     def read(self, item: Item) -> Annotations:
         """Ships in file order; ``name_window``: the four numbers of the file name, in pixels of the scene."""

@@ -73,9 +73,8 @@ class NwpuVhr10(SeededSplit):
             chosen += self.part(negatives, lambda item: item.stem, split)
             problems += empty.problems
         notes += ignored_note(base, images.ignored)
-        # Findings about the whole set belong to one split, or every split would count them again.
-        shared = tuple(problems) if split == self.splits[0] else ()
-        return Discovery(tuple(sorted(chosen, key=lambda item: item.stem)), notes, shared)
+        ordered = tuple(sorted(chosen, key=lambda item: item.stem))
+        return Discovery(ordered, notes, shared_problems=tuple(problems))
 
     def read(self, item: Item) -> Annotations:
         """Objects in file order; a negative image has none."""

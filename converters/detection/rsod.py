@@ -53,9 +53,7 @@ class Rsod(SeededSplit):
             else:
                 problems += [(str(path), "image without a label file") for path in unlabelled]
         unique, repeats = ensure_unique_stems(sorted(items, key=lambda item: item.stem))
-        # Findings about whole folders belong to one split, or every split would count them again.
-        shared = tuple(problems) if split == self.splits[0] else ()
-        return Discovery(unique, notes, shared + repeats)
+        return Discovery(unique, notes, repeats, shared_problems=tuple(problems))
 
     def read(self, item: Item) -> Annotations:
         """Objects in file order; ``labelled_classes`` says that other classes in the image are not labelled."""

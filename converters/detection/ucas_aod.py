@@ -57,9 +57,8 @@ class UcasAod(SeededSplit):
             group, found = _items(name, names.get(name), list_files(folder, base), list_files(folder, base, {".txt"}))
             items += self.part(group, lambda item: item.stem, split)
             problems += found
-        # Findings about whole folders belong to one split, or every split would count them again.
-        shared = tuple(problems) if split == self.splits[0] else ()
-        return Discovery(tuple(sorted(items, key=lambda item: item.stem)), notes, shared)
+        ordered = tuple(sorted(items, key=lambda item: item.stem))
+        return Discovery(ordered, notes, shared_problems=tuple(problems))
 
     def read(self, item: Item) -> Annotations:
         """Objects in file order with both kinds of boxes and ``angle_deg`` as written; a negative image has none."""

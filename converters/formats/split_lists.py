@@ -92,7 +92,7 @@ def listed_items(source: Path, ids: Ids, images: FileList, labels: FileList) -> 
 def listed_split(
     name: str, base: Path, lists: Path, split: str, splits: Sequence[str], images: FileList, labels: FileList
 ) -> Discovery:
-    """The items of ``lists/<split>.txt``; what belongs to no split is said with the first of `splits`.
+    """The items of ``lists/<split>.txt``; notes say what the lists of all `splits` leave out.
 
     Raises:
         UserError: no such list, or none of its ids has both an image and a label file.
@@ -104,14 +104,26 @@ def listed_split(
     if not items:
         counts = f"{len(images.by_stem)} images and {len(labels.by_stem)} label files were found there"
         raise layout_error(name, base, f"has no image with a label file for split {split}; {counts}")
+    named, unreadable = _all_listed([path for one in splits if (path := lists / f"{one}.txt").is_file()])
     notes: tuple[str, ...] = ()
-    if split == splits[0]:
-        present = [path for other in splits if (path := lists / f"{other}.txt").is_file()]
-        named = {word for path in present for _, word in read_shared(name, path, read_ids)}
-        named = {PurePosixPath(word).stem for word in named} | named
+    if not unreadable:
         notes = unlisted_note("images", images, named) + unlisted_note("label files", labels, named)
-        problems += images.problems + labels.problems
-    return Discovery(tuple(items), notes, tuple(problems))
+    shared = images.problems + labels.problems + unreadable
+    return Discovery(tuple(items), notes, tuple(problems), shared_problems=shared)
+
+
+def _all_listed(lists: Sequence[Path]) -> tuple[set[str], tuple[Problem, ...]]:
+    """Every name in several lists, with and without suffix, and a problem for each list that cannot be read."""
+    named: set[str] = set()
+    problems = []
+    for path in lists:
+        try:
+            words = {word for _, word in read_ids(path)}
+        except BadItem as error:
+            problems.append((str(path), error.reason))
+            continue
+        named |= words | {PurePosixPath(word).stem for word in words}
+    return named, tuple(problems)
 
 
 def list_folders(

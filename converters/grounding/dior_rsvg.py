@@ -63,10 +63,12 @@ class DiorRsvg(Converter):
             last = {stem: max(owners[stem], key=self.splits.index) for stem in positions}
             positions = {stem: found for stem, found in positions.items() if last[stem] == split}
         notes += self._overlap_note(split, len(shared), shared, positions)
-        items, problems = _items(positions, list_folders(base, ("jpegimages",)), labels)
+        images = list_folders(base, ("jpegimages",))
+        items, problems = _items(positions, images, labels)
         if positions and not items:
             raise layout_error(self.name, base, f"has no image of split {split} in JPEGImages")
-        return Discovery(tuple(items), notes, tuple(problems))
+        shared_problems = images.problems + labels.problems
+        return Discovery(tuple(items), notes, tuple(problems), shared_problems=shared_problems)
 
     def read(self, item: Item) -> Annotations:
         """The split's objects in file order and one expression for each."""
@@ -154,7 +156,7 @@ def _places(labels: FileList) -> list[tuple[str, int]]:
 
 def _items(positions: dict[str, list[int]], images: FileList, labels: FileList) -> tuple[list[Item], list[Problem]]:
     items = []
-    problems: list[Problem] = [*images.problems, *labels.problems]
+    problems: list[Problem] = []
     for stem, found in sorted(positions.items()):
         image = images.by_stem.get(stem)
         if image is None:

@@ -18,7 +18,7 @@ from converters.catalog import SourceFacts
 from converters.formats.split_lists import read_shared
 from converters.formats.text import numbered_lines, read_bytes
 from converters.layout import Problem, layout_error
-from converters.own_data.description import SPLIT, Description, load_description
+from converters.own_data.description import Description, load_description
 from converters.own_data.formats import find_items, read_item
 from mmrs.errors import UserError
 from mmrs.record import Annotations, canonical_json
@@ -71,19 +71,18 @@ class Generic(Converter):
         if not root.is_dir():
             raise layout_error("generic", root, "is not a folder", tuple(self.facts.layouts.values()))
         found = find_items(own, root, split)
-        shared = SPLIT not in own.images + (own.annotations or "")
-        problems = found.problems if not shared or split == self.splits[0] else ()
         items, notes = list(found.items), found.notes
+        of_split, shared = (found.problems, ()) if own.is_templated else ((), found.problems)
         if isinstance(own.splits, dict):
             value = own.splits[split]
             if isinstance(value, str):
                 items, unlisted = _listed(root, value, items)
-                problems += unlisted
+                of_split += unlisted
             else:
                 items = _share(own, items, split)
-        if not items and not problems:
+        if not items and not of_split and not shared:
             raise layout_error("generic", root, f"has no image of split {split}", [own.images])
-        return Discovery(tuple(items), notes, tuple(problems))
+        return Discovery(tuple(items), notes, of_split, shared_problems=shared)
 
     def read(self, item: Item) -> Annotations:
         """Parse one image's annotation in the described format."""

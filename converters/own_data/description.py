@@ -120,21 +120,25 @@ class Description(StrictModel):
         return self
 
     def _check_splits(self) -> None:
-        templated = SPLIT in self.images or SPLIT in (self.annotations or "")
         if not self.splits:
             raise ValueError("`splits` names no split")
         if not isinstance(self.splits, dict):
-            if len(self.splits) > 1 and not templated:
+            if len(self.splits) > 1 and not self.is_templated:
                 raise ValueError(
                     f"splits {', '.join(self.splits)} would be the same images: put {SPLIT} into `images` or "
                     "`annotations`, or give each split a list file or a share"
                 )
             return
         kinds = {isinstance(value, str) for value in self.splits.values()}
-        if len(kinds) > 1 or templated:
+        if len(kinds) > 1 or self.is_templated:
             raise ValueError(f"splits are all list files or all shares, and then no path has {SPLIT}")
         if kinds == {False} and abs(sum(map(float, self.splits.values())) - 1) > 1e-6:
             raise ValueError(f"shares {list(self.splits.values())} must add up to 1")
+
+    @property
+    def is_templated(self) -> bool:
+        """Whether each split has paths of its own; else all splits are cut from one place."""
+        return SPLIT in self.images or SPLIT in (self.annotations or "")
 
     @property
     def needs_classes(self) -> bool:

@@ -36,9 +36,7 @@ class Crsvqa(SeededSplit):
         chosen = self.part(both, str, split)
         items = tuple(Item(stem, files.by_stem[stem], (texts.by_stem[stem],)) for stem in sorted(chosen))
         notes += ignored_note(data / "image", files.ignored) + ignored_note(data / "text", texts.ignored)
-        # Findings about the whole set belong to one split, or every split would count them again.
-        shared = (*files.problems, *texts.problems, *_alone(files, texts)) if split == self.splits[0] else ()
-        return Discovery(items, notes, shared)
+        return Discovery(items, notes, shared_problems=(*files.problems, *texts.problems, *_alone(files, texts)))
 
     def read(self, item: Item) -> Annotations:
         """Questions of the image's text, with the types that the authors' loader infers from words of the question."""

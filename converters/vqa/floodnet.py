@@ -43,10 +43,9 @@ class FloodNet(SeededSplit):
         problems: list[Problem] = []
         items = items_by_image(found, files, questions, problems)
         chosen = self.part(items, lambda item: item.stem, split)
-        # Findings about the whole set belong to one split, or every split would count them again.
-        shared = (*found.problems, *files.problems, *problems) if split == self.splits[0] else ()
         ordered = tuple(sorted(chosen, key=lambda item: item.stem))
-        return Discovery(ordered, notes + ignored_note(folder, files.ignored), shared)
+        shared = (*found.problems, *files.problems, *problems)
+        return Discovery(ordered, notes + ignored_note(folder, files.ignored), shared_problems=shared)
 
     def read(self, item: Item) -> Annotations:
         """Questions with their types; a count becomes its decimal text, ``flooded,non flooded`` stays as written."""

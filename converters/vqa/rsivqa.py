@@ -89,9 +89,8 @@ class Rsivqa(SeededSplit):
             items += self.part(own, lambda item: item.stem, split)
         if not items and not problems:
             raise layout_error(self.name, base, "has no images for any label file")
-        # Findings about the whole set belong to one split, or every split would count them again.
-        shared = tuple(problems) if split == self.splits[0] else ()
-        return Discovery(tuple(sorted(items, key=lambda item: item.stem)), notes, shared)
+        ordered = tuple(sorted(items, key=lambda item: item.stem))
+        return Discovery(ordered, notes, shared_problems=tuple(problems))
 
     def read(self, item: Item) -> Annotations:
         """Questions with a type inferred from the answer, ``yes_no``, ``number`` or ``other``: the files state none."""

@@ -47,10 +47,8 @@ class Rsvqa(Converter):
         files = list_files(folder, base)
         problems = list(found.problems)
         items = items_by_image(found, files, tables["questions"], problems)
-        # Findings about the folder belong to one split, or every split would count them again.
-        if split == self.splits[0]:
-            problems += files.problems
-        return Discovery(items, notes + ignored_note(folder, files.ignored), tuple(problems))
+        notes += ignored_note(folder, files.ignored)
+        return Discovery(items, notes, tuple(problems), shared_problems=files.problems)
 
     def read(self, item: Item) -> Annotations:
         """Questions with their types; counts are the source's numbers, not the bins that its paper scores."""

@@ -114,7 +114,7 @@ def _kinds(entries: Sequence[QuarantineEntry]) -> list[str]:
     kinds: dict[tuple[str, str, str], list[QuarantineEntry]] = defaultdict(list)
     for entry in entries:
         # What comes before the first colon names the image, in reasons that a whole file shares.
-        reason = entry.reason.partition(": ")[2] if entry.level != "item" else entry.reason
+        reason = entry.reason.partition(": ")[2] if entry.level not in ("item", "set") else entry.reason
         kinds[entry.source, entry.split, _VARYING.sub("#", reason)].append(entry)
     ordered = sorted(kinds.values(), key=lambda same: -len(same))
     lines = [

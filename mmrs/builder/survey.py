@@ -120,7 +120,9 @@ def pays(seconds_per_item: float, items: int) -> bool:
 def _discover(build: SourceBuild, split: str, seed: int) -> _Found:
     found = build.source.discover(build.root, split)
     items = found.items
-    if not items and not found.problems:
+    # What concerns the whole set is the same in every split: it is counted once, whichever splits are built.
+    shared = found.shared_problems if split == build.splits[0] else ()
+    if not items and not found.problems and not shared:
         raise UserError(
             f"{build.source.name}: split {split!r} under {build.root} has no image; "
             f"see what is there with `mmrs scan {build.source.name} {build.root}`."
@@ -130,11 +132,12 @@ def _discover(build: SourceBuild, split: str, seed: int) -> _Found:
         items = tuple(items[index] for index in sorted(chosen))
     quarantine = [_found_entry(build, split, "item", *problem) for problem in found.problems]
     quarantine += [_found_entry(build, split, "part", *detail) for detail in found.details]
+    quarantine += [_found_entry(build, split, "set", *problem) for problem in shared]
     return _Found(build, split, items, tuple(quarantine), found.notes)
 
 
 def _found_entry(
-    build: SourceBuild, split: str, level: Literal["item", "part"], path: str, reason: str
+    build: SourceBuild, split: str, level: Literal["item", "part", "set"], path: str, reason: str
 ) -> QuarantineEntry:
     return QuarantineEntry(
         source=build.source.name,
@@ -142,7 +145,7 @@ def _found_entry(
         level=level,
         path=relative_to_root(path, build.root),
         reason=reason.replace(str(build.root) + "/", ""),
-        images=1 if level == "item" else 0,
+        images=0 if level == "part" else 1,
     )
 
 

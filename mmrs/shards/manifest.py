@@ -44,7 +44,8 @@ class ShardEntry(StrictModel):
 
 class SplitCounts(StrictModel):
     """What a split holds. `dialogues` counts per task; `quarantined_*` were found bad and `excluded` are sound images
-    that the recipe leaves out by name: neither are stored."""
+    that the recipe leaves out by name: neither are stored. Findings about a whole source count as items of its first
+    split."""
 
     records: int = 0
     objects: int = 0

@@ -19,7 +19,8 @@ class QuarantineEntry(StrictModel):
     """One image (level ``item``) or one object of a stored image (level ``object``) that was not stored.
 
     Level ``part`` is a caption or question left out of a stored image; level ``excluded`` is a sound image that the
-    recipe's `exclude` lists.
+    recipe's `exclude` lists. Level ``set`` is a finding about the whole source (a file that no list names), whose
+    `split` is the first one that was built; it weighs against all images of the source that were built.
 
     `id` is the record that would have been, where one image is meant: a line with it can go into an `exclude` list.
     `images` is the number of images lost with an item: several for a scene that would have been cut into tiles.
@@ -29,7 +30,7 @@ class QuarantineEntry(StrictModel):
 
     source: str
     split: str
-    level: Literal["item", "object", "part", "excluded"]
+    level: Literal["item", "object", "part", "set", "excluded"]
     id: str | None = None
     path: str
     line: int | None = None

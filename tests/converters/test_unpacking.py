@@ -27,7 +27,7 @@ def read_all(name, root):
     for split in source.splits:
         found = source.discover(root, split)
         read |= {(split, item.stem): source.read(item) for item in found.items}
-        problems += [reason for _, reason in (*found.problems, *found.details)]
+        problems += [reason for _, reason in (*found.problems, *found.details, *found.shared_problems)]
         notes += found.notes
     return read, problems, notes
 

@@ -21,11 +21,12 @@ from converters.detection.hit_uav.files import (
     LAYOUTS,
     Layout,
     find_images,
+    folder_problems,
     has_layout,
+    holds_all_splits,
     layout_files,
     listed_images,
     locate,
-    unlisted_images,
 )
 from converters.formats.coco import bbox
 from converters.formats.shapes import BoxObject, check_box, check_rotated, plain_quads
@@ -77,13 +78,15 @@ class HitUav(Converter):
             payload = {"layout": layout, **payload}
             items.append(Item(image.stem, image, annotations, payload, _scene(image.stem, payload)))
         unique, repeats = ensure_unique_stems(sorted(items, key=lambda item: item.stem))
-        unlisted = unlisted_images(root, layout, split, listed.stems, first=split == self.splits[0])
+        of_folder = folder_problems(root, layout, split, listed.stems)
+        of_split, shared = ((), of_folder) if holds_all_splits(layout) else (of_folder, ())
         notes += (f"annotations taken from {layout}", *image_notes)
         if wants_truncation and not truncation:
             notes += ("rotate_xml is absent, so no object is known to be truncated",)
         if lacking:
             notes += (f"{lacking} images have no file in rotate_xml; none of their objects is known to be truncated",)
-        return Discovery(unique, notes, listed.problems + image_problems + repeats + unlisted)
+        own = listed.problems + image_problems + repeats + of_split
+        return Discovery(unique, notes, own, shared_problems=listed.shared_problems + shared)
 
     def read(self, item: Item) -> Annotations:
         """Objects with raw rotated boxes in ``flags['rotated']`` = [cx, cy, width, height, angle]."""

@@ -21,10 +21,14 @@ IMAGE_PREFERENCE: tuple[Layout, ...] = ("normal_json", "rotate_json", "normal_xm
 
 @dataclass(frozen=True, slots=True)
 class ListedFile:
-    """What a layout lists for one split: image file name (or stem) -> (annotation files, payload)."""
+    """What a layout lists for one split: image file name (or stem) -> (annotation files, payload).
+
+    `shared_problems` are those of the folder of XML files, which holds all splits.
+    """
 
     entries: dict[str, tuple[tuple[Path, ...], dict[str, Any]]]
     problems: tuple[Problem, ...]
+    shared_problems: tuple[Problem, ...] = ()
 
     @property
     def stems(self) -> set[str]:
@@ -93,7 +97,7 @@ def _payload(image: CocoImage) -> dict[str, Any]:
 def _listed_xml(root: Path, layout: Layout, source: Path) -> ListedFile:
     annotations = list_files(root / layout / "Annotations", root, {".xml"})
     entries: dict[str, tuple[tuple[Path, ...], dict[str, Any]]] = {}
-    problems = list(annotations.problems)
+    problems: list[Problem] = []
     for number, stem in _lines(source):
         try:
             xml = annotations.find(f"{stem}.xml")
@@ -106,7 +110,7 @@ def _listed_xml(root: Path, layout: Layout, source: Path) -> ListedFile:
             problems.append((str(source), f"line {number}: {stem} is listed twice"))
         else:
             entries[stem] = ((xml,), {})
-    return ListedFile(entries, tuple(problems))
+    return ListedFile(entries, tuple(problems), annotations.problems)
 
 
 def _lines(source: Path) -> list[tuple[int, str]]:
@@ -135,7 +139,7 @@ def find_images(
     own = image_folder(root, layout, split)
     images: dict[str, Path] = {}
     borrowed: Counter[Path] = Counter()
-    problems = list(folders[own].problems)
+    problems: list[Problem] = []
     for name in names:
         for folder, files in folders.items():
             image = files.by_name.get(name) or files.by_stem.get(_stem(name))
@@ -153,23 +157,25 @@ def find_images(
     return images, notes, tuple(problems)
 
 
-def unlisted_images(root: Path, layout: Layout, split: str, stems: set[str], first: bool) -> tuple[Problem, ...]:
-    """Images of the layout's own folder that no list names.
+def holds_all_splits(layout: Layout) -> bool:
+    """Whether the layout's image folder holds the images of all splits, as that of the XML layouts does."""
+    return layout.endswith("_xml")
 
-    The XML layouts keep all splits in one folder; there the answer belongs to the `first` split only.
+
+def folder_problems(root: Path, layout: Layout, split: str, stems: set[str]) -> tuple[Problem, ...]:
+    """Faults of the layout's own image folder, images that no list names among them; `stems` are those of `split`.
+
+    They concern the whole set where the folder `holds_all_splits`.
     """
-    if layout.endswith("_xml"):
-        if not first:
-            return ()
+    if holds_all_splits(layout):
         lists = [layout_files(root, layout, other)[0] for other in SPLITS]
         try:
             stems = {stem for path in lists if path.is_file() for _, stem in _lines(path)}
         except BadItem as error:
             return ((str(error.path), error.reason),)
     files = list_files(image_folder(root, layout, split), root)
-    return tuple(
-        (str(path), "no annotation file names this image") for stem, path in files.by_stem.items() if stem not in stems
-    )
+    unlisted = [path for stem, path in files.by_stem.items() if stem not in stems]
+    return files.problems + tuple((str(path), "no annotation file names this image") for path in unlisted)
 
 
 def _stem(name: str) -> str:

@@ -66,9 +66,7 @@ class UndocumentedBoxes(SeededSplit):
         notes = [*below, recognised("images", images), recognised(LABEL_FILES[labels.form], labels.tree), how]
         if unlabelled:
             notes.append(f"{unlabelled} images have no label file and were left out")
-        # Findings about the whole folder belong to one split, or every split would count them again.
-        problems = self._problems(images, labels) if split == self.splits[0] else ()
-        return Discovery(tuple(chosen), tuple(notes), problems)
+        return Discovery(tuple(chosen), tuple(notes), shared_problems=self._problems(images, labels))
 
     def read(self, item: Item) -> Annotations:
         """Objects in file order; the label of a YOLO object is its class number."""

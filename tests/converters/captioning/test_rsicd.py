@@ -53,14 +53,14 @@ def test_image_with_wordless_captions_only_is_no_item(fake):
     assert "no caption with words" in [reason for _, reason in found.problems]
 
 
-def test_images_without_a_partner_are_problems_of_one_split(fake):
+def test_images_without_a_partner_are_problems_of_their_split_or_of_the_set(fake):
     root = fake("rsicd")
     (root / "RSICD_images" / "beach_2.jpg").rename(root / "RSICD_images" / "stray.jpg")
     found, _read = read_all(root)
-    reasons = [reason for _, reason in found.problems]
-    assert "image beach_2.jpg is named but is not in RSICD_images" in reasons
-    assert "dataset_rsicd.json does not name this image" in reasons
-    assert read_all(root, "val")[0].problems == ()
+    assert [reason for _, reason in found.problems] == ["image beach_2.jpg is named but is not in RSICD_images"]
+    assert [reason for _, reason in found.shared_problems] == ["dataset_rsicd.json does not name this image"]
+    other = read_all(root, "val")[0]
+    assert (other.problems, other.shared_problems) == ((), found.shared_problems)
 
 
 @pytest.mark.parametrize("name", ["../../secret.jpg", "/etc/passwd", "..\\x.jpg"])
@@ -75,7 +75,7 @@ def test_file_names_never_lead_out(fake, name):
 def test_unknown_split_is_a_problem(fake):
     root = fake("rsicd")
     edit(root, lambda rows: rows[0].update(split="restval"))
-    assert any("unknown split 'restval'" in reason for _, reason in read_all(root)[0].problems)
+    assert any("unknown split 'restval'" in reason for _, reason in read_all(root)[0].shared_problems)
 
 
 def test_annotations_in_their_own_folder(fake):

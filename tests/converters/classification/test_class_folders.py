@@ -123,7 +123,8 @@ def test_aid_checks_names_and_ignores_junk(fake):
     (folder / "railwaystation_1.jpg").rename(folder / "resort_9.jpg")
     found = discover("aid", root, "test")
     assert (root / "AID" / ".DS_Store").is_file()
-    assert [reason for _, reason in found.problems] == ["file name says another class than its folder 'RailwayStation'"]
+    reasons = [reason for _, reason in found.shared_problems]
+    assert reasons == ["file name says another class than its folder 'RailwayStation'"] and found.problems == ()
     assert len(found.items) == 59
 
 
@@ -164,6 +165,6 @@ def test_genuine_rsscn7(genuine):
 def test_rsscn7_letter_of_another_class(fake):
     root = fake("rsscn7")
     (root / "aGrass" / "a001.jpg").rename(root / "aGrass" / "b999.jpg")
-    assert [reason for _, reason in discover("rsscn7", root).problems] == [
+    assert [reason for _, reason in discover("rsscn7", root).shared_problems] == [
         "file name says another class than its folder 'aGrass'"
     ]

@@ -76,11 +76,12 @@ def test_unknown_missing_and_mixed_up_classes_are_problems_once(fake):
     (images / "river").rename(images / "canal")
     (images / "beach" / "beach00.tif").rename(images / "beach" / "forest99.tif")
     found, read = read_all(root)
-    reasons = [reason for _, reason in found.problems]
+    reasons = [reason for _, reason in found.shared_problems]
     assert reasons.count("class folder 'canal' is unknown") == 5
     assert "class folder is missing or empty" in reasons
     assert "file name says another class than its folder 'beach'" in reasons
-    assert read_all(root, "test")[0].problems == ()
+    assert found.problems == read_all(root, "test")[0].problems == ()
+    assert read_all(root, "test")[0].shared_problems == found.shared_problems
     assert not any(stem.startswith(("river", "forest99")) for stem in read)
 
 

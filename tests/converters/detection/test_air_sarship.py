@@ -89,14 +89,15 @@ def test_files_without_a_partner_or_a_number(fake):
     (root / "AIR-SARShip-2.0-data" / "notes.txt").touch()
     found, read = read_all(root)
     assert list(read) == ["1"]
-    assert sorted(reason.split(",")[0] for _, reason in found.problems) == [
+    assert sorted(reason.split(",")[0] for _, reason in found.shared_problems) == [
         "file name has no scene number",
         "image without a label file",
         "label file without an image",
         "label file without an image",
     ]
     assert any("notes.txt" in note for note in found.notes)
-    assert read_all(root, "test")[0].problems == ()
+    assert found.problems == read_all(root, "test")[0].problems == ()
+    assert read_all(root, "test")[0].shared_problems == found.shared_problems
 
 
 def test_roots_and_refusals(fake, tmp_path):

@@ -169,7 +169,7 @@ def test_listed_images_that_are_absent(fake):
     assert reasons[:2] == ["line 2: 00002 has no image", "line 4: 00003 is listed twice"]
     assert "not a plain name" in reasons[2] and len(reasons) == 3
     assert found.notes == ("1 images are named by no list and belong to no split",)
-    assert read_all(root, "val")[0].notes == ()
+    assert read_all(root, "val")[0].notes == found.notes
 
 
 def test_no_image_of_a_split_is_one_error(fake):

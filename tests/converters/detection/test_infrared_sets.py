@@ -70,8 +70,9 @@ def test_notes_say_what_was_recognised(fake):
         "there are no lists of splits: 0.8 of the images are train, by seed 0",
         "1 images have no label file and were left out",
     )
-    assert [reason for _, reason in found.problems] == ["label file without an image"]
-    assert read_all("infrared-security", root, "test")[0].problems == ()
+    assert [reason for _, reason in found.shared_problems] == ["label file without an image"]
+    other, _ = read_all("infrared-security", root, "test")
+    assert (other.problems, other.shared_problems) == ((), found.shared_problems)
 
 
 def test_any_depth_of_folders_and_chinese_names(fake, tmp_path):

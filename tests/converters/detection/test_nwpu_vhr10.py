@@ -75,8 +75,9 @@ def test_images_and_labels_without_a_partner(fake):
     (root / BASE / "ground truth" / "001.txt").rename(root / BASE / "ground truth" / "777.txt")
     found, read = read_all(root)
     assert "001" not in read
-    assert [reason for _, reason in found[0].problems] == ["image without a label file", "label file without an image"]
-    assert found[1].problems == ()
+    reasons = [reason for _, reason in found[0].shared_problems]
+    assert reasons == ["image without a label file", "label file without an image"]
+    assert (found[1].problems, found[1].shared_problems) == ((), found[0].shared_problems)
 
 
 @pytest.mark.parametrize("place", ["..", "../NWPU VHR-10_dataset_coco"])
@@ -96,7 +97,7 @@ def test_coco_rows_that_name_no_image(fake):
     tables["images"][1]["file_name"] = "900.jpg"
     path.write_text(json.dumps(tables))
     found, _ = read_all(root, annotations="coco")
-    reasons = [reason for _, reason in found[0].problems]
+    reasons = [reason for _, reason in found[0].shared_problems]
     assert "not a plain name" in reasons[0] and "900.jpg is named" in reasons[1]
 
 

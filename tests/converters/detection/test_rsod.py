@@ -46,10 +46,10 @@ def test_unlabelled_images_of_other_classes_are_problems_once(fake):
     )
     shutil.rmtree(root / "overpass")
     found, _ = read_all(root)
-    assert sorted(reason for _, reason in found[0].problems) == [
+    assert sorted(reason for _, reason in found[0].shared_problems) == [
         "class folder is missing", "image without a label file", "label file without an image",
     ]  # fmt: skip
-    assert found[1].problems == ()
+    assert (found[1].problems, found[1].shared_problems) == ((), found[0].shared_problems)
 
 
 def test_split_is_cut_within_each_class(fake):

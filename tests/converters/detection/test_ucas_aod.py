@@ -49,7 +49,8 @@ def test_only_files_named_p_are_labels(fake):
     assert (root / "CAR" / "names.txt").exists()
     (root / "CAR" / "P0001.txt").rename(root / "CAR" / "P0009.txt")
     found, _ = read_all(root)
-    assert [reason for _, reason in found[0].problems] == ["image without a label file", "label file without an image"]
+    reasons = [reason for _, reason in found[0].shared_problems]
+    assert reasons == ["image without a label file", "label file without an image"]
 
 
 def test_folders_in_another_case_and_missing_ones(fake):

@@ -29,8 +29,10 @@ def test_images_and_texts_without_a_partner(fake):
     root = fake("crsvqa")
     (root / "data" / "text" / "14280.txt").rename(root / "data" / "text" / "9.txt")
     found = read_all(root)[0]
-    assert [reason for _, reason in found.problems] == ["image without a text file", "text file without an image"]
-    assert read_all(root, "test")[0].problems == ()
+    reasons = [reason for _, reason in found.shared_problems]
+    assert reasons == ["image without a text file", "text file without an image"]
+    other = read_all(root, "test")[0]
+    assert (other.problems, other.shared_problems) == ((), found.shared_problems)
 
 
 def test_text_that_does_not_alternate_costs_its_image_only(fake):

@@ -55,9 +55,11 @@ def test_questions_without_image_or_answer_are_problems_once(fake):
     del rows["0"]["Ground_Truth"]
     rows["900"] = {"Image_ID": "1.JPG", "Question": "What?", "Ground_Truth": "x", "Question_Type": "Yes_No"}
     path.write_text(json.dumps(rows))
-    reasons = [reason for _, reason in read_all(root)[0].problems]
+    found = read_all(root)[0]
+    reasons = [reason for _, reason in found.shared_problems]
     assert reasons == ["row '0' lacks Image_ID, Question or Ground_Truth", "image 1.JPG has questions but is not there"]
-    assert read_all(root, "test")[0].problems == ()
+    other = read_all(root, "test")[0]
+    assert (other.problems, other.shared_problems) == ((), found.shared_problems)
 
 
 def test_damaged_and_missing_files(fake):

@@ -93,12 +93,14 @@ def test_lines_and_files_that_cannot_be_used(fake):
     (labels / "AID" / "rsicd_vqa.txt").unlink()
     path = labels / "Sydney" / "sydney_vqa.txt"
     path.write_text(path.read_text() + "no marks\n../1.tif:what?x\n99.tif:what?x\n")
-    reasons = [reason for _, reason in read_all(root)[0].problems]
+    found = read_all(root)[0]
+    reasons = [reason for _, reason in found.shared_problems]
     assert "label file is missing" in reasons
     assert "'no marks' is not of the form image:question?answer" in reasons
     assert any("is not a plain name" in reason for reason in reasons)
     assert "image 99.tif has questions but is not there" in reasons
-    assert read_all(root, "test")[0].problems == ()
+    other = read_all(root, "test")[0]
+    assert (other.problems, other.shared_problems) == ((), found.shared_problems)
 
 
 def test_labels_without_any_image(fake):

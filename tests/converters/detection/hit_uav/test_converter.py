@@ -320,11 +320,12 @@ def test_list_files_never_lead_out_of_the_root(fake):
     assert any("line 16" in reason and "listed twice" in reason for reason in reasons)
 
 
-def test_strays_of_the_shared_image_folder_are_counted_in_one_split(fake):
+def test_strays_of_the_shared_image_folder_concern_the_whole_set(fake):
     root = fake("hit-uav")
     (root / "normal_xml" / "JPEGImages" / "0_60_30_0_99999.jpg").touch()
-    problems = [len(read_all(root, split, layout="normal_xml")[0].problems) for split in GENUINE]
-    assert problems == [1, 0, 0]
+    found = [read_all(root, split, layout="normal_xml")[0] for split in GENUINE]
+    assert [len(one.problems) for one in found] == [0, 0, 0]
+    assert [len(one.shared_problems) for one in found] == [1, 1, 1]
 
 
 def test_discover_opens_no_image(fake):
