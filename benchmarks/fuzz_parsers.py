@@ -34,7 +34,7 @@ from converters.grounding import dior_rsvg
 from mmrs.errors import BadItem
 from mmrs.geometry import SquareFrame
 from mmrs.instructions.answers import parse_detections
-from mmrs.instructions.dialects import parse_boxes
+from mmrs.instructions.dialects import dialect
 from mmrs.release.content import parse_row
 from mmrs.release.json_lines import NoArray, read_rows
 
@@ -55,6 +55,7 @@ TABLES = (
 )
 
 FRAME = SquareFrame(640, 512)
+DIALECT = dialect("mmrs")
 ANSWER = (
     b"There are <p>two ships</p>[0.412,0.300,0.455,0.341;0.1,0.5,0.16,0.54] and <p>one tennis court</p>"
     b"[0.70,0.61,0.71,0.61,0.71,0.63,0.70,0.63] in the image."
@@ -116,10 +117,10 @@ FROM_BYTES: dict[str, tuple[bytes, Parse]] = {
     "dota meta": (b"acquisition dates:2014-01-01\nimagesource:GF\ngsd:None\n", lambda data: dota.read_meta(Held(data))),
     "lists of ids": (b"00001\r\n00053 -1\r\n", lambda data: listed.read_ids(Held(data))),
     "lists of numbers": (b"0\n1\n17\n38319\n", lambda data: dior_rsvg.read_numbers(Held(data))),
-    "boxes in text": (ANSWER[26:83], lambda data: parse_boxes(data.decode("latin-1"), FRAME)),
+    "boxes in text": (ANSWER[26:83], lambda data: DIALECT.parse(data.decode("latin-1"), FRAME)),
     "detection answers": (
         ANSWER,
-        lambda data: parse_detections(data.decode("latin-1"), FRAME, ("ship", "tennis court")),
+        lambda data: parse_detections(data.decode("latin-1"), FRAME, ("ship", "tennis court"), DIALECT),
     ),
     "release rows": (b"\xef\xbb\xbf[" + ROW + b",\r\n " + ROW + b" ]\n", lambda data: list(read_rows(BytesIO(data)))),
     "release row": (ROW, parse_row),

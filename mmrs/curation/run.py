@@ -20,6 +20,7 @@ from mmrs.curation.report import CURATION_NAME, SUMMARY_NAME, CurationReport, re
 from mmrs.curation.text_checks import TextFault, check_record
 from mmrs.engines.processes import run_tasks
 from mmrs.errors import RunFailure
+from mmrs.instructions.dialects import Dialect, dialect
 from mmrs.progress import Progress
 from mmrs.record import Record
 from mmrs.shards.reader import ShardSet
@@ -77,14 +78,17 @@ def _check_texts(
 ) -> list[TextFault]:
     numbers = range(len(shards.manifest.shards))
     found: dict[int, list[TextFault]] = {}
+    written = dialect(shards.manifest.dialect_name)
     with progress.stage("texts", sum(shard.records for shard in shards.manifest.shards), "records") as advance:
-        for position, findings in run_tasks(partial(_check_shard, shards, categories), numbers, workers):
+        for position, findings in run_tasks(partial(_check_shard, shards, categories, written), numbers, workers):
             found[position] = findings
             advance(shards.manifest.shards[position].records)
     return [finding for number in numbers for finding in found[number]]
 
 
-def _check_shard(shards: ShardSet, categories: Mapping[str, tuple[str, ...]], number: int) -> list[TextFault]:
+def _check_shard(
+    shards: ShardSet, categories: Mapping[str, tuple[str, ...]], written: Dialect, number: int
+) -> list[TextFault]:
     shard = shards.manifest.shards[number]
     findings = []
     table = shards.index(number).select(["id", "record_offset", "record_size"])
@@ -94,7 +98,7 @@ def _check_shard(shards: ShardSet, categories: Mapping[str, tuple[str, ...]], nu
             record = Record.from_json(data)
         except (ValidationError, orjson.JSONDecodeError) as error:
             raise RunFailure(f"record of {row['id']} is not valid: {error}. See `mmrs verify`.") from error
-        findings += check_record(record, categories[shard.source])
+        findings += check_record(record, categories[shard.source], written)
     shards.close()
     return findings
 

@@ -13,7 +13,7 @@ from typing import Literal
 
 from mmrs.geometry import SquareFrame, signed_area
 from mmrs.instructions.answers import parse_detections
-from mmrs.instructions.dialects import ParsedBoxes, parse_boxes
+from mmrs.instructions.dialects import Dialect, ParsedBoxes
 from mmrs.instructions.prompts import plural
 from mmrs.record import Dialogue, Record
 
@@ -40,8 +40,13 @@ class TextFault:
     what: str
 
 
-def check_record(record: Record, categories: Collection[str]) -> list[TextFault]:
-    """All findings of one record; `categories` are the unified names that its source can use (empty: not checked)."""
+def check_record(record: Record, categories: Collection[str], dialect: Dialect) -> list[TextFault]:
+    """All findings of one record.
+
+    Args:
+        categories: the unified names that its source can use (empty: not checked).
+        dialect: how the data set's text writes boxes.
+    """
     findings = [
         *_empty_texts(record),
         *_flagged_objects(record),
@@ -50,7 +55,7 @@ def check_record(record: Record, categories: Collection[str]) -> list[TextFault]
         *_contradictions(record, frozenset(categories)),
     ]
     for number, dialogue in enumerate(record.dialogues):
-        findings += _box_texts(record, number, dialogue, frozenset(categories))
+        findings += _box_texts(record, number, dialogue, frozenset(categories), dialect)
     return findings
 
 
@@ -144,14 +149,16 @@ def _contradictions(record: Record, categories: frozenset[str]) -> Iterator[Text
         yield _finding(record, "warning", "label against captions", "captions", why)
 
 
-def _box_texts(record: Record, number: int, dialogue: Dialogue, categories: frozenset[str]) -> Iterator[TextFault]:
+def _box_texts(
+    record: Record, number: int, dialogue: Dialogue, categories: frozenset[str], dialect: Dialect
+) -> Iterator[TextFault]:
     place = f"dialogues[{number}]"
-    frame = SquareFrame(record.image.width, record.image.height)
     if dialogue.task in ("detection-hbb", "detection-obb"):
-        yield from _detections(record, place, dialogue, frame, categories)
+        yield from _detections(record, place, dialogue, categories, dialect)
     elif dialogue.task in ("visual-grounding", "region-captioning"):
+        frame = SquareFrame(record.image.width, record.image.height)
         text = dialogue.turns[1 if dialogue.task == "visual-grounding" else 0].value
-        boxes = [parse_boxes(match[1], frame) for match in _BRACKETS.finditer(text)]
+        boxes = [dialect.parse(match[1], frame) for match in _BRACKETS.finditer(text)]
         if sum(len(found.hbb) + found.malformed for found in boxes) != 1:
             yield _finding(record, "error", "box count", place, f"must name one box: {_shown(text)}")
         if any(_without_area(found) for found in boxes):
@@ -159,11 +166,12 @@ def _box_texts(record: Record, number: int, dialogue: Dialogue, categories: froz
 
 
 def _detections(
-    record: Record, place: str, dialogue: Dialogue, frame: SquareFrame, categories: frozenset[str]
+    record: Record, place: str, dialogue: Dialogue, categories: frozenset[str], dialect: Dialect
 ) -> Iterator[TextFault]:
+    frame = SquareFrame(record.image.width, record.image.height)
     shown = Counter(item.category for item in record.objects if not item.ignore)
     answer = dialogue.turns[1].value
-    for group in parse_detections(answer, frame, categories or shown.keys()):
+    for group in parse_detections(answer, frame, categories or shown.keys(), dialect):
         written = len(group.boxes.hbb) + group.boxes.malformed
         if flat := _without_area(group.boxes):
             what = f"{flat} of {written} boxes of {group.name!r} have no area as written"

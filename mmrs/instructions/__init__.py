@@ -1,1 +1,1 @@
-"""Record -> dialogues: task prompts, the answer grammar, and the box dialects (format and parse)."""
+"""Record -> dialogues: task prompts, the answer grammar, the box dialects, and the symmetries of the square."""

@@ -17,7 +17,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from mmrs.geometry import SquareFrame
-from mmrs.instructions.dialects import ParsedBoxes, parse_boxes
+from mmrs.instructions.dialects import Dialect, ParsedBoxes
 from mmrs.instructions.prompts import plural
 
 _WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
@@ -59,7 +59,7 @@ def format_absence(category: str) -> str:
     return f"There are no {plural(category)} in the image."
 
 
-def parse_detections(text: str, frame: SquareFrame, categories: Collection[str]) -> list[ParsedGroup]:
+def parse_detections(text: str, frame: SquareFrame, categories: Collection[str], dialect: Dialect) -> list[ParsedGroup]:
     """Every bracket group of an answer, boxes in pixels of the unpadded image. An absence gives an empty list."""
     names = {name: category for category in categories for name in (plural(category), category)}
     groups = []
@@ -71,7 +71,6 @@ def parse_detections(text: str, frame: SquareFrame, categories: Collection[str])
         if counted:
             word = counted["count"]
             count = _COUNTS[word] if word in _COUNTS else int(word)
-        groups.append(
-            ParsedGroup(name, names.get(name, names.get(name.lower())), count, parse_boxes(match["boxes"], frame))
-        )
+        category = names.get(name, names.get(name.lower()))
+        groups.append(ParsedGroup(name, category, count, dialect.parse(match["boxes"], frame)))
     return groups

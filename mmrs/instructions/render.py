@@ -39,7 +39,7 @@ class RenderOptions:
         """Plain values by option, of which one changes whenever the output can."""
         several = any(len(texts) > 1 for texts in self.templates.wordings.values())
         return {
-            "dialect": [self.dialect.name, self.dialect.decimals, self.dialect.widen_degenerate],
+            "dialect": list(self.dialect.state()),
             "tasks": sorted(self.tasks),
             "per_class_prompts": self.per_class_prompts,
             "max_objects_per_dialogue": self.max_objects_per_dialogue,

@@ -15,11 +15,12 @@ import orjson
 
 from mmrs.geometry import SquareFrame
 from mmrs.instructions.answers import parse_detections
-from mmrs.instructions.dialects import ParsedBoxes, parse_boxes
+from mmrs.instructions.dialects import ParsedBoxes, dialect
 from mmrs.record import Task
 from mmrs.release.names import FAMILY_TASKS, Family, normal_path, place_of_image
 
 Sizes = Mapping[str, tuple[int, int]]
+_RELEASED = dialect("mmrs1m")
 # Parsing in a frame of one pixel leaves fractions as they are.
 _FRACTIONS = SquareFrame(1, 1)
 _CLASSIFICATION = re.compile(r"what is the category of this remote sensing image", re.IGNORECASE)
@@ -152,7 +153,7 @@ def _pair(prompt: str, answer: str, family: Family | None, frame: SquareFrame | 
         text = _GROUNDING.search(prompt)["text"]  # type: ignore[index]
         groups = tuple(_group(text, None, inside, frame) for inside in _BRACKET.findall(answer))
     elif task in ("detection-hbb", "detection-obb"):
-        parsed = parse_detections(answer, _FRACTIONS, ())
+        parsed = parse_detections(answer, _FRACTIONS, (), _RELEASED)
         insides = _BRACKET.findall(answer)
         groups = tuple(_group(item.name, item.count, text, frame) for item, text in zip(parsed, insides, strict=False))
     return Pair(task, prompt, answer, groups)
@@ -160,7 +161,7 @@ def _pair(prompt: str, answer: str, family: Family | None, frame: SquareFrame | 
 
 def _group(name: str, count: int | None, inside: str, frame: SquareFrame | None) -> Group:
     numbers, unreadable = read_numbers(inside)
-    pixels = None if frame is None else _plain(parse_boxes(inside, frame))
+    pixels = None if frame is None else _plain(_RELEASED.parse(inside, frame))
     return Group(name, count, numbers, pixels, sum(_degenerate(box) for box in numbers), unreadable)
 
 

@@ -85,6 +85,11 @@ class Manifest(StrictModel):
     quarantine_sha256: str
     id: str = ""
 
+    @property
+    def dialect_name(self) -> str:
+        """The box dialect that the text was written in: `mmrs.instructions.dialects` has it."""
+        return str(self.recipe.get("dialect", "mmrs"))
+
     def with_id(self) -> Manifest:
         """The manifest with its id filled in."""
         return self.model_copy(update={"id": self.computed_id()})

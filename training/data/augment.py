@@ -12,12 +12,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
+from mmrs.instructions.symmetry import UPRIGHT, Symmetry
 from mmrs.seeding import random_words
 from training.config import AugmentConfig
+
+if TYPE_CHECKING:
+    from mmrs.instructions.dialects import Dialect
 
 Turns = list[tuple[str, str]]
 TURNABLE_TASKS = frozenset({"classification", "detection-hbb", "detection-obb"})
@@ -27,40 +32,35 @@ _DIRECTION = re.compile(
     re.IGNORECASE,
 )
 _GROUP = re.compile(r"\[([^\[\]]*)\]")
-_FRACTION = re.compile(r"[01]\.\d+")
 _MIDDLE_GREY = 128
 
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
     """What happens to one image: factors of brightness and contrast, noise of up to so many grey levels, and one of
-    the eight symmetries of the square: swap x and y, then mirror x, then mirror y.
+    the eight symmetries of the square.
     """
 
     brightness: float = 1.0
     contrast: float = 1.0
     noise: int = 0
-    swap: bool = False
-    mirror_x: bool = False
-    mirror_y: bool = False
+    symmetry: Symmetry = UPRIGHT
     key: tuple[str | int, ...] = ()
-
-    @property
-    def turns(self) -> bool:
-        """Whether anything changes its place."""
-        return self.swap or self.mirror_x or self.mirror_y
 
 
 def draw(config: AugmentConfig, *key: str | int) -> Augmentation:
     """The augmentation of an image, drawn from the key alone."""
     words = random_words(3, "augment", *key)
-    brightness, contrast = (1 + limit * (2 * (int(word) / 2**64) - 1) for limit, word in zip(
-        (config.brightness, config.contrast), words, strict=False
-    ))  # fmt: skip
-    symmetry = int(words[2] >> np.uint64(61)) if config.dihedral else 0
-    return Augmentation(
-        brightness, contrast, config.noise, bool(symmetry & 4), bool(symmetry & 2), bool(symmetry & 1), key
-    )
+    brightness = _factor(int(words[0]), config.brightness)
+    contrast = _factor(int(words[1]), config.contrast)
+    number = int(words[2] >> np.uint64(61)) if config.dihedral else 0
+    symmetry = Symmetry(swap=bool(number & 4), mirror_x=bool(number & 2), mirror_y=bool(number & 1))
+    return Augmentation(brightness, contrast, config.noise, symmetry, key)
+
+
+def _factor(word: int, limit: float) -> float:
+    """A factor in 1 ± limit from 64 random bits."""
+    return 1 + limit * (2 * (word / 2**64) - 1)
 
 
 def shade(image: Image.Image, augmentation: Augmentation) -> Image.Image:
@@ -75,11 +75,11 @@ def shade(image: Image.Image, augmentation: Augmentation) -> Image.Image:
 
 def turn_square(pixels_CHW: np.ndarray, augmentation: Augmentation) -> np.ndarray:
     """The padded square, turned and with noise; uint8 (C, H, W), H = W."""
-    if augmentation.swap:
+    if augmentation.symmetry.swap:
         pixels_CHW = pixels_CHW.transpose(0, 2, 1)
-    if augmentation.mirror_x:
+    if augmentation.symmetry.mirror_x:
         pixels_CHW = pixels_CHW[:, :, ::-1]
-    if augmentation.mirror_y:
+    if augmentation.symmetry.mirror_y:
         pixels_CHW = pixels_CHW[:, ::-1]
     if augmentation.noise:
         span = np.uint64(2 * augmentation.noise + 1)
@@ -89,7 +89,7 @@ def turn_square(pixels_CHW: np.ndarray, augmentation: Augmentation) -> np.ndarra
     return np.ascontiguousarray(pixels_CHW)
 
 
-def turn_dialogues(dialogues: list[tuple[str, Turns]], augmentation: Augmentation) -> list[Turns] | None:
+def turn_dialogues(dialogues: list[tuple[str, Turns]], symmetry: Symmetry, dialect: Dialect) -> list[Turns] | None:
     """The turns of (task, turns) pairs for a turned image, None where they cannot be kept true."""
     turned = []
     for task, turns in dialogues:
@@ -97,7 +97,7 @@ def turn_dialogues(dialogues: list[tuple[str, Turns]], augmentation: Augmentatio
             return None
         rewritten: Turns = []
         for role, text in turns:
-            moved = turn_text(text, augmentation)
+            moved = turn_text(text, symmetry, dialect)
             if moved is None:
                 return None
             rewritten.append((role, moved))
@@ -105,61 +105,16 @@ def turn_dialogues(dialogues: list[tuple[str, Turns]], augmentation: Augmentatio
     return turned
 
 
-def turn_text(text: str, augmentation: Augmentation) -> str | None:
-    """The text with every box moved, None where a bracket is no list of boxes or a word speaks of directions.
-
-    A coordinate keeps its number of decimals: in steps of the last one, x becomes ``10**decimals - x``, without error.
-    """
+def turn_text(text: str, symmetry: Symmetry, dialect: Dialect) -> str | None:
+    """The text with every box moved, None where a bracket is no list of boxes or a word speaks of directions."""
     if _DIRECTION.search(text):
         return None
     parts, last = [], 0
     for match in _GROUP.finditer(text):
-        boxes = _turn_boxes(match[1], augmentation)
+        boxes = dialect.transform(match[1], symmetry)
         if boxes is None:
             return None
         parts += [text[last : match.start()], "[", boxes, "]"]
         last = match.end()
     rest = text[last:]
     return None if "[" in rest or "]" in rest else "".join([*parts, rest])
-
-
-def _turn_boxes(text: str, augmentation: Augmentation) -> str | None:
-    rows = []
-    for piece in text.split(";"):
-        separator = ", " if ", " in piece else ","
-        numbers = piece.split(separator)
-        if len(numbers) not in (4, 8) or not all(_FRACTION.fullmatch(number) for number in numbers):
-            return None
-        decimals = {len(number) - 2 for number in numbers}
-        if len(decimals) != 1:
-            return None
-        unit = 10 ** decimals.pop()
-        steps = [int(number.replace(".", "")) for number in numbers]
-        if max(steps) > unit:
-            return None
-        corners = [_turn_point(x, y, unit, augmentation) for x, y in zip(steps[::2], steps[1::2], strict=True)]
-        ordered = _rectangle(corners) if len(corners) == 2 else _clockwise(corners)
-        rows.append(
-            separator.join(f"{n // unit}.{n % unit:0{len(str(unit)) - 1}d}" for corner in ordered for n in corner)
-        )
-    return ";".join(rows)
-
-
-def _turn_point(x: int, y: int, unit: int, augmentation: Augmentation) -> tuple[int, int]:
-    if augmentation.swap:
-        x, y = y, x
-    return unit - x if augmentation.mirror_x else x, unit - y if augmentation.mirror_y else y
-
-
-def _rectangle(corners: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    (x1, y1), (x2, y2) = corners
-    return [(min(x1, x2), min(y1, y2)), (max(x1, x2), max(y1, y2))]
-
-
-def _clockwise(corners: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Clockwise on screen from the corner nearest to the top left, ties by the smaller y: as `canonical_quad`."""
-    following = corners[1:] + corners[:1]
-    doubled_area = sum(x1 * y2 - x2 * y1 for (x1, y1), (x2, y2) in zip(corners, following, strict=True))
-    ordered = corners if doubled_area >= 0 else corners[::-1]
-    first = min(range(4), key=lambda number: (sum(ordered[number]), ordered[number][1]))
-    return ordered[first:] + ordered[:first]

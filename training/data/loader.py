@@ -23,6 +23,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from mmrs.errors import RunFailure, UserError
+from mmrs.instructions.symmetry import UPRIGHT
 from mmrs.seeding import random_words
 from training.config import AugmentConfig
 from training.data.augment import Augmentation, Turns, draw, shade, turn_dialogues, turn_square
@@ -102,8 +103,8 @@ class PackDataset(Dataset):
             key = (self.seed, reference.epoch, self.selection.sample_id(row), reference.number)
             augmentation = draw(self.augment, *key)
             pad_and_resize(shade(image, augmentation), size, room_CHW)
-        if augmentation.turns:
-            encoded, augmentation = self._turned(entries, turns, encoded, augmentation)
+        if augmentation.symmetry.moves:
+            encoded, augmentation = self._turned(row, entries, turns, encoded, augmentation)
         room_CHW[...] = turn_square(room_CHW, augmentation)
         return EncodedUnit(self.selection.sample_id(row), room_CHW, encoded)
 
@@ -122,15 +123,20 @@ class PackDataset(Dataset):
 
     def _turned(
         self,
+        row: int,
         entries: np.ndarray,
         turns: list[Turns],
         encoded: tuple[EncodedDialogue, ...],
         augmentation: Augmentation,
     ) -> tuple[tuple[EncodedDialogue, ...], Augmentation]:
         """Dialogues for the turned image; the given ones and no turn where the text cannot follow in as many tokens."""
+        # Box geometry, which training without turned images does without.
+        from mmrs.instructions.dialects import dialect
+
         tasks = [self.selection.tasks[self.selection.dialogue_task[entry]] for entry in entries]
-        upright = replace(augmentation, swap=False, mirror_x=False, mirror_y=False)
-        moved = turn_dialogues(list(zip(tasks, turns, strict=True)), augmentation)
+        upright = replace(augmentation, symmetry=UPRIGHT)
+        written = dialect(self.selection.sets[self.selection.set_number[row]].manifest.dialect_name)
+        moved = turn_dialogues(list(zip(tasks, turns, strict=True)), augmentation.symmetry, written)
         if moved is None:
             return encoded, upright
         turned = []

@@ -51,7 +51,7 @@ def _cell(data: ShardSet, question: Question, answer: str, categories: Sequence[
         for item in question.record.objects:
             true = item.quad if question.task == "detection-obb" else quad_from_hbb(item.extent())[0]
             draw.polygon([(float(x) * scale, float(y) * scale) for x, y in true], outline=TRUE_COLOUR, width=2)
-        for group in parse_detections(answer, frame_of(question), categories):
+        for group in parse_detections(answer, frame_of(question), categories, question.dialect):
             for box in group.boxes.hbb if group.boxes.quads is None else []:
                 draw.rectangle([float(value * scale) for value in box], outline=PREDICTED_COLOUR, width=2)
             for quad in group.boxes.quads if group.boxes.quads is not None else []:

@@ -12,6 +12,7 @@ from PIL import Image
 from mmrs.errors import UserError
 from mmrs.geometry import Array
 from mmrs.instructions import prompts
+from mmrs.instructions.dialects import Dialect, dialect
 from mmrs.record import Record
 from mmrs.shards.reader import ShardSet
 
@@ -20,7 +21,8 @@ TASKS = ("classification", "detection-hbb", "detection-obb")
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One prompt. `row` is the index row of its image (shard, offsets); `reference` the text the shards hold."""
+    """One prompt. `row` is the index row of its image (shard, offsets); `reference` the text the shards hold;
+    `dialect` how boxes are written in the answer."""
 
     id: str
     task: str
@@ -28,6 +30,7 @@ class Question:
     reference: str
     row: dict
     record: Record
+    dialect: Dialect
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ def load_questions(
         "classification": prompts.CLASSIFICATION,
         **{task: prompts.DETECTION_ALL[task] for task in ("detection-hbb", "detection-obb")},
     }
+    written = dialect(data.manifest.dialect_name)
     questions: list[Question] = []
     taken: dict[str, int] = {}
     for row in data.table(split, sources).to_pylist():
@@ -71,7 +75,7 @@ def load_questions(
             prompt = dialogue.turns[0].value
             if dialogue.task in tasks and prompt == wanted[dialogue.task]:
                 name = f"{record.id}#{dialogue.task}"
-                questions.append(Question(name, dialogue.task, prompt, dialogue.turns[1].value, row, record))
+                questions.append(Question(name, dialogue.task, prompt, dialogue.turns[1].value, row, record, written))
     if not questions:
         raise UserError(f"split {split!r} of {data.location} has no dialogue of {', '.join(tasks)}; see `mmrs verify`.")
     return questions

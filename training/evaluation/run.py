@@ -67,7 +67,7 @@ def evaluate(config: EvaluationConfig, progress: Progress) -> EvaluationResult:
     categories = {name: source.categories for name, source in data.manifest.sources.items()}
 
     def pattern_of(question: Question) -> str | None:
-        return answer_pattern(question.task, categories[question.record.source])
+        return answer_pattern(question.task, categories[question.record.source], question.dialect)
 
     with progress.stage("generate", len(questions)) as advance:
         answers = generate_answers(

@@ -57,7 +57,7 @@ def score_detection(pairs: Sequence[tuple[Question, str]], categories: Sequence[
     """Precision, recall and F1 at IoU 0.5 (class-aware, and class-agnostic), mean best IoU, count-word accuracy."""
     rows, agnostic, best, counted, malformed = [], [], [], [], 0
     for question, answer in pairs:
-        groups = parse_detections(answer, frame_of(question), categories)
+        groups = parse_detections(answer, frame_of(question), categories, question.dialect)
         iou, predicted = iou_with_truth(question, groups)
         truth = true_boxes(question.record)
         broken = sum(group.boxes.malformed for group in groups)

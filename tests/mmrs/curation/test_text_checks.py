@@ -38,7 +38,9 @@ def rendered(value, name="mmrs"):
 
 
 def found(value, categories=CATEGORIES):
-    return [(finding.level, finding.check, finding.place) for finding in check_record(value, categories)]
+    return [
+        (finding.level, finding.check, finding.place) for finding in check_record(value, categories, dialect("mmrs"))
+    ]
 
 
 def with_answer(value, text, number=0):
@@ -168,6 +170,6 @@ def test_captions_about_another_scene():
 def test_what_readers_flag_is_told(flag, value, check, words):
     plain = record(BOXES)
     objects = [*plain.objects[:-1], plain.objects[-1].model_copy(update={"flags": {flag: value}})]
-    (finding,) = check_record(plain.model_copy(update={"objects": tuple(objects)}), CATEGORIES)
+    (finding,) = check_record(plain.model_copy(update={"objects": tuple(objects)}), CATEGORIES, dialect("mmrs"))
     assert (finding.level, finding.check, finding.place) == ("warning", check, "objects[2]")
     assert words in finding.what and "[300.0, 300.0, 500.0, 420.0]" in finding.what

@@ -22,7 +22,7 @@ def test_counts_categories_and_boxes_survive(groups):
     for index, (category, count) in enumerate(groups):
         boxes = [[10 * n, 20 * index, 10 * n + 9, 20 * index + 15] for n in range(count)]
         written.append((category, count, DIALECTS["mmrs"].format_hbb(boxes, FRAME)))
-    parsed = parse_detections(format_detections(written), FRAME, CATEGORIES)
+    parsed = parse_detections(format_detections(written), FRAME, CATEGORIES, DIALECTS["mmrs"])
     assert [(group.category, group.count, len(group.boxes.hbb)) for group in parsed] == [
         (category, count, count) for category, count in groups
     ]
@@ -40,7 +40,7 @@ def test_counts_categories_and_boxes_survive(groups):
     ],
 )
 def test_known_forms(text, category, count, boxes):
-    (group,) = parse_detections(text, FRAME, CATEGORIES)
+    (group,) = parse_detections(text, FRAME, CATEGORIES, DIALECTS["mmrs"])
     assert (group.category, group.count, len(group.boxes.hbb)) == (category, count, boxes)
 
 
@@ -49,18 +49,18 @@ def test_several_classes_and_a_word_that_looks_like_a_count():
         "There are <p>two buss</p>[0.1,0.1,0.2,0.2;0.3,0.3,0.4,0.4], <p>one car</p>[0.5,0.5,0.6,0.6] "
         "and <p>no ships</p>[] in the image."
     )
-    parsed = parse_detections(text, FRAME, CATEGORIES)
+    parsed = parse_detections(text, FRAME, CATEGORIES, DIALECTS["mmrs"])
     assert [(group.category, group.count) for group in parsed] == [("bus", 2), ("car", 1), ("ship", 0)]
 
 
 @pytest.mark.parametrize("text", [format_absence("object"), format_absence("car"), "", "[", "]][[", "no brackets"])
 def test_an_absence_has_no_boxes(text):
-    assert sum(len(group.boxes.hbb) for group in parse_detections(text, FRAME, CATEGORIES)) == 0
+    assert sum(len(group.boxes.hbb) for group in parse_detections(text, FRAME, CATEGORIES, DIALECTS["mmrs"])) == 0
 
 
 @given(st.text(max_size=200))
 def test_parsing_never_raises(text):
-    for group in parse_detections(text, FRAME, CATEGORIES):
+    for group in parse_detections(text, FRAME, CATEGORIES, DIALECTS["mmrs"]):
         assert group.category is None or group.category in CATEGORIES
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from mmrs.errors import UserError
 from mmrs.geometry import SquareFrame, canonical_quad, quad_from_rotated
-from mmrs.instructions.dialects import DIALECTS, dialect, parse_boxes
+from mmrs.instructions.dialects import DIALECTS, dialect
 
 frames = st.tuples(st.integers(8, 3000), st.integers(8, 3000)).map(lambda size: SquareFrame(*size))
 share = st.floats(0, 1)
@@ -32,7 +32,7 @@ def test_hbb_round_trip_error_is_within_the_stated_bound(name, framed):
     numbers = np.array([[float(n) for n in part.split(",")] for part in written.strip("[]").split(";")])
     pixels = frame.to_pixels(numbers.reshape(-1, 2, 2)).reshape(-1, 4)
     assert np.abs(pixels - boxes).max() <= DIALECTS[name].max_error_pixels(frame) + 1e-6
-    parsed = parse_boxes(written.strip("[]"), frame)
+    parsed = DIALECTS[name].parse(written.strip("[]"), frame)
     assert len(parsed.hbb) + parsed.malformed == len(boxes)
 
 
@@ -56,7 +56,7 @@ def test_obb_round_trip(frame, boxes):
     scaled = np.array(boxes) * [frame.width, frame.height, frame.side, frame.side, 1]
     quads = canonical_quad(quad_from_rotated(scaled))
     inside = ((frame.to_fractions(quads) >= 0) & (frame.to_fractions(quads) <= 1)).all()
-    parsed = parse_boxes(DIALECTS["mmrs"].format_obb(quads, frame).strip("[]"), frame)
+    parsed = DIALECTS["mmrs"].parse(DIALECTS["mmrs"].format_obb(quads, frame).strip("[]"), frame)
     if inside and not parsed.malformed:
         assert parsed.quads is not None
         assert np.abs(parsed.quads - quads).max() <= frame.side * 0.0005 + 1e-6
@@ -78,7 +78,7 @@ def test_a_collapsed_box_stays_collapsed_in_mmrs1m_and_is_widened_by_default():
 @given(st.text(alphabet="0123456789.,;[]- e\n<>pN", max_size=80))
 def test_parsing_never_raises_and_stays_in_the_image(text):
     frame = SquareFrame(640, 512)
-    parsed = parse_boxes(text, frame)
+    parsed = DIALECTS["mmrs"].parse(text, frame)
     assert (parsed.hbb >= 0).all() and (parsed.hbb[:, [0, 2]] <= 640).all() and (parsed.hbb[:, [1, 3]] <= 512).all()
     assert parsed.malformed >= 0
 
@@ -96,7 +96,7 @@ def test_parsing_never_raises_and_stays_in_the_image(text):
     ],
 )
 def test_malformed_pieces_are_counted(text, boxes, malformed):
-    parsed = parse_boxes(text, SquareFrame(100, 100))
+    parsed = DIALECTS["mmrs"].parse(text, SquareFrame(100, 100))
     assert (len(parsed.hbb), parsed.malformed) == (boxes, malformed)
 
 

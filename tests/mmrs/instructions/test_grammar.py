@@ -30,8 +30,8 @@ def test_written_horizontal_answers_match(name, groups):
     dialect = DIALECTS[name]
     texts = [(category, len(found), dialect.format_hbb(np.sort(found), FRAME)) for category, found in groups]
     answer = format_detections(texts)
-    assert re.fullmatch(answer_pattern("detection-hbb", CATEGORIES), answer)
-    assert bool(re.fullmatch(answer_pattern("detection-obb", CATEGORIES), answer)) == (not groups)
+    assert re.fullmatch(answer_pattern("detection-hbb", CATEGORIES, dialect), answer)
+    assert bool(re.fullmatch(answer_pattern("detection-obb", CATEGORIES, dialect), answer)) == (not groups)
 
 
 @settings(deadline=None, max_examples=50)
@@ -40,15 +40,17 @@ def test_written_oriented_answers_and_grounding_match(name, category, found):
     dialect = DIALECTS[name]
     quads = np.reshape(found, (-1, 4, 2))
     answer = format_detections([(category, len(found), dialect.format_obb(quads, FRAME))])
-    assert re.fullmatch(answer_pattern("detection-obb", CATEGORIES), answer)
+    assert re.fullmatch(answer_pattern("detection-obb", CATEGORIES, dialect), answer)
     one = dialect.format_hbb(np.sort(quads[:1, :2].reshape(1, 4)), FRAME)
-    assert re.fullmatch(answer_pattern("visual-grounding", ()), one)
+    assert re.fullmatch(answer_pattern("visual-grounding", (), dialect), one)
 
 
 @settings(deadline=None, max_examples=25)
-@given(st.from_regex(re.compile(answer_pattern("detection-hbb", CATEGORIES), re.ASCII), fullmatch=True))
-def test_what_matches_is_read_whole(answer):
-    groups = parse_detections(answer, SquareFrame(1000, 1000), CATEGORIES)
+@given(st.data(), st.sampled_from(sorted(DIALECTS)))
+def test_what_matches_is_read_whole(data, name):
+    pattern = re.compile(answer_pattern("detection-hbb", CATEGORIES, DIALECTS[name]), re.ASCII)
+    answer = data.draw(st.from_regex(pattern, fullmatch=True))
+    groups = parse_detections(answer, SquareFrame(1000, 1000), CATEGORIES, DIALECTS[name])
     assert len(groups) == answer.count("<p>")
     assert all(group.category in CATEGORIES and group.count for group in groups)
     read = sum(len(group.boxes.hbb) + group.boxes.malformed for group in groups)
@@ -57,12 +59,15 @@ def test_what_matches_is_read_whole(answer):
 
 @pytest.mark.parametrize("answer", ["ship", "ships", "", "ship.", "storage  tank"])
 def test_a_class_is_one_of_the_names(answer):
-    assert bool(re.fullmatch(answer_pattern("classification", CATEGORIES), answer)) == (answer == "ship")
+    assert bool(re.fullmatch(answer_pattern("classification", CATEGORIES, DIALECTS["mmrs"]), answer)) == (
+        answer == "ship"
+    )
 
 
 def test_absence_matches_and_free_text_has_no_grammar():
     for category in ("ship", "object"):
-        assert re.fullmatch(answer_pattern("detection-hbb", CATEGORIES), format_absence(category))
-    assert answer_pattern("captioning", CATEGORIES) is None and answer_pattern("vqa", ()) is None
+        assert re.fullmatch(answer_pattern("detection-hbb", CATEGORIES, DIALECTS["mmrs"]), format_absence(category))
+    for task in ("captioning", "vqa"):
+        assert answer_pattern(task, CATEGORIES, DIALECTS["mmrs"]) is None
     with pytest.raises(ValueError, match="needs at least one category"):
-        answer_pattern("classification", ())
+        answer_pattern("classification", (), DIALECTS["mmrs"])

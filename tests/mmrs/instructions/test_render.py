@@ -62,7 +62,7 @@ def test_detection_covers_all_objects_and_each_class():
         "Detect cars shown in the image using horizontal bounding boxes.",
         "Detect persons shown in the image using horizontal bounding boxes.",
     ]
-    groups = parse_detections(rendered[0].turns[1].value, SquareFrame(640, 512), ["car", "person"])
+    groups = parse_detections(rendered[0].turns[1].value, SquareFrame(640, 512), ["car", "person"], DIALECTS["mmrs"])
     assert [(g.category, g.count) for g in groups] == [("car", 2), ("person", 1)]
     assert abs(groups[0].boxes.hbb[0] - [10, 20, 60, 50]).max() <= 0.32 + 1e-9
 
@@ -90,7 +90,7 @@ def test_a_list_is_never_cut(limit, kept, left_out):
 def test_boxes_in_text_are_clipped_to_the_image():
     record = make_record([("car", (-40, -10, 20, 30), False)])
     (dialogue, _) = render(record, options(frozenset({"detection-hbb"}))).dialogues
-    (group,) = parse_detections(dialogue.turns[1].value, SquareFrame(640, 512), ["car"])
+    (group,) = parse_detections(dialogue.turns[1].value, SquareFrame(640, 512), ["car"], DIALECTS["mmrs"])
     assert group.boxes.hbb[0].tolist() == pytest.approx([0, 0, 20, 30], abs=0.33)
     assert dialogue.turns[0].value == prompts.DETECTION_ALL["detection-hbb"]
 

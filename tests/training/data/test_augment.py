@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mmrs.geometry import SquareFrame, canonical_quad
-from mmrs.instructions.dialects import DIALECTS, parse_boxes
+from mmrs.instructions.dialects import DIALECTS
+from mmrs.instructions.symmetry import Symmetry
 from tests.training.data.test_loader import make_stream, processor, read, same  # noqa: F401
 from training.config import AugmentConfig
 from training.data.augment import Augmentation, draw, shade, turn_dialogues, turn_square, turn_text
@@ -20,17 +21,17 @@ from training.model import pad_and_resize
 
 FRAME = SquareFrame(1000, 1000)
 SYMMETRIES = [
-    Augmentation(swap=bool(number & 4), mirror_x=bool(number & 2), mirror_y=bool(number & 1)) for number in range(8)
+    Symmetry(swap=bool(number & 4), mirror_x=bool(number & 2), mirror_y=bool(number & 1)) for number in range(8)
 ]  # fmt: skip
 symmetries = st.sampled_from(SYMMETRIES)
 names = st.sampled_from(sorted(DIALECTS))
 
 
-def move(points: np.ndarray, augmentation: Augmentation) -> np.ndarray:
+def move(points: np.ndarray, symmetry: Symmetry) -> np.ndarray:
     """Points (..., 2) of the square of side 1000, moved by arithmetic on coordinates."""
-    points = points[..., ::-1] if augmentation.swap else points
-    x = 1000 - points[..., 0] if augmentation.mirror_x else points[..., 0]
-    y = 1000 - points[..., 1] if augmentation.mirror_y else points[..., 1]
+    points = points[..., ::-1] if symmetry.swap else points
+    x = 1000 - points[..., 0] if symmetry.mirror_x else points[..., 0]
+    y = 1000 - points[..., 1] if symmetry.mirror_y else points[..., 1]
     return np.stack([x, y], -1)
 
 
@@ -43,14 +44,14 @@ boxes = st.lists(
 
 @given(boxes, symmetries, names)
 @settings(max_examples=200, deadline=None)
-def test_horizontal_boxes_move_with_the_image(rows, augmentation, name):
+def test_horizontal_boxes_move_with_the_image(rows, symmetry, name):
     text = DIALECTS[name].format_hbb(rows, FRAME)
-    turned = turn_text(f"There are <p>two cars</p>{text} in the image.", augmentation)
+    turned = turn_text(f"There are <p>two cars</p>{text} in the image.", symmetry, DIALECTS[name])
     found = re.fullmatch(r"There are <p>two cars</p>\[(.*)\] in the image\.", turned)
-    corners = move(parse_boxes(text[1:-1], FRAME).hbb.reshape(-1, 2, 2), augmentation)
+    corners = move(DIALECTS[name].parse(text[1:-1], FRAME).hbb.reshape(-1, 2, 2), symmetry)
     expected = np.concatenate([corners.min(1), corners.max(1)], 1)
     assert len(turned) == len(f"There are <p>two cars</p>{text} in the image.")
-    np.testing.assert_allclose(parse_boxes(found[1], FRAME).hbb, expected, atol=1e-6)
+    np.testing.assert_allclose(DIALECTS[name].parse(found[1], FRAME).hbb, expected, atol=1e-6)
 
 
 @given(
@@ -61,7 +62,7 @@ def test_horizontal_boxes_move_with_the_image(rows, augmentation, name):
     names,
 )
 @settings(max_examples=200, deadline=None)
-def test_oriented_boxes_move_and_keep_their_first_corner_rule(shape, augmentation, name):
+def test_oriented_boxes_move_and_keep_their_first_corner_rule(shape, symmetry, name):
     x, y, width, height, degrees = shape
     cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     quad = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * [width / 2, height / 2] @ [
@@ -69,20 +70,20 @@ def test_oriented_boxes_move_and_keep_their_first_corner_rule(shape, augmentatio
         [-sine, cosine],
     ] + [x, y]
     text = DIALECTS[name].format_obb([quad], FRAME)
-    turned = turn_text(text, augmentation)
-    expected = canonical_quad(move(parse_boxes(text[1:-1], FRAME).quads, augmentation))
-    np.testing.assert_allclose(parse_boxes(turned[1:-1], FRAME).quads, expected, atol=1e-6)
+    turned = turn_text(text, symmetry, DIALECTS[name])
+    expected = canonical_quad(move(DIALECTS[name].parse(text[1:-1], FRAME).quads, symmetry))
+    np.testing.assert_allclose(DIALECTS[name].parse(turned[1:-1], FRAME).quads, expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("augmentation", SYMMETRIES)
+@pytest.mark.parametrize("symmetry", SYMMETRIES)
 @pytest.mark.parametrize("size", [(300, 200), (201, 300), (256, 256)])
-def test_the_box_in_the_text_is_where_the_object_is(augmentation, size):
+def test_the_box_in_the_text_is_where_the_object_is(symmetry, size):
     """From pixels: a red square in a grey image, padded, resized and turned."""
     pixels = np.full((size[1], size[0], 3), 100, np.uint8)
     pixels[30:90, 120:180] = (250, 0, 0)
     frame = SquareFrame(*size)
-    text = turn_text(DIALECTS["mmrs"].format_hbb([(120, 30, 180, 90)], frame), augmentation)
-    square = turn_square(pad_and_resize(Image.fromarray(pixels), 448), augmentation)
+    text = turn_text(DIALECTS["mmrs"].format_hbb([(120, 30, 180, 90)], frame), symmetry, DIALECTS["mmrs"])
+    square = turn_square(pad_and_resize(Image.fromarray(pixels), 448), Augmentation(symmetry=symmetry))
     red = (square[0] > 175) & (square[1] < 50)
     columns, rows = (np.flatnonzero(red.any(axis)) for axis in (0, 1))
     seen = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
@@ -98,15 +99,17 @@ UNTURNABLE = [
 
 @pytest.mark.parametrize("text", UNTURNABLE)
 def test_text_that_cannot_follow_is_not_turned(text):
-    assert turn_text(text, SYMMETRIES[3]) is None
-    assert turn_dialogues([("detection-hbb", [("human", "find"), ("gpt", text)])], SYMMETRIES[3]) is None
+    assert turn_text(text, SYMMETRIES[3], DIALECTS["mmrs"]) is None
+    assert (
+        turn_dialogues([("detection-hbb", [("human", "find"), ("gpt", text)])], SYMMETRIES[3], DIALECTS["mmrs"]) is None
+    )
 
 
 def test_only_classification_and_detection_turn():
     turns = [("human", "what is it"), ("gpt", "a harbor")]
     for task, turned in [("classification", [turns]), ("captioning", None), ("vqa", None), ("visual-grounding", None)]:
-        assert turn_dialogues([(task, turns)], SYMMETRIES[5]) == turned
-    assert turn_dialogues([("classification", turns), ("captioning", turns)], SYMMETRIES[5]) is None
+        assert turn_dialogues([(task, turns)], SYMMETRIES[5], DIALECTS["mmrs"]) == turned
+    assert turn_dialogues([("classification", turns), ("captioning", turns)], SYMMETRIES[5], DIALECTS["mmrs"]) is None
 
 
 def test_shading_keeps_the_padding_and_no_change_is_no_change():
@@ -126,9 +129,7 @@ def test_everything_is_drawn_from_the_key():
     config = AugmentConfig(brightness=0.3, contrast=0.2, noise=5, dihedral=True)
     drawn = [draw(config, 0, epoch, "a/b/c", 7) for epoch in range(200)]
     assert draw(config, 0, 3, "a/b/c", 7) == drawn[3] != draw(config, 1, 3, "a/b/c", 7)
-    assert {(one.swap, one.mirror_x, one.mirror_y) for one in drawn} == {
-        (one.swap, one.mirror_x, one.mirror_y) for one in SYMMETRIES
-    }
+    assert {one.symmetry for one in drawn} == set(SYMMETRIES)
     brightness = [one.brightness for one in drawn]
     assert 0.7 <= min(brightness) < 0.8 and 1.2 < max(brightness) <= 1.3 and abs(np.mean(brightness) - 1) < 0.05
     noisy = turn_square(np.full((3, 64, 64), 100, np.uint8), Augmentation(noise=5, key=(1,)))

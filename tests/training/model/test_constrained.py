@@ -7,6 +7,7 @@ import regex
 import torch
 from transformers import LogitsProcessorList
 
+from mmrs.instructions.dialects import DIALECTS
 from mmrs.instructions.grammar import answer_pattern
 from tests.training.model.assembly.test_assemble import sentencepiece_tokenizer
 from training.model import EarthGPTImageProcessor, EarthGPTProcessor, initialise
@@ -46,7 +47,8 @@ def test_every_written_answer_can_be_generated(any_processor):
     grammar = AnswerGrammar(any_processor)
     checked = 0
     for question, answer in sample_dialogues():
-        patterns = [answer_pattern(task, (*CATEGORIES, "golf course")) for task in TASKS]
+        classes = (*CATEGORIES, "golf course")
+        patterns = [answer_pattern(task, classes, dialect) for task in TASKS for dialect in DIALECTS.values()]
         pattern = next((each for each in patterns if re.fullmatch(each, answer)), None)
         if pattern is None:
             continue
@@ -64,7 +66,7 @@ def test_every_written_answer_can_be_generated(any_processor):
 def test_a_random_model_answers_in_the_grammar(make_config, tokenizer, random_pixels, processor):
     model = initialise(make_config(), 0).eval()
     grammar = AnswerGrammar(processor)
-    patterns = [answer_pattern(task, CATEGORIES) for task in TASKS] + [None]
+    patterns = [answer_pattern(task, CATEGORIES, DIALECTS["mmrs"]) for task in TASKS] + [None]
     inputs = processor._pad_left([processor._encode_prompt("Where?" * (row + 1), True) for row in range(5)])
     length = inputs["input_ids"].shape[1]
 
