@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, TypeVar
@@ -11,20 +10,10 @@ from pydantic import Field
 
 from converters.base import Converter
 from converters.catalog import Counts
+from mmrs.seeding import seeded_shares
 
 T = TypeVar("T")
 TrainShare = Annotated[float, Field(gt=0, lt=1)]
-
-
-def seeded_part(group: Sequence[T], name: Callable[[T], str], split: str, seed: int, train_share: float) -> list[T]:
-    """The part of `group` that is `split`: ``train``, or the rest for any other name.
-
-    The group is sorted by sha256 of ``<seed>:<name>``; the first `train_share` (0..1) of it, rounded to the nearest
-    whole number, is train. Nothing depends on the order of `group`.
-    """
-    ordered = sorted(group, key=lambda entry: hashlib.sha256(f"{seed}:{name(entry)}".encode()).digest())
-    train = int(len(ordered) * train_share + 0.5)
-    return ordered[:train] if split == "train" else ordered[train:]
 
 
 @dataclass(frozen=True)
@@ -39,5 +28,7 @@ class SeededSplit(Converter):
         return super().published(split) if self.train_share == type(self).train_share else Counts()
 
     def part(self, group: Sequence[T], name: Callable[[T], str], split: str) -> list[T]:
-        """The entries of `group` that belong to `split`."""
-        return seeded_part(group, name, split, self.seed, self.train_share)
+        """The entries of `group` that belong to `split`: ``train``, or the rest for any other name."""
+        shares = (self.train_share, 1 - self.train_share)
+        train, rest = seeded_shares([name(entry) for entry in group], self.seed, shares)
+        return [group[position] for position in (train if split == "train" else rest)]

@@ -6,7 +6,6 @@ sensor, licence, splits and classes are those of the described data set.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -22,6 +21,7 @@ from converters.own_data.description import Description, load_description
 from converters.own_data.formats import find_items, read_item
 from mmrs.errors import UserError
 from mmrs.record import Annotations, canonical_json
+from mmrs.seeding import seeded_shares
 from mmrs.source import Discovery, Item, Tiling
 
 DESCRIPTION_NAME = "mmrs.yaml"
@@ -151,12 +151,10 @@ def _share(own: Description, items: Sequence[Item], split: str) -> list[Item]:
     for item in items:
         label = item.payload["label"] if own.format == "folders" else ""
         groups.setdefault(label, []).append(item)
-    shares = [(name, float(share)) for name, share in own.splits.items()]  # type: ignore[union-attr]
-    before = sum(share for name, share in shares[: [name for name, _ in shares].index(split)])
-    after = before + dict(shares)[split]
+    shares = {name: float(share) for name, share in own.splits.items()}  # type: ignore[union-attr]
+    part = list(shares).index(split)
     chosen = []
     for members in groups.values():
-        ordered = sorted(members, key=lambda item: hashlib.sha256(f"{own.options.seed}:{item.stem}".encode()).digest())
-        start, end = (int(len(ordered) * edge + 0.5) for edge in (before, after))
-        chosen += ordered[start:end]
+        parts = seeded_shares([item.stem for item in members], own.options.seed, list(shares.values()))
+        chosen += [members[position] for position in parts[part]]
     return sorted(chosen, key=lambda item: item.stem)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Literal
 
 from mmrs.imaging.probe import ImageProbe
 from mmrs.record import Window
+from mmrs.seeding import seeded_order
 from mmrs.source import Item
 
 # Planned sizes only steer where shards end; the true sizes are in the manifest.
@@ -43,12 +43,6 @@ class PlannedSample:
     def planned_bytes(self) -> int:
         """Planned size in the tar, image and record."""
         return self.image_bytes + _RECORD_BYTES
-
-
-def seeded_order(names: Sequence[str], seed: int, purpose: str) -> list[int]:
-    """Positions of `names` in an order that depends on the seed and the names alone, not on how they were listed."""
-    keys = [hashlib.sha256(f"{seed}\0{purpose}\0{name}".encode()).digest() for name in names]
-    return sorted(range(len(names)), key=lambda index: (keys[index], names[index]))
 
 
 def spread_apart(groups: Sequence[Hashable]) -> list[int]:

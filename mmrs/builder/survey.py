@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,13 +9,14 @@ from pathlib import Path
 from typing import Literal
 
 from mmrs.builder.objects import cut_to_window
-from mmrs.builder.plan import PlannedSample, seeded_order
+from mmrs.builder.plan import PlannedSample
 from mmrs.engines.processes import run_tasks
 from mmrs.errors import BadItem, UserError
 from mmrs.imaging.probe import MAX_PIXELS, MAX_SCENE_PIXELS, ImageProbe, probe
 from mmrs.imaging.windows import plan_windows
 from mmrs.progress import Progress
 from mmrs.record import Window
+from mmrs.seeding import is_in_share, seeded_order
 from mmrs.shards.quarantine import QuarantineEntry, entry_for, relative_to_root
 from mmrs.source import Item, Source, SourceBuild
 
@@ -174,11 +174,7 @@ def _windows(source: Source, item: Item, header: ImageProbe, seed: int) -> list[
     for window in plan_windows(header.width, header.height, tiling):
         tile = PlannedSample(item, header, window)
         shown = cut_to_window(objects, window, tiling.min_iof)
-        if any(not shown_object.ignore for _, shown_object in shown) or _kept_empty(tile.stem, seed, tiling.keep_empty):
+        has_objects = any(not shown_object.ignore for _, shown_object in shown)
+        if has_objects or is_in_share(tiling.keep_empty, seed, "empty", tile.stem):
             kept.append(window)
     return kept
-
-
-def _kept_empty(stem: str, seed: int, share: float) -> bool:
-    digest = hashlib.sha256(f"{seed}\0empty\0{stem}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") < share * 2**64

@@ -7,13 +7,13 @@ and in any order, and two captions of one image are mostly asked for in two ways
 
 from __future__ import annotations
 
-import hashlib
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mmrs.errors import UserError
 from mmrs.instructions import prompts
+from mmrs.seeding import seeded_choice
 
 # The parts that a prompt of each kind must hold, each exactly once.
 FIELDS = {
@@ -54,8 +54,8 @@ class TemplateSet:
         texts = self.wordings[kind]
         if len(texts) == 1:
             return texts[0].format(**parts)
-        digest = hashlib.sha256(f"{seed}\0template\0{record}\0{number}\0{kind}".encode()).digest()
-        return texts[int.from_bytes(digest[:8], "big") % len(texts)].format(**parts)
+        chosen = seeded_choice(len(texts), seed, "template", record, number, kind)
+        return texts[chosen].format(**parts)
 
 
 _RELEASED = {

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from mmrs.builder.plan import seeded_order
 from mmrs.errors import RunFailure
 from mmrs.record import AnnotatedObject, Record
 from mmrs.report.plots import PALETTE
+from mmrs.seeding import seeded_order
 from mmrs.shards.reader import ShardSet
 
 _THUMBNAIL_PX = 512

@@ -8,7 +8,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmrs.builder.plan import PlannedSample, fill_shards, plan_split, seeded_order, spread_apart, stored_suffix
+from mmrs.builder.plan import PlannedSample, fill_shards, plan_split, spread_apart, stored_suffix
 from mmrs.imaging.probe import ImageProbe
 from mmrs.record import Window
 from mmrs.source import Item
@@ -19,15 +19,6 @@ sizes = st.lists(st.integers(1, 100), max_size=60)
 def sample(stem: str, scene=None, window=None, file_bytes=1000, fmt="JPEG") -> PlannedSample:
     probe = ImageProbe(100, 80, fmt, "RGB", file_bytes, 0, 1, None if fmt in ("JPEG", "PNG") else f"format {fmt}")
     return PlannedSample(Item(stem, Path(stem), scene=scene), probe, window)
-
-
-@given(st.lists(st.text(min_size=1), unique=True), st.integers(0, 5), st.randoms())
-def test_seeded_order_is_a_permutation_that_ignores_the_listing(names, seed, random):
-    order = [names[i] for i in seeded_order(names, seed, "order")]
-    assert sorted(order) == sorted(names)
-    shuffled = list(names)
-    random.shuffle(shuffled)
-    assert [shuffled[i] for i in seeded_order(shuffled, seed, "order")] == order
 
 
 @given(st.lists(st.sampled_from("aaaabbc"), max_size=80))
