@@ -38,7 +38,8 @@ from benchmarks.machine import describe
 from converters.describe import write_sample
 from mmrs.builder.recipe import BuildRecipe
 from mmrs.builder.run import build, plan_build
-from mmrs.engines.processes import Engine, ProcessPool
+from mmrs.engines.base import Engine
+from mmrs.engines.processes import ProcessPool
 from mmrs.progress import Progress
 from mmrs.source import SourceBuild
 from mmrs.storage.open import open_place

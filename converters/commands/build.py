@@ -68,13 +68,14 @@ def build(progress: Progress, options: BuildOptions) -> None:
     from converters.resolve import find_recipe, resolve
     from mmrs.builder import run
     from mmrs.builder.summary import describe_findings, describe_plan, describe_result, plan_json
+    from mmrs.engines.choose import choose_engine
     from mmrs.recipes import shipped_recipes
     from mmrs.storage.open import open_place
 
     # Mistakes in these must not wait for the survey.
     if options.as_json and not options.dry_run:
         raise click.UsageError("--json prints a plan: give --dry-run too")
-    engine = run.choose_engine(options.engine, options.workers, options.address)
+    engine = choose_engine(options.engine, options.workers, options.address)
     open_place(options.out)
     recipe = find_recipe(options.recipe, shipped_recipes("mmrs.builder"), options.overrides)
     found = resolve(recipe, {name: Path(folder) for name, folder in options.roots.items()})

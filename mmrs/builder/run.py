@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
@@ -19,7 +18,8 @@ from mmrs.builder.recipe import BuildRecipe
 from mmrs.builder.resume import ExistingShards, existing_shards
 from mmrs.builder.shard import ShardResult, ShardTask
 from mmrs.builder.survey import SplitSurvey, survey_splits
-from mmrs.engines.processes import Engine, ProcessPool
+from mmrs.engines.base import Engine
+from mmrs.engines.processes import ProcessPool
 from mmrs.errors import RunFailure, UserError
 from mmrs.progress import Progress
 from mmrs.record import Task
@@ -109,22 +109,6 @@ def _split_tasks(survey: SplitSurvey, recipe: BuildRecipe, exclusions: Mapping[s
         )
         first += len(samples)
     return planned
-
-
-def choose_engine(name: str, workers: int, address: str | None) -> Engine:
-    """The engine of that name: ``processes`` or ``ray``.
-
-    Raises:
-        UserError: Ray is not installed; an address without Ray.
-    """
-    if name != "ray":
-        if address is not None:
-            raise UserError(f"--address {address} belongs to a Ray cluster; add --engine ray or leave it out.")
-        return ProcessPool(workers)
-    from mmrs.engines.ray import RayCluster, import_ray
-
-    import_ray()
-    return RayCluster(address or os.environ.get("RAY_ADDRESS"), workers)
 
 
 def inspect_output(plan: BuildPlan, out: Path | str) -> ExistingShards:

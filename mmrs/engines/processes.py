@@ -1,4 +1,8 @@
-"""Engines run a function over tasks. Nothing in the output depends on the engine or on the order of results."""
+"""Processes of this machine: the engine of every command.
+
+Each worker is a pool of one process of its own, because `concurrent.futures` breaks a whole pool when one process dies
+and does not say at which task; here the others go on and the task is known.
+"""
 
 from __future__ import annotations
 
@@ -6,45 +10,15 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
-from mmrs.errors import RunFailure
-
-Task = TypeVar("Task")
-Result = TypeVar("Result")
-Say = Callable[[str], None]
-
-# A task whose worker dies this often is at fault itself: chance takes different tasks.
-MAX_LOST_WORKERS = 5
-
-
-class Engine(Protocol):
-    """Where tasks run.
-
-    A task whose worker or machine dies is run again, up to `MAX_LOST_WORKERS` times; an exception that a task raises
-    ends the run at once. When the run ends early, for whatever reason, its workers are stopped where they are: tasks
-    must leave nothing half-written that anyone reads.
-    """
-
-    def run(
-        self, function: Callable[[Task], Result], tasks: Sequence[Task], name: Callable[[Task], str], say: Say
-    ) -> Generator[tuple[int, Result], None, None]:
-        """Yield (position, result) of every task as it completes, in any order.
-
-        Args:
-            name: what to call a task in messages.
-            say: is told of every worker that was lost.
-
-        Raises:
-            RunFailure: workers died over one task again and again; names it.
-        """
-        ...
+from mmrs.engines.base import AnyResult, AnyTask, LostWorkers, Say
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +28,19 @@ class ProcessPool:
     workers: int
 
     def run(
-        self, function: Callable[[Task], Result], tasks: Sequence[Task], name: Callable[[Task], str], say: Say
-    ) -> Generator[tuple[int, Result], None, None]:
+        self,
+        function: Callable[[AnyTask], AnyResult],
+        tasks: Sequence[AnyTask],
+        name: Callable[[AnyTask], str],
+        say: Say,
+    ) -> Generator[tuple[int, AnyResult], None, None]:
         if self.workers <= 1 or len(tasks) <= 1:
             for position, task in enumerate(tasks):
                 yield position, function(task)
             return
         waiting = deque(range(len(tasks)))
-        running: dict[Future[Result], tuple[int, _Worker]] = {}
-        losses = Losses()
+        running: dict[Future[AnyResult], tuple[int, _Worker]] = {}
+        lost = LostWorkers()
         with _Workers(min(self.workers, len(tasks))) as workers:
             while waiting or running:
                 while waiting and workers.idle:
@@ -74,7 +52,7 @@ class ProcessPool:
                         result = future.result()
                     except BrokenProcessPool:
                         workers.replace(worker)
-                        say(losses.count(position, name(tasks[position])))
+                        say(lost.count(position, name(tasks[position])))
                         waiting.append(position)
                     else:
                         workers.idle.append(worker)
@@ -82,29 +60,11 @@ class ProcessPool:
 
 
 def run_tasks(
-    function: Callable[[Task], Result], tasks: Sequence[Task], workers: int
-) -> Generator[tuple[int, Result], None, None]:
+    function: Callable[[AnyTask], AnyResult], tasks: Sequence[AnyTask], workers: int
+) -> Generator[tuple[int, AnyResult], None, None]:
     """`ProcessPool.run` for work that needs no other engine and whose tasks have no names."""
     names = {id(task): f"part {number} of {len(tasks)}" for number, task in enumerate(tasks, 1)}
     return ProcessPool(workers).run(function, tasks, lambda task: names[id(task)], lambda text: None)
-
-
-@dataclass(slots=True)
-class Losses:
-    """How often a worker died over each task, by position."""
-
-    counts: Counter[int] = field(default_factory=Counter)
-
-    def count(self, position: int, name: str, cause: str = "its process ended") -> str:
-        """Count one more; returns what to tell the user. Raises `RunFailure` when it is once too often."""
-        self.counts[position] += 1
-        if self.counts[position] == MAX_LOST_WORKERS:
-            raise RunFailure(
-                f"{name}: given up after {MAX_LOST_WORKERS} attempts, the last time because {cause}. Most likely "
-                "memory ran out (`dmesg` names what the kernel killed). Run the same command again with fewer "
-                "--workers or on a larger machine; what is finished is kept."
-            )
-        return f"{name}: {cause}; trying again ({self.counts[position]} of {MAX_LOST_WORKERS - 1})"
 
 
 class _Worker:
@@ -114,12 +74,12 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=_run_worker, initargs=(orders,))
 
-    def submit(self, function: Callable[[Task], Result], task: Task) -> Future[Result]:
+    def submit(self, function: Callable[[AnyTask], AnyResult], task: AnyTask) -> Future[AnyResult]:
         try:
             return self._pool.submit(function, task)
         except BrokenProcessPool as error:
             # It died between two tasks. The caller hears of it as it does of a death in the middle of one.
-            broken: Future[Result] = Future()
+            broken: Future[AnyResult] = Future()
             broken.set_exception(error)
             return broken
 

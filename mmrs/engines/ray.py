@@ -1,4 +1,4 @@
-"""The build on a Ray cluster (https://docs.ray.io). One shard is one Ray task; Ray Data is not used."""
+"""Tasks on a Ray cluster (https://docs.ray.io). One task is one Ray task; Ray Data is not used."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from mmrs.engines.processes import Losses, Result, Say, Task
+from mmrs.engines.base import AnyResult, AnyTask, LostWorkers, Say
 from mmrs.errors import RunFailure, UserError
 
 # Results are a few kilobytes; Ray's default would take a third of the machine's memory.
@@ -37,9 +37,13 @@ class RayCluster:
     workers: int
 
     def run(
-        self, function: Callable[[Task], Result], tasks: Sequence[Task], name: Callable[[Task], str], say: Say
-    ) -> Generator[tuple[int, Result], None, None]:
-        """See `mmrs.engines.processes.Engine`."""
+        self,
+        function: Callable[[AnyTask], AnyResult],
+        tasks: Sequence[AnyTask],
+        name: Callable[[AnyTask], str],
+        say: Say,
+    ) -> Generator[tuple[int, AnyResult], None, None]:
+        """See `mmrs.engines.base.Engine`."""
         if not tasks:
             return
         with _connected(self) as ray:
@@ -47,7 +51,7 @@ class RayCluster:
             remote = ray.remote(num_cpus=1, max_retries=0, retry_exceptions=False)(_call)
             waiting = deque(range(len(tasks)))
             running: dict[Any, int] = {}
-            losses = Losses()
+            lost = LostWorkers()
             # Nothing is cancelled when this ends early, as `ray.cancel` with force can abort this very process: leaving
             # the cluster ends the job and its workers. In a session of the caller's, tasks at work come to an end.
             while waiting or running:
@@ -63,13 +67,13 @@ class RayCluster:
                     except ray.exceptions.RayTaskError as error:
                         raise _root_error(error) from error
                     except ray.exceptions.RayError as error:
-                        say(losses.count(position, name(tasks[position]), _loss(error)))
+                        say(lost.count(position, name(tasks[position]), _loss(error)))
                         waiting.append(position)
                     else:
                         yield position, result
 
 
-def _call(function: Callable[[Task], Result], task: Task) -> Result:
+def _call(function: Callable[[AnyTask], AnyResult], task: AnyTask) -> AnyResult:
     # Ray takes plain functions only, and the one to run may be a partial.
     return function(task)
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from mmrs.engines.processes import MAX_LOST_WORKERS, ProcessPool, run_tasks
+from mmrs.engines.base import MAX_LOST_WORKERS
+from mmrs.engines.processes import ProcessPool, run_tasks
 from mmrs.errors import BadItem, RunFailure
 from tests.support import tasks
 

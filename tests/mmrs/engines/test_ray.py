@@ -12,8 +12,9 @@ from click.testing import CliRunner
 
 import cli
 from mmrs.builder.recipe import BuildRecipe
-from mmrs.builder.run import build, choose_engine, plan_build
-from mmrs.engines.processes import MAX_LOST_WORKERS
+from mmrs.builder.run import build, plan_build
+from mmrs.engines.base import MAX_LOST_WORKERS
+from mmrs.engines.choose import choose_engine
 from mmrs.engines.ray import RayCluster
 from mmrs.errors import BadItem, RunFailure, UserError
 from mmrs.progress import Progress
