@@ -7,6 +7,7 @@ through one before they are raised.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,10 +17,10 @@ from typing import TypeVar
 import torch
 from torch import distributed
 
-from mmrs.errors import RunFailure, UserError
+from mmrs.errors import RunFailure, StorageFailure, UserError
 
 T = TypeVar("T")
-_ERRORS = (UserError, RunFailure)
+_FAILURES = (UserError, RunFailure, StorageFailure)
 
 
 @dataclass(frozen=True)
@@ -60,20 +61,20 @@ class Ranks:
         """Run `work` on rank 0, which may write files, then on the others, which find them.
 
         Raises:
-            UserError, RunFailure: that of rank 0, on every rank, so that none waits for another.
+            UserError, RunFailure: that of rank 0, on every rank, so that none waits for another. It travels as JSON.
         """
-        failure = ""
+        failure: UserError | RunFailure | None = None
         results: list[T] = []
         if self.is_first:
             try:
                 results.append(work())
-            except _ERRORS as error:
-                if self.size == 1:
-                    raise
-                failure = f"{_ERRORS.index(type(error)) if type(error) in _ERRORS else 1}{error}"
-        failure = self.texts(failure)[0]
+            except _FAILURES as error:
+                failure = error
+        told = self.texts(_to_json(failure) if failure else "")[0]
         if failure:
-            raise _ERRORS[int(failure[0])](failure[1:])
+            raise failure
+        if told:
+            raise _from_json(told)
         return results[0] if self.is_first else work()
 
     def _reduced(self, values: torch.Tensor, operation: distributed.ReduceOp.RedOpType) -> torch.Tensor:
@@ -82,6 +83,17 @@ class Ranks:
         reduced = values.to(self.device, copy=True)
         distributed.all_reduce(reduced, operation)
         return reduced.cpu()
+
+
+def _to_json(failure: UserError | RunFailure) -> str:
+    """A failure as it travels; one of a class that the others may not know goes as the nearest that they do."""
+    kind = next(known.__name__ for known in type(failure).__mro__ if known in _FAILURES)
+    return json.dumps({"kind": kind, "message": str(failure)})
+
+
+def _from_json(text: str) -> UserError | RunFailure:
+    told = json.loads(text)
+    return next(known for known in _FAILURES if known.__name__ == told["kind"])(told["message"])
 
 
 @contextmanager
