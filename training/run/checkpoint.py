@@ -178,7 +178,7 @@ def latest_checkpoint(folder: Path) -> Path | None:
 def load_checkpoint(path: Path, optimiser: torch.optim.Optimizer, config: TrainConfig, base_digest: str) -> Position:
     """Put the saved tensors into the parameters and state of `optimiser`, in whichever layout they have now.
 
-    Nothing is changed before all was checked. Every rank reads the whole checkpoint.
+    No value is changed before all was checked. Every rank reads the whole checkpoint.
 
     Raises:
         RunFailure: a file is damaged or does not belong to this model; names the file and the older checkpoint.
@@ -187,26 +187,14 @@ def load_checkpoint(path: Path, optimiser: torch.optim.Optimizer, config: TrainC
     parameters = dict(_named(optimiser))
     position, trainable = read_trainable(path, parameters, config, base_digest)
     saved = _read_tensors(path, TENSOR_FILES[1])
-    per_name = {
-        name: {key: saved.pop(f"{key}:{name}", None) for key in ("step", "exp_avg", "exp_avg_sq")}
-        for name in parameters
-    }
-    wrong = list(saved) + [
-        f"{key}:{name}"
-        for name, parts in per_name.items()
-        for key, part in parts.items()
-        if part is None or part.shape != (torch.Size([]) if key == "step" else parameters[name].shape)
-    ]
-    if wrong:
-        raise _damaged(path, TENSOR_FILES[1], f"unfit tensor {wrong[0]!r}")
+    _initialise_state(optimiser)
+    kept = {name: tensor for name, tensor, file in _state_tensors(optimiser) if file == TENSOR_FILES[1]}
+    _check_tensors(path, TENSOR_FILES[1], {name: tensor.shape for name, tensor in kept.items()}, saved)
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(sharded_like(trainable[name], parameter))
-            kept = {key: part for key, part in per_name[name].items() if part is not None}
-            optimiser.state[parameter] = {
-                key: _step_count(part, optimiser, parameter) if key == "step" else sharded_like(part, parameter)
-                for key, part in kept.items()
-            }
+        for name, tensor in kept.items():
+            tensor.copy_(sharded_like(saved[name], tensor))
     return position
 
 
@@ -231,10 +219,24 @@ def read_trainable(
     return Position(state.step, pointer), trainable
 
 
-def _step_count(value: torch.Tensor, optimiser: torch.optim.Optimizer, parameter: torch.Tensor) -> torch.Tensor:
-    # The fused AdamW counts on the device, the others on the host.
-    fused = any(group.get("fused") for group in optimiser.param_groups)
-    return value.to(parameter.device) if fused else value
+def _initialise_state(optimiser: torch.optim.Optimizer) -> None:
+    """Give a new optimiser the state that it keeps, to be filled: a step by zero gradients at learning rate 0 makes it.
+
+    Only the optimiser knows names, shapes, devices and layout of what it keeps; torch.distributed.checkpoint learns
+    them in the same way, in a function that is private there.
+    """
+    parameters = [parameter for _, parameter in _named(optimiser) if not optimiser.state[parameter]]
+    if not parameters:
+        return
+    rates = [group["lr"] for group in optimiser.param_groups]
+    for group in optimiser.param_groups:
+        group["lr"] = torch.zeros_like(group["lr"]) if isinstance(group["lr"], torch.Tensor) else 0.0
+    for parameter in parameters:
+        parameter.grad = torch.zeros_like(parameter)
+    optimiser.step()
+    optimiser.zero_grad(set_to_none=True)
+    for group, rate in zip(optimiser.param_groups, rates, strict=True):
+        group["lr"] = rate
 
 
 def _named(optimiser: torch.optim.Optimizer) -> Iterator[tuple[str, torch.nn.Parameter]]:
@@ -243,11 +245,20 @@ def _named(optimiser: torch.optim.Optimizer) -> Iterator[tuple[str, torch.nn.Par
 
 
 def _state_tensors(optimiser: torch.optim.Optimizer) -> Iterator[tuple[str, torch.Tensor, str]]:
-    """Name, tensor and file of all that is saved."""
+    """Name, tensor and file of all that is saved: parameters, and of each what the optimiser keeps, by its own keys.
+
+    Raises:
+        RunFailure: it keeps something that is no tensor.
+    """
     for name, parameter in _named(optimiser):
         yield name, parameter, TENSOR_FILES[0]
-        for key in ("step", "exp_avg", "exp_avg_sq"):
-            yield f"{key}:{name}", optimiser.state[parameter][key], TENSOR_FILES[1]
+        for key, value in optimiser.state[parameter].items():
+            if not isinstance(value, torch.Tensor):
+                raise RunFailure(
+                    f"{type(optimiser).__name__} keeps {key} of {name} as {type(value).__name__}; a checkpoint takes "
+                    "tensors alone. Choose an optimiser of torch.optim."
+                )
+            yield f"{key}:{name}", value, TENSOR_FILES[1]
 
 
 def _check_digests(path: Path) -> None:

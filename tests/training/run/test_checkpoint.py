@@ -194,6 +194,66 @@ def test_another_base_model_or_configuration_is_refused(tmp_path, config):
         load_checkpoint(path, make_optimiser(), changed, "base")
 
 
+OPTIMISERS = {
+    "momentum": lambda groups: torch.optim.SGD(groups, momentum=0.9, nesterov=True),
+    "no-state": lambda groups: torch.optim.SGD(groups),
+    "factored": lambda groups: torch.optim.Adafactor(groups),
+    "more-moments": lambda groups: torch.optim.NAdam(groups, momentum_decay=0.1),
+    "state-from-the-start": lambda groups: torch.optim.Adagrad(groups, initial_accumulator_value=0.1),
+    "largest-moment": lambda groups: torch.optim.AdamW(groups, amsgrad=True, weight_decay=0.1),
+    "sign": lambda groups: torch.optim.Rprop(groups),
+}
+
+
+def make_other(kind, seed):
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Linear(4, 5), nn.LayerNorm(5))
+    named = list(model.named_parameters())
+    group = {"params": [value for _, value in named], "names": [name for name, _ in named], "lr": 0.02}
+    return model, OPTIMISERS[kind]([group])
+
+
+def steps_of(model, optimiser, first, last):
+    for step in range(first, last):
+        torch.manual_seed(step)
+        optimiser.zero_grad()
+        model(torch.randn(3, 4)).sub(torch.randn(3, 5)).pow(2).mean().backward()
+        optimiser.step()
+    return [value.detach().clone() for value in model.parameters()]
+
+
+@pytest.mark.parametrize("kind", OPTIMISERS)
+def test_any_optimiser_goes_on_to_the_same_bits(tmp_path, config, kind):
+    straight = steps_of(*make_other(kind, 0), 0, 7)
+    model, optimiser = make_other(kind, 0)
+    steps_of(model, optimiser, 0, 3)
+    path = save(tmp_path, 3, config, optimiser)
+    resumed, other = make_other(kind, 1)
+    load_checkpoint(path, other, config, "base")
+    assert [group["lr"] for group in other.param_groups] == [0.02]
+    assert all(value.grad is None for value in resumed.parameters())
+    found = steps_of(resumed, other, 3, 7)
+    assert all(torch.equal(a, b) for a, b in zip(straight, found, strict=True))
+
+
+def test_the_state_of_another_optimiser_is_refused(tmp_path, config):
+    model, optimiser = make_other("momentum", 0)
+    steps_of(model, optimiser, 0, 1)
+    path = save(tmp_path, 1, config, optimiser)
+    other, adafactor = make_other("factored", 1)
+    before = [value.detach().clone() for value in other.parameters()]
+    with pytest.raises(RunFailure, match=r"optimiser.safetensors cannot be used: .*momentum_buffer|.*_var"):
+        load_checkpoint(path, adafactor, config, "base")
+    assert all(torch.equal(a, b) for a, b in zip(before, other.parameters(), strict=True))
+
+
+def test_state_that_is_no_tensor_is_named(tmp_path, config):
+    optimiser = make_optimiser()
+    optimiser.state[optimiser.param_groups[0]["params"][0]]["step"] = 3
+    with pytest.raises(RunFailure, match=r"AdamW keeps step of 0.weight as int"):
+        save(tmp_path, 1, config, optimiser)
+
+
 def resign(path):
     digests = {name: file_sha256(path / name) for name in FILES}
     (path / "done.json").write_text(json.dumps({"sha256": digests}))
