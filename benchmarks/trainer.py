@@ -54,7 +54,7 @@ from training.step.loss import PackLosses
 from training.step.optim import build_optimiser
 from training.step.ranks import Ranks
 from training.step.sharding import parallelize
-from training.step.step import Training, optimiser_step
+from training.step.step import Labels, Training, optimiser_step
 
 RECIPES = Path(__file__).parents[1] / "training" / "recipes"
 STAGES = {"full": "tiny.yaml", "a": "stage-a-7b.yaml", "b": "stage-b-7b.yaml"}
@@ -305,7 +305,7 @@ def _ours(bench: Bench, setting: Setting) -> Counts:
     """One epoch of packs held in memory, after the warm-up."""
     stream = PackSequence(lengths_of(bench.units), _plan_settings(bench, setting, "generated", "generated"))
     packs = packs_of(bench.units, stream, bench.processor)
-    return _run(bench, setting, stream, dialogues.TASKS, cycle(packs), len(packs) // setting.packs_per_step)
+    return _run(bench, setting, dialogues.TASKS, cycle(packs), len(packs) // setting.packs_per_step)
 
 
 def _ours_loader(bench: Bench, setting: Setting, shards: Path, workers: int) -> Counts:
@@ -319,7 +319,7 @@ def _ours_loader(bench: Bench, setting: Setting, shards: Path, workers: int) -> 
     dataset = PackDataset(selection, table, bench.processor, setting.tokens_per_pack)
     sampler = PackSampler(stream, stream.start(), 2 * steps + WARMUP, setting.packs_per_step)
     packs = iter(pack_loader(dataset, sampler, workers, pin_memory=bench.device.type == "cuda"))
-    return _run(bench, setting, stream, selection.tasks, packs, steps)
+    return _run(bench, setting, selection.tasks, packs, steps)
 
 
 @contextmanager
@@ -336,9 +336,7 @@ def _prepared(bench: Bench, setting: Setting) -> Iterator[PackLosses]:
         parallelize(bench.model, ParallelConfig(attention="sdpa"), ranks)
 
 
-def _run(
-    bench: Bench, setting: Setting, stream: PackSequence, tasks: tuple[str, ...], packs: Iterator[Pack], steps: int
-) -> Counts:
+def _run(bench: Bench, setting: Setting, tasks: tuple[str, ...], packs: Iterator[Pack], steps: int) -> Counts:
     optimiser = _fresh_optimiser(bench)
     bench.model.train()
     counts = Counts(steps=steps)
@@ -349,11 +347,7 @@ def _run(
             config=bench.config,
             model=bench.model,
             optimiser=optimiser,
-            stream=stream,
-            tasks=tasks,
-            total_steps=steps,
-            checkpoints=Path("unused"),
-            base_digest="",
+            labels=Labels(tasks),
             ranks=Ranks(device=bench.device),
             prepared=prepared,
         )

@@ -17,10 +17,14 @@ class Progress:
 
     quiet: bool = False
 
+    def line(self, text: str) -> None:
+        """One line of what the work has come to; it stays above a bar, where there is one."""
+        if not self.quiet:
+            print(text, file=sys.stderr, flush=True)
+
     def note(self, text: str) -> None:
         """One line about something out of the ordinary that the work goes on after."""
-        if not self.quiet:
-            print(f"note: {text}", file=sys.stderr, flush=True)
+        self.line(f"note: {text}")
 
     @contextmanager
     def stage(self, title: str, total: int, unit: str = "") -> Iterator[Callable[[int], None]]:

@@ -196,8 +196,8 @@ class PackSampler:
             yield from rank_share(list(islice(walk, self.packs_per_step)), self.rank, self.world_size)
 
 
-def pack_loader(dataset: PackDataset, sampler: PackSampler, workers: int, pin_memory: bool = False) -> DataLoader:
-    """DataLoader of single packs in the sampler's order, equal for any number of worker processes."""
+def pack_loader(dataset: Dataset, sampler: PackSampler | None, workers: int, pin_memory: bool = False) -> DataLoader:
+    """DataLoader of single packs, in the sampler's order where there is one, for any number of worker processes."""
     return DataLoader(
         dataset,
         batch_size=None,

@@ -1,4 +1,4 @@
-"""From a configuration to the stream of packs: selection, mixture, token lengths, plan settings."""
+"""From a configuration to a planned stream: selection, mixture, token lengths, plan settings."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from mmrs.shards.files import Downloads
 from mmrs.shards.reader import ShardSet
 from mmrs.storage.cache import FileCache, default_cache_folder
 from training.config import DataConfig, TrainConfig
+from training.data.planned import PlannedStream
 from training.data.planning.lengths import length_table, tokenizer_digest
 from training.data.planning.mixture import group_dialogues
 from training.data.planning.plan import PlanSettings
@@ -57,14 +58,14 @@ def open_training_selection(config: TrainConfig) -> Selection:
     return selection
 
 
-def prepare_stream(
+def plan_stream(
     config: TrainConfig,
     selection: Selection,
     processor: EarthGPTProcessor,
     max_positions: int,
     progress: Progress | None = None,
-) -> PackSequence:
-    """The stream of packs that a run reads. Token lengths come from the cache where they were counted before.
+) -> PlannedStream:
+    """The stream of a selection's packs. Token lengths come from the cache where they were counted before.
 
     Args:
         max_positions: the longest sequence that the language model takes.
@@ -89,4 +90,5 @@ def prepare_stream(
         mixture=mixture,
     )
     lengths = length_table(selection, processor, digest, cache_folder(data) / "lengths", progress)
-    return PackSequence(replace(lengths, group=group if mixture else None), settings)
+    sequence = PackSequence(replace(lengths, group=group if mixture else None), settings)
+    return PlannedStream(sequence, selection, processor, config)

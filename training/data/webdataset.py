@@ -4,8 +4,7 @@ Nothing is known of such tars before they are read, so there is no plan: no exac
 packs depend on the number of ranks and workers. Each reader (a worker of a rank) has shards of its own and passes over
 them again and again, in another order each time, through a shuffle buffer.
 
-A sample is an image with a ``json`` member in LLaVA form (``conversations``, roles human and gpt) or in ours
-(``dialogues``), or with a ``txt`` member, which is a caption.
+What a sample may look like: `training.data.dialogue_parsing`.
 """
 
 from __future__ import annotations
@@ -18,21 +17,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import orjson
-import torch
+import numpy as np
 from PIL import Image
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from mmrs.errors import RunFailure, UserError
-from mmrs.instructions.prompts import CAPTIONING
 from mmrs.seeding import permutation
-from training.config import DataConfig, TrainConfig
-from training.data.augment import Turns, draw, shade, turn_square
+from training.config import TrainConfig
+from training.data.augment import draw, shade, turn_square
 from training.data.collate import EncodedDialogue, EncodedUnit, Pack, assemble
-from training.data.loader import BROKEN, quiet_worker
+from training.data.dialogue_parsing import dialogues_of, image_suffix
+from training.data.loader import BROKEN, pack_loader
 from training.data.planning.lengths import tokenizer_digest
 from training.data.planning.plan import PlanSettings
-from training.data.planning.pointer import Pointer, check_same_stream
+from training.data.planning.pointer import Pointer, Position, check_same_stream
+from training.data.stream import RankOf
 from training.model.processing import IMAGE_MODES, EarthGPTProcessor, pad_and_resize
 
 SOURCE = "webdataset"
@@ -40,33 +39,37 @@ NOTICE = (
     "data.webdataset: streamed without a plan. There is no exact epoch and no exact resume: a run that was stopped "
     "starts its shards anew, in another order, so some samples are repeated and others come later."
 )
-IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
 FORMATS = ("JPEG", "PNG", "WEBP")
 OPEN_PACKS = 16
-_ROLES = {"human": "human", "user": "human", "gpt": "gpt", "assistant": "gpt"}
-_PLACEHOLDER = re.compile(r"\s*<image>\s*")
 # The library builds shell commands from URLs.
 _SAFE_URL = re.compile(r"(?:https?|s3|gs|hf)://[\w.{][\w./:%+=,~{}@-]*|(?:file:)?[\w./~{][\w./%+=,~{}@-]*")
 
 
 @dataclass(frozen=True)
 class WebdatasetStream:
-    """Takes the place of a `PackSequence`: a pointer that counts, and packs without end."""
+    """Packs without end from the tars `urls`; its pointer only counts. A `training.data.stream.Stream`."""
 
     urls: tuple[str, ...]
     settings: PlanSettings
-    tasks: tuple[str, ...] = (SOURCE,)
+    processor: EarthGPTProcessor
+    config: TrainConfig
+    total_steps: int
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        return (SOURCE,)
+
+    @property
+    def sensors(self) -> dict[str, str]:
+        return {SOURCE: "unknown"}
 
     def start(self) -> Pointer:
-        """Pointer before the first pack."""
         return Pointer(self.settings, SOURCE)
 
     def check(self, pointer: Pointer) -> None:
-        """Refuse a pointer into another stream. Raises UserError."""
         check_same_stream(pointer, self.settings)
 
     def advance(self, pointer: Pointer, packs: int, samples: int = 0, skipped: int = 0) -> Pointer:
-        """The pointer after so many more packs and samples."""
         return replace(
             pointer,
             next_pack=pointer.next_pack + packs,
@@ -74,18 +77,42 @@ class WebdatasetStream:
             skipped=pointer.skipped + skipped,
         )
 
+    def loader(self, start: Position, ranks: RankOf) -> DataLoader:
+        workers = self.config.workers
+        readers = max(1, workers) * ranks.size
+        if len(self.urls) < readers:
+            raise UserError(
+                f"data.webdataset has {len(self.urls)} shards for {readers} readers ({ranks.size} ranks of "
+                f"{max(1, workers)} workers), and each needs one of its own. Set workers lower, or cut the shards."
+            )
+        dataset = WebdatasetPacks(self, start.pointer.next_pack, ranks.rank, ranks.size)
+        return pack_loader(dataset, None, workers, pin_memory=self.config.device == "cuda")
+
+    def summary(self) -> dict[str, Any]:
+        return {
+            "shards": len(self.urls),
+            "steps": self.total_steps,
+            "packs_per_step": self.config.packs_per_step,
+            "stream": self.start().to_dict(),
+        }
+
+    def describe(self) -> list[str]:
+        return [NOTICE]
+
 
 def open_webdataset(config: TrainConfig, processor: EarthGPTProcessor, max_positions: int) -> WebdatasetStream:
     """The stream of `data.webdataset`.
 
     Raises:
-        UserError: the library is missing, or a URL is none that it should be given.
+        UserError: the library is missing, a URL is none that it should be given, or the run has no length.
     """
     try:
         import braceexpand
         import webdataset  # noqa: F401
     except ImportError as error:
         raise UserError("data.webdataset needs the package webdataset: pip install 'mmrs[webdataset]'") from error
+    if config.max_steps is None:
+        raise UserError("data.webdataset has no epochs that could be counted ahead: --set max_steps=1000 epochs=null")
     patterns = config.data.webdataset
     for pattern in patterns:
         if not _SAFE_URL.fullmatch(pattern):
@@ -105,53 +132,14 @@ def open_webdataset(config: TrainConfig, processor: EarthGPTProcessor, max_posit
         shuffle_window_blocks=0,
         packing_window_units=OPEN_PACKS,
     )
-    return WebdatasetStream(urls, settings)
-
-
-def webdataset_loader(
-    stream: WebdatasetStream,
-    processor: EarthGPTProcessor,
-    config: TrainConfig,
-    pointer: Pointer,
-    rank: int = 0,
-    world_size: int = 1,
-    pin_memory: bool = False,
-) -> DataLoader:
-    """Endless packs of one rank.
-
-    Raises:
-        UserError: there are fewer shards than readers.
-    """
-    readers = max(1, config.workers) * world_size
-    if len(stream.urls) < readers:
-        raise UserError(
-            f"data.webdataset has {len(stream.urls)} shards for {readers} readers ({world_size} ranks of "
-            f"{max(1, config.workers)} workers), and each needs one of its own. Set workers lower, or cut the shards."
-        )
-    dataset = ForeignPacks(stream, processor, config.data, pointer.next_pack, rank, world_size)
-    return DataLoader(
-        dataset,
-        batch_size=None,
-        num_workers=config.workers,
-        collate_fn=_unchanged,
-        pin_memory=pin_memory,
-        worker_init_fn=quiet_worker,
-        generator=torch.Generator().manual_seed(0),
-        prefetch_factor=4 if config.workers else None,
-    )
-
-
-def _unchanged(pack: Any) -> Pack:
-    return pack
+    return WebdatasetStream(urls, settings, processor, config, config.max_steps)
 
 
 @dataclass
-class ForeignPacks(IterableDataset):
+class WebdatasetPacks(IterableDataset):
     """Packs of one reader, filled from its shards. `begun_at` is the number of packs that earlier runs consumed."""
 
     stream: WebdatasetStream
-    processor: EarthGPTProcessor
-    data: DataConfig
     begun_at: int = 0
     rank: int = 0
     world_size: int = 1
@@ -160,7 +148,7 @@ class ForeignPacks(IterableDataset):
         worker = get_worker_info()
         workers, number = (worker.num_workers, worker.id) if worker else (1, 0)
         reader, readers = self.rank * workers + number, self.world_size * workers
-        packer = _Packer(self.processor, self.stream.settings.tokens_per_pack)
+        packer = _Packer(self.stream.processor, self.stream.settings.tokens_per_pack)
         turn = 0
         while True:
             found = False
@@ -180,7 +168,8 @@ class ForeignPacks(IterableDataset):
     def _samples(self, turn: int, reader: int, readers: int, packer: _Packer) -> Iterable[dict[str, Any]]:
         import webdataset
 
-        key = (self.stream.settings.data_set_id, self.data.seed, self.begun_at, turn)
+        data = self.stream.config.data
+        key = (self.stream.settings.data_set_id, data.seed, self.begun_at, turn)
         mine = self.stream.urls[reader::readers]
         order = [mine[place] for place in permutation(len(mine), *key, reader)]
 
@@ -193,32 +182,32 @@ class ForeignPacks(IterableDataset):
         return webdataset.DataPipeline(
             webdataset.SimpleShardList(order),
             webdataset.tarfile_to_samples(handler=note),
-            webdataset.shuffle(self.data.webdataset_shuffle, rng=random.Random("/".join(map(str, (*key, reader))))),
+            webdataset.shuffle(data.webdataset_shuffle, rng=random.Random("/".join(map(str, (*key, reader))))),
         )
 
     def _unit(self, sample: dict[str, Any], turn: int, packer: _Packer) -> EncodedUnit | None:
         name = f"{SOURCE}/{sample['__key__']}"
         try:
             suffix, dialogues = image_suffix(sample), dialogues_of(sample)
-            encoded = tuple(EncodedDialogue(*self.processor.encode_dialogue(turns), 0) for turns in dialogues)
+            encoded = tuple(EncodedDialogue(*self.stream.processor.encode_dialogue(turns), 0) for turns in dialogues)
             tokens = packer.cost(encoded)
             settings = self.stream.settings
             if tokens > settings.tokens_per_pack or max(map(packer.cost_of_one, encoded)) > settings.max_positions:
                 raise ValueError(f"{tokens} tokens with the image; a pack takes {settings.tokens_per_pack}")
-            pixels_CHW = self._pixels(sample[suffix], (self.data.seed, self.begun_at, turn, name))
+            pixels_CHW = self._pixels(sample[suffix], (settings.seed, self.begun_at, turn, name))
         except (*BROKEN, KeyError, TypeError) as error:
             packer.skipped.append((name, f"{type(error).__name__}: {error}"))
             return None
         return EncodedUnit(name, pixels_CHW, encoded)
 
-    def _pixels(self, content: bytes, key: tuple[str | int, ...]) -> Any:
-        size = self.processor.image_processor.image_size
+    def _pixels(self, content: bytes, key: tuple[str | int, ...]) -> np.ndarray:
+        size, augment = self.stream.processor.image_processor.image_size, self.stream.config.data.augment
         with Image.open(io.BytesIO(content), formats=FORMATS) as opened:
             image = opened if opened.mode in IMAGE_MODES else opened.convert("RGB")
-            if self.data.augment is None:
+            if augment is None:
                 return pad_and_resize(image, size)
             # What the text says of places is not known here, so nothing is moved.
-            augmentation = draw(self.data.augment.model_copy(update={"dihedral": False}), *key)
+            augmentation = draw(augment.model_copy(update={"dihedral": False}), *key)
             return turn_square(pad_and_resize(shade(image, augmentation), size), augmentation)
 
 
@@ -270,46 +259,3 @@ class _Packer:
             number=self.number - 1,
             skipped=skipped,
         )
-
-
-def image_suffix(sample: dict[str, Any]) -> str:
-    """The suffix of the sample's image. Raises ValueError where there is none."""
-    for suffix in IMAGE_SUFFIXES:
-        if suffix in sample:
-            return suffix
-    raise ValueError(f"no image among {sorted(name for name in sample if not name.startswith('__'))}")
-
-
-def dialogues_of(sample: dict[str, Any]) -> list[Turns]:
-    """The (role, text) turns of each dialogue of a sample.
-
-    Raises:
-        ValueError: no text, or text in another form.
-    """
-    if "json" not in sample:
-        if "txt" not in sample:
-            raise ValueError("neither a json nor a txt member")
-        return [[("human", CAPTIONING), ("gpt", sample["txt"].decode().strip())]]
-    content = orjson.loads(sample["json"])
-    if not isinstance(content, dict):
-        raise ValueError(f"json is a {type(content).__name__}, not an object")
-    listed = (
-        [dialogue["turns"] for dialogue in content["dialogues"]]
-        if "dialogues" in content
-        else [content["conversations"]]
-    )
-    dialogues = [[_turn(turn) for turn in turns] for turns in listed]
-    for turns in dialogues:
-        roles = [role for role, _ in turns]
-        if not turns or roles != ["human", "gpt"] * (len(turns) // 2):
-            raise ValueError(f"turns must alternate human, gpt; found {roles}")
-    if not dialogues:
-        raise ValueError("no dialogue")
-    return dialogues
-
-
-def _turn(turn: dict[str, str]) -> tuple[str, str]:
-    role, text = turn.get("from", turn.get("role")), turn.get("value", turn.get("content"))
-    if role not in _ROLES or not isinstance(text, str):
-        raise ValueError(f"a turn needs a role of {', '.join(_ROLES)} and a text; found {turn!r}"[:200])
-    return _ROLES[role], _PLACEHOLDER.sub(" ", text).strip() if "<image>" in text else text

@@ -114,7 +114,7 @@ class Monitor:
         self._scalars(report.scalars(), report.step)
         rate = max(report.learning_rates.values())
         utilisation = "" if report.mfu is None else f"  MFU {report.mfu:.1%}"
-        self.say(
+        self.progress.line(
             f"step {report.step}/{self.total_steps}  loss {report.loss:.4f}  lr {rate:.2e}  "
             f"grad {report.gradient_norm:.2f}  {report.target_tokens_per_second:.0f} target tokens/s  "
             f"padding {report.padding_share:.1%}  data wait {report.data_wait_share:.1%}{utilisation}"
@@ -132,17 +132,13 @@ class Monitor:
             self.tensorboard.add_image("held_out/answers", pixels_HWC, report.step, dataformats="HWC")
         tasks = ", ".join(f"{task} {loss:.4f}" for task, loss in report.task_loss.items())
         seen = f"; answers in {picture}" if picture is not None else ""
-        self.say(f"held-out loss after step {report.step}: {report.loss:.4f} ({tasks}){seen}")
+        self.progress.line(f"held-out loss after step {report.step}: {report.loss:.4f} ({tasks}){seen}")
 
     def skipped(self, sample_id: str, reason: str) -> None:
         """Name unreadable samples: each of the first ten, then every hundredth."""
         self._skipped_lines += 1
         if self._skipped_lines <= FULL_SKIP_LINES or self._skipped_lines % SKIP_LINE_EVERY == 0:
-            self.say(f"skipped sample {self._skipped_lines}: {sample_id}: {reason}")
-
-    def say(self, line: str) -> None:
-        """One line on standard error, above the progress bar where there is one."""
-        say(self.progress, line)
+            self.progress.line(f"skipped sample {self._skipped_lines}: {sample_id}: {reason}")
 
     def _scalars(self, values: dict[str, float], step: int) -> None:
         if self.tensorboard is not None:
@@ -175,12 +171,6 @@ def open_monitor(
         if sys.stderr.isatty():
             monitor.advance = stack.enter_context(progress.stage("training", total_steps - done_steps))
         yield monitor
-
-
-def say(progress: Progress, line: str) -> None:
-    """One line for the person who waits, on standard error: results go to standard output, progress does not."""
-    if not progress.quiet:
-        print(line, file=sys.stderr, flush=True)
 
 
 def truncate_metrics(path: Path, done_steps: int) -> None:

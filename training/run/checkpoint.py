@@ -33,7 +33,7 @@ from mmrs.config import StrictModel
 from mmrs.errors import RunFailure, UserError
 from mmrs.storage.atomic import atomic_folder, file_sha256, remove_folder
 from training.config import TrainConfig, check_resume_bound_fields, resume_bound_fields
-from training.data.planning.pointer import Pointer
+from training.data.planning.pointer import Pointer, Position
 from training.step.sharding import gathered, sharded_like
 
 FOLDER = re.compile(r"step-(\d{8,})")
@@ -48,14 +48,6 @@ class _State(StrictModel, strict=True):
     pointer: dict[str, Any]
     resume_bound_fields: dict[str, Any]
     base_digest: str
-
-
-@dataclass(frozen=True)
-class Position:
-    """Where a run stands: optimiser steps done, and the next pack."""
-
-    step: int
-    pointer: Pointer
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,12 @@ import torch
 from mmrs.errors import UserError
 from mmrs.storage.atomic import atomic_folder, file_sha256
 from training.config import StageConfig, TrainConfig, load_config
+from training.data.planning.pointer import Position
 from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor
 from training.model.folder import check_model_folder
 from training.model.origin.notes import note_training
 from training.model.tuning.lora import has_lora, merged_state, save_adapter
-from training.run.checkpoint import DONE, Position, read_trainable
+from training.run.checkpoint import DONE, read_trainable
 from training.stages.stage import add_tuned_parameters, apply_stage
 from training.step.sharding import full_state
 
@@ -63,8 +64,7 @@ def export_checkpoint(checkpoint: Path, out: Path) -> Path:
     with torch.no_grad():
         for name, tensor in trained.items():
             parameters[name].copy_(tensor)
-    state = full_state(model, keep=True)
-    assert state is not None
+    state = full_state(model)
     processor = EarthGPTProcessor.from_pretrained(base)
     origin = origin_of(config, position, digest)
     save_result(out, model, state, processor, config.stage, base, origin)

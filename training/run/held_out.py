@@ -20,12 +20,14 @@ from mmrs.errors import UserError
 from mmrs.progress import Progress
 from mmrs.shards.reader import ShardSet
 from mmrs.storage.atomic import write_atomic
-from training.config import TrainConfig
+from training.config import HeldOutConfig, TrainConfig
 from training.data.collate import Pack
 from training.data.loader import PackDataset
-from training.data.open import open_selection, prepare_stream
+from training.data.open import open_selection, plan_stream
 from training.data.planning.selection import Selection
+from training.data.planning.sequence import PackReference
 from training.model.processing import EarthGPTProcessor
+from training.stages.initial_model import StartModel
 from training.step.ranks import Ranks
 from training.step.sharding import plain_forward
 from training.step.step import Labels, LossSums, Training, pack_losses, precision, sum_losses
@@ -50,8 +52,9 @@ class HeldOutAnswers:
 class HeldOut:
     """The fixed packs, of which each rank computes every R-th, and the questions."""
 
+    config: HeldOutConfig
     dataset: PackDataset
-    references: list
+    references: list[PackReference]
     labels: Labels
     processor: EarthGPTProcessor
     asked: HeldOutAnswers | None
@@ -68,9 +71,7 @@ class HeldOut:
         return -(-len(self.references) // self.ranks.size)
 
 
-def open_held_out(
-    config: TrainConfig, processor: EarthGPTProcessor, max_positions: int, ranks: Ranks, progress: Progress
-) -> HeldOut | None:
+def open_held_out(config: TrainConfig, start_model: StartModel, ranks: Ranks, progress: Progress) -> HeldOut | None:
     """Plan the held-out packs of a run; None where the run has none.
 
     Raises:
@@ -79,29 +80,22 @@ def open_held_out(
     held_out = config.held_out
     if held_out is None:
         return None
-    data = config.data.model_copy(update={"splits": (held_out.split,), "mixture": ()})
-    other = config.model_copy(update={"data": data})
+    data = config.data.model_copy(update={"splits": (held_out.split,), "mixture": (), "augment": None})
     selection = open_selection(data)
-    stream = prepare_stream(other, selection, processor, max_positions, progress)
-    count = min(held_out.packs, len(stream.plan(0)))
+    processor = start_model.processor
+    of_split = config.model_copy(update={"data": data})
+    stream = plan_stream(of_split, selection, processor, start_model.max_positions, progress)
+    sequence = stream.sequence
+    count = min(held_out.packs, len(sequence.plan(0)))
     return HeldOut(
-        dataset=PackDataset(selection, stream.lengths, processor, config.tokens_per_pack, data.verify_images),
-        references=list(islice(stream.walk(stream.start()), count)),
-        labels=Labels(selection.tasks, sensors_of(selection)),
+        config=held_out,
+        dataset=stream.dataset,
+        references=list(islice(sequence.walk(sequence.start()), count)),
+        labels=Labels(stream.tasks, stream.sensors),
         processor=processor,
         asked=_questions(selection, held_out.split, held_out.answers),
         ranks=ranks,
     )
-
-
-def sensors_of(selection: Selection) -> dict[str, str]:
-    """The sensor of each source of a selection."""
-    return {
-        name: source.sensor
-        for shards in selection.sets
-        for name, source in shards.manifest.sources.items()
-        if name in selection.sources
-    }
 
 
 def held_out_losses(training: Training, held_out: HeldOut, stopped: Callable[[], bool]) -> LossSums | None:
@@ -168,15 +162,13 @@ def answer(training: Training, held_out: HeldOut, folder: Path, step: int, stopp
 def _answers(training: Training, held_out: HeldOut, asked: HeldOutAnswers, questions: Sequence[Question]) -> list[str]:
     from training.evaluation.generate import generate_answers
 
-    held_out_config = training.config.held_out
-    assert held_out_config is not None
     return generate_answers(
         training.model,
         held_out.processor,
         asked.data,
         questions,
         ANSWER_BATCH,
-        held_out_config.max_new_tokens,
+        held_out.config.max_new_tokens,
         lambda count: None,
     )
 

@@ -12,13 +12,15 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
 import torch
 
 from mmrs.errors import RunFailure
-from training.config import TrainConfig
+from training.config import HeldOutConfig, TrainConfig
 from training.data.collate import Pack
 from training.data.loader import check_skipped
+from training.data.planning.pointer import Position
 from training.report.monitor import (
     HELD_OUT,
     HeldOutReport,
@@ -28,8 +30,9 @@ from training.report.monitor import (
     read_metrics,
     skipped_samples,
 )
-from training.run.checkpoint import CheckpointWriter, Position, checkpoint_step, complete_checkpoints, take_snapshot
-from training.run.held_out import HeldOut, answer, held_out_losses
+from training.run.checkpoint import CheckpointWriter, checkpoint_step, complete_checkpoints, take_snapshot
+from training.run.held_out import answer, held_out_losses
+from training.run.prepare import PreparedRun
 from training.run.signals import StopRequest, listen_for_stop, raise_stopped
 from training.step.optim import learning_rate_factor, set_learning_rate
 from training.step.step import StepCounts, StepOutcome, Training, optimiser_step
@@ -38,15 +41,8 @@ from training.step.throughput import StepCost, peak_flops
 PICTURES = "held-out"
 
 
-def run_loop(
-    training: Training,
-    packs: Iterator[Pack],
-    position: Position,
-    monitor: Monitor,
-    stop: StopRequest,
-    held_out: HeldOut | None = None,
-) -> Position:
-    """Train from `position` to the last step; `packs` starts at the position's pointer.
+def run_loop(run: PreparedRun, packs: Iterator[Pack], monitor: Monitor, stop: StopRequest) -> Position:
+    """Train from the start of the run to its last step; `packs` begins at that position's pointer.
 
     Args:
         stop: filled by signals; Ctrl-C is noted there too while the loop runs.
@@ -58,39 +54,40 @@ def run_loop(
         RunFailure: a loss or gradient is not finite, too many samples are unreadable, a checkpoint was not written.
         RunStopped: a signal asked for it; the checkpoint is written.
     """
-    config = training.config
+    training, position, total_steps = run.training, run.start, run.stream.total_steps
+    checkpoint = training.config.checkpoint
     training.model.train()
     interrupts = listen_for_stop(stop, (signal.SIGINT,))
-    with interrupts, CheckpointWriter(training.checkpoints, config.checkpoint.keep_last) as writer:
-        run = _Run(training, monitor, held_out, stop, writer, StepCost.of(training.model), saved=position.step)
-        run.agree()
+    with interrupts, CheckpointWriter(run.checkpoints, checkpoint.keep_last) as writer:
+        loop = _Loop(run, training, monitor, stop, writer, StepCost.of(training.model), saved=position.step)
+        loop.agree()
         # What a stopped process left out: the signal may have come during the evaluation.
-        run.evaluate(position)
-        while position.step < training.total_steps:
-            run.raise_if_stopped(position)
-            position = run.step(packs, position)
-            stopping = run.agree()
-            if stopping or position.step % config.checkpoint.every_steps == 0 or position.step == training.total_steps:
-                run.save(position)
+        loop.evaluate(position)
+        while position.step < total_steps:
+            loop.raise_if_stopped(position)
+            position = loop.step(packs, position)
+            stopping = loop.agree()
+            if stopping or position.step % checkpoint.every_steps == 0 or position.step == total_steps:
+                loop.save(position)
             if not stopping:
-                run.evaluate(position)
-        if held_out is not None:
-            run.raise_if_stopped(position)
+                loop.evaluate(position)
+        if run.held_out is not None:
+            loop.raise_if_stopped(position)
         writer.wait()
     return position
 
 
 @dataclass
-class _Run:
+class _Loop:
     """The parts of the loop that share its instruments; each method is a collective.
 
     `saved` is the step of the newest checkpoint. `stopping` is the signal that all ranks know of; `stop` is that of
     this rank alone.
     """
 
+    run: PreparedRun
     training: Training
     monitor: Monitor
-    held_out: HeldOut | None
     stop: StopRequest
     writer: CheckpointWriter
     cost: StepCost
@@ -103,10 +100,11 @@ class _Run:
         began = time.perf_counter()
         own = list(islice(packs, config.packs_per_step // training.ranks.size))
         waited = time.perf_counter() - began
-        factor = learning_rate_factor(position.step, training.schedule_steps, config.schedule)
+        schedule_steps = config.schedule.total_steps or self.run.stream.total_steps
+        factor = learning_rate_factor(position.step, schedule_steps, config.schedule)
         set_learning_rate(training.optimiser, factor)
         outcome = optimiser_step(training, own, position.step + 1)
-        position = _advance(training, position, outcome.counts)
+        position = self._advance(position, outcome.counts)
         if outcome.counts.skipped:
             for line in "\n".join(training.ranks.texts(skipped_samples(own))).split("\n"):
                 if line:
@@ -138,40 +136,40 @@ class _Run:
             return
         training = self.training
         snapshot = take_snapshot(
-            position, training.optimiser, training.config, training.base_digest, keep=training.ranks.is_first
+            position, training.optimiser, training.config, self.run.base_digest, keep=training.ranks.is_first
         )
         self.saved = position.step
         if snapshot is not None:
             # The one before may be the best, so it must be there before the others are compared.
             self.writer.wait()
-            self.writer.start(snapshot, best_steps(training))
+            self.writer.start(snapshot, best_steps(self.run))
 
     def evaluate(self, position: Position) -> None:
         """Measure the held-out loss if it is due and not yet known. A signal ends it early, without a result."""
-        if self.held_out is None or self.stopping or not self._is_due(position.step):
+        held_out = self.run.held_out
+        if held_out is None or self.stopping or not self._is_due(held_out.config, position.step):
             return
         began = time.perf_counter()
         training = self.training
-        sums = held_out_losses(training, self.held_out, self.agree)
+        sums = held_out_losses(training, held_out, self.agree)
         if sums is None:
             return
         if not math.isfinite(sums.mean):
             raise RunFailure(
-                f"the held-out loss after step {position.step} is {sums.mean}: held_out.split="
-                f"{training.config.held_out.split if training.config.held_out else ''} has no readable target token, "
-                "or the model diverged. The same command goes on from the last checkpoint."
+                f"the held-out loss after step {position.step} is {sums.mean}: held_out.split={held_out.config.split} "
+                "has no readable target token, or the model diverged. The same command goes on from the last "
+                "checkpoint."
             )
         picture = None
         if training.ranks.is_first:
-            folder = training.config.out / PICTURES
-            picture = answer(training, self.held_out, folder, position.step, lambda: bool(self.stop.received))
+            picture = answer(training, held_out, self.run.out / PICTURES, position.step, self._is_asked_to_stop)
         if self.agree():
             return
         report = HeldOutReport(
             step=position.step,
             loss=sums.mean,
-            task_loss=sums.by_task(self.held_out.labels),
-            sensor_loss=sums.by_sensor(self.held_out.labels),
+            task_loss=sums.by_task(held_out.labels),
+            sensor_loss=sums.by_sensor(held_out.labels),
             target_tokens=int(sums.task_counts.sum()),
             seconds=time.perf_counter() - began,
         )
@@ -183,20 +181,27 @@ class _Run:
             return
         self.save(position)
         self.writer.wait()
-        where = f"its checkpoint is in {self.training.checkpoints} and " if position.step else ""
+        where = f"its checkpoint is in {self.run.checkpoints} and " if position.step else ""
         raise_stopped(
             self.stopping,
-            f"stopped by {self.stopping.name} after step {position.step} of {self.training.total_steps}; "
+            f"stopped by {self.stopping.name} after step {position.step} of {self.run.stream.total_steps}; "
             f"{where}the same command goes on from it",
         )
 
-    def _is_due(self, step: int) -> bool:
-        config = self.training.config.held_out
-        if config is None or not step or (step % config.every_steps and step != self.training.total_steps):
+    def _is_asked_to_stop(self) -> bool:
+        return self.stop.received is not None
+
+    def _is_due(self, config: HeldOutConfig, step: int) -> bool:
+        if not step or (step % config.every_steps and step != self.run.stream.total_steps):
             return False
-        known = step in held_out_by_step(self.training)
+        known = step in held_out_by_step(self.run.out)
         # One rank may read the file before another has written to it.
         return not int(self.training.ranks.largest(torch.tensor(int(known))))
+
+    def _advance(self, position: Position, counts: StepCounts) -> Position:
+        packs = self.training.config.packs_per_step
+        pointer = self.run.stream.advance(position.pointer, packs, counts.samples, counts.skipped)
+        return Position(position.step + 1, pointer)
 
     def _report(
         self,
@@ -234,23 +239,17 @@ class _Run:
         )
 
 
-def held_out_by_step(training: Training) -> dict[int, float]:
-    """The held-out losses measured so far."""
-    return {line["step"]: line["loss"] for line in read_metrics(training.config.out / HELD_OUT)}
+def held_out_by_step(out: Path) -> dict[int, float]:
+    """The held-out losses that the run in `out` has measured so far."""
+    return {line["step"]: line["loss"] for line in read_metrics(out / HELD_OUT)}
 
 
-def best_steps(training: Training) -> list[int]:
+def best_steps(run: PreparedRun) -> list[int]:
     """The `keep_best` steps of lowest held-out loss of which there is a checkpoint, best first."""
-    losses = held_out_by_step(training)
-    known = [checkpoint_step(path) for path in complete_checkpoints(training.checkpoints)]
+    losses = held_out_by_step(run.out)
+    known = [checkpoint_step(path) for path in complete_checkpoints(run.checkpoints)]
     ranked = sorted((step for step in known if step in losses), key=lambda step: (losses[step], step))
-    return ranked[: training.config.checkpoint.keep_best]
-
-
-def _advance(training: Training, position: Position, counts: StepCounts) -> Position:
-    packs = training.config.packs_per_step
-    pointer = training.stream.advance(position.pointer, packs, counts.samples, counts.skipped)
-    return Position(position.step + 1, pointer)
+    return ranked[: run.training.config.checkpoint.keep_best]
 
 
 def _check_skipped(config: TrainConfig, position: Position) -> None:

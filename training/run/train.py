@@ -11,43 +11,27 @@ The run folder::
 
 from __future__ import annotations
 
-import json
-from collections.abc import Generator, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import torch
-
-from mmrs.errors import UserError
+from mmrs.errors import RunFailure, UserError
 from mmrs.progress import Progress
 from mmrs.storage.atomic import remove_temporaries, write_atomic
 from training.config import TrainConfig, check_resume_bound_fields, load_config, resume_bound_fields
-from training.data.collate import Pack
-from training.data.loader import PackDataset, PackSampler, pack_loader, plain_failures
-from training.data.open import open_training_selection, prepare_stream
-from training.data.planning.pointer import Pointer, check_same_stream
-from training.data.planning.selection import Selection
-from training.data.planning.sequence import PackSequence
-from training.data.planning.summary import plan_lines, summarise
-from training.data.webdataset import NOTICE, SOURCE, WebdatasetStream, open_webdataset, webdataset_loader
-from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor
-from training.model.folder import check_model_folder
-from training.report.monitor import METRICS, open_monitor, read_metrics, say
+from training.data.loader import plain_failures
+from training.data.planning.pointer import Position
+from training.report.monitor import METRICS, Monitor, open_monitor, read_metrics
 from training.report.plot import plot_run
-from training.run.checkpoint import Position, checkpoint_folder, latest_checkpoint, load_checkpoint
+from training.run.checkpoint import checkpoint_folder, latest_checkpoint
 from training.run.determinism import quiet_transformers, reproducible, run_lock
-from training.run.final_model import folder_digest, is_saved, origin_of, save_result
-from training.run.held_out import open_held_out, sensors_of
+from training.run.final_model import is_saved, origin_of, save_result
 from training.run.loop import best_steps, held_out_by_step, run_loop
+from training.run.prepare import PreparedRun, RunContext, open_run, prepare_run
 from training.run.signals import REQUEUE_SIGNALS, StopRequest, listen_for_stop
-from training.stages.initial_model import initial_model_folder
-from training.stages.stage import add_tuned_parameters, apply_stage, freeze_report
-from training.step.optim import build_optimiser
 from training.step.ranks import Ranks, open_ranks
-from training.step.sharding import check_ranks, current_rows, full_state, parallelize
-from training.step.step import Training
+from training.step.sharding import check_ranks, full_state
 
 
 @dataclass(frozen=True)
@@ -92,10 +76,26 @@ def train(config: TrainConfig, progress: Progress | None = None, fresh: bool = F
         packs_per_rank = check_ranks(config, ranks)
         progress = (progress or Progress()) if ranks.is_first else Progress(quiet=True)
         if ranks.size > 1:
-            say(progress, f"{ranks.size} ranks, {packs_per_rank} packs of each per optimiser step")
+            progress.line(f"{ranks.size} ranks, {packs_per_rank} packs of each per optimiser step")
         ranks.first_then_all(lambda: _check_folder(config, fresh) if ranks.is_first else None)
         with _locked(config, ranks), reproducible(config), quiet_transformers():
-            return _train(config, progress, ranks, stop)
+            return _train(RunContext(config, ranks, progress, stop))
+
+
+def _train(context: RunContext) -> RunResult:
+    opened = open_run(context)
+    run = prepare_run(context, opened)
+    with (
+        closing(plain_failures(iter(run.stream.loader(run.start, context.ranks)))) as packs,
+        _monitor(run, context) as monitor,
+    ):
+        end = run_loop(run, packs, monitor, context.stop)
+    return _finish(run, end)
+
+
+def _monitor(run: PreparedRun, context: RunContext) -> AbstractContextManager[Monitor]:
+    config, writes = context.config, context.ranks.is_first
+    return open_monitor(run.out, run.start.step, run.stream.total_steps, config.log, context.progress, writes)
 
 
 @contextmanager
@@ -124,152 +124,45 @@ def describe_run(result: RunResult) -> str:
     )
 
 
-def _train(config: TrainConfig, progress: Progress, ranks: Ranks, stop: StopRequest) -> RunResult:
-    selection = None if config.data.webdataset else ranks.first_then_all(lambda: open_training_selection(config))
-    base = ranks.first_then_all(lambda: _base_folder(config, selection))
-    processor = EarthGPTProcessor.from_pretrained(base)
-    model = EarthGPTForConditionalGeneration.from_pretrained(base, use_safetensors=True)
-    add_tuned_parameters(model, config.stage, config.model.seed)
-    rows = apply_stage(model, config.stage, torch.bfloat16 if ranks.device.type == "cuda" else None)
-    model.to(ranks.device)
-    max_positions = model.config.get_text_config().max_position_embeddings
-    stream, total_steps = ranks.first_then_all(
-        lambda: _plan(config, selection, processor, max_positions, progress, ranks)
-    )
-    say(progress, freeze_report(rows))
+def _finish(run: PreparedRun, end: Position) -> RunResult:
+    """Write what the run leaves, on the rank that writes; a collective."""
+    training, ranks = run.training, run.training.ranks
+    folder = run.out / "model"
+    origin = origin_of(training.config, end, run.base_digest)
 
-    held_out = ranks.first_then_all(lambda: open_held_out(config, processor, max_positions, ranks, progress))
-    prepared = parallelize(model, config.parallel, ranks)
-    training = Training(
-        config=config,
-        model=model,
-        optimiser=build_optimiser(current_rows(rows, model), config.optimiser),
-        stream=stream,
-        tasks=stream.tasks if selection is None else selection.tasks,
-        total_steps=total_steps,
-        checkpoints=config.out / "checkpoints",
-        base_digest=folder_digest(base),
-        ranks=ranks,
-        sensors={SOURCE: "unknown"} if selection is None else sensors_of(selection),
-        prepared=prepared,
-    )
-    start = _start(training, progress)
-    with (
-        closing(_packs(training, selection, processor, start)) as packs,
-        open_monitor(config.out, start.step, total_steps, config.log, progress, ranks.is_first) as monitor,
-    ):
-        end = run_loop(training, packs, start, monitor, stop, held_out)
-    return _finish(training, processor, base, start, end)
+    def save() -> None:
+        if ranks.is_first:
+            start, stage = run.start_model, training.config.stage
+            save_result(run.out, training.model, state, start.processor, stage, start.folder, origin)
 
-
-def _packs(
-    training: Training, selection: Selection | None, processor: EarthGPTProcessor, start: Position
-) -> Generator[Pack, None, None]:
-    """The packs of this rank from a position on; closing them ends the workers."""
-    config, ranks, stream = training.config, training.ranks, training.stream
-    pin_memory = ranks.device.type == "cuda"
-    if selection is None:
-        loader = webdataset_loader(stream, processor, config, start.pointer, ranks.rank, ranks.size, pin_memory)
-        return plain_failures(iter(loader))
-    steps = max(0, training.total_steps - start.step)
-    sampler = PackSampler(stream, start.pointer, steps, config.packs_per_step, ranks.rank, ranks.size)
-    data = config.data
-    dataset = PackDataset(
-        selection, stream.lengths, processor, config.tokens_per_pack, data.verify_images, data.augment, data.seed
-    )
-    return plain_failures(iter(pack_loader(dataset, sampler, config.workers, pin_memory)))
-
-
-def _base_folder(config: TrainConfig, selection: Selection | None) -> Path:
-    """Where the run starts: the given model folder, or the one made for the preset."""
-    path = config.model.path
-    if path is None and selection is not None:
-        return initial_model_folder(config.out / "model-init", config.model, selection)
-    return check_model_folder(path, "model.path")
-
-
-def _plan(
-    config: TrainConfig,
-    selection: Selection | None,
-    processor: EarthGPTProcessor,
-    max_positions: int,
-    progress: Progress,
-    ranks: Ranks,
-) -> tuple[PackSequence | WebdatasetStream, int]:
-    """The stream and the number of optimiser steps; the plan's summary, if there is one, is printed and saved."""
-    if selection is None:
-        say(progress, NOTICE)
-        return open_webdataset(config, processor, max_positions), config.max_steps or 0
-    stream = prepare_stream(config, selection, processor, max_positions, progress)
-    settings = stream.settings
-    saved = config.out / "plan.json"
-    if saved.is_file():
-        check_same_stream(Pointer.from_dict(json.loads(saved.read_text())["stream"]), settings)
-    total_steps = config.max_steps or stream.steps(config.epochs or 1, config.packs_per_step)
-    if not ranks.is_first:
-        return stream, total_steps
-    summary = summarise(stream.plan(0), stream.lengths, settings, selection)
-    summary |= {"steps": total_steps, "packs_per_step": config.packs_per_step, "stream": stream.start().to_dict()}
-    write_atomic(saved, json.dumps(summary, indent=2).encode() + b"\n")
-    for line in plan_lines(summary, settings, total_steps, config.packs_per_step):
-        say(progress, line)
-    return stream, total_steps
-
-
-def _start(training: Training, progress: Progress) -> Position:
-    newest = latest_checkpoint(training.checkpoints)
-    # Rank 0 wrote them: its answer holds for all.
-    name = training.ranks.texts(newest.name if newest else "")[0]
-    if not name:
-        return Position(0, training.stream.start())
-    path = training.checkpoints / name
-    position = load_checkpoint(path, training.optimiser, training.config, training.base_digest)
-    training.stream.check(position.pointer)
-    say(progress, f"resuming {training.config.out} from step {position.step} of {training.total_steps}")
-    return position
-
-
-def _finish(training: Training, processor: EarthGPTProcessor, base: Path, start: Position, end: Position) -> RunResult:
-    out, ranks = training.config.out, training.ranks
-    folder = out / "model"
-    origin = origin_of(training.config, end, training.base_digest)
     if not ranks.texts("saved" if is_saved(folder, origin) else "")[0]:
         state = full_state(training.model, keep=ranks.is_first)
-        ranks.first_then_all(lambda: _save(training, state, processor, base, origin))
-    return ranks.first_then_all(lambda: _result(training, start, end, folder))
+        ranks.first_then_all(save)
+    return ranks.first_then_all(lambda: _result(run, end, folder))
 
 
-def _save(
-    training: Training,
-    state: dict[str, torch.Tensor] | None,
-    processor: EarthGPTProcessor,
-    base: Path,
-    origin: dict[str, Any],
-) -> None:
-    if state is not None:
-        save_result(training.config.out, training.model, state, processor, training.config.stage, base, origin)
-
-
-def _result(training: Training, start: Position, end: Position, folder: Path) -> RunResult:
-    out = training.config.out
-    metrics, plot = out / METRICS, out / "run.png"
+def _result(run: PreparedRun, end: Position, folder: Path) -> RunResult:
+    metrics, plot = run.out / METRICS, run.out / "run.png"
     lines = read_metrics(metrics)
-    if lines and training.ranks.is_first:
-        plot_run(out, plot)
-    newest = latest_checkpoint(training.checkpoints)
-    assert newest is not None
+    if lines and run.training.ranks.is_first:
+        plot_run(run.out, plot)
+    newest, best = latest_checkpoint(run.checkpoints), best_steps(run)
+    if newest is None:
+        raise RunFailure(
+            f"{run.checkpoints} has no checkpoint after step {end.step}: somebody removed it. The model is in {folder}."
+        )
     return RunResult(
-        out=out,
+        out=run.out,
         model=folder,
         checkpoint=newest,
         metrics=metrics,
         plot=plot,
         steps=end.step,
-        resumed_from=start.step,
+        resumed_from=run.start.step,
         final_loss=lines[-1]["loss"] if lines else float("nan"),
-        held_out_loss=held_out_by_step(training).get(end.step),
-        best_checkpoint=checkpoint_folder(training.checkpoints, best[0]) if (best := best_steps(training)) else None,
-        rank=training.ranks.rank,
+        held_out_loss=held_out_by_step(run.out).get(end.step),
+        best_checkpoint=checkpoint_folder(run.checkpoints, best[0]) if best else None,
+        rank=run.training.ranks.rank,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from mmrs.errors import UserError
@@ -18,27 +19,55 @@ from training.model import (
     preset,
     train_tokenizer,
 )
+from training.model.folder import check_model_folder
 from training.model.origin.notes import note_parts
 from training.model.tokenizer import IMAGE
 
 TOKENIZER_SAMPLES = 50_000
 
 
-def initial_model_folder(folder: Path, config: ModelConfig, selection: Selection) -> Path:
-    """Make the folder of a preset, unless it is there: a resumed run must find the very same weights and vocabulary.
+@dataclass(frozen=True)
+class StartModel:
+    """The model folder that a run starts from, without its weights; `max_positions` is its longest sequence."""
+
+    folder: Path
+    processor: EarthGPTProcessor
+    max_positions: int
+
+
+def read_start_model(folder: Path) -> StartModel:
+    """What `model.path` names. Raises UserError where it is no model folder."""
+    check_model_folder(folder, "model.path")
+    config = EarthGPTConfig.from_pretrained(folder)
+    return StartModel(folder, EarthGPTProcessor.from_pretrained(folder), _max_positions(config))
+
+
+def make_start_model(folder: Path, config: ModelConfig, selection: Selection) -> StartModel:
+    """What `model.path` names, or the model of a preset, made in `folder` unless it is there.
+
+    A resumed run finds the very same weights and vocabulary.
 
     Raises:
-        UserError: there is no such preset, or the vocabulary is too small.
+        UserError: there is no such model folder or preset, or the vocabulary is too small.
     """
-    if folder.is_dir():
-        return folder
+    if config.path is not None:
+        return read_start_model(config.path)
+    if not folder.is_dir():
+        model_config, processor = initial_processor(config, selection)
+        model = initialise(model_config, config.seed)
+        note_parts(model, {}, config.seed)
+        with atomic_folder(folder) as temporary:
+            model.save_pretrained(temporary)
+            processor.save_pretrained(temporary)
+    return read_start_model(folder)
+
+
+def preview_start_model(folder: Path, config: ModelConfig, selection: Selection) -> StartModel:
+    """`make_start_model` without a file written: what a preset has no folder for yet is made in memory alone."""
+    if config.path is not None or folder.is_dir():
+        return read_start_model(config.path or folder)
     model_config, processor = initial_processor(config, selection)
-    model = initialise(model_config, config.seed)
-    note_parts(model, {}, config.seed)
-    with atomic_folder(folder) as temporary:
-        model.save_pretrained(temporary)
-        processor.save_pretrained(temporary)
-    return folder
+    return StartModel(folder, processor, _max_positions(model_config))
 
 
 def initial_processor(config: ModelConfig, selection: Selection) -> tuple[EarthGPTConfig, EarthGPTProcessor]:
@@ -70,3 +99,7 @@ def training_texts(selection: Selection) -> Iterator[str]:
         for dialogue in selection.record(row).dialogues:
             for turn in dialogue.turns:
                 yield framed(turn.sender, turn.value)
+
+
+def _max_positions(config: EarthGPTConfig) -> int:
+    return config.get_text_config().max_position_embeddings

@@ -135,11 +135,11 @@ def gathered(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.detach().full_tensor() if isinstance(tensor, DTensor) else tensor.detach()
 
 
-def full_state(model: nn.Module, keep: bool) -> dict[str, torch.Tensor] | None:
+def full_state(model: nn.Module, keep: bool = True) -> dict[str, torch.Tensor]:
     """The state of a model with whole tensors, on the host where it was sharded; a collective.
 
     Args:
-        keep: whether this rank wants it; the others get None.
+        keep: whether this rank wants it; the others get an empty one.
     """
     state: dict[str, torch.Tensor] = {}
     kept: dict[int, torch.Tensor] = {}
@@ -151,7 +151,7 @@ def full_state(model: nn.Module, keep: bool) -> dict[str, torch.Tensor] | None:
                 kept[id(tensor)] = complete.cpu()
         if keep:
             state[name] = kept.get(id(tensor), tensor.detach())
-    return state if keep else None
+    return state
 
 
 def sharded_like(tensor: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:

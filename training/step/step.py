@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import astuple, dataclass, field
 from functools import cached_property
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -23,8 +22,6 @@ from torch import nn
 from mmrs.errors import RunFailure
 from training.config import TrainConfig
 from training.data.collate import Pack, all_sample_ids
-from training.data.planning.sequence import PackSequence
-from training.data.webdataset import WebdatasetStream
 from training.model.modeling import EarthGPTForConditionalGeneration
 from training.step.loss import PackLosses
 from training.step.ranks import Ranks
@@ -38,7 +35,7 @@ class Labels:
     """What losses are told apart by: `tasks`, which packs number, and the sensor of each source."""
 
     tasks: tuple[str, ...]
-    sensors: dict[str, str] = field(default_factory=dict)
+    sensors: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def sensor_names(self) -> tuple[str, ...]:
@@ -48,23 +45,14 @@ class Labels:
 
 @dataclass(frozen=True)
 class Training:
-    """All that the loop works with. `prepared` is what `parallelize` made of `model`."""
+    """What a step works with. `prepared` is what `parallelize` made of `model`."""
 
     config: TrainConfig
     model: EarthGPTForConditionalGeneration
     optimiser: torch.optim.Optimizer
-    stream: PackSequence | WebdatasetStream
-    tasks: tuple[str, ...]
-    total_steps: int
-    checkpoints: Path
-    base_digest: str
+    labels: Labels
     ranks: Ranks = field(default_factory=Ranks)
-    sensors: dict[str, str] = field(default_factory=dict)
     prepared: PackLosses | None = None
-
-    @cached_property
-    def labels(self) -> Labels:
-        return Labels(self.tasks, self.sensors)
 
     @cached_property
     def pack_losses(self) -> nn.Module:
@@ -75,10 +63,6 @@ class Training:
     def parameters(self) -> list[nn.Parameter]:
         """The tensors that train."""
         return [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
-
-    @property
-    def schedule_steps(self) -> int:
-        return self.config.schedule.total_steps or self.total_steps
 
 
 @dataclass(frozen=True)

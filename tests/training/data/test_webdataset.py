@@ -14,11 +14,14 @@ from PIL import Image
 from mmrs.errors import RunFailure, UserError
 from tests.training.micro import make_config
 from tests.training.shard_folder import make_shard_folder
-from training.data.webdataset import NOTICE, dialogues_of, open_webdataset, webdataset_loader
+from training.data.dialogue_parsing import dialogues_of
+from training.data.planning.pointer import Position
+from training.data.webdataset import NOTICE, open_webdataset
 from training.model import EarthGPTProcessor
 from training.report.monitor import read_metrics
 from training.report.plan_preview import preview
 from training.run.train import train
+from training.step.ranks import Ranks
 
 pytest.importorskip("webdataset")
 
@@ -61,7 +64,7 @@ def config_of(tmp_path, urls, model_folder, **changes):
 
 def packs_of(config, processor, count, pointer=None, rank=0, world_size=1):
     stream = open_webdataset(config, processor, 256)
-    loader = webdataset_loader(stream, processor, config, pointer or stream.start(), rank, world_size)
+    loader = stream.loader(Position(0, pointer or stream.start()), Ranks(rank, world_size))
     return list(islice(loader, count))
 
 

@@ -18,11 +18,10 @@ from mmrs.storage.atomic import file_sha256, remove_temporaries
 from tests.training.data.planning.test_plan import SETTINGS
 from tests.training.micro import make_config
 from training.config import OptimiserConfig, StageConfig
-from training.data.planning.pointer import Pointer
+from training.data.planning.pointer import Pointer, Position
 from training.run.checkpoint import (
     FILES,
     CheckpointWriter,
-    Position,
     complete_checkpoints,
     latest_checkpoint,
     load_checkpoint,

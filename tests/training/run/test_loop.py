@@ -19,7 +19,7 @@ from training.stages.stage import apply_stage
 from training.step import loss as loss_module
 from training.step.loss import target_losses
 from training.step.optim import build_optimiser
-from training.step.step import Training, optimiser_step
+from training.step.step import Labels, Training, optimiser_step
 
 
 @pytest.fixture(autouse=True)
@@ -62,11 +62,7 @@ def training(model_folder, tmp_path):
         config=config,
         model=model,
         optimiser=build_optimiser(apply_stage(model, stage), OptimiserConfig()),
-        stream=None,
-        tasks=("a", "b", "c"),
-        total_steps=1,
-        checkpoints=tmp_path,
-        base_digest="",
+        labels=Labels(("a", "b", "c")),
     )
 
 

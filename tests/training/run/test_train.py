@@ -22,7 +22,7 @@ from tests.training.shard_folder import make_shard_folder
 from training.config import TrainConfig, load_config
 from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor
 from training.report.monitor import Monitor, read_metrics
-from training.run import train as run_module
+from training.run import prepare
 from training.run.checkpoint import latest_checkpoint
 from training.run.determinism import run_lock
 from training.run.final_model import export_checkpoint
@@ -154,13 +154,13 @@ def test_stopped_after_every_step(straight, shards, model_folder, tmp_path, sign
 
 def test_a_signal_while_loading_ends_before_the_first_step(straight, shards, model_folder, tmp_path, monkeypatch):
     config = make_config(tmp_path / "out", shards, model_folder)
-    original = run_module.apply_stage
+    original = prepare.apply_stage
 
     def signalled(*arguments):
         os.kill(os.getpid(), signal.SIGTERM)
         return original(*arguments)
 
-    monkeypatch.setattr(run_module, "apply_stage", signalled)
+    monkeypatch.setattr(prepare, "apply_stage", signalled)
     with pytest.raises(Requeue, match=rf"SIGTERM after step 0 of {straight.steps}; the same command"):
         train(config)
     assert latest_checkpoint(config.out / "checkpoints") is None

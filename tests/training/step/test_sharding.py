@@ -30,7 +30,7 @@ from training.stages.stage import apply_stage
 from training.step.optim import build_optimiser
 from training.step.ranks import Ranks, open_ranks
 from training.step.sharding import check_ranks, current_rows, gathered, parallelize, sum_gradients
-from training.step.step import Training, optimiser_step
+from training.step.step import Labels, Training, optimiser_step
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -140,11 +140,7 @@ def uneven_step(folder: Path, config, mode: str, broken: bool, result: Path) -> 
             config=config.model_copy(update={"parallel": ParallelConfig(mode=mode)}),
             model=model,
             optimiser=build_optimiser(current_rows(rows, model), config.optimiser),
-            stream=None,
-            tasks=("a", "b", "c"),
-            total_steps=1,
-            checkpoints=result,
-            base_digest="",
+            labels=Labels(("a", "b", "c")),
             ranks=ranks,
             prepared=prepared,
         )

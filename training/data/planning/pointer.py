@@ -51,6 +51,14 @@ class Pointer:
         return pointer
 
 
+@dataclass(frozen=True)
+class Position:
+    """Where a run stands: optimiser steps done, and the next pack."""
+
+    step: int
+    pointer: Pointer
+
+
 def _exact(kind: type, values: dict[str, Any]) -> Any:
     types = {field.name: field.type for field in fields(kind)}
     if set(values) != set(types):
