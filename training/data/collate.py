@@ -153,7 +153,8 @@ def empty_pixels(images: int, image_size: int) -> torch.Tensor:
         return torch.empty(shape, dtype=torch.uint8)
     # As torch's own collation does: `share_memory_` would copy what is not written yet.
     storage = torch.UntypedStorage._new_shared(math.prod(shape))
-    return torch.empty(0, dtype=torch.uint8).set_(storage, 0, shape)
+    stride = tuple(math.prod(shape[axis + 1 :]) for axis in range(4))
+    return torch.empty(0, dtype=torch.uint8).set_(storage, 0, shape, stride)
 
 
 def _joined(pieces: list[np.ndarray], padding: int, filler: int) -> torch.Tensor:

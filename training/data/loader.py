@@ -64,7 +64,9 @@ class PackDataset(Dataset):
         self.selection.fetch([row for row, _ in reference.units])
         size = self.processor.image_processor.image_size
         pixels_NCHW = empty_pixels(len(reference.units), size)
-        units, skipped, substitutes = [], [], []
+        units: list[EncodedUnit] = []
+        skipped: list[tuple[str, str]] = []
+        substitutes: list[str] = []
         for row, entries in reference.units:
             room_CHW = pixels_NCHW[len(units)].numpy()
             try:
@@ -156,12 +158,15 @@ class PackDataset(Dataset):
         start = int(word) % int(last - first)
         for place in range(start, start + min(SUBSTITUTE_TRIES, int(last - first))):
             other = int(first) + place % int(last - first)
-            fitting = self._fitting(other, self.lengths.tokens[entries]) if other != row else ()
-            if len(fitting):
-                try:
-                    return self._unit(other, fitting, reference, room_CHW)
-                except BROKEN:
-                    continue
+            if other == row:
+                continue
+            fitting = self._fitting(other, self.lengths.tokens[entries])
+            if not len(fitting):
+                continue
+            try:
+                return self._unit(other, fitting, reference, room_CHW)
+            except BROKEN:
+                continue
         return None
 
     def _fitting(self, row: int, planned: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from mmrs.errors import UserError
 from training.config import TrainConfig
@@ -32,12 +33,13 @@ def inspect(model: str, recipe: TrainConfig | None = None) -> str:
     config = _configuration(model)
     with torch.device("meta"):
         built = EarthGPTForConditionalGeneration(config)
-    built.to(config.dtype or torch.float32)
+    nn.Module.to(built, config.dtype if isinstance(config.dtype, torch.dtype) else torch.float32)
     for vector in tuned_vectors(built).values():
         vector.data = vector.data.float()
     head = _head(model, config)
     if recipe is None:
-        rows = [FreezeRow(name, value.requires_grad_(False), None) for name, value in built.named_parameters()]
+        built.requires_grad_(False)
+        rows = [FreezeRow(name, value, None) for name, value in built.named_parameters()]
         return "\n".join([*head, "", freeze_report(rows), "", _cache(config)])
     add_tuned_parameters(built, recipe.stage, recipe.model.seed)
     rows = apply_stage(built, recipe.stage, torch.bfloat16 if recipe.device == "cuda" else None)

@@ -159,11 +159,10 @@ def open_monitor(
         yield Monitor(None, None, log.every_steps, total_steps, Progress(quiet=True))
         return
     with ExitStack() as stack:
-        files = []
         for name in (METRICS, HELD_OUT):
             truncate_metrics(out / name, done_steps)
-            files.append(stack.enter_context((out / name).open("a")))
-        monitor = Monitor(*files, log.every_steps, total_steps, progress)
+        metrics, held_out = (stack.enter_context((out / name).open("a")) for name in (METRICS, HELD_OUT))
+        monitor = Monitor(metrics, held_out, log.every_steps, total_steps, progress)
         if log.tensorboard:
             monitor.tensorboard = _tensorboard(out / "tensorboard", done_steps)
             stack.callback(monitor.tensorboard.close)

@@ -117,22 +117,29 @@ def sum_gradients(parameters: Sequence[nn.Parameter], ranks: Ranks) -> None:
 
     Zeros, so that the update is the same whether an image-less pack was alone or beside others, on one rank or many.
     """
-    for parameter in parameters:
-        if parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
+    gradients = [_gradient(parameter) for parameter in parameters]
     if ranks.size == 1 or any(isinstance(parameter, DTensor) for parameter in parameters):
         return
-    for group in _groups(parameters):
-        flat = torch.cat([parameter.grad.flatten() for parameter in group])
+    for group in _groups(gradients):
+        flat = torch.cat([gradient.flatten() for gradient in group])
         distributed.all_reduce(flat)
-        pieces = flat.split([parameter.numel() for parameter in group])
-        for parameter, piece in zip(group, pieces, strict=True):
-            parameter.grad.copy_(piece.view_as(parameter.grad))
+        pieces = flat.split([gradient.numel() for gradient in group])
+        for gradient, piece in zip(group, pieces, strict=True):
+            gradient.copy_(piece.view_as(gradient))
+
+
+def _gradient(parameter: nn.Parameter) -> torch.Tensor:
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter)
+    return parameter.grad
 
 
 def gathered(tensor: torch.Tensor) -> torch.Tensor:
     """The full tensor of a sharded one, on every rank; a collective. Any other tensor as it is."""
-    return tensor.detach().full_tensor() if isinstance(tensor, DTensor) else tensor.detach()
+    if not isinstance(tensor, DTensor):
+        return tensor.detach()
+    with torch.no_grad():
+        return tensor.full_tensor()
 
 
 def full_state(model: nn.Module, keep: bool = True) -> dict[str, torch.Tensor]:
@@ -162,15 +169,16 @@ def sharded_like(tensor: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
     return distribute_tensor(here, parameter.device_mesh, parameter.placements, src_data_rank=None)
 
 
-def _groups(parameters: Sequence[nn.Parameter]) -> list[list[nn.Parameter]]:
-    groups: list[list[nn.Parameter]] = []
+def _groups(gradients: Sequence[torch.Tensor]) -> list[list[torch.Tensor]]:
+    """Neighbours of at most `NUMBERS_PER_REDUCTION` numbers together, or one alone."""
+    groups: list[list[torch.Tensor]] = []
     room = 0
-    for parameter in parameters:
-        if parameter.numel() > room or not groups:
+    for gradient in gradients:
+        if gradient.numel() > room or not groups:
             groups.append([])
             room = NUMBERS_PER_REDUCTION
-        groups[-1].append(parameter)
-        room -= parameter.numel()
+        groups[-1].append(gradient)
+        room -= gradient.numel()
     return groups
 
 
