@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -74,7 +76,7 @@ def test_the_resolved_configuration_reads_back_equal():
         ({"held_out": {"evry_steps": 2}}, "did you mean 'every_steps'"),
         ({"data": {"folders": "x", "split": "val"}}, "data.split: unknown key; did you mean 'splits'"),
         ({"data": {"folders": "x", "keep_lst": 3}}, "did you mean 'checkpoint.keep_last'"),
-        ({"parallel": {"shard_ranks": 2}}, "parallel.mode=fsdp"),
+        ({"parallel": {"ranks_per_replica": 2}}, "parallel.mode=fsdp"),
         ({"parallel": {"attention": "flex"}}, "no backward pass on a CPU"),
         ({"parallel": {"activation_checkpointing": "selective"}, "device": "cuda"}, "parallel.compile=true"),
     ],
@@ -120,7 +122,7 @@ def test_what_is_no_recipe_is_refused(tmp_path, text):
         {"parallel": {"mode": "fsdp", "compile": True, "activation_checkpointing": "full"}},
     ],
 )
-def test_harmless_changes_may_be_resumed(changes):
+def test_changes_of_what_is_resume_free_may_be_resumed(changes):
     check_resume_bound_fields(resume_bound_fields(make()), make(**changes))
 
 
@@ -145,3 +147,47 @@ def test_changes_of_the_mathematics_are_refused_by_name(changes, name):
 def test_a_run_with_a_fixed_schedule_may_be_lengthened():
     fixed = {"schedule": {"total_steps": 100}, "epochs": None}
     check_resume_bound_fields(resume_bound_fields(make(max_steps=10, **fixed)), make(max_steps=50, **fixed))
+
+
+def sections(schema):
+    return {"TrainConfig": schema["properties"]} | {
+        name: part["properties"] for name, part in schema["$defs"].items() if "properties" in part
+    }
+
+
+def test_every_field_says_what_it_is_for():
+    schema = TrainConfig.model_json_schema()
+    silent = [
+        f"{section}.{name}"
+        for section, fields in sections(schema).items()
+        for name, field in fields.items()
+        if not field.get("description", "").strip()
+    ]
+    assert silent == []
+    said = sections(schema)["ScheduleConfig"]["total_steps"]["description"]
+    assert said.startswith("Steps that the schedule is laid out for.")
+
+
+def test_the_schema_says_what_may_change_on_a_resume():
+    schema = sections(TrainConfig.model_json_schema())
+    free = {
+        f"{section}.{name}"
+        for section, fields in schema.items()
+        for name, field in fields.items()
+        if field.get("may_change_on_resume")
+    }
+    assert {
+        "TrainConfig.out",
+        "DataConfig.folders",
+        "ParallelConfig.ranks_per_replica",
+        "LogConfig.peak_tflops",
+    } <= free
+    assert free.isdisjoint({"DataConfig.seed", "TrainConfig.tokens_per_step", "OptimiserConfig.betas"})
+    bound = {name.rpartition(".")[2] for name in resume_bound_fields(make())}
+    assert bound.isdisjoint({"out", "folders", "ranks_per_replica", "peak_tflops"}) and "betas" in bound
+
+
+def test_a_recipe_is_checked_without_torch():
+    code = "import sys, training.config; print(sorted({'torch', 'transformers', 'polars'} & set(sys.modules)))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=RECIPES.parents[1])
+    assert run.stdout.strip() == "[]", run.stderr

@@ -31,7 +31,7 @@ class EarthGPTConfig(PreTrainedConfig):
     - whether a norm follows the projection, as in the code line that the paper builds on: `projector_norm`;
     - the "shift" of the instruction tuning, and whether the output head takes part: `tuning`, `tune_head`.
 
-    What trains in which run is no property of the model: see `training.model.tuning.parameter_sets`.
+    What trains in which run is no property of the model: see `training.config.parameter_sets`.
 
     Args:
         vit_config, cnn_config, text_config: the three parts, as config objects or dicts of their fields.

@@ -61,9 +61,9 @@ def check_ranks(config: TrainConfig, ranks: Ranks) -> int:
             f"tokens_per_step={config.tokens_per_step} is {packs} packs, which {size} ranks cannot share equally. "
             f"Start {fitting} ranks, or set tokens_per_step={' or '.join(str(value) for value in near if value)}"
         )
-    shard_ranks = config.parallel.shard_ranks
-    if shard_ranks is not None and size % shard_ranks:
-        raise UserError(f"parallel.shard_ranks={shard_ranks} does not divide {size} ranks; leave it out to use all.")
+    sharing = config.parallel.ranks_per_replica
+    if sharing is not None and size % sharing:
+        raise UserError(f"parallel.ranks_per_replica={sharing} does not divide {size} ranks; leave it out to use all.")
     return packs // size
 
 
@@ -87,7 +87,7 @@ def parallelize(model: EarthGPTForConditionalGeneration, config: ParallelConfig,
     sharded = is_sharded(config, ranks)
     losses = PackLosses(model, anchored=sharded)
     if sharded:
-        _shard(losses, ranks, config.shard_ranks or ranks.size)
+        _shard(losses, ranks, config.ranks_per_replica or ranks.size)
     return losses
 
 
@@ -212,8 +212,8 @@ def _keep_products(context: Any, operation: Any, *arguments: Any, **options: Any
     return CheckpointPolicy.MUST_SAVE if operation in _KEPT_OPERATIONS else CheckpointPolicy.PREFER_RECOMPUTE
 
 
-def _shard(losses: PackLosses, ranks: Ranks, shard_ranks: int) -> None:
-    shape = (ranks.size // shard_ranks, shard_ranks)
+def _shard(losses: PackLosses, ranks: Ranks, ranks_per_replica: int) -> None:
+    shape = (ranks.size // ranks_per_replica, ranks_per_replica)
     mesh = init_device_mesh(ranks.device.type, shape, mesh_dim_names=("replicate", "shard"))
     if shape[0] == 1:
         mesh = mesh["shard"]

@@ -5,9 +5,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from training.config import StageConfig
+from training.config.parameter_sets import ADAPTERS, EVERYTHING, NORMS, PROJECTOR, SETS, run_a, run_b
 from training.model import initialise
 from training.model.accounting import activation_memory, cache_bytes, state_memory, step_flops
-from training.model.tuning.parameter_sets import ADAPTERS, EVERYTHING, NORMS, PROJECTOR, SETS, run_a, run_b
 from training.model.tuning.vectors import add_tuning
 from training.stages.stage import add_tuned_parameters, apply_stage
 

@@ -10,8 +10,8 @@ from transformers import AutoTokenizer, LlamaForCausalLM
 import cli
 from tests.training.micro import make_config
 from tests.training.model.assembly.test_assemble import write_llama
+from training.config.parameter_sets import NORMS, VECTORS
 from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor
-from training.model.tuning.parameter_sets import NORMS, VECTORS
 from training.model.tuning.vectors import tuned_vectors
 from training.run.train import train
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from training.config import StageConfig
+from training.config.parameter_sets import run_a, run_b
 from training.model import EarthGPTForConditionalGeneration, preset
-from training.model.tuning.parameter_sets import run_a, run_b
 from training.model.tuning.vectors import add_tuning
 from training.stages.stage import apply_stage
 

@@ -9,9 +9,9 @@ from safetensors.torch import load_file
 from mmrs.errors import UserError
 from tests.training.micro import make_config
 from training.config import StageConfig, load_config
+from training.config.parameter_sets import EVERYTHING, SETS, VECTORS, run_a, run_b
 from training.model import EarthGPTForConditionalGeneration, preset
 from training.model.export.delta import weights_digest
-from training.model.tuning.parameter_sets import EVERYTHING, SETS, VECTORS, run_a, run_b
 from training.model.tuning.vectors import add_tuning, tuned_vectors
 from training.run.train import train
 from training.stages.stage import apply_stage

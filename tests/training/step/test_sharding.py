@@ -44,12 +44,12 @@ def light():
     torch.set_num_threads(before)
 
 
-def config_of(out: Path, shards: Path, model_folder: Path, mode: str = "replicate", shard_ranks=None, **changes):
+def config_of(out: Path, shards: Path, model_folder: Path, mode: str = "replicate", ranks_per_replica=None, **changes):
     changes.setdefault("tokens_per_step", 1280)
     # The gradient of an attention's key bias is zero but for rounding, which Adam would scale up to whole steps.
     changes.setdefault("optimiser", {"epsilon": 1e-5})
     return make_config(
-        out, shards, model_folder, parallel={"mode": mode, "shard_ranks": shard_ranks}, epochs=4, **changes
+        out, shards, model_folder, parallel={"mode": mode, "ranks_per_replica": ranks_per_replica}, epochs=4, **changes
     )
 
 
@@ -98,7 +98,7 @@ def test_two_ranks_end_as_one(single, shards, model_folder, tmp_path):
 
 def test_shards_and_their_copies_end_as_one(single, shards, model_folder, tmp_path):
     """Two copies of the model, each spread over two ranks."""
-    config = config_of(tmp_path / "out", shards, model_folder, "fsdp", shard_ranks=2)
+    config = config_of(tmp_path / "out", shards, model_folder, "fsdp", ranks_per_replica=2)
     assert run_ranks(4, train, config, log=tmp_path) == [0] * 4, (tmp_path / "rank-3.txt").read_text()
     assert_equal_to(single, config.out)
     assert_model_saved(single, config.out)
@@ -212,8 +212,8 @@ def test_what_does_not_divide_is_refused(shards, model_folder, tmp_path):
     assert check_ranks(config, Ranks(0, 3)) == 2
     with pytest.raises(UserError, match=r"6 packs, which 4 ranks.*Start 1, 2, 3 ranks.*=1280 or 2560"):
         check_ranks(config, Ranks(0, 4))
-    sharded = config.model_copy(update={"parallel": ParallelConfig(mode="fsdp", shard_ranks=2)})
-    with pytest.raises(UserError, match=r"shard_ranks=2 does not divide 3"):
+    sharded = config.model_copy(update={"parallel": ParallelConfig(mode="fsdp", ranks_per_replica=2)})
+    with pytest.raises(UserError, match=r"ranks_per_replica=2 does not divide 3"):
         check_ranks(sharded, Ranks(0, 3))
 
 

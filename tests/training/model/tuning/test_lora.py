@@ -7,10 +7,10 @@ import torch
 
 from tests.training.micro import make_config
 from training.config import StageConfig
+from training.config.parameter_sets import SETS
 from training.model import EarthGPTForConditionalGeneration, initialise
 from training.model.export.delta import weights_digest
 from training.model.tuning.lora import add_lora, merged_state, save_adapter
-from training.model.tuning.parameter_sets import SETS
 from training.model.tuning.vectors import add_tuning
 from training.run.train import train
 from training.stages.stage import add_tuned_parameters, apply_stage

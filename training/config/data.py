@@ -1,0 +1,151 @@
+"""What a run reads, in which order and how often, and how its images are varied."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    NonNegativeInt,
+    PlainSerializer,
+    PlainValidator,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+
+from mmrs.config import as_list
+from mmrs.errors import UserError
+from mmrs.storage.urls import parse_location
+from training.config.section import Names, ResumeFree, Section, Share
+
+
+def _location(value: Any) -> Any:
+    try:
+        return parse_location(value)
+    except UserError as error:
+        raise UserError(f"data.folders: {error}") from error
+
+
+Location = Annotated[Path | str, PlainValidator(_location), PlainSerializer(str)]
+
+
+class MixtureRule(Section):
+    """How much of a source, a task, or one task of one source an epoch holds; see `training.data.planning.mixture`."""
+
+    source: str | None = None
+    """The source that the rule is for. None: any."""
+
+    task: str | None = None
+    """The task that the rule is for. None: any."""
+
+    epochs: Annotated[float, Field(gt=0, le=1000)] | None = None
+    """Passes over it in one epoch of the run (2.5: each sample five times in two epochs)."""
+
+    weight: PositiveFloat | None = None
+    """In place of `epochs`: its share of the epoch's samples, relative to the other weights."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.source or '*'}/{self.task or '*'}"
+
+    @model_validator(mode="after")
+    def _complete(self) -> MixtureRule:
+        if self.source is None and self.task is None:
+            raise ValueError("name a source, a task or both")
+        if (self.epochs is None) == (self.weight is None):
+            raise ValueError("set exactly one of epochs and weight")
+        return self
+
+
+class AugmentConfig(Section):
+    """Changes of training images that keep their text true; see `training.data.augment`."""
+
+    brightness: Annotated[float, Field(ge=0, le=0.9)] = 0.0
+    """Largest relative change of brightness."""
+
+    contrast: Annotated[float, Field(ge=0, le=0.9)] = 0.0
+    """Largest relative change of contrast."""
+
+    noise: Annotated[int, Field(ge=0, le=64)] = 0
+    """Largest change of a pixel, in grey levels."""
+
+    dihedral: bool = False
+    """Allow turns and mirror images where the text can follow."""
+
+
+class DataConfig(Section):
+    """What is read and in which order: either `folders` or `webdataset`."""
+
+    folders: ResumeFree[Annotated[tuple[Location, ...], BeforeValidator(as_list)]] = ()
+    """Data sets of mmrs: folders, or URLs of http(s), s3 or hf. They may move; a checkpoint knows them by their id."""
+
+    webdataset: Annotated[tuple[str, ...], BeforeValidator(as_list)] = ()
+    """Tars of others, as paths or URLs with ``{00..09}`` for numbers; see `training.data.webdataset`."""
+
+    webdataset_shuffle: ResumeFree[PositiveInt] = 1000
+    """Samples of the shuffle buffer through which tars of others pass."""
+
+    splits: Annotated[Names | None, BeforeValidator(as_list)] = None
+    """The splits to train on, of all sources alike. None: those that each source was built to train on, which is
+    ``train`` unless the build's recipe says otherwise (`train_splits`)."""
+
+    sources: Names | None = None
+    """The sources to train on. None: all."""
+
+    tasks: Names | None = None
+    """The tasks to train on. None: all."""
+
+    mixture: tuple[MixtureRule, ...] = ()
+    """How often an epoch shows which part: the first rule that matches a dialogue decides. Without rules every dialogue
+    is seen once."""
+
+    cache: ResumeFree[Path | None] = None
+    """Folder for token counts and fetched shards. None: ``mmrs`` in the user's cache folder."""
+
+    cache_gb: ResumeFree[PositiveFloat] = 100.0
+    """Largest size of the fetched shards in the cache, in GB (10^9 bytes)."""
+
+    seed: NonNegativeInt = 0
+    """Of the order, of augmentation, and of the substitutes for unreadable samples."""
+
+    shuffle_block_samples: PositiveInt = 256
+    """Neighbours of one tar that stay together while blocks are permuted."""
+
+    shuffle_window_blocks: PositiveInt = 64
+    """Blocks within which samples are permuted."""
+
+    packing_window_units: PositiveInt = 4096
+    """Images of the windows that packs are filled from."""
+
+    augment: AugmentConfig | None = None
+    """How images are varied. None: not at all."""
+
+    verify_images: ResumeFree[bool] = False
+    """Compare each image with its sha256 in the index."""
+
+    max_skipped_samples: ResumeFree[NonNegativeInt] = 10
+    """A run ends when more samples than this, and more than `max_skipped_share`, are unreadable."""
+
+    max_skipped_share: ResumeFree[Share] = 0.005
+    """A run ends when a larger share of its samples than this, and more than `max_skipped_samples`, are unreadable."""
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> DataConfig:
+        if bool(self.folders) == bool(self.webdataset):
+            raise ValueError(
+                "set exactly one of data.folders (data sets of mmrs) and data.webdataset (tars of others); "
+                "--set data.folders=[] drops those of a recipe"
+            )
+        planned = [name for name in ("sources", "tasks", "mixture") if self.webdataset and getattr(self, name)]
+        if planned:
+            raise ValueError(f"data.{planned[0]} needs the index of a data set of mmrs; data.webdataset has none")
+        return self
+
+    @model_validator(mode="after")
+    def _one_kind_of_mixture(self) -> DataConfig:
+        if len({rule.weight is None for rule in self.mixture}) > 1:
+            raise ValueError("data.mixture: give either epochs or weight, the same in all rules")
+        return self

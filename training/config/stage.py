@@ -1,0 +1,160 @@
+"""What is trained, and by which steps: the model that a run starts from, its stage, optimiser and schedule."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
+
+from training.config.parameter_sets import SETS
+from training.config.section import ResumeFree, Section, Share
+
+
+class ModelConfig(Section):
+    """The model that a run starts from: either `preset` or `path`."""
+
+    preset: str | None = None
+    """Name of a size (for instance tiny): random weights, and a tokenizer trained on the run's own texts."""
+
+    path: ResumeFree[Path | None] = None
+    """A model folder, of `mmrs init` or of an earlier run. It may move; the checkpoint knows it by its digest."""
+
+    vocab_size: PositiveInt = 1024
+    """Entries of the tokenizer that a preset trains."""
+
+    seed: NonNegativeInt = 0
+    """Of random weights."""
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> ModelConfig:
+        if (self.preset is None) == (self.path is None):
+            raise ValueError("set exactly one of model.preset (for instance tiny) and model.path (a model folder)")
+        return self
+
+
+class TrainableRule(Section):
+    """Some parameters and their learning rate.
+
+    A recipe may write ``set: NAME``, a name of `training.config.parameter_sets.SETS`, in place of the pattern.
+    """
+
+    pattern: str
+    """Regular expression for the full names of the parameters."""
+
+    learning_rate: PositiveFloat
+    """The peak of their learning rate."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_set(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or "set" not in values:
+            return values
+        name = values["set"]
+        if "pattern" in values:
+            raise ValueError("give either `set` or `pattern`, not both")
+        if name not in SETS:
+            raise ValueError(f"there is no set {name!r}; choose one of {', '.join(SETS)}, or give a `pattern`")
+        return {key: value for key, value in values.items() if key != "set"} | {"pattern": SETS[name]}
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, pattern: str) -> str:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+        return pattern
+
+
+class TuningConfig(Section):
+    """What is added to the language model's linear layers before training; see `training.model.tuning`."""
+
+    kind: Literal["bias", "bias-scale", "lora"] = "bias-scale"
+    """Vectors that are added to outputs, such vectors and others that scale them, or pairs of low-rank matrices."""
+
+    head: bool = False
+    """Vectors on the output head too."""
+
+    rank: PositiveInt = 16
+    """lora only: rank of the matrices."""
+
+    alpha: PositiveFloat = 32.0
+    """lora only: their product is scaled by alpha / rank."""
+
+    dropout: Share = 0.0
+    """lora only: share of their inputs that is dropped in training."""
+
+    @model_validator(mode="after")
+    def _head_has_vectors(self) -> TuningConfig:
+        if self.kind == "lora" and self.head:
+            raise ValueError("tuning.head is for vectors; with kind lora leave it out")
+        return self
+
+
+class StageConfig(Section):
+    """Which parameters train."""
+
+    name: ResumeFree[str] = "full"
+    """What the stage is called in reports and in the trained model's card."""
+
+    tuning: TuningConfig | None = None
+    """What is added to the model before training. None: nothing."""
+
+    trainable: Annotated[tuple[TrainableRule, ...], Field(min_length=1)]
+    """The first rule that matches a parameter's name decides; what no rule matches is frozen."""
+
+
+class OptimiserConfig(Section):
+    """AdamW."""
+
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.95)
+    """Decay of the running means of gradients and of their squares."""
+
+    epsilon: PositiveFloat = 1e-8
+    """Added to the root of the mean square."""
+
+    weight_decay: NonNegativeFloat = 0.05
+    """On tensors with at least two dimensions: no norms, no biases, no scales."""
+
+    clip_norm: PositiveFloat = 1.0
+    """Largest norm of the gradient of all trained parameters together."""
+
+
+class ScheduleConfig(Section):
+    """The learning rate over the run, as a factor on its peak: linear warm-up, then `kind`."""
+
+    kind: Literal["cosine", "linear", "wsd", "inverse-sqrt", "constant"] = "cosine"
+    """"cosine" and "linear" fall to `min_ratio` at `total_steps`; "wsd" stays at the peak and falls linearly over the
+    last `decay_share`; "inverse-sqrt" falls with the root of the steps done; "constant" stays."""
+
+    warmup_share: Share = 0.05
+    """Share of the run in which the learning rate rises."""
+
+    decay_share: Share = 0.1
+    """wsd only: share of the run in which it falls."""
+
+    min_ratio: Share = 0.1
+    """The factor never falls below this."""
+
+    total_steps: PositiveInt | None = None
+    """Steps that the schedule is laid out for. None: the length of the run. Set it to train a run in parts of growing
+    `max_steps`."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ScheduleConfig:
+        if self.kind == "wsd" and self.warmup_share + self.decay_share > 1:
+            raise ValueError(
+                f"schedule: warmup_share={self.warmup_share:g} and decay_share={self.decay_share:g} exceed the run; "
+                "their sum must be at most 1"
+            )
+        return self
