@@ -40,7 +40,7 @@ def export_model(
 ) -> None:
     """Write a trained MODEL, such as RUN/model, for others: tuning vectors folded, model card beside it."""
     from training.model.export.export import export
-    from training.run.determinism import quiet_transformers
+    from training.model.folder import quiet_transformers
 
     with quiet_transformers():
         click.echo(export(model, out, form, delta=delta, base=base, dtype=dtype, scores=scores))
@@ -51,7 +51,7 @@ def export_model(
 @click.argument("out", type=FOLDER)
 def export_checkpoint(checkpoint: Path, out: Path) -> None:
     """Write the model of CHECKPOINT, such as RUN/checkpoints/step-00000100, as OUT/model in the form of RUN/model."""
-    from training.run.determinism import quiet_transformers
+    from training.model.folder import quiet_transformers
     from training.run.final_model import export_checkpoint as run_export
 
     with quiet_transformers():

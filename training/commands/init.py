@@ -54,7 +54,7 @@ def init(options: InitOptions) -> None:
     import yaml
 
     from training.model.assembly.assemble import assemble, describe_assembly
-    from training.run.determinism import quiet_transformers
+    from training.model.folder import quiet_transformers
 
     with quiet_transformers():
         result = assemble(

@@ -18,8 +18,7 @@ from training.evaluation.picture import draw_predictions
 from training.evaluation.questions import Question, load_questions
 from training.evaluation.scores import score
 from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor
-from training.model.folder import check_model_folder
-from training.run.determinism import quiet_transformers
+from training.model.folder import check_model_folder, quiet_transformers
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,17 @@
-"""Whether a folder holds an EarthGPT. Without the check another model's folder would be loaded as random weights."""
+"""Loading from a model folder: whether it holds an EarthGPT, and no progress bars where nobody watches.
+
+Without the check another model's folder would be loaded as random weights.
+"""
 
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from transformers.utils import logging as transformers_logging
 
 from mmrs.errors import UserError
 
@@ -30,3 +38,16 @@ def check_model_folder(folder: Path, name: str = "") -> Path:
     if kind != "earthgpt":
         raise UserError(f"{what} holds a {kind} model, not an EarthGPT. Make one of it: mmrs init OUT --llm {folder}")
     return folder
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """No progress bars for loading and saving where nobody watches a terminal."""
+    if sys.stderr.isatty() or not transformers_logging.is_progress_bar_enabled():
+        yield
+        return
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.enable_progress_bar()

@@ -16,17 +16,19 @@ from contextlib import AbstractContextManager, ExitStack, closing, contextmanage
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmrs.errors import RunFailure, UserError
+from mmrs.errors import RunFailure
 from mmrs.progress import Progress
 from mmrs.storage.atomic import remove_temporaries, write_atomic
-from training.config import TrainConfig, check_resume_bound_fields, load_config, resume_bound_fields
+from training.config import TrainConfig
 from training.data.loader import plain_failures
 from training.data.planning.pointer import Position
+from training.model.folder import quiet_transformers
 from training.report.monitor import METRICS, Monitor, open_monitor, read_metrics
 from training.report.plot import plot_run
 from training.run.checkpoint import checkpoint_folder, latest_checkpoint
-from training.run.determinism import quiet_transformers, reproducible, run_lock
+from training.run.determinism import reproducible
 from training.run.final_model import is_saved, origin_of, save_result
+from training.run.folder import check_run_folder, run_lock
 from training.run.loop import best_steps, held_out_by_step, run_loop
 from training.run.prepare import PreparedRun, RunContext, open_run, prepare_run
 from training.run.signals import REQUEUE_SIGNALS, StopRequest, listen_for_stop
@@ -77,7 +79,7 @@ def train(config: TrainConfig, progress: Progress | None = None, fresh: bool = F
         progress = (progress or Progress()) if ranks.is_first else Progress(quiet=True)
         if ranks.size > 1:
             progress.line(f"{ranks.size} ranks, {packs_per_rank} packs of each per optimiser step")
-        ranks.first_then_all(lambda: _check_folder(config, fresh) if ranks.is_first else None)
+        ranks.first_then_all(lambda: check_run_folder(config, fresh) if ranks.is_first else None)
         with _locked(config, ranks), reproducible(config), quiet_transformers():
             return _train(RunContext(config, ranks, progress, stop))
 
@@ -164,19 +166,3 @@ def _result(run: PreparedRun, end: Position, folder: Path) -> RunResult:
         best_checkpoint=checkpoint_folder(run.checkpoints, best[0]) if best else None,
         rank=run.training.ranks.rank,
     )
-
-
-def _check_folder(config: TrainConfig, fresh: bool) -> None:
-    """Refuse a folder that is no run, or one of a run with another configuration."""
-    out = config.out
-    if not out.exists() or not any(out.iterdir()):
-        return
-    if fresh:
-        raise UserError(f"{out} is not empty. Leave out --fresh to resume it, choose another `out`, or: rm -r {out}")
-    saved = out / "config.yaml"
-    if not saved.is_file():
-        if {path.name for path in out.iterdir()} <= {"lock"}:
-            return
-        raise UserError(f"{out} is not empty and no training run: it has no config.yaml. Choose another `out`.")
-    previous = load_config(saved)
-    check_resume_bound_fields(resume_bound_fields(previous), config)

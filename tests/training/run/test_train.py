@@ -24,8 +24,8 @@ from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor
 from training.report.monitor import Monitor, read_metrics
 from training.run import prepare
 from training.run.checkpoint import latest_checkpoint
-from training.run.determinism import run_lock
 from training.run.final_model import export_checkpoint
+from training.run.folder import run_lock
 from training.run.signals import Interrupted, Requeue
 from training.run.train import train
 
