@@ -59,7 +59,7 @@ def target_losses(model: EarthGPTForConditionalGeneration, pack: Pack, in_rows: 
         dense = model.language_model.config._attn_implementation == DENSE
         in_rows = dense and pack.input_ids_L.device.type == "cpu"
     states_TD = _target_states(model, pack, in_rows)
-    size = max(1, LOGITS_PER_CHUNK // model.config.text_config.vocab_size)
+    size = max(1, LOGITS_PER_CHUNK // model.lm_head.out_features)
     if pack.targets <= size:
         return _chunk_losses(model.lm_head, states_TD, pack.target_ids_T)
     chunks = zip(states_TD.split(size), pack.target_ids_T.split(size), strict=True)
@@ -95,7 +95,7 @@ def _row_states(model: EarthGPTForConditionalGeneration, pack: Pack, batches: li
             input_ids=batch.input_ids_RS,
             attention_mask=mask,
             position_ids=None if batch.causal else batch.position_ids_RS,
-            image_features=features_NSD[batch.images_N] if len(batch.images_N) else None,
+            image_features=features_NSD[batch.images_N] if features_NSD is not None and len(batch.images_N) else None,
         )
         states.append(states_RSD.flatten(0, 1).index_select(0, batch.target_positions_T))
     order_T = torch.cat([batch.targets_T for batch in batches])
