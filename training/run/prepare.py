@@ -81,8 +81,9 @@ def open_run(context: RunContext) -> OpenedRun:
         RunFailure: a record cannot be read.
     """
     opened = context.ranks.first_then_all(lambda: _open(context))
-    for line in opened.stream.describe() if context.ranks.is_first else ():
-        context.progress.line(line)
+    if context.ranks.is_first:
+        for line in opened.stream.describe():
+            context.progress.line(line)
     return opened
 
 

@@ -132,6 +132,8 @@ def test_a_run_on_foreign_tars_and_its_resume(tmp_path, model_folder, capsys):
     config = config_of(tmp_path, pattern, model_folder, schedule={"total_steps": 6}, workers=1)
     result = train(config)
     assert NOTICE in capsys.readouterr().err and result.steps == 4
+    known = json.loads((result.out / "plan.json").read_text())
+    assert (known["shards"], known["steps"], known["stream"]["next_pack"]) == (4, 4, 0)
     longer = train(config.model_copy(update={"max_steps": 6}))
     assert longer.resumed_from == 4 and longer.steps == 6
     lines = read_metrics(result.metrics)
