@@ -7,11 +7,17 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Columns padded to their widest cell; numbers to the right, text to the left."""
+def table(header: Sequence[str], rows: Sequence[Sequence[Any]], align: str = "") -> str:
+    """Columns padded to their widest cell; numbers to the right, text to the left.
+
+    Args:
+        align: one of ``<`` and ``>`` per column, where numbers come as text.
+    """
     cells = [[str(cell) for cell in row] for row in rows]
     widths = [max(len(line[column]) for line in [list(header), *cells]) for column in range(len(header))]
-    right = [all(isinstance(row[column], int | float) for row in rows) and bool(rows) for column in range(len(header))]
+    columns = range(len(header))
+    numeric = [all(isinstance(row[column], int | float) for row in rows) and bool(rows) for column in columns]
+    right = [side == ">" for side in align] or numeric
 
     def line(parts: Sequence[str]) -> str:
         padded = [

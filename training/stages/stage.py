@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from mmrs.errors import UserError
+from mmrs.text import table
 from training.config import StageConfig
 from training.model.modeling import EarthGPTForConditionalGeneration
 from training.model.tuning.lora import add_lora
@@ -91,7 +92,7 @@ def freeze_report(rows: Sequence[FreezeRow], depth: int = 2) -> str:
     modules: dict[str, list[FreezeRow]] = {}
     for row in rows:
         modules.setdefault(".".join(row.name.split(".")[:depth]), []).append(row)
-    lines = [("module", "parameters", "trainable", "dtype", "learning rate")]
+    lines = []
     for module, members in [*modules.items(), ("total", list(rows))]:
         trained = [row for row in members if row.learning_rate is not None]
         lines.append(
@@ -103,7 +104,4 @@ def freeze_report(rows: Sequence[FreezeRow], depth: int = 2) -> str:
                 ", ".join(f"{rate:g}" for rate in sorted({row.learning_rate for row in trained if row.learning_rate})),
             )
         )
-    widths = [max(len(line[column]) for line in lines) for column in range(5)]
-    aligned = zip("<>><<", widths, strict=True)
-    form = "  ".join(f"{{:{side}{width}}}" for side, width in aligned)
-    return "\n".join(form.format(*line).rstrip() for line in lines)
+    return table(("module", "parameters", "trainable", "dtype", "learning rate"), lines, align="<>><<")
