@@ -12,8 +12,9 @@ from typing import ClassVar
 
 from converters.base import Converter
 from converters.formats.captions import CaptionedImage, CaptionFile, distinct_captions, read_captions
+from converters.formats.shared_file import read_shared
 from converters.layout import FileList, Problem, ignored_note, layout_error, list_files, locate_root
-from mmrs.errors import BadItem, UserError
+from mmrs.errors import BadItem
 from mmrs.record import Annotations, Provenance
 from mmrs.source import Discovery, Item, ensure_unique_stems
 
@@ -43,13 +44,7 @@ class CaptionJson(Converter):
             raise layout_error(self.name, base, f"has {self.image_folders[0]} but no {annotation_name}")
         if folder is None:
             raise layout_error(self.name, base, f"has {source.relative_to(base)} but no {self.image_folders[0]}")
-        try:
-            captions = self.parse(source)
-        except BadItem as error:
-            raise UserError(
-                f"{self.name}: {source} (line {error.line}): {error.reason}. Every split depends on this file: "
-                f"download it again, then `mmrs scan {self.name} {root}`."
-            ) from error
+        captions = read_shared(self.name, root, source, self.parse)
         images = self.images(folder, base)
         items, problems, details = _items(captions, images, source, folder, split)
         unique, repeats = ensure_unique_stems(sorted(items, key=lambda item: item.stem))

@@ -12,8 +12,9 @@ from pathlib import Path
 from converters.base import Converter, register
 from converters.formats.folders import normal_form
 from converters.formats.labels import LabelFile, read_labels
+from converters.formats.shared_file import read_shared
 from converters.layout import FileList, Problem, ignored_note, layout_error, list_files, locate_root, merge_files
-from mmrs.errors import BadItem, UserError
+from mmrs.errors import BadItem
 from mmrs.record import Annotations, Provenance
 from mmrs.source import Discovery, Item, ensure_unique_stems
 
@@ -33,13 +34,7 @@ class Dscr(Converter):
         table = _table(base, split)
         if table is None:
             raise layout_error(self.name, base, f"has no annotations/{split}.csv")
-        try:
-            found = read_labels(table)
-        except BadItem as error:
-            raise UserError(
-                f"{self.name}: {table} (line {error.line}): {error.reason}. The split depends on this file: "
-                f"download it again, then `mmrs scan {self.name} {root}`."
-            ) from error
+        found = read_shared(self.name, root, table, read_labels)
         images = _images(base, self.splits)
         if not images.by_name:
             raise layout_error(self.name, base, f"has {table.relative_to(base)} but no image")

@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from converters.base import Converter, register
-from converters.formats.coco import bbox, read_coco
+from converters.formats.coco import bbox, known_category, read_coco
 from converters.formats.objects import annotated
 from converters.formats.polygons import as_corners, coco_points, min_area_corners, pixel_squares
 from converters.formats.shapes import BoxObject, check_box
-from converters.formats.split_lists import named_images, read_shared
-from converters.formats.text import shown
+from converters.formats.shared_file import read_shared
+from converters.formats.split_lists import named_images
 from converters.layout import last_parts, layout_error, list_files, locate_root
-from mmrs.errors import BadItem
 from mmrs.record import Annotations, Provenance
 from mmrs.source import Discovery, Item, ensure_unique_stems
 
@@ -47,7 +46,7 @@ class Hrsid(Converter):
         source = base / "annotations" / f"{split}2017.json"
         if not source.is_file():
             raise layout_error(self.name, base, f"has no {source.relative_to(base)}")
-        coco = read_shared(self.name, source, read_coco)
+        coco = read_shared(self.name, root, source, read_coco)
         folders = [base / name for name in IMAGE_FOLDERS if (base / name).is_dir()]
         images = next((found for folder in folders if (found := list_files(folder, base)).by_name), None)
         if images is None:
@@ -94,13 +93,10 @@ class Hrsid(Converter):
 
 
 def _ship(row: dict[str, Any], path: str) -> BoxObject:
-    label = row.get("label")
-    if label is None:
-        raise BadItem(f"annotation {shown(row.get('id'))} has a category id that the file lacks", path)
     x, y, width, height = bbox(row, 4, path)
     points = pixel_squares(coco_points(row, path))
     return BoxObject(
-        label,
+        known_category(row, path),
         check_box((x, y, x + width, y + height), path, allow_empty=True),
         corners=as_corners(min_area_corners(points)) if len(points) else None,
         ignore=row.get("iscrowd") == 1,

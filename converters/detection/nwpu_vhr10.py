@@ -15,11 +15,12 @@ from typing import Any, Literal
 
 from converters.base import register
 from converters.catalog import Counts
-from converters.formats.coco import bbox, read_coco
+from converters.formats.coco import bbox, known_category, read_coco
 from converters.formats.folders import normal_form
 from converters.formats.objects import annotated
 from converters.formats.shapes import BoxObject, check_box
-from converters.formats.split_lists import named_images, read_shared
+from converters.formats.shared_file import read_shared
+from converters.formats.split_lists import named_images
 from converters.formats.text import finite, numbered_lines, read_bytes, shown
 from converters.layout import (
     FileList,
@@ -119,7 +120,7 @@ class NwpuVhr10(SeededSplit):
             raise layout_error(
                 self.name, base, f"has no {COCO_FILE}", [str(place / COCO_FILE) for place in places[::2]]
             )
-        coco = read_shared(self.name, source, read_coco)
+        coco = read_shared(self.name, base, source, read_coco)
         named, missing = named_images(coco, images, source, "the positive image set")
         items = []
         for image, path in named:
@@ -151,10 +152,9 @@ def parse_lines(data: bytes, path: str, labels: Sequence[str]) -> list[BoxObject
 
 
 def _coco_object(row: dict[str, Any], path: str) -> BoxObject:
-    if row["label"] is None:
-        raise BadItem(f"annotation {shown(row['id'])} has a category id that the file lacks", path)
+    label = known_category(row, path)
     x, y, width, height = bbox(row, 4, path)
-    return BoxObject(row["label"], check_box((x, y, x + width, y + height), path, allow_empty=True))
+    return BoxObject(label, check_box((x, y, x + width, y + height), path, allow_empty=True))
 
 
 def _folder(base: Path, name: str) -> Path | None:

@@ -62,6 +62,14 @@ def parse_coco(data: bytes, path: str) -> CocoFile:
     return CocoFile(found, categories, tuple(problems))
 
 
+def known_category(row: dict[str, Any], path: str) -> str:
+    """The category name of an annotation row. Raises `BadItem` where the file's category table lacks its id."""
+    label = row.get("label")
+    if label is None:
+        raise BadItem(f"annotation {shown(row.get('id'))} has a category id that the file lacks", path)
+    return str(label)
+
+
 def bbox(row: dict[str, Any], length: int, path: str) -> tuple[float, ...]:
     """The `length` finite numbers of an annotation row's ``bbox``. Raises `BadItem` naming the annotation."""
     values = row.get("bbox")

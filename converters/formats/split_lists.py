@@ -2,40 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
 
 from converters.formats.coco import CocoFile, CocoImage
 from converters.formats.folders import normal_form
+from converters.formats.shared_file import read_shared
 from converters.formats.text import numbered_lines, read_bytes
 from converters.layout import IMAGE_SUFFIXES, FileList, Problem, layout_error, list_files, merge_files, subfolders
-from mmrs.errors import BadItem, UserError
+from mmrs.errors import BadItem
 from mmrs.source import Discovery, Item
 
-T = TypeVar("T")
 Ids = tuple[tuple[int, str], ...]
 
 
 def read_ids(path: Path) -> Ids:
     """(1-based line, first word) of every line that is not blank. Raises `BadItem` when the file cannot be read."""
     return tuple((number, line.split()[0]) for number, line in numbered_lines(read_bytes(path), str(path)))
-
-
-def read_shared(name: str, path: Path, read: Callable[[Path], T]) -> T:
-    """``read(path)`` of a file that a whole split of source `name` depends on.
-
-    Raises:
-        UserError: instead of the `BadItem` of `read`, because no part of the split can be used without the file.
-    """
-    try:
-        return read(path)
-    except BadItem as error:
-        place = f" (line {error.line})" if error.line else ""
-        raise UserError(
-            f"{name}: {error.path or path}{place}: {error.reason}. A whole split depends on this file: "
-            f"download it again, then `mmrs scan {name} DIR`."
-        ) from error
 
 
 def paired(images: FileList, labels: FileList) -> tuple[list[tuple[str, Path, Path]], list[Problem]]:
@@ -100,7 +83,7 @@ def listed_split(
     source = lists / f"{split}.txt"
     if not source.is_file():
         raise layout_error(name, base, f"has no {source.relative_to(base)}")
-    items, problems = listed_items(source, read_shared(name, source, read_ids), images, labels)
+    items, problems = listed_items(source, read_shared(name, base, source, read_ids), images, labels)
     if not items:
         counts = f"{len(images.by_stem)} images and {len(labels.by_stem)} label files were found there"
         raise layout_error(name, base, f"has no image with a label file for split {split}; {counts}")

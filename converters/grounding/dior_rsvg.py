@@ -15,7 +15,8 @@ from pathlib import Path
 from converters.base import Converter, register
 from converters.catalog import Counts
 from converters.formats.objects import annotated, from_inclusive
-from converters.formats.split_lists import list_folders, read_shared
+from converters.formats.shared_file import read_shared
+from converters.formats.split_lists import list_folders
 from converters.formats.text import integer, numbered_lines, read_bytes
 from converters.formats.voc import read_voc
 from converters.layout import FileList, Problem, last_parts, layout_error, list_files, locate_archive
@@ -48,7 +49,7 @@ class DiorRsvg(Converter):
         self.check_split(split)
         base, notes = locate_archive(self.name, root, ARCHIVE_FOLDER, _has_layout, {"Annotations", "JPEGImages"})
         labels = list_files(base / "Annotations", base, {".xml"})
-        places = _places(labels)
+        places = _places(self.name, base, labels)
         numbers = self._numbers(base, split, len(places))
         owners: dict[str, set[str]] = {}
         for part, members in numbers.items():
@@ -102,7 +103,7 @@ class DiorRsvg(Converter):
                 raise layout_error(
                     self.name, base, f"has no {part}.txt; all lists are needed to check the numbers of {split}"
                 )
-            numbers[part] = read_shared(self.name, source, read_numbers)
+            numbers[part] = read_shared(self.name, base, source, read_numbers)
         listed = [number for members in numbers.values() for number in members]
         if len(set(listed)) != len(listed):
             raise UserError(
@@ -142,14 +143,11 @@ def _has_layout(folder: Path) -> bool:
     return (folder / "Annotations").is_dir() and any((folder / f"{name}.txt").is_file() for name in ("train", "test"))
 
 
-def _places(labels: FileList) -> list[tuple[str, int]]:
-    """(stem, position in its file) of every object by running number."""
+def _places(name: str, root: Path, labels: FileList) -> list[tuple[str, int]]:
+    """(stem, position in its file) of every object by running number: all numbers after a file depend on it."""
     places = []
     for path in sorted(labels.by_name.values(), key=lambda path: path.name):
-        try:
-            count = len(OBJECT.findall(read_bytes(path)))
-        except BadItem as error:
-            raise UserError(f"dior-rsvg: {path}: {error.reason}. Every later number depends on this file.") from error
+        count = read_shared(name, root, path, lambda path: len(OBJECT.findall(read_bytes(path))))
         places += [(path.stem, position) for position in range(count)]
     return places
 

@@ -14,11 +14,11 @@ from typing import Any
 from converters import catalog
 from converters.base import Converter, register
 from converters.catalog import SourceFacts
-from converters.formats.split_lists import read_shared
+from converters.formats.shared_file import read_shared
 from converters.formats.text import numbered_lines, read_bytes
 from converters.layout import Problem, layout_error
 from converters.own_data.description import Description, load_description
-from converters.own_data.formats import find_items, read_item
+from converters.own_data.formats import OPTIONS, find_items, read_item
 from mmrs.errors import UserError
 from mmrs.record import Annotations, canonical_json
 from mmrs.seeding import seeded_shares
@@ -109,7 +109,11 @@ def _listed(root: Path, name: str, items: Sequence[Item]) -> tuple[list[Item], t
     source = root / name
     if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or not source.is_file():
         raise layout_error("generic", root, f"has no list file {name}", [f"{source}, one image name a line"])
-    lines = read_shared("generic", source, lambda path: numbered_lines(read_bytes(path), str(path)))
+
+    def read(path: Path) -> list[tuple[int, str]]:
+        return numbered_lines(read_bytes(path), str(path))
+
+    lines = read_shared("generic", root, source, read, remedy="mend it", options=OPTIONS)
     known = _by_name(items)
     chosen: dict[str, Item] = {}
     problems: list[Problem] = []

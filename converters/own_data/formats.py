@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from converters.formats.coco import bbox, read_coco
+from converters.formats.coco import bbox, known_category, read_coco
 from converters.formats.dota import read_dota
 from converters.formats.folders import read_class_folders
 from converters.formats.llava import read_llava
 from converters.formats.objects import annotated, from_inclusive, known_label
 from converters.formats.shapes import BoxObject, check_box
-from converters.formats.split_lists import read_shared
+from converters.formats.shared_file import read_shared
 from converters.formats.tree import FileTree, list_tree
 from converters.formats.voc import read_voc
 from converters.formats.yolo import read_yolo, yolo_boxes, yolo_quads
@@ -27,6 +27,8 @@ from mmrs.source import Item
 
 LABEL_SUFFIX = {"voc": ".xml", "dota": ".txt", "yolo": ".txt", "yolo-obb": ".txt"}
 DIFFICULT, CUT_BY_TILE = 1, 2
+# What a command on one's own data needs behind the folder.
+OPTIONS = "--set description=FILE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ def find_items(own: Description, root: Path, split: str) -> Found:
     else:
         if not source.is_file():
             raise layout_error("generic", root, f"has no file {source.relative_to(root)}", [str(source)])
-        found = (_coco if own.format == "coco" else _llava)(images, source)
+        found = (_coco if own.format == "coco" else _llava)(root, images, source)
     return replace(found, notes=notes + found.notes, problems=images.problems + found.problems)
 
 
@@ -130,8 +132,8 @@ def _label_files(own: Description, root: Path, images: FileTree, folder: Path) -
     return Found(tuple(items), notes, tuple(problems))
 
 
-def _coco(images: FileTree, source: Path) -> Found:
-    parsed = read_shared("generic", source, read_coco)
+def _coco(root: Path, images: FileTree, source: Path) -> Found:
+    parsed = read_shared("generic", root, source, read_coco, options=OPTIONS)
     kept = ("id", "bbox", "label", "iscrowd")
     rows = (
         (row.file_name, {"size": row.size, "rows": [{key: one.get(key) for key in kept} for one in row.rows]})
@@ -140,8 +142,8 @@ def _coco(images: FileTree, source: Path) -> Found:
     return _named(images, source, rows, parsed.problems)
 
 
-def _llava(images: FileTree, source: Path) -> Found:
-    parsed = read_shared("generic", source, read_llava)
+def _llava(root: Path, images: FileTree, source: Path) -> Found:
+    parsed = read_shared("generic", root, source, read_llava, options=OPTIONS)
     rows = (
         (row.name, {"ids": list(row.ids), "conversations": [[list(pair) for pair in one] for one in row.conversations]})
         for row in parsed.images
@@ -177,12 +179,11 @@ def _named(
 def _coco_objects(item: Item, path: str) -> list[BoxObject]:
     objects = []
     for row in item.payload["rows"]:
-        if row["label"] is None:
-            raise BadItem(f"annotation {row['id']} has a category that the file does not list", path)
+        label = known_category(row, path)
         x, y, width, height = bbox(row, 4, path)
         box = check_box((x, y, x + width, y + height), path, allow_empty=True)
         crowd = bool(row["iscrowd"])
-        objects.append(BoxObject(row["label"], box, ignore=crowd, flags={"iscrowd": True} if crowd else {}))
+        objects.append(BoxObject(label, box, ignore=crowd, flags={"iscrowd": True} if crowd else {}))
     return objects
 
 

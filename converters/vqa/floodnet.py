@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from converters.base import register
+from converters.formats.shared_file import read_shared
 from converters.formats.text import read_bytes
 from converters.formats.vqa import parse_floodnet
 from converters.layout import Problem, ignored_note, layout_error, list_files, locate_root
 from converters.splits import SeededSplit
-from converters.vqa.items import from_payload, items_by_image, unusable
-from mmrs.errors import BadItem
+from converters.vqa.items import from_payload, items_by_image
 from mmrs.record import Annotations
 from mmrs.source import Discovery, Item
 
@@ -35,10 +35,7 @@ class FloodNet(SeededSplit):
         questions, folder = _first(base, QUESTIONS), _first(base, IMAGES)
         if questions is None or folder is None:
             raise layout_error(self.name, base, "has questions but no folder Images/Train_Image")
-        try:
-            found = parse_floodnet(read_bytes(questions), str(questions))
-        except BadItem as error:
-            raise unusable(self.name, root, error) from error
+        found = read_shared(self.name, root, questions, lambda path: parse_floodnet(read_bytes(path), str(path)))
         files = list_files(folder, base)
         problems: list[Problem] = []
         items = items_by_image(found, files, questions, problems)

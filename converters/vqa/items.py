@@ -8,7 +8,7 @@ from typing import Any
 
 from converters.formats.vqa import Answered, QuestionAnswer
 from converters.layout import FileList, Problem
-from mmrs.errors import BadItem, UserError
+from mmrs.errors import BadItem
 from mmrs.record import Annotations, Provenance, Question
 from mmrs.source import Item, ensure_unique_stems
 
@@ -65,12 +65,3 @@ def find_image(name: str, files: FileList, annotation: Path, problems: list[Prob
     if image is None:
         problems.append((str(annotation), f"image {name} has questions but is not there"))
     return image
-
-
-def unusable(name: str, root: Path, error: BadItem) -> UserError:
-    """The error for a file that a whole split depends on."""
-    line = f" (line {error.line})" if error.line else ""
-    return UserError(
-        f"{name}: {error.path}{line}: {error.reason}. The split depends on this file: download it again, then "
-        f"`mmrs scan {name} {root}`."
-    )

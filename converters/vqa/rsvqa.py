@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import ClassVar
 
 from converters.base import Converter
+from converters.formats.shared_file import read_shared
 from converters.formats.text import read_bytes
-from converters.formats.vqa import parse_rsvqa
+from converters.formats.vqa import Answered, parse_rsvqa
 from converters.layout import ignored_note, layout_error, list_files, locate_root
-from converters.vqa.items import from_payload, items_by_image, unusable
-from mmrs.errors import BadItem
+from converters.vqa.items import from_payload, items_by_image
 from mmrs.record import Annotations
 from mmrs.source import Discovery, Item
 
@@ -39,11 +39,12 @@ class Rsvqa(Converter):
         folder = next((base / name for name in self.image_folders if (base / name).is_dir()), None)
         if folder is None:
             raise layout_error(self.name, base, f"has tables but no {' or '.join(self.image_folders)}")
-        try:
-            images, questions, answers = (read_bytes(tables[table]) for table in TABLES)
-            found = parse_rsvqa(images, questions, answers, str(tables["questions"]))
-        except BadItem as error:
-            raise unusable(self.name, root, error) from error
+
+        def read(questions: Path) -> Answered:
+            images, answers = read_bytes(tables["images"]), read_bytes(tables["answers"])
+            return parse_rsvqa(images, read_bytes(questions), answers, str(questions))
+
+        found = read_shared(self.name, root, tables["questions"], read)
         files = list_files(folder, base)
         problems = list(found.problems)
         items = items_by_image(found, files, tables["questions"], problems)

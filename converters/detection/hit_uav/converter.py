@@ -28,7 +28,7 @@ from converters.detection.hit_uav.files import (
     listed_images,
     locate,
 )
-from converters.formats.coco import bbox
+from converters.formats.coco import bbox, known_category
 from converters.formats.shapes import BoxObject, check_box, check_rotated, plain_quads
 from converters.formats.text import shown
 from converters.formats.voc import VocFile, check_names_image, read_voc
@@ -166,9 +166,7 @@ def xml_objects(voc: VocFile, layout: Layout, path: str) -> list[BoxObject]:
 
 
 def _json_object(row: dict[str, Any], layout: Layout, path: str) -> BoxObject:
-    label, difficult = row.get("label"), row.get("difficult", False)
-    if label is None:
-        raise BadItem(f"annotation {shown(row.get('id'))} has a category id that the file lacks", path)
+    label, difficult = known_category(row, path), row.get("difficult", False)
     if difficult not in (0, 1):
         raise BadItem(
             f"difficult of annotation {shown(row.get('id'))} is {shown(difficult)}, true or false expected", path

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, get_args
 
 from converters.formats.coco import CocoImage, read_coco
+from converters.formats.shared_file import read_shared
 from converters.formats.text import decode, read_bytes
 from converters.layout import FileList, Problem, check_plain_name, list_files, locate_root
-from mmrs.errors import BadItem, UserError
+from mmrs.errors import BadItem
 
 Layout = Literal["rotate_json", "normal_json", "normal_xml", "rotate_xml"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
@@ -59,14 +61,9 @@ def listed_images(root: Path, layout: Layout, split: str) -> ListedFile:
         UserError: the shared file cannot be read at all.
     """
     source = layout_files(root, layout, split)[0]
-    try:
-        return _listed_json(source) if layout.endswith("_json") else _listed_xml(root, layout, source)
-    except BadItem as error:
-        place = f" (line {error.line})" if error.line else ""
-        raise UserError(
-            f"hit-uav: {error.path or source}{place}: {error.reason}. The whole split {split} depends on this file: "
-            "download it again, or choose another layout with the option layout."
-        ) from error
+    read = _listed_json if layout.endswith("_json") else partial(_listed_xml, root, layout)
+    remedy = "download it again, or choose another layout with `--set layout=NAME`"
+    return read_shared("hit-uav", root, source, read, remedy)
 
 
 def _listed_json(source: Path) -> ListedFile:

@@ -16,15 +16,13 @@ from converters.base import Converter, register
 from converters.catalog import Counts
 from converters.detection.ssdd.files import PACK, STYLES, SUBSETS, Style, Subset, find_split, has_style, locate
 from converters.detection.ssdd.xml import read_ssdd
-from converters.formats.coco import bbox
+from converters.formats.coco import bbox, known_category
 from converters.formats.dota import read_dota
 from converters.formats.objects import annotated
 from converters.formats.polygons import as_corners, coco_points, min_area_corners
 from converters.formats.shapes import BoxObject, check_box
-from converters.formats.text import shown
 from converters.formats.voc import check_names_image
 from converters.layout import last_parts, layout_error
-from mmrs.errors import BadItem
 from mmrs.record import Annotations, Provenance, Task
 from mmrs.source import Discovery, Item
 
@@ -110,9 +108,7 @@ class Ssdd(Converter):
 
 def coco_object(row: dict[str, Any], path: str) -> BoxObject:
     """One COCO row: the box as written, and the polygon's four corners or the least rectangle around it."""
-    label = row.get("label")
-    if label is None:
-        raise BadItem(f"annotation {shown(row.get('id'))} has a category id that the file lacks", path)
+    label = known_category(row, path)
     x, y, width, height = bbox(row, 4, path)
     points = coco_points(row, path)
     corners = None

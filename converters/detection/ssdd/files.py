@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from converters.formats.coco import read_coco
-from converters.formats.split_lists import named_images, paired, read_shared
+from converters.formats.shared_file import read_shared
+from converters.formats.split_lists import named_images, paired
 from converters.layout import FileList, layout_error, list_files, list_subfolders, locate_root, merge_files
 from mmrs.source import Discovery, Item, ensure_unique_stems
 
@@ -113,7 +114,7 @@ def _coco_split(name: str, base: Path, folder: Path, split: str) -> Discovery:
         path.stem: place
         for place in PLACES
         if (listed := folder / "annotations" / f"test_{place}.json").is_file()
-        for path in (Path(image.file_name) for image in read_shared(name, listed, read_coco).images)
+        for path in (Path(image.file_name) for image in read_shared(name, base, listed, read_coco).images)
     }
     return _from_json(name, base, folder / "annotations" / f"{split}.json", images, marks)
 
@@ -121,7 +122,7 @@ def _coco_split(name: str, base: Path, folder: Path, split: str) -> Discovery:
 def _from_json(name: str, base: Path, source: Path, images: FileList, places: dict[str, str]) -> Discovery:
     if not source.is_file():
         raise layout_error(name, base, f"has no {source.relative_to(base)}")
-    coco = read_shared(name, source, read_coco)
+    coco = read_shared(name, base, source, read_coco)
     named, missing = named_images(coco, images, source, "any image folder")
     items = []
     for image, path in named:

@@ -25,7 +25,8 @@ from converters.detection.undocumented_layout.labels import (
 from converters.formats.class_map import ClassMap, read_class_map
 from converters.formats.folders import normal_form
 from converters.formats.objects import annotated
-from converters.formats.split_lists import read_ids, read_shared
+from converters.formats.shared_file import read_shared
+from converters.formats.split_lists import read_ids
 from converters.formats.tree import FileTree, list_tree
 from converters.layout import Problem, find_below, last_parts, layout_error
 from converters.splits import SeededSplit
@@ -122,7 +123,7 @@ class UndocumentedBoxes(SeededSplit):
     def _class_map(self, root: Path, labels: Labels) -> ClassMap:
         path = root / self.classes
         if path.is_file():
-            return read_shared(self.name, path, read_class_map)
+            return read_shared(self.name, root, path, read_class_map, remedy="mend it")
         paths = list(labels.tree.by_path.values())[:LOOKED_AT]
         lines = [f"  {label}:    # {count} objects" for label, count in count_classes(paths, labels.form).items()]
         raise UserError(
@@ -152,7 +153,7 @@ class UndocumentedBoxes(SeededSplit):
         lists = {part: [texts[path] for path in texts if path.endswith(f"Main/{part}.txt")] for part in self.splits}
         if all(len(found) == 1 for found in lists.values()):
             source = lists[split][0]
-            named = {PurePosixPath(word).stem for _, word in read_shared(self.name, source, read_ids)}
+            named = {PurePosixPath(word).stem for _, word in read_shared(self.name, root, source, read_ids)}
             return [item for item in items if item.image.stem in named], f"split taken from {source}"
         chosen = set(self.part(sorted({_moment(item) for item in items}), str, split))
         how = f"there are no lists of splits: {self.train_share:g} of the images are train, by seed {self.seed}"

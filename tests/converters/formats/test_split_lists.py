@@ -1,8 +1,5 @@
-import pytest
-
-from converters.formats.split_lists import list_folders, listed_items, paired, read_ids, read_shared, unlisted_note
+from converters.formats.split_lists import list_folders, listed_items, paired, read_ids, unlisted_note
 from converters.layout import list_files
-from mmrs.errors import UserError
 
 
 def make(folder, *names):
@@ -15,14 +12,6 @@ def test_ids_with_crlf_bom_blank_lines_and_flags(tmp_path):
     path = tmp_path / "train.txt"
     path.write_bytes(b"\xef\xbb\xbf00001\r\n\r\n00002 -1\r\n")
     assert read_ids(path) == ((1, "00001"), (3, "00002"))
-
-
-def test_a_list_that_cannot_be_read_ends_the_command(tmp_path):
-    with pytest.raises(UserError, match=r"dior: .*cannot be read.*`mmrs scan dior DIR`"):
-        read_shared("dior", tmp_path / "absent.txt", read_ids)
-    (tmp_path / "bad.txt").write_bytes(b"1\n\xff\n")
-    with pytest.raises(UserError, match=r"\(line 2\): not UTF-8"):
-        read_shared("dior", tmp_path / "bad.txt", read_ids)
 
 
 def test_items_are_sorted_and_every_other_line_is_a_problem(tmp_path):
