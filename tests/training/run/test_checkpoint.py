@@ -200,6 +200,7 @@ OPTIMISERS = {
     "more-moments": lambda groups: torch.optim.NAdam(groups, momentum_decay=0.1),
     "state-from-the-start": lambda groups: torch.optim.Adagrad(groups, initial_accumulator_value=0.1),
     "largest-moment": lambda groups: torch.optim.AdamW(groups, amsgrad=True, weight_decay=0.1),
+    "fused": lambda groups: torch.optim.AdamW(groups, fused=True),
     "sign": lambda groups: torch.optim.Rprop(groups),
 }
 
