@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-import numpy as np
 from pydantic import BeforeValidator
 
 from converters.base import register
 from converters.catalog import Counts
-from converters.formats.dota import DotaFile, read_dota, read_meta
+from converters.formats.dota import read_dota, read_meta
 from converters.formats.folders import normal_form
-from converters.formats.shapes import plain_quads
+from converters.formats.objects import annotated
 from converters.formats.split_lists import list_folders, paired
 from converters.formats.text import finite
 from converters.layout import (
@@ -31,8 +30,7 @@ from converters.layout import (
     subfolders,
 )
 from converters.tiled import TiledConverter
-from mmrs.geometry import clockwise, signed_area
-from mmrs.record import AnnotatedObject, Annotations, Provenance
+from mmrs.record import Annotations, Provenance
 from mmrs.source import Discovery, Item
 
 UNVERSIONED = "labelTxt"
@@ -40,7 +38,6 @@ UNVERSIONED = "labelTxt"
 IMAGE_FOLDERS = ("images", "part")
 # The downloads carry horizontal copies of the labels beside the oriented ones.
 HORIZONTAL_MARKS = ("hbb", "rec", "task2")
-DIFFICULT, CUT_BY_TILE = 1, 2
 
 
 @register("dota")
@@ -100,30 +97,11 @@ class Dota(TiledConverter):
         if "acquisition dates" in header:
             metadata["acquisition_dates"] = header["acquisition dates"]
         return Annotations(
-            objects=self._objects(parsed),
+            objects=annotated(parsed.boxes, self.facts.classes, str(path), repeats=True, first_corner="as-written"),
             metadata=metadata,
             provenance=Provenance(
                 annotation=last_parts(path, 3), original_id=item.stem, layout=f"{path.parent.name} as {self.release}"
             ),
-        )
-
-    def _objects(self, parsed: DotaFile) -> tuple[AnnotatedObject, ...]:
-        corners = np.array([obj.corners for obj in parsed.objects], dtype=np.float64).reshape(-1, 4, 2)
-        quads = plain_quads(clockwise(corners))
-        flat = signed_area(corners) == 0
-        classes = self.facts.classes
-        return tuple(
-            AnnotatedObject(
-                category=classes[obj.label],
-                label=obj.label,
-                quad=quad,
-                difficult=obj.difficult == DIFFICULT,
-                truncated=obj.difficult == CUT_BY_TILE,
-                # A box without area names no place that a text or a score could use.
-                ignore=bool(no_area),
-                flags={"zero_area": True} if no_area else {},
-            )
-            for obj, quad, no_area in zip(parsed.objects, quads, flat, strict=True)
         )
 
     def _label_folder(self, root: Path, split: str) -> tuple[Path, tuple[str, ...]]:

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from converters.catalog import nearest
+from converters.formats.shapes import BoxObject
 from converters.formats.text import finite, integer, numbered_lines, read_bytes
 from mmrs.errors import BadItem
 
 HEADER_KEYS = frozenset({"imagesource", "gsd", "acquisition dates"})
 MISSING = frozenset({"", "none", "null"})
 CORNER_NUMBERS = 8
+DIFFICULT, CUT_BY_TILE = 1, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,20 @@ class DotaFile:
 
     objects: tuple[DotaObject, ...]
     header: dict[str, str]
+
+    @property
+    def boxes(self) -> list[BoxObject]:
+        """The objects as boxes with corners; those cut by a tile's border are truncated."""
+        return [
+            BoxObject(
+                obj.label,
+                corners=obj.corners,
+                difficult=obj.difficult == DIFFICULT,
+                truncated=obj.difficult == CUT_BY_TILE,
+                line=obj.line,
+            )
+            for obj in self.objects
+        ]
 
 
 def read_dota(path: Path, labels: Collection[str]) -> DotaFile:

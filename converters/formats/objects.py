@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
+from typing import Literal
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from converters.catalog import nearest
 from converters.formats.folders import normal_form
 from converters.formats.shapes import BoxObject, plain_quads
 from mmrs.errors import BadItem
-from mmrs.geometry import Array, as_quads, canonical_quad, quad_from_hbb, quad_from_rotated, signed_area
+from mmrs.geometry import Array, as_quads, canonical_quad, clockwise, quad_from_hbb, quad_from_rotated, signed_area
 from mmrs.record import AnnotatedObject, Quad
 
 IGNORED_CATEGORY = "ignored region"
@@ -36,8 +37,9 @@ def annotated(
     path: str,
     ignored: Collection[str] = (),
     repeats: bool = False,
+    first_corner: Literal["top-left", "as-written"] = "top-left",
 ) -> tuple[AnnotatedObject, ...]:
-    """Objects in file order with unified categories and quads that are clockwise from the corner nearest the top left.
+    """Objects in file order with unified categories and quads that are clockwise from their first corner.
 
     An object without area names no place that a text or a score could use, and one with the label and the quad of an
     earlier one would be counted twice: they become ignore objects flagged ``zero_area`` and ``duplicate``.
@@ -46,12 +48,14 @@ def annotated(
         raw: the objects; `path` is their file.
         classes: the source's label -> unified category; labels are matched by `known_label` and kept verbatim.
         ignored: labels of regions that count as nothing.
-        repeats: whether one object may stand in the file several times, as it does with several expressions.
+        repeats: whether one object may stand in the file several times, as it does with several expressions, or where
+            the source's own counts keep both.
+        first_corner: ``as-written`` where it means something (the head of a vehicle); else that nearest the top left.
 
     Raises:
         BadItem: an unknown class.
     """
-    quads = object_quads(raw)
+    quads = object_quads(raw, first_corner)
     flat = signed_area(quads) == 0
     objects = []
     seen: set[tuple[str, Quad]] = set()
@@ -76,14 +80,14 @@ def annotated(
     return tuple(objects)
 
 
-def object_quads(raw: Sequence[BoxObject]) -> Array:
+def object_quads(raw: Sequence[BoxObject], first_corner: Literal["top-left", "as-written"] = "top-left") -> Array:
     """Quads ``(N, 4, 2)`` in pixels: from corners or rotated boxes where the file has them, else from `box`."""
     quads = np.zeros((len(raw), 4, 2), dtype=np.float64)
     for kind, to_quads in (("box", quad_from_hbb), ("rotated", quad_from_rotated), ("corners", as_quads)):
         places = [place for place, obj in enumerate(raw) if getattr(obj, kind) is not None]
         if places:
             quads[places] = to_quads([getattr(raw[place], kind) for place in places])
-    return canonical_quad(quads)
+    return canonical_quad(quads) if first_corner == "top-left" else clockwise(quads)
 
 
 def from_inclusive(obj: BoxObject) -> BoxObject:

@@ -155,10 +155,9 @@ def _share(own: Description, items: Sequence[Item], split: str) -> list[Item]:
     for item in items:
         label = item.payload["label"] if own.format == "folders" else ""
         groups.setdefault(label, []).append(item)
-    shares = {name: float(share) for name, share in own.splits.items()}  # type: ignore[union-attr]
-    part = list(shares).index(split)
+    part = list(own.shares).index(split)
     chosen = []
     for members in groups.values():
-        parts = seeded_shares([item.stem for item in members], own.options.seed, list(shares.values()))
+        parts = seeded_shares([item.stem for item in members], own.options.seed, list(own.shares.values()))
         chosen += [members[position] for position in parts[part]]
     return sorted(chosen, key=lambda item: item.stem)

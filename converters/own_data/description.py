@@ -141,6 +141,12 @@ class Description(StrictModel):
         return SPLIT in self.images or SPLIT in (self.annotations or "")
 
     @property
+    def shares(self) -> dict[str, float]:
+        """Split -> share of all images, where the description cuts them so; else empty."""
+        splits = self.splits if isinstance(self.splits, dict) else {}
+        return {split: share for split, share in splits.items() if isinstance(share, float)}
+
+    @property
     def needs_classes(self) -> bool:
         """Whether objects or labels have classes: all formats but conversations that are no class names."""
         return self.format != "llava" or self.options.task == "classification"

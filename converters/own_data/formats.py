@@ -26,7 +26,6 @@ from mmrs.record import Annotations, Provenance, Question
 from mmrs.source import Item
 
 LABEL_SUFFIX = {"voc": ".xml", "dota": ".txt", "yolo": ".txt", "yolo-obb": ".txt"}
-DIFFICULT, CUT_BY_TILE = 1, 2
 # What a command on one's own data needs behind the folder.
 OPTIONS = "--set description=FILE"
 
@@ -83,7 +82,7 @@ def read_item(own: Description, item: Item) -> Annotations:
         raw = [from_inclusive(obj) for obj in parsed.objects] if own.options.one_based else list(parsed.objects)
         size = parsed.size
     elif own.format == "dota":
-        raw = _dota_objects(own, item)
+        raw = read_dota(item.annotations[0], (*own.classes, *own.options.ignored)).boxes
     else:
         raw = _yolo_objects(own, item)
     return Annotations(
@@ -185,20 +184,6 @@ def _coco_objects(item: Item, path: str) -> list[BoxObject]:
         crowd = bool(row["iscrowd"])
         objects.append(BoxObject(label, box, ignore=crowd, flags={"iscrowd": True} if crowd else {}))
     return objects
-
-
-def _dota_objects(own: Description, item: Item) -> list[BoxObject]:
-    labels = (*own.classes, *own.options.ignored)
-    return [
-        BoxObject(
-            obj.label,
-            corners=obj.corners,
-            difficult=obj.difficult == DIFFICULT,
-            truncated=obj.difficult == CUT_BY_TILE,
-            line=obj.line,
-        )
-        for obj in read_dota(item.annotations[0], labels).objects
-    ]
 
 
 def _yolo_objects(own: Description, item: Item) -> list[BoxObject]:

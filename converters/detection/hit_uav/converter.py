@@ -16,7 +16,6 @@ from typing import Any, Literal
 import numpy as np
 
 from converters.base import Converter, register
-from converters.catalog import nearest
 from converters.detection.hit_uav.files import (
     LAYOUTS,
     Layout,
@@ -29,20 +28,19 @@ from converters.detection.hit_uav.files import (
     locate,
 )
 from converters.formats.coco import bbox, known_category
-from converters.formats.shapes import BoxObject, check_box, check_rotated, plain_quads
+from converters.formats.objects import annotated
+from converters.formats.shapes import BoxObject, check_box, check_rotated
 from converters.formats.text import shown
 from converters.formats.voc import VocFile, check_names_image, read_voc
 from converters.layout import last_parts, layout_error, list_files
 from mmrs.errors import BadItem
-from mmrs.geometry import canonical_quad, quad_from_hbb, quad_from_rotated
-from mmrs.record import AnnotatedObject, Annotations, Provenance, Task
+from mmrs.record import Annotations, Provenance, Task
 from mmrs.source import Discovery, Item, ensure_unique_stems
 
 NAME = re.compile(r"(?P<scenario>[01])_(?P<altitude>\d+)_(?P<angle>\d+)_(?P<weather>[01])_(?P<frame>\d+)", re.ASCII)
 DATE = re.compile(r"(\d{4})(\d{2})(\d{2})", re.ASCII)
 SCENARIOS = {"0": "day", "1": "night"}
 WEATHERS = {"0": "sunny", "1": "rainy"}
-IGNORED_CATEGORY = "ignored region"
 # Both files were written from the same numbers with at most six decimals.
 SAME_BOX = 1e-3
 
@@ -106,7 +104,13 @@ class HitUav(Converter):
         if date and (match := DATE.fullmatch(date)):
             metadata["date"] = "-".join(match.groups())
         return Annotations(
-            objects=self._objects(objects, str(path)),
+            objects=annotated(
+                [_with_rotated(obj) for obj in objects],
+                self.facts.classes,
+                str(path),
+                self.facts.ignored_labels,
+                repeats=True,
+            ),
             metadata=metadata,
             provenance=Provenance(annotation=last_parts(path, 3), original_id=original_id, layout=layout),
             declared_size=None if size is None else tuple(size),
@@ -123,31 +127,6 @@ class HitUav(Converter):
         if self.layout == "auto" and any(layout.startswith("normal") for layout in present):
             reason += " (choose layout=normal_json or layout=normal_xml for horizontal boxes only)"
         raise layout_error(self.name, root, reason, expected)
-
-    def _objects(self, raw: Sequence[BoxObject], path: str) -> tuple[AnnotatedObject, ...]:
-        classes, ignored = self.facts.classes, self.facts.ignored_labels
-        rotated = [obj.rotated for obj in raw if obj.rotated is not None]
-        boxes = [obj.box for obj in raw if obj.box is not None]
-        # A file has one kind of box, and arrays of nothing cost as much as small ones.
-        quads = iter(plain_quads(canonical_quad(quad_from_rotated(rotated))) if rotated else ())
-        straight = iter(plain_quads(quad_from_hbb(boxes)) if boxes else ())
-        objects = []
-        for obj in raw:
-            if obj.label not in classes and obj.label not in ignored:
-                raise BadItem(f"unknown class {obj.label!r}{nearest(obj.label, classes)}", path, obj.line)
-            objects.append(
-                AnnotatedObject(
-                    category=classes.get(obj.label, IGNORED_CATEGORY),
-                    label=obj.label,
-                    quad=next(quads) if obj.box is None else next(straight),
-                    hbb=obj.box,
-                    difficult=obj.difficult,
-                    truncated=obj.truncated,
-                    ignore=obj.label in ignored,
-                    flags={} if obj.rotated is None else {"rotated": list(obj.rotated)},
-                )
-            )
-        return tuple(objects)
 
 
 def json_objects(item: Item) -> list[BoxObject]:
@@ -176,6 +155,10 @@ def _json_object(row: dict[str, Any], layout: Layout, path: str) -> BoxObject:
         return BoxObject(label, None, check_rotated((cx, cy, width, height, angle), path), bool(difficult))
     xmin, ymin, width, height = bbox(row, 4, path)
     return BoxObject(label, check_box((xmin, ymin, xmin + width, ymin + height), path), None, bool(difficult))
+
+
+def _with_rotated(obj: BoxObject) -> BoxObject:
+    return obj if obj.rotated is None else replace(obj, flags={"rotated": list(obj.rotated)})
 
 
 def _with_truncation(objects: list[BoxObject], voc: VocFile, item: Item) -> list[BoxObject]:

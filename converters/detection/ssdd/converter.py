@@ -74,10 +74,7 @@ class Ssdd(Converter):
             check_names_image(voc, item.stem, str(path))
             raw, size = list(voc.objects), voc.size
         elif style == "mmrotate":
-            raw = [
-                BoxObject(one.label, None, None, one.difficult == 1, False, one.line, one.corners)
-                for one in read_dota(path, tuple(self.facts.classes)).objects
-            ]
+            raw = read_dota(path, tuple(self.facts.classes)).boxes
         else:
             raw = [coco_object(row, str(path)) for row in item.payload["rows"]]
         place = item.payload.get("place")
