@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Annotated, Any
 
-from converters import catalog
+from pydantic import BeforeValidator
+
 from converters.base import Converter, register
 from converters.catalog import SourceFacts
 from converters.formats.shared_file import read_shared
 from converters.formats.text import numbered_lines, read_bytes
 from converters.layout import Problem, layout_error
-from converters.own_data.description import Description, load_description
-from converters.own_data.formats import OPTIONS, find_items, read_item
+from converters.own_data.description import DescribedSet, Description
+from converters.own_data.formats import find_items, read_item
 from mmrs.errors import UserError
 from mmrs.record import Annotations, canonical_json
 from mmrs.seeding import seeded_shares
@@ -27,24 +28,22 @@ from mmrs.source import Discovery, Item, Tiling
 DESCRIPTION_NAME = "mmrs.yaml"
 
 
+def _loaded(value: Any) -> Any:
+    return DescribedSet.load(Path(value)) if value and isinstance(value, str | Path) else value or None
+
+
 @register("generic")
 @dataclass(frozen=True)
 class Generic(Converter):
-    """Option: `description`, the path of the YAML file that describes the data set."""
+    """Data that no module knows; read as its description says."""
 
-    description: str = ""
-
-    def __post_init__(self) -> None:
-        # Read once: workers get the description with the converter, whatever becomes of the file meanwhile.
-        own = load_description(Path(self.description)) if self.description else None
-        object.__setattr__(self, "_own", own)
-        registered = catalog.facts(self.key)
-        object.__setattr__(self, "_facts", own.facts(registered) if own else registered)
+    description: Annotated[DescribedSet | None, BeforeValidator(_loaded)] = None
+    """The YAML file that describes the data set (docs/your-own-data.md); without it there is nothing to read."""
 
     @property
     def facts(self) -> SourceFacts:
         """The described data set as facts; the catalogue's row where there is no description."""
-        return self._facts  # type: ignore[attr-defined,no-any-return]
+        return self.description.facts if self.description else super().facts
 
     @property
     def name(self) -> str:
@@ -54,29 +53,28 @@ class Generic(Converter):
     @property
     def tiling(self) -> Tiling | None:
         """As the description's options say."""
-        own: Description | None = self._own  # type: ignore[attr-defined]
-        return own.options.tiling if own else None
+        return self.description.content.options.tiling if self.description else None
 
     def options(self) -> dict[str, Any]:
         """The description's content as canonical JSON: where the file lies changes nothing."""
-        own: Description | None = self._own  # type: ignore[attr-defined]
-        if own is None:
+        if self.description is None:
             return {"description": ""}
-        return {"description": canonical_json(own.model_dump(mode="json")).decode()}
+        return {"description": canonical_json(self.description.content.model_dump(mode="json")).decode()}
 
     def discover(self, root: Path, split: str) -> Discovery:
-        """List the split's items as the description says; what concerns all splits is said with the first of them."""
-        own = self._described(root)
+        """List the split's items as the description says."""
+        described = self._described(root)
+        own = described.content
         self.check_split(split)
         if not root.is_dir():
             raise layout_error("generic", root, "is not a folder", tuple(self.facts.layouts.values()))
-        found = find_items(own, root, split)
+        found = find_items(described, root, split)
         items, notes = list(found.items), found.notes
         of_split, shared = (found.problems, ()) if own.is_templated else ((), found.problems)
         if isinstance(own.splits, dict):
             value = own.splits[split]
             if isinstance(value, str):
-                items, unlisted = _listed(root, value, items)
+                items, unlisted = _listed(described, root, value, items)
                 of_split += unlisted
             else:
                 items = _share(own, items, split)
@@ -86,11 +84,10 @@ class Generic(Converter):
 
     def read(self, item: Item) -> Annotations:
         """Parse one image's annotation in the described format."""
-        return read_item(self._described(), item)
+        return read_item(self._described().content, item)
 
-    def _described(self, root: Path | None = None) -> Description:
-        own: Description | None = self._own  # type: ignore[attr-defined]
-        if own is None:
+    def _described(self, root: Path | None = None) -> DescribedSet:
+        if self.description is None:
             there = root is not None and (root / DESCRIPTION_NAME).is_file()
             raise UserError(
                 "generic: no description of the data. Name its YAML file with "
@@ -98,10 +95,12 @@ class Generic(Converter):
                 "(recipe: `options: {description: FILE}`). `mmrs sample generic --out DIR` writes an example, "
                 "docs/your-own-data.md explains the keys."
             )
-        return own
+        return self.description
 
 
-def _listed(root: Path, name: str, items: Sequence[Item]) -> tuple[list[Item], tuple[Problem, ...]]:
+def _listed(
+    described: DescribedSet, root: Path, name: str, items: Sequence[Item]
+) -> tuple[list[Item], tuple[Problem, ...]]:
     """The items that a list file names: by stem, file name, or a path that ends with one of them.
 
     A line is a name of its own, or the first word where no image has the whole line as its name.
@@ -113,7 +112,7 @@ def _listed(root: Path, name: str, items: Sequence[Item]) -> tuple[list[Item], t
     def read(path: Path) -> list[tuple[int, str]]:
         return numbered_lines(read_bytes(path), str(path))
 
-    lines = read_shared("generic", root, source, read, remedy="mend it", options=OPTIONS)
+    lines = read_shared("generic", root, source, read, remedy="mend it", options=described.command_options)
     known = _by_name(items)
     chosen: dict[str, Item] = {}
     problems: list[Problem] = []

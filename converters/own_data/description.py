@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -182,6 +184,29 @@ class Description(StrictModel):
             ignored_labels=self.options.ignored,
             layouts={self.format: layout},
         )
+
+
+@dataclass(frozen=True, slots=True)
+class DescribedSet:
+    """A description, read once from the file `path`, and what it says as the facts of a source.
+
+    Workers get it with the converter, whatever becomes of the file meanwhile.
+    """
+
+    path: Path
+    content: Description
+    facts: SourceFacts
+
+    @classmethod
+    def load(cls, path: Path) -> DescribedSet:
+        """Read and check the file. Raises `UserError` as `load_description` does."""
+        content = load_description(path)
+        return cls(path, content, content.facts(catalog.facts("generic")))
+
+    @property
+    def command_options(self) -> str:
+        """What a command on the set needs behind its folder."""
+        return f"--set description={shlex.quote(str(self.path))}"
 
 
 def readable(label: str) -> str:

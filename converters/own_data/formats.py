@@ -18,7 +18,7 @@ from converters.formats.tree import FileTree, list_tree
 from converters.formats.voc import read_voc
 from converters.formats.yolo import read_yolo, yolo_boxes, yolo_quads
 from converters.layout import Problem, ignored_note, last_parts, layout_error
-from converters.own_data.description import Description
+from converters.own_data.description import DescribedSet, Description
 from mmrs.errors import BadItem
 from mmrs.imaging.probe import MAX_SCENE_PIXELS, probe
 from mmrs.instructions import prompts
@@ -26,8 +26,6 @@ from mmrs.record import Annotations, Provenance, Question
 from mmrs.source import Item
 
 LABEL_SUFFIX = {"voc": ".xml", "dota": ".txt", "yolo": ".txt", "yolo-obb": ".txt"}
-# What a command on one's own data needs behind the folder.
-OPTIONS = "--set description=FILE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +37,13 @@ class Found:
     problems: tuple[Problem, ...] = ()
 
 
-def find_items(own: Description, root: Path, split: str) -> Found:
+def find_items(described: DescribedSet, root: Path, split: str) -> Found:
     """Everything at the paths of the description for one split, sorted by stem.
 
     Raises:
         UserError: a path of the description is not there, or an annotation file that all depends on is broken.
     """
+    own = described.content
     folder = root / own.path(own.images, split)
     if not folder.is_dir():
         raise layout_error("generic", root, f"has no folder {own.path(own.images, split)}", [f"{folder}/ with images"])
@@ -58,7 +57,7 @@ def find_items(own: Description, root: Path, split: str) -> Found:
     else:
         if not source.is_file():
             raise layout_error("generic", root, f"has no file {source.relative_to(root)}", [str(source)])
-        found = (_coco if own.format == "coco" else _llava)(root, images, source)
+        found = (_coco if own.format == "coco" else _llava)(described, root, images, source)
     return replace(found, notes=notes + found.notes, problems=images.problems + found.problems)
 
 
@@ -131,8 +130,8 @@ def _label_files(own: Description, root: Path, images: FileTree, folder: Path) -
     return Found(tuple(items), notes, tuple(problems))
 
 
-def _coco(root: Path, images: FileTree, source: Path) -> Found:
-    parsed = read_shared("generic", root, source, read_coco, options=OPTIONS)
+def _coco(described: DescribedSet, root: Path, images: FileTree, source: Path) -> Found:
+    parsed = read_shared("generic", root, source, read_coco, options=described.command_options)
     kept = ("id", "bbox", "label", "iscrowd")
     rows = (
         (row.file_name, {"size": row.size, "rows": [{key: one.get(key) for key in kept} for one in row.rows]})
@@ -141,8 +140,8 @@ def _coco(root: Path, images: FileTree, source: Path) -> Found:
     return _named(images, source, rows, parsed.problems)
 
 
-def _llava(root: Path, images: FileTree, source: Path) -> Found:
-    parsed = read_shared("generic", root, source, read_llava, options=OPTIONS)
+def _llava(described: DescribedSet, root: Path, images: FileTree, source: Path) -> Found:
+    parsed = read_shared("generic", root, source, read_llava, options=described.command_options)
     rows = (
         (row.name, {"ids": list(row.ids), "conversations": [[list(pair) for pair in one] for one in row.conversations]})
         for row in parsed.images
