@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import yaml
 
 import converters
 from converters import samples
+from converters.options import option_texts
 from mmrs.errors import UserError
 from mmrs.hub.card import SourceNote
 from mmrs.text import table
@@ -25,12 +26,17 @@ def describe_sources(name: str | None, as_json: bool) -> str:
     """
     facts = [converters.facts(name)] if name else [converters.facts(known) for known in converters.names()]
     if as_json:
-        full = [fact.model_dump(mode="json") | {"categories": list(fact.categories)} for fact in facts]
+        full = [_as_json(fact) for fact in facts]
         return orjson.dumps(full[0] if name else full, option=orjson.OPT_INDENT_2).decode()
     if name:
         return _one(name)
     rows = [(fact.name, fact.sensor, ", ".join(fact.tasks), _use(fact), fact.licence, fact.home) for fact in facts]
     return table(("source", "sensor", "tasks", "splits in a build", "licence", "home"), rows)
+
+
+def _as_json(fact: converters.SourceFacts) -> dict[str, Any]:
+    options = [asdict(option) for option in option_texts(converters.get(fact.name))]
+    return fact.model_dump(mode="json") | {"categories": list(fact.categories), "options": options}
 
 
 def _use(fact: converters.SourceFacts) -> str:
@@ -57,8 +63,9 @@ def _one(name: str) -> str:
         f"  classes    {', '.join(fact.categories) or 'none'}",
     ]
     lines += [f"  layout     {layout}: {text}" for layout, text in fact.layouts.items()]
-    for option in dataclasses.fields(converters.get(name)):
-        lines.append(f"  option     {option.name} (default {option.default!r})")
+    for option in option_texts(converters.get(name)):
+        lines.append(f"  option     {option.name}: {option.sentence}")
+        lines.append(f"             {option.values} (default {option.default}); `--set {option.name}=VALUE`")
     return "\n".join(lines)
 
 

@@ -18,10 +18,13 @@ TrainShare = Annotated[float, Field(gt=0, lt=1)]
 
 @dataclass(frozen=True)
 class SeededSplit(Converter):
-    """A converter that cuts train and test itself. Options: `seed` and `train_share` (0..1) of the split."""
+    """A converter that cuts train and test itself."""
 
     seed: int = 0
+    """Another seed draws other images for train and test."""
+
     train_share: TrainShare = 0.8
+    """Share of the images that are train; the rest is test. Published counts are those of the default share."""
 
     def published(self, split: str) -> Counts:
         """Size of a split at the source's usual share; nothing is known for other shares."""

@@ -10,15 +10,27 @@ from pydantic import Field
 from converters.base import Converter
 from mmrs.source import Tiling
 
+TileSize = Annotated[int, Field(gt=0)]
+TileOverlap = Annotated[int, Field(ge=0)]
+Iof = Annotated[float, Field(gt=0, le=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
 
 @dataclass(frozen=True)
 class TiledConverter(Converter):
-    """Options: `tile_size`, `tile_overlap` (pixels), `min_iof` and `keep_empty` of the tiling."""
+    """A source of large scenes, cut into windows."""
 
-    tile_size: Annotated[int, Field(gt=0)] = 1024
-    tile_overlap: Annotated[int, Field(ge=0)] = 200
-    min_iof: float = 0.7
-    keep_empty: float = 0.0
+    tile_size: TileSize = 1024
+    """Side of the square window in pixels; a smaller scene gives one window of its own size."""
+
+    tile_overlap: TileOverlap = 200
+    """Pixels that neighbouring windows share; less than tile_size."""
+
+    min_iof: Iof = 0.7
+    """An object stays in a tile that holds at least this share of its area."""
+
+    keep_empty: Share = 0.0
+    """Share of the tiles without objects that are kept."""
 
     def __post_init__(self) -> None:
         # Refuses an impossible tiling when the converter is made, not when the first scene is cut.

@@ -34,9 +34,10 @@ NATURAL_COLOUR = BandSelection(bands=(4, 3, 2), low=0.0, high=2750.0)
 @register("eurosat")
 @dataclass(frozen=True)
 class EuroSat(SeededClassFolders):
-    """Options: `product`, ``rgb`` or ``ms``; `seed` and `train_share` (0..1) of the split."""
+    """One of two products of the same scenes."""
 
     product: Product = "rgb"
+    """rgb: the JPEGs; ms: natural colour from the 13-band GeoTIFFs."""
 
     named_by_class: ClassVar[bool] = True
 

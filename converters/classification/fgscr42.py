@@ -16,7 +16,7 @@ from converters.formats.folders import normal_form
 @register("fgscr42")
 @dataclass(frozen=True)
 class Fgscr42(SeededClassFolders):
-    """Options: `seed` and `train_share` (0..1) of the split."""
+    """Class folders, each cut by the seeded rule."""
 
     places: ClassVar[tuple[str, ...]] = ("FGSCR-42", "FGSCR_42", "FGSCR", "FGSCR_split")
 

@@ -16,7 +16,7 @@ from converters.splits import TrainShare
 @register("resisc45")
 @dataclass(frozen=True)
 class Resisc45(SeededClassFolders):
-    """Options: `seed` and `train_share` (0..1) of the split."""
+    """Class folders, each cut by the seeded rule."""
 
     places: ClassVar[tuple[str, ...]] = ("NWPU-RESISC45", "NWPU-RESISC45_split")
     named_by_class: ClassVar[bool] = True

@@ -13,7 +13,7 @@ from converters.splits import TrainShare
 @register("rsscn7")
 @dataclass(frozen=True)
 class Rsscn7(SeededClassFolders):
-    """Options: `seed` and `train_share` (0..1) of the split."""
+    """Class folders, each cut by the seeded rule."""
 
     places: ClassVar[tuple[str, ...]] = ("RSSCN7", "RSSCN7_split")
     named_by_class: ClassVar[bool] = True

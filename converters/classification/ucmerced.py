@@ -16,7 +16,7 @@ from converters.classification.class_folders import SeededClassFolders
 @register("ucmerced")
 @dataclass(frozen=True)
 class UcMerced(SeededClassFolders):
-    """Options: `seed` and `train_share` (0..1) of the split."""
+    """Class folders, each cut by the seeded rule."""
 
     places: ClassVar[tuple[str, ...]] = ("UCMerced_LandUse/Images", "Images")
     named_by_class: ClassVar[bool] = True

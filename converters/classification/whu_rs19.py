@@ -13,7 +13,7 @@ from converters.splits import TrainShare
 @register("whu-rs19")
 @dataclass(frozen=True)
 class WhuRs19(SeededClassFolders):
-    """Options: `seed` and `train_share` (0..1) of the split."""
+    """Class folders, each cut by the seeded rule."""
 
     places: ClassVar[tuple[str, ...]] = ("WHU-RS19", "WHU-RS19_split")
     train_share: TrainShare = 0.6

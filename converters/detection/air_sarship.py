@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator
 
 from converters.base import Converter, register
 from converters.catalog import Counts
@@ -23,6 +23,7 @@ from converters.formats.shapes import BoxObject, check_box
 from converters.formats.text import read_bytes
 from converters.formats.voc import parse_voc
 from converters.layout import Problem, ignored_note, last_parts, layout_error, list_files, locate_root
+from converters.tiled import Iof, Share, TileOverlap, TileSize
 from mmrs.record import Annotations, Provenance
 from mmrs.source import BandSelection, Discovery, Item, Tiling
 
@@ -34,17 +35,25 @@ LINEAR = BandSelection((1,), linear=True)
 @register("air-sarship")
 @dataclass(frozen=True)
 class AirSarShip(Converter):
-    """Options: `release`; `stretch` of the 16-bit values, log (amplitude) or linear (scaled intensity); the tiling.
-
-    `tile_size`, `tile_overlap` (pixels), `min_iof` and `keep_empty` are used for release 1.0 only.
-    """
+    """Two releases; the tiling is used for the large scenes of 1.0 only."""
 
     release: Annotated[Literal["1.0", "2.0"], BeforeValidator(str)] = "2.0"
+    """1.0 has 31 large scenes with VOC labels, 2.0 has 300 small ones in FAIR1M's XML."""
+
     stretch: Literal["log", "linear"] = "log"
-    tile_size: Annotated[int, Field(gt=0)] = 1000
-    tile_overlap: Annotated[int, Field(ge=0)] = 200
-    min_iof: float = 0.7
-    keep_empty: float = 0.0
+    """How 16-bit values become 8: log where they are amplitudes, linear where they are scaled intensities."""
+
+    tile_size: TileSize = 1000
+    """Release 1.0: side of the square window in pixels."""
+
+    tile_overlap: TileOverlap = 200
+    """Release 1.0: pixels that neighbouring windows share; less than tile_size."""
+
+    min_iof: Iof = 0.7
+    """Release 1.0: an object stays in a tile that holds at least this share of its area."""
+
+    keep_empty: Share = 0.0
+    """Release 1.0: share of the tiles without objects that are kept."""
 
     def __post_init__(self) -> None:
         # Refuses an impossible tiling when the converter is made, not when the first scene is cut.

@@ -27,9 +27,10 @@ IMAGE_FOLDERS = ("jpegimages", "imagestrainval", "imagestest")
 
 @dataclass(frozen=True)
 class BoxFolders(Converter):
-    """Options: `boxes`, the kind of boxes to read."""
+    """A source with a folder of label files for each kind of boxes."""
 
     boxes: Literal["horizontal", "oriented"] = "horizontal"
+    """The kind of boxes to read; the two kinds are never mixed."""
 
     @property
     def tasks(self) -> Sequence[Task]:

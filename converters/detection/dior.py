@@ -20,7 +20,7 @@ from mmrs.source import Item
 @register("dior")
 @dataclass(frozen=True)
 class Dior(BoxFolders):
-    """Options: `boxes`, horizontal (DIOR) or oriented (DIOR-R)."""
+    """Horizontal boxes are DIOR, oriented ones DIOR-R."""
 
     def read(self, item: Item) -> Annotations:
         """Objects in file order. The size in an oriented file is no check of the image: 33 files state another one."""

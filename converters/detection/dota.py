@@ -43,9 +43,10 @@ HORIZONTAL_MARKS = ("hbb", "rec", "task2")
 @register("dota")
 @dataclass(frozen=True)
 class Dota(TiledConverter):
-    """Options: `release` of the labels; `tile_size`, `tile_overlap` (pixels), `min_iof`, `keep_empty` of the tiling."""
+    """Large scenes, cut into tiles, with the labels of one release."""
 
     release: Annotated[Literal["1.0", "1.5", "2.0"], BeforeValidator(str)] = "1.0"
+    """Release of the labels; releases share images and are never mixed."""
 
     @property
     def labels(self) -> tuple[str, ...]:

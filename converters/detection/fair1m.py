@@ -39,7 +39,7 @@ class Fair1mFile:
 @register("fair1m")
 @dataclass(frozen=True)
 class Fair1m(TiledConverter):
-    """Options: those of the tiling."""
+    """Large scenes in parts, cut into tiles."""
 
     def discover(self, root: Path, split: str) -> Discovery:
         """Pair scenes and label files within every part of the split."""

@@ -44,9 +44,10 @@ class HrscFile:
 @register("hrsc2016")
 @dataclass(frozen=True)
 class Hrsc2016(Converter):
-    """Options: `names`, ``ship`` for one category or ``type`` for the class that the file names."""
+    """Ships by type, or all alike."""
 
     names: Literal["ship", "type"] = "ship"
+    """Categories: ship for all alike, or the type that the file names."""
 
     @property
     def categories(self) -> Sequence[str]:

@@ -34,9 +34,10 @@ KEPT = ("id", "label", "bbox", "segmentation", "iscrowd")
 @register("hrsid")
 @dataclass(frozen=True)
 class Hrsid(Converter):
-    """Options: `flavour`, the JPG or the PNG release; ``auto`` takes the PNG one (not compressed) where it is there."""
+    """Ships as polygons in one COCO file for each split."""
 
     flavour: Literal["auto", "jpg", "png"] = "auto"
+    """The release to read; auto takes the PNG one, which is not compressed, where it is there."""
 
     def discover(self, root: Path, split: str) -> Discovery:
         """List the images of the split's JSON; tiles of one scene are one scene, and overlap across splits."""

@@ -20,31 +20,31 @@ BAND_WORD = re.compile(rf"(?<![a-z0-9])({'|'.join(BANDS)})(?![a-z0-9])")
 @register("sea-shipping")
 @dataclass(frozen=True)
 class SeaShipping(UndocumentedBoxes):
-    """Options: those of every undocumented set."""
+    """Ships at sea."""
 
 
 @register("infrared-security")
 @dataclass(frozen=True)
 class InfraredSecurity(UndocumentedBoxes):
-    """Options: those of every undocumented set."""
+    """People and vehicles before a security camera."""
 
 
 @register("aerial-mancar")
 @dataclass(frozen=True)
 class AerialMancar(UndocumentedBoxes):
-    """Options: those of every undocumented set."""
+    """People and cars from above."""
 
 
 @register("double-light-vehicle")
 @dataclass(frozen=True)
 class DoubleLightVehicle(UndocumentedBoxes):
-    """Options: those of every undocumented set; `images` names the folder of the thermal half of the pairs."""
+    """Pairs of a visible and a thermal image; the option images names the folder of the thermal half."""
 
 
 @register("oceanic-ship")
 @dataclass(frozen=True)
 class OceanicShip(UndocumentedBoxes):
-    """Options: those of every undocumented set; ``images=lwir`` (or swir, fusion) reads one version only.
+    """Three versions of each moment; ``images=lwir`` (or swir, fusion) reads one of them only.
 
     The three versions of a moment (long-wave, short-wave, fused) are told by the word in the folder's or the file's
     name. They are images of their own, one scene, and fall into one split.

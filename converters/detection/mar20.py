@@ -29,9 +29,10 @@ LOST_TAG = re.compile(r"<([xy])(_(?:left|right)_(?:top|bottom))>([^<>]*?)\2>", r
 @register("mar20")
 @dataclass(frozen=True)
 class Mar20(BoxFolders):
-    """Options: `boxes`; `names`, ``model`` for the aircraft's model as category or ``airplane`` for all alike."""
+    """Aircraft by model, or all alike."""
 
     names: Literal["model", "airplane"] = "model"
+    """Categories: the aircraft's model, or airplane for all alike."""
 
     @property
     def categories(self) -> Sequence[str]:

@@ -48,10 +48,13 @@ LINE = re.compile(rf"\({NUMBER},{NUMBER}\)\s*,\s*\({NUMBER},{NUMBER}\)\s*,{NUMBE
 @register("nwpu-vhr10")
 @dataclass(frozen=True)
 class NwpuVhr10(SeededSplit):
-    """Options: `annotations`, the original ``txt`` boxes or the relabelled ``coco`` ones; `negatives`; the split."""
+    """Positive images with boxes, and negative ones."""
 
     annotations: Literal["txt", "coco"] = "txt"
+    """The original boxes, or the relabelled ones of the COCO file."""
+
     negatives: bool = True
+    """Whether the images without objects are kept."""
 
     def published(self, split: str) -> Counts:
         """Size of a split with negatives; nothing is known without them."""

@@ -29,9 +29,10 @@ PARTLY_LABELLED = "playground"
 @register("rsod")
 @dataclass(frozen=True)
 class Rsod(SeededSplit):
-    """Options: `labels`, the form to read; the split."""
+    """A folder for each class, split within each."""
 
     labels: Literal["xml", "txt"] = "xml"
+    """The form of the label files to read; both hold the same boxes."""
 
     def discover(self, root: Path, split: str) -> Discovery:
         """List the split's labelled images; the split is cut within each class."""

@@ -29,9 +29,10 @@ NUMBERS = 13
 @register("ucas-aod")
 @dataclass(frozen=True)
 class UcasAod(SeededSplit):
-    """Options: `negatives`, whether images without objects are kept; the split, cut within each folder."""
+    """Cars and planes, split within each folder."""
 
     negatives: bool = True
+    """Whether the images without objects are kept."""
 
     def published(self, split: str) -> Counts:
         """Size of a split with negatives; nothing is known without them."""

@@ -32,9 +32,10 @@ OBJECT = re.compile(rb"<object[\s>]")
 @register("dior-rsvg")
 @dataclass(frozen=True)
 class DiorRsvg(Converter):
-    """Options: `image_disjoint`; an image then belongs to one split: test before val before train."""
+    """Expressions by running number."""
 
     image_disjoint: bool = False
+    """Whether each image belongs to one split only, test before val before train; else its expressions decide."""
 
     def published(self, split: str) -> Counts:
         """Published size of the official lists; nothing is known where images are kept apart."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, WithJsonSchema
 
 from converters.base import Converter, register
 from converters.catalog import SourceFacts
@@ -37,7 +37,9 @@ def _loaded(value: Any) -> Any:
 class Generic(Converter):
     """Data that no module knows; read as its description says."""
 
-    description: Annotated[DescribedSet | None, BeforeValidator(_loaded)] = None
+    description: Annotated[
+        DescribedSet | None, BeforeValidator(_loaded), WithJsonSchema({"type": "string", "format": "path"})
+    ] = None
     """The YAML file that describes the data set (docs/your-own-data.md); without it there is nothing to read."""
 
     @property

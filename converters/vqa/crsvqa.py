@@ -22,7 +22,7 @@ from mmrs.source import Discovery, Item
 @register("crsvqa")
 @dataclass(frozen=True)
 class Crsvqa(SeededSplit):
-    """Options: `seed` and `train_share` (0..1) of the split by image."""
+    """Questions by image; the images are cut by the seeded rule."""
 
     def discover(self, root: Path, split: str) -> Discovery:
         """List the split's images; an image without a text and a text without an image are problems."""

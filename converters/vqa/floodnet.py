@@ -26,7 +26,7 @@ IMAGES = ("Images/Train_Image", "Train_Image", "Images")
 @register("floodnet")
 @dataclass(frozen=True)
 class FloodNet(SeededSplit):
-    """Options: `seed` and `train_share` (0..1) of the split by image."""
+    """Questions by image; the images are cut by the seeded rule."""
 
     def discover(self, root: Path, split: str) -> Discovery:
         """List the split's images with all their questions."""

@@ -53,16 +53,22 @@ NUMBER = re.compile(
 @register("rsivqa")
 @dataclass(frozen=True)
 class Rsivqa(SeededSplit):
-    """Options: `seed` and `train_share` (0..1) of the split by image; `hrrsd` to `sydney` name the image folders.
-
-    An image folder is absolute or relative to the root; a set without any images is left out with a note.
-    """
+    """Questions on the images of five other sources; a set without any images is left out with a note."""
 
     hrrsd: str = ""
+    """Folder of HRRSD's images, absolute or relative to the root; else images/HRRSD, or hrrsd beside the root."""
+
     dota: str = ""
+    """Folder of DOTA's images, absolute or relative to the root; else images/DOTA, or dota beside the root."""
+
     rsicd: str = ""
+    """Folder of RSICD's images, absolute or relative to the root; else images/RSICD, or rsicd beside the root."""
+
     ucm: str = ""
+    """Folder of UCM-Captions' images, absolute or relative to the root; else images/UCM, or ucm-captions beside it."""
+
     sydney: str = ""
+    """Folder of Sydney-Captions' images, absolute or relative; else images/Sydney, or sydney-captions beside it."""
 
     def options(self) -> dict[str, Any]:
         """Options that change the output; where the images lie does not."""

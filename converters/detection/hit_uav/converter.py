@@ -48,9 +48,10 @@ SAME_BOX = 1e-3
 @register("hit-uav")
 @dataclass(frozen=True)
 class HitUav(Converter):
-    """Options: `layout`; ``auto`` is rotate_json with ``truncated`` from rotate_xml, or rotate_xml alone."""
+    """One layout of the four, or two of them together."""
 
     layout: Literal["auto", "rotate_json", "normal_json", "normal_xml", "rotate_xml"] = "auto"
+    """The layout to read; auto is rotate_json with truncated from rotate_xml, or rotate_xml alone."""
 
     @property
     def tasks(self) -> Sequence[Task]:

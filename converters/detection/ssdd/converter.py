@@ -32,13 +32,13 @@ QUAD_NUMBERS = 8
 @register("ssdd")
 @dataclass(frozen=True)
 class Ssdd(Converter):
-    """Options: `layout` and `subset` of the official release; ``auto`` takes the fullest that is there.
-
-    ``mmrotate`` reads the pack's labelTxt, ``mmrotate_json`` its JSON: two versions of the labels that disagree.
-    """
+    """Ships in one style of one sub-set, or of the mmrotate pack."""
 
     layout: Literal["auto", "voc", "coco", "mmrotate", "mmrotate_json"] = "auto"
+    """auto takes the fullest that is there; mmrotate (labelTxt of the pack) and mmrotate_json disagree in places."""
+
     subset: Literal["auto", "BBox_SSDD", "RBox_SSDD", "PSeg_SSDD", "BBox_RBox_PSeg_SSDD"] = "auto"
+    """Sub-set of the official release; auto takes the fullest that is there."""
 
     @property
     def tasks(self) -> Sequence[Task]:

@@ -40,14 +40,16 @@ LOOKED_AT = 300
 
 @dataclass(frozen=True)
 class UndocumentedBoxes(SeededSplit):
-    """Options: `annotations`; `classes`, the class map's file name under the root; `images`; the split.
-
-    `images` keeps the images in folders whose path contains that text, for sets with several pictures of one moment.
-    """
+    """Boxes of a set whose layout nobody has described."""
 
     annotations: Literal["auto", "voc", "yolo"] = "auto"
+    """Form of the label files; auto takes the one that is there."""
+
     classes: str = "classes.yaml"
+    """File name of the class map below the root: it says what each label means."""
+
     images: str = ""
+    """Only images in folders whose path contains this text, for sets with several pictures of one moment."""
 
     def discover(self, root: Path, split: str) -> Discovery:
         """List the split's labelled images; notes say what was recognised.
