@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -109,6 +109,25 @@ class Converter(ABC):
     @abstractmethod
     def read(self, item: Item) -> Annotations:
         """Parse one image's annotation. Raises `BadItem` when it cannot be used."""
+
+
+class LayoutComparison(Protocol):
+    """How the layouts of a source agree in one split."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for programs."""
+
+    def render(self, shown: int) -> str:
+        """Text for a person, with the first `shown` disagreements."""
+
+
+@runtime_checkable
+class LayoutComparer(Protocol):
+    """What a converter may have: a source that repeats its objects in several layouts can say where they differ."""
+
+    def compare_layouts(self, root: Path) -> Sequence[LayoutComparison]:
+        """One comparison for each split. Raises `UserError` when there is nothing to compare."""
+        ...
 
 
 def register(name: str) -> Callable[[C], C]:

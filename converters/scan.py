@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 import converters
+from converters.base import LayoutComparer
 from converters.layout import Problem, packed
 from mmrs.errors import BadItem, UserError
 from mmrs.progress import Progress
@@ -208,28 +209,14 @@ def compare(name: str, root: Path, as_json: bool) -> str:
     Raises:
         UserError: the source has one layout only, or a layout to compare with is missing.
     """
-    if name != "hit-uav":
-        raise UserError(f"{name} has one layout, there is nothing to compare; hit-uav has four.")
-    from converters.detection.hit_uav import layouts as hit_uav_layouts
-
-    reports = [hit_uav_layouts.compare(root, split) for split in converters.get(name).splits]
+    source = converters.get(name)
+    if not isinstance(source, LayoutComparer):
+        raise UserError(
+            f"{name} has no layouts to compare: each of its objects stands in one file only. See what is there with "
+            f"`mmrs scan {name} {shlex.quote(str(root))}`."
+        )
+    reports = source.compare_layouts(root)
     if as_json:
         content = [report.to_dict() for report in reports]
         return orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS).decode()
-    lines = []
-    for report in reports:
-        rows = [(layout, report.images[layout], report.objects[layout]) for layout in report.images]
-        lines += [f"{report.split}:", table(("layout", "images", "objects"), rows)]
-        lines += [f"  {what}: {count}" for what, count in report.counts.items()]
-        for row in report.disagreements[:_SHOWN_PROBLEMS]:
-            where = row.stem if row.index is None else f"{row.stem} object {row.index}"
-            lines.append(f"  {row.layout} {where}: {row.field} is {row.found!r}, {row.reference} has {row.expected!r}")
-        if len(report.disagreements) > _SHOWN_PROBLEMS:
-            lines.append(f"  ... and {len(report.disagreements) - _SHOWN_PROBLEMS} more (--json lists all)")
-        for edges in report.edges:
-            lines.append(
-                f"  {edges.layout}: edges lie {edges.mean_below_px:.3f} px below the rotated extent on average "
-                f"(at most {edges.greatest_below_px:.3f}), {edges.floored_edges_share:.2%} are its floor; "
-                f"IoU mean {edges.mean_iou:.3f}, least {edges.least_iou:.3f}"
-            )
-    return "\n".join(lines)
+    return "\n".join(report.render(_SHOWN_PROBLEMS) for report in reports)

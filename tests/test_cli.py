@@ -165,6 +165,9 @@ def test_scan_and_sources_print_json(hit_uav):
 def test_layouts_of_the_sample_agree(hit_uav):
     reports = json.loads(mmrs("scan", "hit-uav", hit_uav, "--compare-layouts", "--json").output)
     assert [report["disagreements"] for report in reports] == [[], [], []]
+    assert "rotate_json  " in mmrs("scan", "hit-uav", hit_uav, "--compare-layouts").output
+    one = mmrs("scan", "dior", hit_uav, "--compare-layouts")
+    assert one.exit_code == 2 and "dior has no layouts to compare" in str(one.output) + str(one.exception)
 
 
 @pytest.mark.parametrize(

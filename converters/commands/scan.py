@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @click.argument("source")
 @click.argument("root", type=click.Path(path_type=Path))
 @json_option
-@click.option("--compare-layouts", is_flag=True, help="Compare all layouts found, object by object (HIT-UAV).")
+@click.option("--compare-layouts", is_flag=True, help="Compare all layouts found, object by object (hit-uav).")
 @converter_options
 @click.pass_obj
 def scan(

@@ -27,10 +27,10 @@ from converters.detection.hit_uav.files import (
     listed_images,
     locate,
 )
-from converters.formats.coco import bbox, known_category
+from converters.detection.hit_uav.layouts import LayoutReport, compare
+from converters.detection.hit_uav.objects import json_objects, xml_objects
 from converters.formats.objects import annotated
-from converters.formats.shapes import BoxObject, check_box, check_rotated
-from converters.formats.text import shown
+from converters.formats.shapes import BoxObject
 from converters.formats.voc import VocFile, check_names_image, read_voc
 from converters.layout import last_parts, layout_error, list_files
 from mmrs.errors import BadItem
@@ -117,6 +117,14 @@ class HitUav(Converter):
             declared_size=None if size is None else tuple(size),
         )
 
+    def compare_layouts(self, root: Path) -> tuple[LayoutReport, ...]:
+        """Compare the layouts under `root` object by object. Raises `UserError` when one to compare with is missing."""
+
+        def find(layout: Layout, split: str) -> tuple[Item, ...]:
+            return HitUav(layout).discover(root, split).items
+
+        return tuple(compare(root, split, find) for split in self.splits)
+
     def _layout(self, root: Path, split: str) -> Layout:
         wanted: tuple[Layout, ...] = ("rotate_json", "rotate_xml") if self.layout == "auto" else (self.layout,)
         for layout in wanted:
@@ -128,34 +136,6 @@ class HitUav(Converter):
         if self.layout == "auto" and any(layout.startswith("normal") for layout in present):
             reason += " (choose layout=normal_json or layout=normal_xml for horizontal boxes only)"
         raise layout_error(self.name, root, reason, expected)
-
-
-def json_objects(item: Item) -> list[BoxObject]:
-    """Objects of an item of a JSON layout, in file order. Raises `BadItem`."""
-    path = str(item.annotations[0])
-    return [_json_object(row, item.payload["layout"], path) for row in item.payload["rows"]]
-
-
-def xml_objects(voc: VocFile, layout: Layout, path: str) -> list[BoxObject]:
-    """Objects of an XML file, in file order. Raises `BadItem` when they are not of the layout's box kind."""
-    for obj in voc.objects:
-        if (obj.rotated is None) == layout.startswith("rotate"):
-            expected = "robndbox" if obj.rotated is None else "bndbox"
-            raise BadItem(f"object {obj.label!r} of {layout} has no <{expected}>", path, obj.line)
-    return list(voc.objects)
-
-
-def _json_object(row: dict[str, Any], layout: Layout, path: str) -> BoxObject:
-    label, difficult = known_category(row, path), row.get("difficult", False)
-    if difficult not in (0, 1):
-        raise BadItem(
-            f"difficult of annotation {shown(row.get('id'))} is {shown(difficult)}, true or false expected", path
-        )
-    if layout == "rotate_json":
-        cx, cy, width, height, angle = bbox(row, 5, path)
-        return BoxObject(label, None, check_rotated((cx, cy, width, height, angle), path), bool(difficult))
-    xmin, ymin, width, height = bbox(row, 4, path)
-    return BoxObject(label, check_box((xmin, ymin, xmin + width, ymin + height), path), None, bool(difficult))
 
 
 def _with_rotated(obj: BoxObject) -> BoxObject:

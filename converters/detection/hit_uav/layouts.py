@@ -8,7 +8,7 @@ layouts must agree. A field that a layout does not have at all is no disagreemen
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -17,13 +17,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from converters.detection.hit_uav.converter import HitUav, json_objects, xml_objects
 from converters.detection.hit_uav.files import LAYOUTS, Layout, has_layout, locate
+from converters.detection.hit_uav.objects import json_objects, xml_objects
 from converters.formats.shapes import BoxObject
 from converters.formats.voc import read_voc
 from converters.layout import layout_error
 from mmrs.errors import BadItem, UserError
 from mmrs.geometry import hbb_from_quad, quad_from_rotated
+from mmrs.source import Item
+from mmrs.text import table
 
 REFERENCE: Layout = "rotate_json"
 EDGES = ("xmin", "ymin", "xmax", "ymax")
@@ -83,11 +85,30 @@ class LayoutReport:
         """Plain values, counts included."""
         return {**asdict(self), "counts": self.counts}
 
+    def render(self, shown: int) -> str:
+        """Text for a person, with the first `shown` disagreements."""
+        rows = [(layout, self.images[layout], self.objects[layout]) for layout in self.images]
+        lines = [f"{self.split}:", table(("layout", "images", "objects"), rows)]
+        lines += [f"  {what}: {count}" for what, count in self.counts.items()]
+        for row in self.disagreements[:shown]:
+            where = row.stem if row.index is None else f"{row.stem} object {row.index}"
+            lines.append(f"  {row.layout} {where}: {row.field} is {row.found!r}, {row.reference} has {row.expected!r}")
+        if len(self.disagreements) > shown:
+            lines.append(f"  ... and {len(self.disagreements) - shown} more (--json lists all)")
+        for edges in self.edges:
+            lines.append(
+                f"  {edges.layout}: edges lie {edges.mean_below_px:.3f} px below the rotated extent on average "
+                f"(at most {edges.greatest_below_px:.3f}), {edges.floored_edges_share:.2%} are its floor; "
+                f"IoU mean {edges.mean_iou:.3f}, least {edges.least_iou:.3f}"
+            )
+        return "\n".join(lines)
 
-def compare(root: Path, split: str) -> LayoutReport:
+
+def compare(root: Path, split: str, find: Callable[[Layout, str], Sequence[Item]]) -> LayoutReport:
     """Read every layout present under `root` and compare them for one split.
 
-    An image whose annotation cannot be read in some layout is a disagreement of the field ``unreadable``.
+    `find` gives the items of a layout and a split. An image whose annotation cannot be read in some layout is a
+    disagreement of the field ``unreadable``.
 
     Raises:
         UserError: ``rotate_json`` is absent, or no other layout is there to compare it with.
@@ -99,7 +120,7 @@ def compare(root: Path, split: str) -> LayoutReport:
         raise layout_error("hit-uav", root, f"needs {REFERENCE} and another layout to compare; present: {listed}")
     read, disagreements = {}, []
     for layout in present:
-        read[layout], unreadable = _read(root, layout, split)
+        read[layout], unreadable = _read(layout, split, find)
         disagreements += unreadable
     statistics = []
     for layout, reference in _pairs(present):
@@ -123,11 +144,13 @@ def _pairs(present: Sequence[Layout]) -> list[tuple[Layout, Layout]]:
     return pairs
 
 
-def _read(root: Path, layout: Layout, split: str) -> tuple[Objects, list[Disagreement]]:
+def _read(
+    layout: Layout, split: str, find: Callable[[Layout, str], Sequence[Item]]
+) -> tuple[Objects, list[Disagreement]]:
     objects: Objects = {}
     unreadable = []
     try:
-        items = HitUav(layout).discover(root, split).items
+        items = find(layout, split)
     except UserError as error:
         return {}, [Disagreement(layout, REFERENCE, split, None, "unreadable", "a readable split", str(error))]
     for item in items:

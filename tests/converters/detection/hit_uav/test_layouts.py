@@ -2,9 +2,14 @@ import json
 
 import pytest
 
-from converters.detection.hit_uav.layouts import compare
+from converters.detection.hit_uav import layouts
+from converters.detection.hit_uav.converter import HitUav
 from converters.samples import write
 from mmrs.errors import UserError
+
+
+def compare(root, split):
+    return layouts.compare(root, split, lambda layout, part: HitUav(layout).discover(root, part).items)
 
 
 @pytest.mark.parametrize(("split", "images", "objects"), [("train", 240, 2125), ("val", 48, 411), ("test", 96, 781)])
