@@ -16,8 +16,8 @@ from pathlib import Path, PurePosixPath
 
 from converters.catalog import facts
 from mmrs.errors import BadItem, UserError
+from mmrs.imaging.suffixes import SOURCE_SUFFIXES
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp"})
 SHOWN_ENTRIES = 8
 # Folders of archivers that hold no data: ``__MACOSX`` repeats every name with ``._`` in front.
 JUNK_FOLDERS = frozenset({"__macosx"})
@@ -58,13 +58,22 @@ class FileList:
         return self.by_name.get(name) or self.by_stem.get(PurePosixPath(name).stem)
 
 
+def found_image(files: FileList, name: str, annotation: Path, fault: str) -> tuple[Path | None, tuple[Problem, ...]]:
+    """The image that the file `annotation` names, or None and why: ``image <name> <fault>``, or the name is a path."""
+    try:
+        image = files.find(name)
+    except BadItem as error:
+        return None, ((str(annotation), error.reason),)
+    return image, () if image is not None else ((str(annotation), f"image {name} {fault}"),)
+
+
 def check_plain_name(name: str) -> None:
     """Raise `BadItem` unless `name` is a plain file name: no folder, no drive, no ``..``, no NUL."""
     if not name or name in {".", ".."} or any(mark in name for mark in ("/", "\\", "\0")) or name[1:2] == ":":
         raise BadItem(f"file name {name!r} is not a plain name; names that lead to another folder are never followed")
 
 
-def list_files(folder: Path, root: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> FileList:
+def list_files(folder: Path, root: Path, suffixes: Collection[str] = SOURCE_SUFFIXES) -> FileList:
     """Sorted files of `folder` whose suffix, in any case, is one of `suffixes`; an absent folder is empty.
 
     Hidden files (``.DS_Store``, ``._x.jpg``) are junk. A symbolic link is a problem where it leads out of `root`, to
@@ -107,7 +116,7 @@ def list_files(folder: Path, root: Path, suffixes: Collection[str] = IMAGE_SUFFI
     return FileList(by_name, by_stem, tuple(ignored), tuple(problems))
 
 
-def list_subfolders(folder: Path, root: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> FileList:
+def list_subfolders(folder: Path, root: Path, suffixes: Collection[str] = SOURCE_SUFFIXES) -> FileList:
     """Files of all visible child folders as one listing; a name that two of them have is a problem, the first one wins.
 
     Raises:

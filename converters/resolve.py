@@ -34,14 +34,14 @@ def find_recipe(word: str, shipped: Mapping[str, Path], overrides: tuple[str, ..
 
 
 @dataclass(frozen=True, slots=True)
-class Resolved:
+class SourcesToBuild:
     """What a recipe asks for: sources to build, and (source, reason) of those that its filters leave out."""
 
     builds: tuple[SourceBuild, ...]
     left_out: tuple[tuple[str, str], ...]
 
 
-def resolve(recipe: BuildRecipe, roots: Mapping[str, Path] | None = None) -> Resolved:
+def resolve(recipe: BuildRecipe, roots: Mapping[str, Path] | None = None) -> SourcesToBuild:
     """One `SourceBuild` for each source of the recipe that passes its filters; `roots` overrides folders by name.
 
     Raises:
@@ -64,7 +64,7 @@ def resolve(recipe: BuildRecipe, roots: Mapping[str, Path] | None = None) -> Res
     if not builds:
         reasons = "; ".join(f"{name} {reason}" for name, reason in left_out)
         raise UserError(f"the recipe leaves no source to build: {reasons}. Change `sensors`, `tasks` or `splits`.")
-    return Resolved(tuple(builds), tuple(left_out))
+    return SourcesToBuild(tuple(builds), tuple(left_out))
 
 
 def _check_names(recipe: BuildRecipe, roots: Mapping[str, Path], names: list[str]) -> None:

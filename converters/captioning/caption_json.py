@@ -11,9 +11,9 @@ from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 from converters.base import Converter
-from converters.formats.captions import CaptionedImage, CaptionFile, distinct_captions, read_captions
+from converters.formats.captions import CaptionFile, distinct_captions, read_captions
 from converters.formats.shared_file import read_shared
-from converters.layout import FileList, Problem, ignored_note, layout_error, list_files, locate_root
+from converters.layout import FileList, Problem, found_image, ignored_note, layout_error, list_files, locate_root
 from mmrs.errors import BadItem
 from mmrs.record import Annotations, Provenance
 from mmrs.source import Discovery, Item, ensure_unique_stems
@@ -108,20 +108,10 @@ def _items(
         for position in cleaned.empty:
             reason = f"{row.file_name}: caption {position + 1} of {len(row.raw)} has no words: {row.raw[position]!r}"
             details.append((str(source), reason))
-        image = _find(row, images, source, folder, problems)
+        image, fault = found_image(images, row.file_name, source, f"is named but is not in {folder.name}")
+        problems += fault
         if image is not None and cleaned.texts:
             items.append(Item(image.stem, image, (source,), {"raw": list(row.raw), "image_id": row.image_id}))
         elif image is not None:
             problems.append((str(image), "no caption with words"))
     return items, tuple(problems), tuple(details)
-
-
-def _find(row: CaptionedImage, images: FileList, source: Path, folder: Path, problems: list[Problem]) -> Path | None:
-    try:
-        image = images.find(row.file_name)
-    except BadItem as error:
-        problems.append((str(source), error.reason))
-        return None
-    if image is None:
-        problems.append((str(source), f"image {row.file_name} is named but is not in {folder.name}"))
-    return image

@@ -12,11 +12,20 @@ from typing import ClassVar
 
 from converters.base import Converter
 from converters.formats.folders import has_class_folders, normal_form, read_class_folders
-from converters.layout import IMAGE_SUFFIXES, Problem, last_parts, locate_parts
+from converters.layout import Problem, last_parts, locate_parts
 from converters.splits import SeededSplit
 from mmrs.errors import BadItem
+from mmrs.imaging.suffixes import SOURCE_SUFFIXES
 from mmrs.record import Annotations, Provenance
 from mmrs.source import Discovery, Item, ensure_unique_stems
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A folder of class folders: of the whole set, or of one split where a user has sorted it so."""
+
+    folder: Path
+    holds_one_split: bool
 
 
 @dataclass(frozen=True)
@@ -30,7 +39,7 @@ class ClassFolders(Converter):
     """
 
     places: ClassVar[tuple[str, ...]] = ()
-    suffixes: ClassVar[frozenset[str]] = IMAGE_SUFFIXES
+    suffixes: ClassVar[frozenset[str]] = SOURCE_SUFFIXES
     named_by_class: ClassVar[bool] = False
     named_parts: ClassVar[int] = 1
 
@@ -46,14 +55,6 @@ class ClassFolders(Converter):
         """`places` and `suffixes`; a source whose options change them says so here."""
         return self.places, self.suffixes
 
-    def stem(self, path: Path) -> str:
-        """The item's stem: the file's, with its class folder's form in front where file names may repeat."""
-        return path.stem if self.named_by_class else f"{self.form(path.parent.name)}-{path.stem}"
-
-    def folders(self, root: Path, split: str) -> list[tuple[Path, bool]]:
-        """Where class folders may lie, best first, and whether that place holds the one split only."""
-        return [(root / place, False) for place in (*self.layout()[0], "")]
-
     def choose(self, label: str, paths: Sequence[Path], split: str) -> Sequence[Path]:
         """The images of one class that belong to `split`: all of them where there is one split only."""
         return paths
@@ -61,11 +62,11 @@ class ClassFolders(Converter):
     def discover(self, root: Path, split: str) -> Discovery:
         """List the split's images; an image whose name says another class than its folder is a problem."""
         self.check_split(split)
-        places, suffixes = self.layout()
-        tops = {PurePosixPath(place).parts[0] for place in places}
+        usual, suffixes = self.layout()
+        tops = {PurePosixPath(folder).parts[0] for folder in usual}
         bases, notes = locate_parts(self.name, root, lambda folder: self._find(folder, split) is not None, tops)
-        places_found = [place for base in bases if (place := self._find(base, split))]
-        folders, given = [folder for folder, _ in places_found], all(given for _, given in places_found)
+        places = [place for base in bases if (place := self._find(base, split))]
+        folders, given = [place.folder for place in places], all(place.holds_one_split for place in places)
         inside = bases[0] if len(bases) == 1 else root
         found = read_class_folders(folders, inside, tuple(self.facts.classes), suffixes, self.form)
         problems = list(found.problems)
@@ -74,7 +75,7 @@ class ClassFolders(Converter):
             placed, misplaced = self._placed(label, paths)
             problems += misplaced
             chosen = placed if given else self.choose(label, placed, split)
-            items += [Item(self.stem(path), path, (), {"label": label}) for path in chosen]
+            items += [Item(self._stem(path), path, (), {"label": label}) for path in chosen]
         unique, repeats = ensure_unique_stems(sorted(items, key=lambda item: item.stem))
         if given:
             listed = ", ".join(map(str, folders))
@@ -95,10 +96,17 @@ class ClassFolders(Converter):
             ),
         )
 
-    def _find(self, root: Path, split: str) -> tuple[Path, bool] | None:
-        labels, (_, suffixes) = tuple(self.facts.classes), self.layout()
-        places = self.folders(root, split)
-        return next((place for place in places if has_class_folders(place[0], labels, suffixes, self.form)), None)
+    def _find(self, root: Path, split: str) -> Place | None:
+        labels, (usual, suffixes) = tuple(self.facts.classes), self.layout()
+        whole = [root / folder for folder in (*usual, "")]
+        places = [Place(folder, False) for folder in whole]
+        if len(self.splits) > 1:
+            places += [Place(folder / split, True) for folder in whole]
+        return next((place for place in places if has_class_folders(place.folder, labels, suffixes, self.form)), None)
+
+    def _stem(self, path: Path) -> str:
+        """The item's stem: the file's, with its class folder's form in front where file names may repeat."""
+        return path.stem if self.named_by_class else f"{self.form(path.parent.name)}-{path.stem}"
 
     def _placed(self, label: str, paths: Sequence[Path]) -> tuple[Sequence[Path], list[Problem]]:
         if not self.named_by_class:
@@ -120,15 +128,6 @@ class SeededClassFolders(ClassFolders, SeededSplit):
     Class folders that a user has sorted into ``train`` and ``test`` keep that split, and a note says so.
     """
 
-    def stem(self, path: Path) -> str:
-        """The item's stem: the file's, with its class folder's form in front where file names may repeat."""
-        return path.stem if self.named_by_class else f"{self.form(path.parent.name)}-{path.stem}"
-
-    def folders(self, root: Path, split: str) -> list[tuple[Path, bool]]:
-        """Places of the whole set, then places of `split` alone."""
-        whole = super().folders(root, split)
-        return whole + [(place / split, True) for place, _ in whole]
-
     def choose(self, label: str, paths: Sequence[Path], split: str) -> Sequence[Path]:
         """The images of one class that belong to `split`, by the items' stems."""
-        return self.part(paths, self.stem, split)
+        return self.part(paths, self._stem, split)

@@ -13,7 +13,16 @@ from converters.base import Converter, register
 from converters.formats.folders import normal_form
 from converters.formats.labels import LabelFile, read_labels
 from converters.formats.shared_file import read_shared
-from converters.layout import FileList, Problem, ignored_note, layout_error, list_files, locate_root, merge_files
+from converters.layout import (
+    FileList,
+    Problem,
+    found_image,
+    ignored_note,
+    layout_error,
+    list_files,
+    locate_root,
+    merge_files,
+)
 from mmrs.errors import BadItem
 from mmrs.record import Annotations, Provenance
 from mmrs.source import Discovery, Item, ensure_unique_stems
@@ -62,16 +71,14 @@ class Dscr(Converter):
 
     def _items(self, found: LabelFile, images: FileList, table: Path) -> tuple[list[Item], list[Problem]]:
         known = {normal_form(label): label for label in self.facts.classes}
-        items, problems = [], []
+        items: list[Item] = []
+        problems: list[Problem] = []
         for name, label in found.labels.items():
-            try:
-                image = images.find(name)
-            except BadItem as error:
-                problems.append((str(table), error.reason))
-                continue
+            image, fault = found_image(images, name, table, "is named but is not there")
+            problems += fault
             if image is None:
-                problems.append((str(table), f"image {name} is named but is not there"))
-            elif normal_form(label) not in known:
+                continue
+            if normal_form(label) not in known:
                 problems.append((str(table), f"{name} has the unknown class {label!r}"))
             else:
                 payload = {"label": known[normal_form(label)], "source_label": label, "name": name}

@@ -54,12 +54,11 @@ def parse_coco(data: bytes, path: str) -> CocoFile:
     if not isinstance(tables, dict):
         raise BadItem(f"top level is a {type(tables).__name__}, an object with images and annotations expected", path)
     annotation_key = _annotation_key(tables, path)
-    problems: list[tuple[str, str]] = []
-    categories = _categories(_table(tables, "categories", path), path, problems)
-    images = _image_rows(_table(tables, "images", path), path, problems)
-    rows = _joined(_table(tables, annotation_key, path), annotation_key, set(images), categories, path, problems)
+    categories, bad_categories = _categories(_table(tables, "categories", path))
+    images, bad_images = _image_rows(_table(tables, "images", path), path)
+    rows, bad_rows = _joined(_table(tables, annotation_key, path), annotation_key, set(images), categories)
     found = tuple(replace(image, rows=tuple(rows[image_id])) for image_id, image in images.items())
-    return CocoFile(found, categories, tuple(problems))
+    return CocoFile(found, categories, tuple((path, reason) for reason in (*bad_categories, *bad_images, *bad_rows)))
 
 
 def known_category(row: dict[str, Any], path: str) -> str:
@@ -80,29 +79,26 @@ def bbox(row: dict[str, Any], length: int, path: str) -> tuple[float, ...]:
 
 
 def _joined(
-    table: list[Any],
-    key: str,
-    images: set[int],
-    categories: dict[int, str],
-    path: str,
-    problems: list[tuple[str, str]],
-) -> dict[int, list[dict[str, Any]]]:
+    table: list[Any], key: str, images: set[int], categories: dict[int, str]
+) -> tuple[dict[int, list[dict[str, Any]]], list[str]]:
+    """Annotation rows by image id, and why the others were left out."""
+    reasons = []
     joined: dict[int, list[dict[str, Any]]] = {image_id: [] for image_id in images}
     used: set[int] = set()
     for number, row in enumerate(table):
         where = f"{key}[{number}]"
         image_id = _id(row, "image_id")
         if image_id is None or not isinstance(row, dict):
-            problems.append((path, f"{where} has no image_id"))
+            reasons.append(f"{where} has no image_id")
         elif image_id not in images:
-            problems.append((path, f"{where} (id {shown(row.get('id'))}) names image {image_id}, which the file lacks"))
+            reasons.append(f"{where} (id {shown(row.get('id'))}) names image {image_id}, which the file lacks")
         elif (own := _id(row, "id")) is not None and own in used:
-            problems.append((path, f"{where} repeats annotation id {own}; the first one was kept"))
+            reasons.append(f"{where} repeats annotation id {own}; the first one was kept")
         else:
             used.update(() if own is None else (own,))
             category = _id(row, "category_id")
             joined[image_id].append({**row, "label": None if category is None else categories.get(category)})
-    return joined
+    return joined, reasons
 
 
 def _annotation_key(tables: dict[str, Any], path: str) -> str:
@@ -126,37 +122,39 @@ def _id(row: object, key: str) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _categories(table: list[Any], path: str, problems: list[tuple[str, str]]) -> dict[int, str]:
+def _categories(table: list[Any]) -> tuple[dict[int, str], list[str]]:
     categories: dict[int, str] = {}
+    reasons = []
     for number, row in enumerate(table):
         key = _id(row, "id")
         name = row.get("name") if isinstance(row, dict) else None
         if key is None or not isinstance(name, str | int) or key in categories:
-            problems.append((path, f"categories[{number}] has no id or name of its own"))
+            reasons.append(f"categories[{number}] has no id or name of its own")
         else:
             categories[key] = str(name)
-    return categories
+    return categories, reasons
 
 
-def _image_rows(table: list[Any], path: str, problems: list[tuple[str, str]]) -> dict[int, CocoImage]:
+def _image_rows(table: list[Any], path: str) -> tuple[dict[int, CocoImage], list[str]]:
     images: dict[int, CocoImage] = {}
+    reasons = []
     names: set[str] = set()
     for number, row in enumerate(table):
         key = _id(row, "id")
         name = (row.get("file_name") or row.get("filename")) if isinstance(row, dict) else None
         if key is None or not isinstance(name, str):
-            problems.append((path, f"images[{number}] has no id or no file name"))
+            reasons.append(f"images[{number}] has no id or no file name")
         elif key in images:
-            problems.append((path, f"images[{number}] ({name}) repeats image id {key} of {images[key].file_name}"))
+            reasons.append(f"images[{number}] ({name}) repeats image id {key} of {images[key].file_name}")
         elif name in names:
-            problems.append((path, f"images[{number}] repeats file name {name}"))
+            reasons.append(f"images[{number}] repeats file name {name}")
         else:
             try:
                 images[key] = CocoImage(name, _size(row, path), row, ())
                 names.add(name)
             except BadItem as error:
-                problems.append((path, f"images[{number}] ({name}): {error.reason}"))
-    return images
+                reasons.append(f"images[{number}] ({name}): {error.reason}")
+    return images, reasons
 
 
 def _size(row: dict[str, Any], path: str) -> tuple[int, int] | None:

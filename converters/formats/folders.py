@@ -7,7 +7,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from converters.layout import IMAGE_SUFFIXES, Problem, ignored_note, list_files, subfolders
+from converters.layout import Problem, ignored_note, list_files, subfolders
+from mmrs.imaging.suffixes import SOURCE_SUFFIXES
 
 SEPARATORS = re.compile(r"[\s_-]+")
 
@@ -29,7 +30,7 @@ def normal_form(name: str) -> str:
 def has_class_folders(
     folder: Path,
     labels: Sequence[str],
-    suffixes: Collection[str] = IMAGE_SUFFIXES,
+    suffixes: Collection[str] = SOURCE_SUFFIXES,
     form: Callable[[str], str] = normal_form,
 ) -> bool:
     """Whether a child folder of `folder` is named like one of `labels` (equal under `form`) and holds an image."""
@@ -44,7 +45,7 @@ def read_class_folders(
     folders: Sequence[Path],
     root: Path,
     labels: Sequence[str],
-    suffixes: Collection[str] = IMAGE_SUFFIXES,
+    suffixes: Collection[str] = SOURCE_SUFFIXES,
     form: Callable[[str], str] = normal_form,
 ) -> ClassFolderListing:
     """List the images of every class folder in `folders` (several where a set lies in parts), never opening one.

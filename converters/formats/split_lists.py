@@ -9,8 +9,17 @@ from converters.formats.coco import CocoFile, CocoImage
 from converters.formats.folders import normal_form
 from converters.formats.shared_file import read_shared
 from converters.formats.text import numbered_lines, read_bytes
-from converters.layout import IMAGE_SUFFIXES, FileList, Problem, layout_error, list_files, merge_files, subfolders
+from converters.layout import (
+    FileList,
+    Problem,
+    found_image,
+    layout_error,
+    list_files,
+    merge_files,
+    subfolders,
+)
 from mmrs.errors import BadItem
+from mmrs.imaging.suffixes import SOURCE_SUFFIXES
 from mmrs.source import Discovery, Item
 
 Ids = tuple[tuple[int, str], ...]
@@ -41,14 +50,9 @@ def named_images(
     found: list[tuple[CocoImage, Path]] = []
     problems: list[Problem] = []
     for image in coco.images:
-        try:
-            path = images.find(image.file_name)
-        except BadItem as error:
-            problems.append((str(source), error.reason))
-            continue
-        if path is None:
-            problems.append((str(source), f"image {image.file_name} is named but is not in {place}"))
-        else:
+        path, fault = found_image(images, image.file_name, source, f"is named but is not in {place}")
+        problems += fault
+        if path is not None:
             found.append((image, path))
     return found, problems
 
@@ -110,7 +114,7 @@ def _all_listed(lists: Sequence[Path]) -> tuple[set[str], tuple[Problem, ...]]:
 
 
 def list_folders(
-    base: Path, prefixes: tuple[str, ...], root: Path | None = None, suffixes: Collection[str] = IMAGE_SUFFIXES
+    base: Path, prefixes: tuple[str, ...], root: Path | None = None, suffixes: Collection[str] = SOURCE_SUFFIXES
 ) -> FileList:
     """Files of every folder in `base` whose `normal_form` starts with one of `prefixes`; links stay inside `root`.
 

@@ -7,8 +7,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from converters.layout import IMAGE_SUFFIXES, Problem, list_files, subfolders
+from converters.layout import Problem, list_files, subfolders
 from mmrs.errors import BadItem
+from mmrs.imaging.suffixes import SOURCE_SUFFIXES
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ def checked_subpath(name: str) -> str:
     return "/".join(parts)
 
 
-def list_tree(folder: Path, root: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> FileTree:
+def list_tree(folder: Path, root: Path, suffixes: Collection[str] = SOURCE_SUFFIXES) -> FileTree:
     """Files of `folder` and of every visible folder below it; an absent folder is empty.
 
     Raises:

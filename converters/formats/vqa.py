@@ -23,7 +23,7 @@ class QuestionAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class ImageQuestions:
     """Questions by image, in file order.
 
     `images` maps the source's name of the image to its distinct questions and `repeats` counts those that stood there
@@ -35,7 +35,7 @@ class Answered:
     problems: tuple[tuple[str, str], ...]
 
 
-def parse_rsvqa(images: bytes, questions: bytes, answers: bytes, path: str) -> Answered:
+def parse_rsvqa(images: bytes, questions: bytes, answers: bytes, path: str) -> ImageQuestions:
     """Join the three tables of an RSVQA split by id; `path` names the questions' file in errors.
 
     Rows that are not active are stubs of other splits, kept there so that position equals id; they count as absent.
@@ -44,11 +44,12 @@ def parse_rsvqa(images: bytes, questions: bytes, answers: bytes, path: str) -> A
     Raises:
         BadItem: a table is not JSON or not a list of rows under its own name.
     """
-    problems: list[tuple[str, str]] = []
-    rows = _active(images, "images", path, problems)
-    answer_rows = _active(answers, "answers", path, problems)
+    rows, bad_images = _active(images, "images", path)
+    answer_rows, bad_answers = _active(answers, "answers", path)
+    question_rows, bad_questions = _active(questions, "questions", path)
+    problems = [*bad_images, *bad_answers, *bad_questions]
     found: list[tuple[str, QuestionAnswer]] = []
-    for key, row in _active(questions, "questions", path, problems).items():
+    for key, row in question_rows.items():
         image, answer_id = row.get("img_id"), _first(row.get("answers_ids"))
         answer = _text(answer_rows.get(answer_id, {}).get("answer")) if answer_id is not None else None
         question, kind = _text(row.get("question")), _text(row.get("type"))
@@ -61,7 +62,7 @@ def parse_rsvqa(images: bytes, questions: bytes, answers: bytes, path: str) -> A
     return _by_image(found, problems, (str(key) for key in rows))
 
 
-def parse_question_lines(data: bytes, path: str) -> Answered:
+def parse_question_lines(data: bytes, path: str) -> ImageQuestions:
     """Parse lines ``image:question?answer``, cut at the first colon and the first question mark after it.
 
     A line without the two marks or without an answer is a problem.
@@ -103,7 +104,7 @@ def parse_question_text(data: bytes, path: str) -> tuple[tuple[QuestionAnswer, .
     return distinct, len(lines) % 2 + len(pairs) - len(distinct)
 
 
-def parse_floodnet(data: bytes, path: str) -> Answered:
+def parse_floodnet(data: bytes, path: str) -> ImageQuestions:
     """Parse FloodNet's questions: a dictionary of rows with Image_ID, Question, Ground_Truth and Question_Type.
 
     A row without Ground_Truth (the validation and test files have none) is a problem.
@@ -127,7 +128,7 @@ def parse_floodnet(data: bytes, path: str) -> Answered:
 
 def _by_image(
     found: Iterable[tuple[str, QuestionAnswer]], problems: Iterable[tuple[str, str]], images: Iterable[str] = ()
-) -> Answered:
+) -> ImageQuestions:
     by_image: dict[str, dict[QuestionAnswer, None]] = {image: {} for image in images}
     repeats: dict[str, int] = {}
     for image, asked in found:
@@ -135,22 +136,24 @@ def _by_image(
         if asked in own:
             repeats[image] = repeats.get(image, 0) + 1
         own[asked] = None
-    return Answered({image: tuple(own) for image, own in by_image.items()}, repeats, tuple(problems))
+    return ImageQuestions({image: tuple(own) for image, own in by_image.items()}, repeats, tuple(problems))
 
 
-def _active(data: bytes, key: str, path: str, problems: list[tuple[str, str]]) -> dict[int, dict[str, Any]]:
+def _active(data: bytes, key: str, path: str) -> tuple[dict[int, dict[str, Any]], list[tuple[str, str]]]:
+    """The table's active rows by id, and (path, reason) of those without an id of their own."""
     tables = parse_json(data, path)
     rows = tables.get(key) if isinstance(tables, dict) else None
     if not isinstance(rows, list):
         raise BadItem(f"no list `{key}` at the top level", path)
     active: dict[int, dict[str, Any]] = {}
+    problems = []
     for number, row in enumerate(rows):
         own = row.get("id") if isinstance(row, dict) else None
         if not isinstance(row, dict) or not isinstance(own, int):
             problems.append((path, f"{key}[{number}] has no id"))
         elif row.get("active") is not False and active.setdefault(own, row) is not row:
             problems.append((path, f"{key}[{number}] repeats id {own}"))
-    return active
+    return active, problems
 
 
 def _first(values: object) -> int | None:

@@ -29,7 +29,7 @@ LABEL_SUFFIX = {"voc": ".xml", "dota": ".txt", "yolo": ".txt", "yolo-obb": ".txt
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundItems:
     """Items of one place (before any cut into splits), notes and problems."""
 
     items: tuple[Item, ...]
@@ -37,7 +37,7 @@ class Found:
     problems: tuple[Problem, ...] = ()
 
 
-def find_items(described: DescribedSet, root: Path, split: str) -> Found:
+def find_items(described: DescribedSet, root: Path, split: str) -> FoundItems:
     """Everything at the paths of the description for one split, sorted by stem.
 
     Raises:
@@ -93,7 +93,7 @@ def read_item(own: Description, item: Item) -> Annotations:
     )
 
 
-def _class_folders(own: Description, root: Path, folder: Path) -> Found:
+def _class_folders(own: Description, root: Path, folder: Path) -> FoundItems:
     found = read_class_folders([folder], root, tuple(own.classes))
     items = [
         # Folders often share file names, so the stem has its folder.
@@ -101,10 +101,10 @@ def _class_folders(own: Description, root: Path, folder: Path) -> Found:
         for label, paths in found.images.items()
         for path in paths
     ]
-    return Found(tuple(sorted(items, key=lambda item: item.stem)), found.notes, found.problems)
+    return FoundItems(tuple(sorted(items, key=lambda item: item.stem)), found.notes, found.problems)
 
 
-def _label_files(own: Description, root: Path, images: FileTree, folder: Path) -> Found:
+def _label_files(own: Description, root: Path, images: FileTree, folder: Path) -> FoundItems:
     if not folder.is_dir():
         expected = [f"{folder}/ with {LABEL_SUFFIX[own.format]} files"]
         raise layout_error("generic", root, f"has no folder {folder.relative_to(root)}", expected)
@@ -127,10 +127,10 @@ def _label_files(own: Description, root: Path, images: FileTree, folder: Path) -
         if stem not in images.by_stem and path.name != "classes.txt"
     ]
     notes = (f"{without} images have no label file and count as images without objects",) if without else ()
-    return Found(tuple(items), notes, tuple(problems))
+    return FoundItems(tuple(items), notes, tuple(problems))
 
 
-def _coco(described: DescribedSet, root: Path, images: FileTree, source: Path) -> Found:
+def _coco(described: DescribedSet, root: Path, images: FileTree, source: Path) -> FoundItems:
     parsed = read_shared("generic", root, source, read_coco, options=described.command_options)
     kept = ("id", "bbox", "label", "iscrowd")
     rows = (
@@ -140,7 +140,7 @@ def _coco(described: DescribedSet, root: Path, images: FileTree, source: Path) -
     return _named(images, source, rows, parsed.problems)
 
 
-def _llava(described: DescribedSet, root: Path, images: FileTree, source: Path) -> Found:
+def _llava(described: DescribedSet, root: Path, images: FileTree, source: Path) -> FoundItems:
     parsed = read_shared("generic", root, source, read_llava, options=described.command_options)
     rows = (
         (row.name, {"ids": list(row.ids), "conversations": [[list(pair) for pair in one] for one in row.conversations]})
@@ -151,7 +151,7 @@ def _llava(described: DescribedSet, root: Path, images: FileTree, source: Path) 
 
 def _named(
     images: FileTree, source: Path, rows: Iterable[tuple[str, Mapping[str, Any]]], problems: tuple[Problem, ...]
-) -> Found:
+) -> FoundItems:
     """Items of the images that an annotation file names."""
     stems = {path: stem for stem, path in images.by_stem.items()}
     items: dict[str, Item] = {}
@@ -171,7 +171,7 @@ def _named(
             items[stem] = Item(stem, image, (source,), payload)
     rest = len(images.by_stem) - len(items)
     notes = (f"{rest} images are not named by {source.name} and were left out",) if rest else ()
-    return Found(tuple(items[stem] for stem in sorted(items)), notes, problems + tuple(missing))
+    return FoundItems(tuple(items[stem] for stem in sorted(items)), notes, problems + tuple(missing))
 
 
 def _coco_objects(item: Item, path: str) -> list[BoxObject]:

@@ -13,7 +13,7 @@ from converters.base import register
 from converters.formats.shared_file import read_shared
 from converters.formats.text import read_bytes
 from converters.formats.vqa import parse_floodnet
-from converters.layout import Problem, ignored_note, layout_error, list_files, locate_root
+from converters.layout import ignored_note, layout_error, list_files, locate_root
 from converters.splits import SeededSplit
 from converters.vqa.items import from_payload, items_by_image
 from mmrs.record import Annotations
@@ -37,8 +37,7 @@ class FloodNet(SeededSplit):
             raise layout_error(self.name, base, "has questions but no folder Images/Train_Image")
         found = read_shared(self.name, root, questions, lambda path: parse_floodnet(read_bytes(path), str(path)))
         files = list_files(folder, base)
-        problems: list[Problem] = []
-        items = items_by_image(found, files, questions, problems)
+        items, problems = items_by_image(found, files, questions)
         chosen = self.part(items, lambda item: item.stem, split)
         ordered = tuple(sorted(chosen, key=lambda item: item.stem))
         shared = (*found.problems, *files.problems, *problems)

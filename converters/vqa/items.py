@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from converters.formats.vqa import Answered, QuestionAnswer
-from converters.layout import FileList, Problem
+from converters.formats.vqa import ImageQuestions, QuestionAnswer
+from converters.layout import FileList, Problem, found_image
 from mmrs.errors import BadItem
 from mmrs.record import Annotations, Provenance, Question
 from mmrs.source import Item, ensure_unique_stems
@@ -36,32 +36,18 @@ def from_payload(item: Item) -> Annotations:
 
 
 def items_by_image(
-    found: Answered, files: FileList, annotation: Path, problems: list[Problem], prefix: str = ""
-) -> tuple[Item, ...]:
-    """Items of all images that have questions and a file, sorted by stem (`prefix` and the file's own).
-
-    What cannot be used is added to `problems`.
-    """
+    found: ImageQuestions, files: FileList, annotation: Path, prefix: str = ""
+) -> tuple[tuple[Item, ...], tuple[Problem, ...]]:
+    """Items of all images with questions and a file, sorted by stem (`prefix` and the file's own), and problems."""
     items = []
+    problems: list[Problem] = []
     for name, questions in found.images.items():
-        image = find_image(name, files, annotation, problems)
+        image, fault = found_image(files, name, annotation, "has questions but is not there")
+        problems += fault
         if image is not None and questions:
             values = payload(name, questions, repeated_questions=found.repeats.get(name, 0))
             items.append(Item(prefix + image.stem, image, (annotation,), values))
         elif image is not None:
             problems.append((str(image), f"{annotation.name} has no question with an answer for this image"))
     unique, repeats = ensure_unique_stems(sorted(items, key=lambda item: item.stem))
-    problems += repeats
-    return unique
-
-
-def find_image(name: str, files: FileList, annotation: Path, problems: list[Problem]) -> Path | None:
-    """The image that `annotation` names, or None and a problem where it is absent or its name is a path."""
-    try:
-        image = files.find(name)
-    except BadItem as error:
-        problems.append((str(annotation), error.reason))
-        return None
-    if image is None:
-        problems.append((str(annotation), f"image {name} has questions but is not there"))
-    return image
+    return unique, (*problems, *repeats)

@@ -9,14 +9,14 @@ shipped, so each set's images are split by a seeded rule.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from converters.base import register
 from converters.formats.text import read_bytes
-from converters.formats.vqa import Answered, QuestionAnswer, parse_question_lines
+from converters.formats.vqa import ImageQuestions, QuestionAnswer, parse_question_lines
 from converters.layout import FileList, Problem, layout_error, list_files, locate_root, merge_files
 from converters.splits import SeededSplit
 from converters.vqa.items import from_payload, items_by_image
@@ -122,52 +122,49 @@ def _images(folder: Path) -> FileList | None:
 def _read_set(
     name: str, labels: Path, files: Iterable[str], images: FileList
 ) -> tuple[list[Item], list[Problem], tuple[str, ...]]:
-    questions: dict[str, dict[QuestionAnswer, None]] = {}
-    repeats: dict[str, int] = {}
     problems: list[Problem] = list(images.problems)
-    notes: tuple[str, ...] = ()
-    named: dict[str, list[Path]] = {}
+    read: dict[Path, ImageQuestions] = {}
     for path in (labels / file for file in files):
         if not path.is_file():
             problems.append((str(path), "label file is missing"))
             continue
         try:
-            found = parse_question_lines(read_bytes(path), str(path))
+            read[path] = parse_question_lines(read_bytes(path), str(path))
         except BadItem as error:
             problems.append((str(path), error.reason))
             continue
-        problems += found.problems
-        for image in found.images:
-            named.setdefault(image, []).append(path)
-        notes += _collect(path, found, questions, repeats)
-    answered = Answered({image: tuple(own) for image, own in questions.items()}, repeats, ())
+        problems += read[path].problems
+    answered, notes = _merged(read)
+    own, faults = items_by_image(answered, images, labels, f"{name}-")
     items = [
-        replace(item, annotations=tuple(named[item.payload["id"]]))
-        for item in items_by_image(answered, images, labels, problems, f"{name}-")
+        replace(item, annotations=tuple(path for path in read if item.payload["id"] in read[path].images))
+        for item in own
     ]
-    return items, problems, notes
+    return items, [*problems, *faults], notes
 
 
-def _collect(
-    path: Path, found: Answered, questions: dict[str, dict[QuestionAnswer, None]], repeats: dict[str, int]
-) -> tuple[str, ...]:
-    wordless = 0
-    for image, own in found.images.items():
-        kept = questions.setdefault(image, {})
-        repeats[image] = repeats.get(image, 0) + found.repeats.get(image, 0)
-        for asked in own:
-            if MISSING_WORD in asked.question:
-                wordless += 1
-                continue
-            typed = QuestionAnswer(asked.question, asked.answer, _type(asked.answer))
-            repeats[image] += typed in kept
-            kept[typed] = None
+def _merged(read: Mapping[Path, ImageQuestions]) -> tuple[ImageQuestions, tuple[str, ...]]:
+    """The questions of several label files by image, each with its type, and notes on those left out."""
+    questions: dict[str, dict[QuestionAnswer, None]] = {}
+    repeats: dict[str, int] = {}
     notes = []
-    if wordless:
-        notes.append(f"{path.name}: {wordless} questions lack the word that they ask for and were left out")
-    if repeated := sum(found.repeats.values()):
-        notes.append(f"{path.name}: {repeated} lines repeat another one and were counted, not kept")
-    return tuple(notes)
+    for path, found in read.items():
+        wordless = 0
+        for image, own in found.images.items():
+            kept = questions.setdefault(image, {})
+            repeats[image] = repeats.get(image, 0) + found.repeats.get(image, 0)
+            for asked in own:
+                if MISSING_WORD in asked.question:
+                    wordless += 1
+                    continue
+                typed = QuestionAnswer(asked.question, asked.answer, _type(asked.answer))
+                repeats[image] += typed in kept
+                kept[typed] = None
+        if wordless:
+            notes.append(f"{path.name}: {wordless} questions lack the word that they ask for and were left out")
+        if repeated := sum(found.repeats.values()):
+            notes.append(f"{path.name}: {repeated} lines repeat another one and were counted, not kept")
+    return ImageQuestions({image: tuple(own) for image, own in questions.items()}, repeats, ()), tuple(notes)
 
 
 def _type(answer: str) -> str:

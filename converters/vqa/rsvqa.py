@@ -12,7 +12,7 @@ from typing import ClassVar
 from converters.base import Converter
 from converters.formats.shared_file import read_shared
 from converters.formats.text import read_bytes
-from converters.formats.vqa import Answered, parse_rsvqa
+from converters.formats.vqa import ImageQuestions, parse_rsvqa
 from converters.layout import ignored_note, layout_error, list_files, locate_root
 from converters.vqa.items import from_payload, items_by_image
 from mmrs.record import Annotations
@@ -40,16 +40,15 @@ class Rsvqa(Converter):
         if folder is None:
             raise layout_error(self.name, base, f"has tables but no {' or '.join(self.image_folders)}")
 
-        def read(questions: Path) -> Answered:
+        def read(questions: Path) -> ImageQuestions:
             images, answers = read_bytes(tables["images"]), read_bytes(tables["answers"])
             return parse_rsvqa(images, read_bytes(questions), answers, str(questions))
 
         found = read_shared(self.name, root, tables["questions"], read)
         files = list_files(folder, base)
-        problems = list(found.problems)
-        items = items_by_image(found, files, tables["questions"], problems)
+        items, problems = items_by_image(found, files, tables["questions"])
         notes += ignored_note(folder, files.ignored)
-        return Discovery(items, notes, tuple(problems), shared_problems=files.problems)
+        return Discovery(items, notes, found.problems + problems, shared_problems=files.problems)
 
     def read(self, item: Item) -> Annotations:
         """Questions with their types; counts are the source's numbers, not the bins that its paper scores."""

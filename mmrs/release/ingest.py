@@ -23,6 +23,7 @@ from PIL import Image
 import mmrs
 from mmrs.errors import RunFailure, UserError
 from mmrs.imaging.probe import FORMATS
+from mmrs.imaging.suffixes import SOURCE_SUFFIXES
 from mmrs.progress import Progress
 from mmrs.release.archive import Entry, entries, find_origin
 from mmrs.release.content import Content, Pair, Sizes, parse_row
@@ -34,7 +35,6 @@ from mmrs.storage.atomic import atomic_writer, file_sha256, write_atomic
 from mmrs.storage.locks import whole_file_lock
 from mmrs.text import bytes_text, table
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
 WORK_FOLDER = ".ingest"
 STORED_FOLDERS = ("rows", "verbatim")
 _HEAD_BYTES = 1 << 18
@@ -148,7 +148,7 @@ class _Collected:
                 digest.update(data)
                 if len(head) < _HEAD_BYTES:
                     head += data
-            if lower.endswith(IMAGE_SUFFIXES):
+            if lower.endswith(tuple(SOURCE_SUFFIXES)):
                 self.images += 1
                 self.image_bytes += entry.size
                 size = image_size(bytes(head))

@@ -24,10 +24,10 @@ import pyarrow.parquet as pq
 from PIL import Image, UnidentifiedImageError
 
 from mmrs.imaging.probe import FORMATS, MAX_PIXELS
+from mmrs.imaging.suffixes import MEMBER_SUFFIXES
 from mmrs.shards.tar import BLOCK
 from mmrs.storage.atomic import atomic_writer
 
-IMAGE_SUFFIXES = frozenset({"jpg", "jpeg", "png", "webp", "tif", "tiff", "bmp", "gif"})
 MAX_MEMBER_BYTES = 2**30
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZ": "bzip2", b"\xfd7": "xz", b"\x28\xb5": "zstd"}
 
@@ -184,7 +184,7 @@ class _Scan:
         last = suffix.rpartition(".")[2]
         if len(data) < size:
             self._spoil(sample, f"{suffix} is cut off: {len(data)} of {size} bytes")
-        elif last in IMAGE_SUFFIXES:
+        elif last in MEMBER_SUFFIXES:
             self._image(sample, suffix, data)
         elif last == "json":
             try:

@@ -6,7 +6,7 @@ from click.testing import CliRunner
 
 import cli
 import converters
-from converters.layout import IMAGE_SUFFIXES
+from mmrs.imaging.suffixes import SOURCE_SUFFIXES
 
 NAMES = [name for name in converters.names() if name != "generic"]
 
@@ -14,7 +14,7 @@ NAMES = [name for name in converters.names() if name != "generic"]
 @pytest.mark.parametrize("name", NAMES)
 def test_no_fault_of_a_folder_is_counted_with_two_splits(fake, name):
     root = fake(name)
-    files = [path for path in root.rglob("*") if path.suffix.lower() in {*IMAGE_SUFFIXES, ".xml", ".txt", ".json"}]
+    files = [path for path in root.rglob("*") if path.suffix.lower() in {*SOURCE_SUFFIXES, ".xml", ".txt", ".json"}]
     for folder, suffix in {(path.parent, path.suffix) for path in files}:
         (folder / f"zz_nowhere{suffix}").symlink_to("nowhere")
     converter = converters.get(name)
@@ -59,7 +59,7 @@ def test_a_build_of_all_splits_says_it_once_and_weighs_it_against_all_images(rsi
 
 def test_a_scan_says_it_with_the_first_split_that_is_there(fake):
     root = fake("dscr")
-    image = next(path for path in root.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    image = next(path for path in root.rglob("*") if path.suffix.lower() in SOURCE_SUFFIXES)
     (image.parent / "zz.jpg").symlink_to("nowhere")
     (root / "annotations" / "train.csv").unlink()
     done = CliRunner().invoke(cli.main, ["scan", "dscr", str(root), "--json"])

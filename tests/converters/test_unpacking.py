@@ -10,9 +10,9 @@ from click.testing import CliRunner
 
 import cli
 import converters
-from converters.layout import IMAGE_SUFFIXES
 from converters.scan import scan_source
 from mmrs.errors import UserError
+from mmrs.imaging.suffixes import SOURCE_SUFFIXES
 from mmrs.progress import Progress
 
 SOURCES = [name for name in converters.names() if name != "generic"]
@@ -62,7 +62,7 @@ def test_what_a_mac_packs_beside_a_set_is_no_second_set(fake):
 def test_suffixes_in_any_case_and_junk_files(fake, name):
     root = fake(name)
     expected, problems, _ = read_all(name, root)
-    images = [path for path in sorted(root.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES]
+    images = [path for path in sorted(root.rglob("*")) if path.suffix.lower() in SOURCE_SUFFIXES]
     for number, path in enumerate(images):
         path.rename(path.with_suffix((path.suffix.upper(), path.suffix.title(), path.suffix)[number % 3]))
     for folder in [root, *(path for path in root.rglob("*") if path.is_dir())]:
