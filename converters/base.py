@@ -27,7 +27,11 @@ C = TypeVar("C", bound="type[Converter]")
 
 @dataclass(frozen=True)
 class Converter(ABC):
-    """Implements `mmrs.source.Source` from the catalogue's facts; subclasses add options, `discover` and `read`."""
+    """Implements `mmrs.source.Source` from the catalogue's facts; subclasses add options, `discover` and `read`.
+
+    The protocol has these properties and not one `facts`, because options change what the catalogue says (an option for
+    horizontal boxes takes a task away, one release has fewer classes), and `mmrs` knows no catalogue.
+    """
 
     key: ClassVar[str] = ""
     revision: ClassVar[int] = 1
@@ -39,7 +43,6 @@ class Converter(ABC):
 
     @property
     def name(self) -> str:
-        """Key of the source."""
         return self.key
 
     @property
@@ -49,27 +52,22 @@ class Converter(ABC):
 
     @property
     def sensor(self) -> Sensor:
-        """Sensor of every image."""
         return self.facts.sensor
 
     @property
     def licence(self) -> str:
-        """Licence key of the catalogue."""
         return self.facts.licence
 
     @property
     def tasks(self) -> Sequence[Task]:
-        """Tasks that every image is annotated for."""
         return self.facts.tasks
 
     @property
     def splits(self) -> Sequence[str]:
-        """Names of the splits."""
         return self.facts.splits
 
     @property
     def categories(self) -> Sequence[str]:
-        """Unified category names of objects or labels."""
         return self.facts.categories
 
     @property

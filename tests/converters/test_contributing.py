@@ -13,8 +13,8 @@ BLOCK = re.compile(r"^`(converters/[\w/.]+)`.*?\n```\w+\n(.*?)^```$", re.MULTILI
 SCRIPT = """
 import cli
 for words in (
-    "sources skyport", "sample skyport --out raw", "scan skyport raw", "build skyport --root skyport=raw --out out "
-    "--workers 1", "verify out --workers 1", "scan skyport broken"
+    "sources skyport", "sample skyport --out raw", "scan skyport raw", "scan skyport raw --set smallest_side=9999",
+    "build skyport --root skyport=raw --out out --workers 1", "verify out --workers 1", "scan skyport broken"
 ):
     cli.main(words.split(), standalone_mode=False)
 """
@@ -37,8 +37,11 @@ def test_the_example_lists_samples_scans_builds_and_verifies(project):
     (project / "broken").mkdir()
     done = subprocess.run([sys.executable, "-c", SCRIPT], cwd=project, capture_output=True, text=True)
     assert done.returncode == 2, done.stderr
+    assert "option     smallest_side: Objects with a shorter side, in pixels, count as nothing" in done.stdout
+    assert "a whole number from 0 (default 0); `--set smallest_side=VALUE`" in done.stdout
     assert "train  4 of 800  " in done.stdout and "classes: airplane " in done.stdout
     assert "ok: 8 samples in 2 shards" in done.stdout
+    assert re.search(r"train  4 of 800 +(\d+) of 4113 +\1 ", done.stdout), "all objects are ignored by the option"
     assert "expected: images/*.jpg, labels/*.txt" in done.stderr
 
 
