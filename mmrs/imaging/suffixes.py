@@ -1,6 +1,6 @@
 """Suffixes of image files, in lower case: one set for each question that is asked of a name.
 
-A third one is in `training.data.webdataset`: what a streamed sample is decoded from.
+A third one is in `training.data.dialogue_parsing`: what a streamed sample is decoded from.
 """
 
 SOURCE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp"})

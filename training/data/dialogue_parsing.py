@@ -14,14 +14,14 @@ import orjson
 from mmrs.instructions.prompts import CAPTIONING
 from training.data.augment import Turns
 
-IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
+DECODED_SUFFIXES = ("jpg", "jpeg", "png", "webp")
 _ROLES = {"human": "human", "user": "human", "gpt": "gpt", "assistant": "gpt"}
 _PLACEHOLDER = re.compile(r"\s*<image>\s*")
 
 
 def image_suffix(sample: dict[str, Any]) -> str:
     """The suffix of the sample's image. Raises ValueError where there is none."""
-    for suffix in IMAGE_SUFFIXES:
+    for suffix in DECODED_SUFFIXES:
         if suffix in sample:
             return suffix
     raise ValueError(f"no image among {sorted(name for name in sample if not name.startswith('__'))}")
