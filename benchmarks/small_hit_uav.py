@@ -35,6 +35,7 @@ from mmrs.progress import Progress
 from training.config import TrainConfig
 from training.data.planning.selection import Selection, select
 from training.evaluation.run import EvaluationConfig, evaluate
+from training.model.assembly.assemble import AssemblyRequest
 from training.model.assembly.assemble import assemble as assemble_model
 from training.report.monitor import read_metrics
 from training.run.train import train
@@ -47,7 +48,7 @@ RECIPE = {
     "max_objects_per_dialogue": MAX_OBJECTS,
 }
 # 66 positions per image. Objects of HIT-UAV are small, but larger inputs leave no time for a second pass on a CPU.
-SIZES = {"vit_image_size": 224, "cnn_image_size": 256}
+SIZES = {"vit.image_size": 224, "cnn.image_size": 256}
 TOKENS_PER_PACK = 1024
 
 
@@ -78,7 +79,7 @@ def measure(given: argparse.Namespace, work: Path) -> dict:
     recipe = BuildRecipe.model_validate(RECIPE)
     builds = resolve(recipe, {"hit-uav": given.samples}).builds
     build(plan_build(builds, recipe, 1, QUIET), recipe, work / "shards", 1, QUIET)
-    assembled = assemble_model(work / "base", llm=given.llm, size="small", changes=SIZES)
+    assembled = assemble_model(AssemblyRequest(work / "base", given.llm, changes=SIZES))
     training, validation = select([work / "shards"], ["train"]), select([work / "shards"], ["val"])
     before, _ = held_out_state(work / "base", validation, given.held_out)
     say(f"held-out loss before: {before:.4f}")

@@ -31,9 +31,10 @@ from training.data.collate import EncodedDialogue, EncodedUnit, Pack, assemble
 from training.data.planning.lengths import turns_of
 from training.data.planning.selection import Selection, select
 from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor, pad_and_resize
+from training.model.assembly.assemble import AssemblyRequest
 from training.model.assembly.assemble import assemble as assemble_model
-from training.model.export.delta import weights_digest
-from training.model.tuning.vectors import tuned_vectors
+from training.model.language.bias_scale import tuned_vectors
+from training.model.origin.digest import weights_digest
 from training.run.train import train
 from training.step.loss import target_losses
 
@@ -78,7 +79,7 @@ def measure(
     recipe = BuildRecipe.model_validate(RECIPE | {"max_objects_per_dialogue": objects})
     source = SourceBuild(converters.get("hit-uav"), samples, ("train", "val"), tasks=frozenset({"detection-hbb"}))
     build(plan_build([source], recipe, 1, QUIET), recipe, work / "shards", 1, QUIET)
-    assemble_model(work / "base", llm=llm, size="tiny")
+    assemble_model(AssemblyRequest(work / "base", llm, size="tiny"))
     validation = select([work / "shards"], ["val"])
     before, digest = held_out_state(work / "base", validation, held_out)
     began = time.perf_counter()

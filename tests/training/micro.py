@@ -16,18 +16,29 @@ def make_model_folder(folder: Path) -> Path:
         ["What is the colour? red green blue white", "Human: Describe\nAssistant: A square"], 300
     )
     config = EarthGPTConfig(
-        vit_config={
-            "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "patch_size": 14, "image_size": 28,
-            "use_mask_token": False,
-        },
-        cnn_config={"depths": [1, 1], "hidden_sizes": [8, 16], "num_stages": 2, "image_size": 32},
+        encoders=[
+            {
+                "name": "vit", "image_size": 28, "layers": [1],
+                "config": {
+                    "model_type": "dinov2", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+                    "patch_size": 14, "image_size": 28, "use_mask_token": False,
+                },
+            },
+            {
+                "name": "cnn", "image_size": 32, "layers": [1, 2],
+                "config": {
+                    "model_type": "convnext", "depths": [1, 1], "hidden_sizes": [8, 16], "num_stages": 2,
+                    "image_size": 32,
+                },
+            },
+        ],
         text_config={
-            "vocab_size": len(tokenizer), "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
-            "num_attention_heads": 2, "max_position_embeddings": 256, "bos_token_id": tokenizer.bos_token_id,
+            "model_type": "llama", "vocab_size": len(tokenizer), "hidden_size": 32, "intermediate_size": 48,
+            "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 256, "rms_norm_eps": 1e-5,
+            "bos_token_id": tokenizer.bos_token_id,
             "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id,
         },
-        vit_image_size=28, cnn_image_size=32, vit_layers=[1], cnn_stages=[1, 2], token_merge=1,
-        image_token_id=tokenizer.convert_tokens_to_ids(IMAGE),
+        token_merge=1, image_token_id=tokenizer.convert_tokens_to_ids(IMAGE),
     )  # fmt: skip
     initialise(config, 0).save_pretrained(folder)
     EarthGPTProcessor(EarthGPTImageProcessor(config.image_size), tokenizer, config.image_slots).save_pretrained(folder)

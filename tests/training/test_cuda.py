@@ -9,7 +9,7 @@ import torch
 
 from tests.training.micro import make_config
 from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor, weights_digest
-from training.model.tuning.vectors import tuned_vectors
+from training.model.language.bias_scale import tuned_vectors
 from training.report.monitor import read_metrics
 from training.run.checkpoint import latest_checkpoint
 from training.run.train import train

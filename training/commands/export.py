@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.argument("out", type=FOLDER)
 @click.option(
     "--form",
-    type=click.Choice(["folded", "llama", "delta"]),
+    type=click.Choice(["folded", "language-model", "delta"]),
     default="folded",
     show_default=True,
     help="A plain EarthGPT; its language model alone; or only what training changed.",

@@ -16,25 +16,29 @@ class InitOptions:
 
     out: Path
     llm: str
-    vit: str | None
-    cnn: str | None
+    encoders: dict[str, str]
     size: str
-    dtype: str | None
+    dtype: str
     seed: int
     changes: dict[str, str]
 
 
 @click.command()
 @click.argument("out", type=FOLDER, metavar="MODEL_DIR")
+@click.option("--llm", required=True, help="LLaMA, SmolLM or Qwen: folder, GGUF or hub name.")
 @click.option(
-    "--llm", required=True, help="LLaMA-2, SmolLM2 or another of that architecture: folder, GGUF or hub name."
+    "--encoder",
+    "encoders",
+    multiple=True,
+    metavar="NAME=SOURCE",
+    callback=name_values,
+    help="Folder, original checkpoint (DINOv2 .pth, OpenCLIP or timm ConvNeXt), hub name, or none to leave it out. The "
+    "presets have vit and cnn, with random weights by default; another name is one more encoder. Repeatable.",
 )
-@click.option("--vit", help="DINOv2: folder, original .pth, or hub name. Default: random weights of --size.")
-@click.option("--cnn", help="ConvNeXt: folder, OpenCLIP or timm file, or hub name. Default: random weights of --size.")
 @click.option(
     "--size", default="small", show_default=True, help="Image sizes and token merge of: tiny, small, 7b, 13b."
 )
-@click.option("--dtype", help="float32, bfloat16 or float16; default: that of the language model.")
+@click.option("--dtype", default="", help="float32, bfloat16 or float16; default: that of the language model.")
 @click.option("--seed", default=0, show_default=True, help="Of all random weights.")
 @click.option(
     "--set",
@@ -42,7 +46,7 @@ class InitOptions:
     multiple=True,
     metavar="FIELD=VALUE",
     callback=name_values,
-    help="Field of the configuration, such as token_merge=2 or fusion=sum; repeatable.",
+    help="Field of the configuration, such as token_merge=2, fusion=sum or vit.image_size=336; repeatable.",
 )
 @filled(InitOptions)
 def init(options: InitOptions) -> None:
@@ -53,18 +57,18 @@ def init(options: InitOptions) -> None:
     """
     import yaml
 
-    from training.model.assembly.assemble import assemble, describe_assembly
+    from training.model.assembly.assemble import AssemblyRequest, assemble, describe_assembly
     from training.model.folder import quiet_transformers
 
+    request = AssemblyRequest(
+        options.out,
+        options.llm,
+        options.encoders,
+        size=options.size,
+        seed=options.seed,
+        dtype=options.dtype,
+        changes={name: yaml.safe_load(value) for name, value in options.changes.items()},
+    )
     with quiet_transformers():
-        result = assemble(
-            options.out,
-            options.vit,
-            options.cnn,
-            options.llm,
-            size=options.size,
-            seed=options.seed,
-            dtype=options.dtype,
-            changes={name: yaml.safe_load(value) for name, value in options.changes.items()},
-        )
+        result = assemble(request)
     click.echo(describe_assembly(result))

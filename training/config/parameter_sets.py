@@ -3,6 +3,9 @@
 Run A is the paper's cross-modal mutual comprehension: the projection, the attention and the RMSNorms learn. Run B is
 its unified instruction tuning: only the added vectors learn. Whether the attention's output layer learns in run A and
 the projection in run B cannot be read from the figures; both are a matter of the sets that a recipe names.
+
+The patterns hold for every decoder whose layers are named as `training.model.language.decoder` asks; a test compares
+them with the layers that each decoder names.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ _LAYER = r"language_model\.layers\.\d+\."
 _LINEARS = _LAYER + r"(self_attn|mlp)\.\w+_proj\."
 
 PROJECTOR = r"projector\..*"
-NORMS = r"language_model\.(norm|.*layernorm)\.weight"
+NORMS = r"language_model\.(.*\.)?\w*norm\.weight"
 VECTORS = _LINEARS + r"(bias|scale)_tune"
 HEAD_VECTORS = r"lm_head\.(bias|scale)_tune"
 ADAPTERS = _LINEARS + r"lora_[AB]\..*"

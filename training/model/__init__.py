@@ -6,13 +6,15 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
 from training.model.configuration import EarthGPTConfig
-from training.model.export.delta import load_delta, save_delta, weights_digest
+from training.model.export.delta import load_delta, save_delta
+from training.model.export.plain_decoder import plain_decoder
 from training.model.masks import PADDING, PREFIX, build_block_mask, build_position_ids
 from training.model.modeling import EarthGPTForConditionalGeneration, EarthGPTPreTrainedModel
+from training.model.origin.digest import weights_digest
 from training.model.presets import initialise, preset
 from training.model.processing import EarthGPTImageProcessor, EarthGPTProcessor, framed, pad_and_resize
 from training.model.tokenizer import train_tokenizer
-from training.model.tuning.vectors import add_tuning, fold, llama_state
+from training.model.tuning.vectors import add_tuning, fold
 
 
 def register() -> None:
@@ -39,9 +41,9 @@ __all__ = [
     "fold",
     "framed",
     "initialise",
-    "llama_state",
     "load_delta",
     "pad_and_resize",
+    "plain_decoder",
     "preset",
     "register",
     "save_delta",

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-import regex
+import regex  # type: ignore[import-untyped]
 import torch
 from transformers import LogitsProcessor, PreTrainedTokenizerBase
 
@@ -94,7 +95,7 @@ class GrammarLogitsProcessor(LogitsProcessor):
         """
         if len(input_ids) != len(self.patterns):
             raise ValueError(f"{len(input_ids)} rows for {len(self.patterns)} patterns; generate without beams")
-        scores = scores.clone()
+        limited: Any = scores.clone()
         for row, pattern in enumerate(self.patterns):
             ids = input_ids[row, self.prompt_length :].tolist()
             if pattern is None or self.grammar.eos_token_id in ids:
@@ -102,10 +103,10 @@ class GrammarLogitsProcessor(LogitsProcessor):
             allowed = torch.tensor(self.grammar.allowed(pattern, self.grammar.text(ids)), device=scores.device)
             if not len(allowed):
                 continue
-            kept = scores[row, allowed]
-            scores[row] = -torch.inf
-            scores[row, allowed] = kept
-        return scores
+            kept = limited[row, allowed]
+            limited[row] = -torch.inf
+            limited[row, allowed] = kept
+        return limited
 
 
 def token_bytes(tokenizer: PreTrainedTokenizerBase) -> list[bytes | None]:

@@ -1,5 +1,7 @@
 """EarthGPT as transformers classes: visual tokens and text in one causal sequence.
 
+Which encoders and which decoder there are, `config` says; what is known of them lies in `vision` and `language`.
+
 Shape suffixes: N images, H W pixels, S image slots (visual tokens and two end vectors), B batch, L sequence, D width,
 K vocabulary.
 """
@@ -8,21 +10,21 @@ from __future__ import annotations
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from huggingface_hub import HfApi
 from torch import nn
-from transformers import GenerationMixin, LlamaModel, PreTrainedModel
+from transformers import GenerationMixin, PreTrainedModel
 from transformers import initialization as init
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPooling, CausalLMOutputWithPast
 
 from training.model.configuration import EarthGPTConfig
 from training.model.fusion import EarthGPTProjector
-from training.model.origin.card import model_card
-from training.model.tuning.vectors import VECTORS, BiasScaleLinear, wrap_linears
-from training.model.vision.towers import EarthGPTDualEncoder
+from training.model.language.bias_scale import VECTORS, BiasScaleLinear, add_biases, wrap_linears
+from training.model.origin.card import LANGUAGE_MODEL, model_card
+from training.model.vision.towers import VisionTowers
 
 
 class EarthGPTPreTrainedModel(PreTrainedModel):
@@ -32,15 +34,16 @@ class EarthGPTPreTrainedModel(PreTrainedModel):
     config_class = EarthGPTConfig
     base_model_prefix = ""
     main_input_name = "input_ids"
-    input_modalities = ("image", "text")
+    input_modalities = ("image", "text")  # type: ignore[assignment]
     supports_gradient_checkpointing = True
-    _no_split_modules: ClassVar = ["LlamaDecoderLayer", "Dinov2Layer", "ConvNextStage"]
-    _skip_keys_device_placement: ClassVar = ["past_key_values"]
+    # transformers adds what the encoders and the decoder name themselves.
+    _no_split_modules: ClassVar = []  # type: ignore[misc]
+    _skip_keys_device_placement: ClassVar = ["past_key_values"]  # type: ignore[misc]
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
     _supports_attention_backend = True
-    _keep_in_fp32_modules_strict: ClassVar = list(VECTORS)
+    _keep_in_fp32_modules_strict: ClassVar = list(VECTORS)  # type: ignore[misc]
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *model_args, use_safetensors: bool | None = True, **kwargs):
@@ -55,7 +58,9 @@ class EarthGPTPreTrainedModel(PreTrainedModel):
         if kwargs.get("is_main_process", True):
             (Path(save_directory) / "README.md").write_text(model_card(self.config), encoding="utf-8")
 
-    def push_to_hub(self, repo_id: str, *, private: bool | None = None, token: str | None = None, **kwargs) -> str:
+    def push_to_hub(  # type: ignore[override]  # fewer options: the card is written, not asked for
+        self, repo_id: str, *, private: bool | None = None, token: str | None = None, **kwargs
+    ) -> str:
         """Save into a temporary folder and upload it, model card included; returns the commit's address.
 
         The processor is pushed by its own `push_to_hub`. A finished folder goes up as it is with ``hf upload``.
@@ -70,7 +75,7 @@ class EarthGPTPreTrainedModel(PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
         if isinstance(module, EarthGPTProjector):
-            std = self.config.text_config.initializer_range
+            std = self.config.text.initializer_range
             init.normal_(module.start, mean=0.0, std=std)
             init.normal_(module.end, mean=0.0, std=std)
 
@@ -78,7 +83,7 @@ class EarthGPTPreTrainedModel(PreTrainedModel):
     def initialize_weights(self) -> None:
         """Give all that no checkpoint filled its random start; tuning vectors start neutral."""
         super().initialize_weights()
-        # LlamaModel initialises its own layers, and does not know the vectors.
+        # The decoder initialises its own layers, and does not know the vectors.
         for layer in self.modules():
             if isinstance(layer, BiasScaleLinear):
                 init.zeros_(layer.bias_tune)
@@ -87,26 +92,36 @@ class EarthGPTPreTrainedModel(PreTrainedModel):
 
 
 class EarthGPTForConditionalGeneration(EarthGPTPreTrainedModel, GenerationMixin):
-    """Dual visual encoder, projector and LLaMA with its output head.
+    """Visual encoders, projector and a causal decoder with its output head.
 
     Every position of `input_ids` that holds `config.image_token_id` is one image slot; the slots of all rows, read row
     by row, take the images of `pixel_values` in order. Attention is causal over image and text alike.
     """
 
-    _tied_weights_keys: ClassVar = {"lm_head.weight": "language_model.embed_tokens.weight"}
+    _tied_weights_keys: ClassVar = {"lm_head.weight": "language_model.embed_tokens.weight"}  # type: ignore[misc]
 
     def __init__(self, config: EarthGPTConfig):
         super().__init__(config)
-        self.vision = EarthGPTDualEncoder(config)
+        self.vision = VisionTowers(
+            config.entries, config.grid, config.image_size, self.config._attn_implementation or "eager"
+        )
         self.projector = EarthGPTProjector(config)
-        self.language_model = LlamaModel(config.text_config)
-        self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
+        # Of whatever class the decoder is: what all of them have in common, `Decoder` says.
+        self.language_model: Any = config.decoder_kind.build(config.text)
+        self.lm_head = nn.Linear(config.text.hidden_size, config.text.vocab_size, bias=False)
+        if config.linear_biases:
+            add_biases(self, config.tuned_layers(head=False))
         if config.tuning is not None:
-            wrap_linears(self, config.tuning, config.tune_head)
+            wrap_linears(self, config.tuned_layers(config.tune_head), config.tuning)
         self.post_init()
-        if config.image_token_id < config.text_config.vocab_size:
+        if config.image_token_id < config.text.vocab_size:
             # A generated placeholder would ask for an image that is not there.
             self.generation_config.suppress_tokens = [config.image_token_id]
+
+    def parts(self) -> dict[str, nn.Module]:
+        """What the model was put together from, by role: each encoder by its name, and the language model."""
+        encoders = {entry.name: self.vision.get_submodule(entry.name) for entry in self.config.entries}
+        return encoders | {LANGUAGE_MODEL: self.language_model}
 
     def get_input_embeddings(self) -> nn.Module:
         """Embedding table of the text tokens."""
@@ -126,8 +141,7 @@ class EarthGPTForConditionalGeneration(EarthGPTPreTrainedModel, GenerationMixin)
 
     def get_image_features(self, pixel_values: torch.Tensor, **kwargs) -> BaseModelOutputWithPooling:
         """Encode padded squares, uint8 (N, 3, H, W), into what fills their slots: `pooler_output` (N, S, D)."""
-        cnn_NGGC, vit_NGGV = self.vision(pixel_values)
-        return BaseModelOutputWithPooling(pooler_output=self.projector(cnn_NGGC, vit_NGGV))
+        return BaseModelOutputWithPooling(pooler_output=self.projector(self.vision(pixel_values)))
 
     def embed(
         self,
@@ -181,7 +195,7 @@ class EarthGPTForConditionalGeneration(EarthGPTPreTrainedModel, GenerationMixin)
 
     def forward(
         self,
-        input_ids: torch.Tensor | None = None,
+        input_ids: torch.Tensor,
         pixel_values: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
@@ -227,7 +241,7 @@ class EarthGPTForConditionalGeneration(EarthGPTPreTrainedModel, GenerationMixin)
         logits_BLK = self.lm_head(states_BLD if isinstance(kept, int) else states_BLD[:, kept])
         loss = None
         if labels is not None:
-            loss = self.loss_function(logits_BLK, labels, vocab_size=self.config.text_config.vocab_size, **kwargs)
+            loss = self.loss_function(logits_BLK, labels, vocab_size=self.config.text.vocab_size, **kwargs)
         return CausalLMOutputWithPast(
             loss=loss,
             logits=logits_BLK,

@@ -56,7 +56,7 @@ def pad_and_resize(image: Image.Image, size: int, out_CHW: np.ndarray | None = N
         image = image.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=REDUCING_GAP)
     pixels_CHW = np.empty((3, size, size), np.uint8) if out_CHW is None else out_CHW
     for channel, band in enumerate(image.convert("RGB").split()):
-        pixels_CHW[channel] = band
+        pixels_CHW[channel] = np.asarray(band)
     return pixels_CHW
 
 
@@ -86,7 +86,7 @@ class EarthGPTImageProcessor(BaseImageProcessor):
         image_size: `EarthGPTConfig.image_size`, in pixels.
     """
 
-    model_input_names: ClassVar = ["pixel_values"]
+    model_input_names: ClassVar = ["pixel_values"]  # type: ignore[misc]
 
     def __init__(self, image_size: int = 512, **kwargs):
         super().__init__(**kwargs)
@@ -124,7 +124,7 @@ class EarthGPTProcessor(ProcessorMixin):
         self.image_slots = image_slots
         self.image_token_id = tokenizer.convert_tokens_to_ids(IMAGE)
         # SentencePiece tokenizers strip one leading blank when they decode, byte-level ones do not.
-        self._answer_lead = tokenizer.decode(self._encode_text(framed("gpt", "0"))).removesuffix("0")
+        self._answer_lead = str(tokenizer.decode(self._encode_text(framed("gpt", "0")))).removesuffix("0")
 
     def encode_prefix(self, with_image: bool) -> list[int]:
         """Ids that all dialogues of one image share: BOS and, if there is one, the image's slots."""

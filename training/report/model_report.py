@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,12 +13,18 @@ from training.config import TrainConfig
 from training.model import EarthGPTConfig, EarthGPTForConditionalGeneration, preset
 from training.model.accounting import activation_memory, cache_bytes, state_memory, step_flops
 from training.model.folder import check_model_folder
+from training.model.language.bias_scale import tuned_vectors
 from training.model.presets import PRESETS
-from training.model.tuning.vectors import tuned_vectors
 from training.stages.stage import FreezeRow, add_tuned_parameters, apply_stage, freeze_report
 
 # LLaMA-2's, which the published parameter counts assume.
-_VOCABULARY = {"vocab_size": 32_000, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "image_token_id": 32_000}
+_VOCABULARY: dict[str, Any] = {
+    "vocab_size": 32_000,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+    "image_token_id": 32_000,
+}
 
 
 def inspect(model: str, recipe: TrainConfig | None = None) -> str:

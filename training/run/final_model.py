@@ -114,7 +114,7 @@ def save_result(
         with atomic_folder(out / "adapter") as temporary:
             save_adapter(temporary, model, state, str(base))
         state = merged_state(model, state)
-    note_training(model, run)
+    note_training(model.config, run)
     with atomic_folder(out / "model") as temporary:
         model.save_pretrained(temporary, state_dict=state)
         processor.save_pretrained(temporary)

@@ -55,7 +55,7 @@ def make_start_model(folder: Path, config: ModelConfig, selection: Selection) ->
     if not folder.is_dir():
         model_config, processor = initial_processor(config, selection)
         model = initialise(model_config, config.seed)
-        note_parts(model, {}, config.seed)
+        note_parts(model.config, model.parts(), {}, config.seed)
         with atomic_folder(folder) as temporary:
             model.save_pretrained(temporary)
             processor.save_pretrained(temporary)

@@ -16,7 +16,6 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from transformers import LlamaConfig
 
 from training.data.collate import Pack
 from training.model.configuration import EarthGPTConfig
@@ -66,7 +65,7 @@ def row_batches(pack: Pack, config: EarthGPTConfig) -> list[RowBatch] | None:
     units = _units(pack)
     if not units:
         return None
-    cost = _cost(config.text_config)
+    cost = _cost(config)
     images = [[(unit[0][0], unit[-1][1])] for unit in units]
     dialogues = [[unit[0], dialogue] for unit in units for dialogue in unit[1:]]
     choices = [(*_cheapest(rows, cost, causal), causal) for rows, causal in ((images, False), (dialogues, True))]
@@ -99,10 +98,9 @@ def _image_numbers(pack: Pack, units: list[list[Span]], image_token_id: int) -> 
     return image_L
 
 
-def _cost(config: LlamaConfig) -> _Cost:
-    attention = config.head_dim * (2 * config.num_attention_heads + 2 * config.num_key_value_heads)
-    weights = config.hidden_size * (attention + 3 * config.intermediate_size)
-    return _Cost(2.0 * weights, 4.0 * ATTENTION_SLOWNESS * config.num_attention_heads * config.head_dim)
+def _cost(config: EarthGPTConfig) -> _Cost:
+    per_token, per_pair = config.decoder_kind.block_costs(config.text)
+    return _Cost(per_token, ATTENTION_SLOWNESS * per_pair)
 
 
 def _cheapest(rows: Sequence[list[Span]], cost: _Cost, causal: bool) -> tuple[float, list[list[list[Span]]]]:

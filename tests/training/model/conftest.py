@@ -39,10 +39,13 @@ def tokenizer():
 
 @pytest.fixture
 def make_config(tokenizer):
-    """Function that makes a small configuration; keyword arguments replace its fields."""
+    """Function that makes a small configuration; keyword arguments replace its fields, `vit` and `cnn` those of an
+    encoder."""
 
     def make(**changes) -> EarthGPTConfig:
         text = {
+            "model_type": "llama",
+            "rms_norm_eps": 1e-5,
             "vocab_size": len(tokenizer),
             "hidden_size": 32,
             "intermediate_size": 48,
@@ -55,19 +58,27 @@ def make_config(tokenizer):
             # Wide random weights, so that no path through the model is lost in rounding.
             "initializer_range": 0.2,
         }
+        vit = {
+            "model_type": "dinov2",
+            "hidden_size": 24,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 2,
+            "patch_size": 14,
+            "image_size": 56,
+        }
+        cnn = {
+            "model_type": "convnext",
+            "depths": [1, 1, 1, 1],
+            "hidden_sizes": [8, 12, 16, 20],
+            "layer_scale_init_value": 0.5,
+        }
+        entries = {
+            "vit": {"name": "vit", "config": vit, "image_size": 56, "layers": [2, 3]},
+            "cnn": {"name": "cnn", "config": cnn, "image_size": 64},
+        }
         fields = {
-            "vit_config": {
-                "hidden_size": 24,
-                "num_hidden_layers": 3,
-                "num_attention_heads": 2,
-                "patch_size": 14,
-                "image_size": 56,
-            },
-            "cnn_config": {"depths": [1, 1, 1, 1], "hidden_sizes": [8, 12, 16, 20], "layer_scale_init_value": 0.5},
+            "encoders": [entry | changes.pop(name, {}) for name, entry in entries.items()],
             "text_config": text,
-            "vit_image_size": 56,
-            "cnn_image_size": 64,
-            "vit_layers": [2, 3],
             "token_merge": 1,
             "image_token_id": tokenizer.convert_tokens_to_ids("<image>"),
         }

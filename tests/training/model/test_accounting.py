@@ -91,7 +91,7 @@ def test_adapters_are_counted(processor, random_pixels, make_config):
 
 def test_grouped_heads_and_unused_blocks_are_counted(staged, processor, random_pixels, make_config):
     text = make_config().text_config.to_dict() | {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}
-    model = staged((r"(vision\.vit|projector|language_model)\..*",), vit_layers=[1, 2], text_config=text)
+    model = staged((r"(vision\.vit|projector|language_model)\..*",), vit={"layers": [1, 2]}, text_config=text)
     forward, backward, length = counted(model, processor, random_pixels(2))
     flops = step_flops(model, tokens=2 * length, pairs=2 * length**2, images=2)
     assert (sum(flops.forward.values()), sum(flops.backward.values())) == (forward, backward)

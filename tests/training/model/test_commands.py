@@ -12,7 +12,7 @@ from tests.training.micro import make_config
 from tests.training.model.assembly.test_assemble import write_llama
 from training.config.parameter_sets import NORMS, VECTORS
 from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor
-from training.model.tuning.vectors import tuned_vectors
+from training.model.language.bias_scale import tuned_vectors
 from training.run.train import train
 
 
@@ -37,7 +37,7 @@ def logits(folder):
 def test_init_then_inspect(tmp_path):
     llama = write_llama(tmp_path / "llama")
     made = mmrs(
-        "init", tmp_path / "model", "--llm", llama, "--size", "tiny", "--set", "fusion=sum", "--set", "vit_layers=[4]"
+        "init", tmp_path / "model", "--llm", llama, "--size", "tiny", "--set", "fusion=sum", "--set", "vit.layers=[4]"
     )
     assert made.exit_code == 0, made.output
     assert "licence: llama2" in made.output and "random weights" in made.output
@@ -116,7 +116,7 @@ def test_a_bf16_model_folds_without_rounding_where_fp32_is_asked_for(run, tmp_pa
 
 
 def test_the_language_model_alone(run, tmp_path):
-    assert mmrs("export-model", run, tmp_path / "out", "--form", "llama").exit_code == 0
+    assert mmrs("export-model", run, tmp_path / "out", "--form", "language-model").exit_code == 0
     llama = LlamaForCausalLM.from_pretrained(tmp_path / "out").eval()
     with torch.no_grad():
         alone = llama(torch.tensor([[0, 9, 30, 41, 7]])).logits

@@ -13,7 +13,7 @@ def test_projection_is_linear_in_cnn_then_vit_channels(make_config):
     cnn_NGGC, vit_NGGV = torch.randn(2, 4, 4, 56), torch.randn(2, 4, 4, 24)
     weight, bias = projector.linear.weight, projector.linear.bias
     expected = cnn_NGGC @ weight[:, :56].T + vit_NGGV @ weight[:, 56:].T + bias
-    slots_NSD = projector(cnn_NGGC, vit_NGGV)
+    slots_NSD = projector([vit_NGGV, cnn_NGGC])
     torch.testing.assert_close(slots_NSD[:, 1:-1], expected.flatten(1, 2), atol=1e-5, rtol=1e-5)
     assert torch.equal(slots_NSD[:, 0], projector.start.expand(2, -1))
     assert torch.equal(slots_NSD[:, -1], projector.end.expand(2, -1))
@@ -24,20 +24,20 @@ def test_projection_is_linear_in_cnn_then_vit_channels(make_config):
 def test_an_addition_is_a_special_concatenation(make_config, fusion, factor):
     config = make_config(fusion=fusion, projector_norm=False)
     added = initialise(config, 0).projector
-    assert added.linear.weight.shape == (32, 24) and added.align.weight.shape == (24, 56)
+    assert added.linear.weight.shape == (32, 24) and added.align["cnn"].weight.shape == (24, 56)
     joined = initialise(make_config(projector_norm=False), 0).projector
     with torch.no_grad():
         weight = added.linear.weight
-        joined.linear.weight.copy_(factor * torch.cat((weight @ added.align.weight, weight), 1))
+        joined.linear.weight.copy_(factor * torch.cat((weight @ added.align["cnn"].weight, weight), 1))
         joined.linear.bias.copy_(added.linear.bias)
         joined.start.copy_(added.start)
         joined.end.copy_(added.end)
-    features = torch.randn(2, 4, 4, 56), torch.randn(2, 4, 4, 24)
-    torch.testing.assert_close(added(*features), joined(*features), atol=1e-5, rtol=1e-5)
+    features = torch.randn(2, 4, 4, 24), torch.randn(2, 4, 4, 56)
+    torch.testing.assert_close(added(features), joined(features), atol=1e-5, rtol=1e-5)
 
 
 def test_norm_standardises_each_token(make_config):
-    tokens = initialise(make_config(), 0).projector(torch.randn(1, 4, 4, 56), torch.randn(1, 4, 4, 24))[:, 1:-1]
+    tokens = initialise(make_config(), 0).projector([torch.randn(1, 4, 4, 24), torch.randn(1, 4, 4, 56)])[:, 1:-1]
     torch.testing.assert_close(tokens.mean(-1), torch.zeros(1, 16), atol=1e-5, rtol=0)
     torch.testing.assert_close(tokens.std(-1, correction=0), torch.ones(1, 16), atol=1e-3, rtol=0)
 

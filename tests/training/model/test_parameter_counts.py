@@ -20,7 +20,7 @@ LAYER_NORM = 2 * 4096
 
 def build(name, **changes):
     with torch.device("meta"):
-        return EarthGPTForConditionalGeneration(preset(name, **LLAMA_2, **changes))
+        return EarthGPTForConditionalGeneration(preset(name, **LLAMA_2, changes=changes))
 
 
 @pytest.fixture(scope="module")
@@ -56,9 +56,9 @@ def test_encoders(models):
 @pytest.mark.parametrize(
     ("changes", "linear"),
     [
-        ({"cnn_stages": [4], "vit_layers": [24]}, 10_489_856),
+        ({"cnn.layers": [4], "vit.layers": [24]}, 10_489_856),
         ({}, 15_994_880),
-        ({"vit_fusion": "concat"}, 28_577_792),
+        ({"vit.fusion": "concat"}, 28_577_792),
     ],
 )
 def test_projectors(changes, linear):
@@ -69,7 +69,7 @@ def test_projectors(changes, linear):
 
 
 def test_totals(models):
-    assert count(build("7b", cnn_stages=[4], vit_layers=[24])) == 7_249_517_760 + FINAL_NORM
+    assert count(build("7b", **{"cnn.layers": [4], "vit.layers": [24]})) == 7_249_517_760 + FINAL_NORM
     assert count(models["7b"]) == 7_255_022_784 + FINAL_NORM
     assert count(models["13b"]) == 13_536_474_304 + FINAL_NORM
 

@@ -43,10 +43,10 @@ def test_initialise_leaves_the_global_random_state(make_config):
 
 
 def test_fields_can_be_replaced_and_presets_are_not_shared():
-    merged = preset("7b", **IDS, token_merge=2)
+    merged = preset("7b", **IDS, changes={"token_merge": 2})
     assert (merged.image_slots, preset("7b", **IDS).image_slots) == (258, 1026)
     first = preset("small", **IDS)
-    first.cnn_config.depths[0] = 9
+    first.entry("cnn").config.depths[0] = 9
     second = preset("small", **IDS)
-    assert second.cnn_config.depths[0] == 3 and second.image_slots == 146
+    assert second.entry("cnn").config.depths[0] == 3 and second.image_slots == 146
     assert second.tie_word_embeddings and second.text_config.vocab_size == 400

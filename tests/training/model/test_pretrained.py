@@ -13,10 +13,12 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor, LlamaForCausalLM
 
 from benchmarks.stage_b import measure
-from training.model.assembly.assemble import assemble
+from training.model.assembly.assemble import AssemblyRequest, assemble
 from training.model.assembly.text_check import check_texts, sample_dialogues
-from training.model.export.delta import weights_digest
-from training.model.tuning.vectors import add_tuning, fold, llama_state, tuned_vectors
+from training.model.export.plain_decoder import plain_decoder
+from training.model.language.bias_scale import tuned_vectors
+from training.model.origin.digest import weights_digest
+from training.model.tuning.vectors import add_tuning, fold
 
 SAMPLES = Path(os.environ.get("MMRS_SAMPLES", Path(__file__).resolve().parents[4] / "shared" / "samples"))
 HIT_UAV = SAMPLES / "hit-uav"
@@ -61,7 +63,7 @@ def bare():
 def assembled(tmp_path_factory):
     """Model, processor and folder with random small encoders."""
     folder = tmp_path_factory.mktemp("smollm2") / "model"
-    assemble(folder, llm=str(GGUF), size="tiny")
+    assemble(AssemblyRequest(folder, str(GGUF), size="tiny"))
     return AutoModelForImageTextToText.from_pretrained(folder).eval(), AutoProcessor.from_pretrained(folder), folder
 
 
@@ -119,9 +121,10 @@ def test_tuning_starts_bit_identical_and_folds_into_a_plain_llama(assembled):
         vector += 0.01 * torch.randn(vector.shape, generator=generator)
     moved = tuned(ids).logits
     assert (moved - expected).abs().max() > 0.1
-    config, state = llama_state(fold(tuned))
-    llama = LlamaForCausalLM(config).eval()
-    llama.load_state_dict(state)
+    plain = plain_decoder(fold(tuned))
+    assert plain.causal_class is LlamaForCausalLM
+    llama = LlamaForCausalLM(plain.config).eval()
+    llama.load_state_dict(plain.state)
     scale = moved.abs().max()
     torch.testing.assert_close(llama(ids).logits / scale, moved / scale, atol=1e-5, rtol=1e-5)
 

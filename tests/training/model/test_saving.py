@@ -37,10 +37,10 @@ def test_tied_head_is_the_embedding(make_config, tmp_path):
 
 def test_auto_classes_know_config_and_processor(make_config, processor, tmp_path):
     register()
-    make_config(vit_fusion="concat").save_pretrained(tmp_path)
+    make_config(vit={"fusion": "concat"}).save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
     config = AutoConfig.from_pretrained(tmp_path)
-    assert type(config) is EarthGPTConfig and config.vit_fusion == "concat"
+    assert type(config) is EarthGPTConfig and config.entry("vit").fusion == "concat"
     loaded = AutoProcessor.from_pretrained(tmp_path)
     assert type(loaded) is EarthGPTProcessor
     assert loaded.image_slots == processor.image_slots

@@ -11,8 +11,9 @@ from tests.training.micro import make_config
 from training.config import StageConfig, load_config
 from training.config.parameter_sets import EVERYTHING, SETS, VECTORS, run_a, run_b
 from training.model import EarthGPTForConditionalGeneration, preset
-from training.model.export.delta import weights_digest
-from training.model.tuning.vectors import add_tuning, tuned_vectors
+from training.model.language.bias_scale import tuned_vectors
+from training.model.origin.digest import weights_digest
+from training.model.tuning.vectors import add_tuning
 from training.run.train import train
 from training.stages.stage import apply_stage
 

@@ -8,38 +8,29 @@ from, the licence stated there, its parameters and the digest of its weights as 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
-from transformers import ConvNextModel, Dinov2Model, LlamaConfig, PreTrainedTokenizerBase
 
 from mmrs.errors import UserError
 from mmrs.storage.atomic import atomic_folder
-from training.model.assembly.parts import Part, read_cnn, read_language_model, read_vit
-from training.model.assembly.scratch import scale_cnn, scale_projector, scale_vit
+from training.model.assembly.parts import LanguageModel, Part, read_encoder, read_language_model
 from training.model.assembly.text_check import check_texts
-from training.model.configuration import EarthGPTConfig
+from training.model.configuration import EarthGPTConfig, changed
 from training.model.fusion import EarthGPTProjector
+from training.model.language.decoder import decoder_config
 from training.model.modeling import EarthGPTForConditionalGeneration
 from training.model.origin.card import NOT_STATED
 from training.model.origin.notes import PartNote, note_parts
-from training.model.presets import PRESETS, preset
+from training.model.presets import PRESETS, preset_fields
 from training.model.processing import EarthGPTImageProcessor, EarthGPTProcessor
 from training.model.tokenizer import IMAGE, adapt_tokenizer
+from training.model.vision.encoder import encoder_of
 
-CHANGEABLE = (
-    "vit_image_size",
-    "cnn_image_size",
-    "vit_layers",
-    "vit_fusion",
-    "cnn_stages",
-    "fusion",
-    "token_merge",
-    "projector_norm",
-)
+DTYPES = ("float32", "bfloat16", "float16")
+LEFT_OUT = "none"
 _FOREIGN_FIELDS = (
     "quantization_config",
     "architectures",
@@ -48,6 +39,33 @@ _FOREIGN_FIELDS = (
     "transformers_version",
     "_name_or_path",
 )
+
+
+@dataclass(frozen=True)
+class AssemblyRequest:
+    """What to make of which parts.
+
+    Attributes:
+        out: new or empty folder.
+        llm: language model: a Hugging Face folder, a GGUF file or a hub name.
+        encoders: by name a Hugging Face folder, a checkpoint file (original DINOv2, OpenCLIP or timm ConvNeXt) or a hub
+            name. An encoder of the preset that is not named has random weights, one that is "none" is left out, and a
+            name that the preset has not is one more.
+        size: preset that gives image sizes, token merge and the shapes of random encoders. Of a given ViT with other
+            depth the blocks at each quarter are used.
+        seed: of all random weights.
+        dtype: of the whole folder, one of `DTYPES`; "" is the language model's.
+        changes: fields of the configuration to set, for instance {"vit.image_size": 336}, see
+            `training.model.configuration.changed`.
+    """
+
+    out: Path
+    llm: str
+    encoders: Mapping[str, str] = field(default_factory=dict)
+    size: str = "small"
+    seed: int = 0
+    dtype: str = ""
+    changes: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -60,54 +78,42 @@ class Assembled:
     parts: tuple[PartNote, ...]
 
 
-def assemble(
-    out: Path,
-    vit: str | None = None,
-    cnn: str | None = None,
-    llm: str = "",
-    *,
-    size: str = "small",
-    seed: int = 0,
-    dtype: str | None = None,
-    changes: Mapping[str, Any] | None = None,
-) -> Assembled:
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """All that was read: the language model, and by name the encoders; those of random weights are not among them."""
+
+    language_model: LanguageModel
+    encoders: Mapping[str, Part]
+
+
+def assemble(request: AssemblyRequest) -> Assembled:
     """Write a model folder with the given parts, a new projector, and encoders of random weights where none is given.
 
     Text without an image is answered exactly as by the language model alone: no weight of it changes, and no token is
     added to its vocabulary.
 
-    Args:
-        out: new or empty folder.
-        vit, cnn, llm: a Hugging Face folder, a checkpoint file (original DINOv2, OpenCLIP or timm ConvNeXt, GGUF) or a
-            hub name.
-        size: preset that gives image sizes, token merge and the shapes of random encoders. Of a given ViT with other
-            depth the blocks at each quarter are used.
-        seed: of all random weights.
-        dtype: of the whole folder, for instance "bfloat16"; by default the language model's.
-        changes: fields of `EarthGPTConfig` to set, those in `CHANGEABLE`, for instance {"vit_image_size": 336}.
-
     Raises:
         UserError: the folder is taken, a part cannot be read, or the parts do not fit together.
     """
-    _check_arguments(out, llm, size, dtype, changes or {})
-    parts = {"llm": None, "vit": read_vit(vit) if vit else None, "cnn": read_cnn(cnn) if cnn else None}
-    parts["llm"], tokenizer = read_language_model(llm)
+    _check_request(request)
+    parts = _read(request)
+    language_model, tokenizer = parts.language_model.part, parts.language_model.tokenizer
     try:
-        adapt_tokenizer(tokenizer, parts["llm"].model.config.vocab_size)
-        config = _configuration(parts, tokenizer, size, changes or {})
+        adapt_tokenizer(tokenizer, language_model.model.config.vocab_size)
+        config = _configuration(parts, request)
         processor = EarthGPTProcessor(EarthGPTImageProcessor(config.image_size), tokenizer, config.image_slots)
         check_texts(processor)
     except (ValueError, TypeError) as error:
         raise UserError(f"the parts do not make a model: {error}") from error
-    model = _joined(config, parts, seed)
-    model.to(getattr(torch, dtype) if dtype else parts["llm"].model.dtype)
-    sources = {role: (part.origin, part.licence) for role, part in parts.items() if part is not None}
-    notes = note_parts(model, sources, seed)
-    with atomic_folder(out) as temporary:
+    model: Any = _joined(config, parts, request.seed)
+    model.to(getattr(torch, request.dtype) if request.dtype else language_model.model.dtype)
+    sources = {part.role: (part.origin, part.licence) for part in (language_model, *parts.encoders.values())}
+    notes = note_parts(config, model.parts(), sources, request.seed)
+    with atomic_folder(request.out) as temporary:
         model.save_pretrained(temporary)
         processor.save_pretrained(temporary)
     parameters = sum(value.numel() for value in model.parameters())
-    return Assembled(out, parameters, config.image_slots, notes)
+    return Assembled(request.out, parameters, config.image_slots, notes)
 
 
 def describe_assembly(result: Assembled) -> str:
@@ -121,64 +127,75 @@ def describe_assembly(result: Assembled) -> str:
     return "\n".join(lines)
 
 
-def _check_arguments(out: Path, llm: str, size: str, dtype: str | None, changes: Mapping[str, Any]) -> None:
+def _check_request(request: AssemblyRequest) -> None:
+    out = request.out
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} is not empty. Choose another folder, or: rm -r {out}")
-    if not llm:
-        raise UserError("no language model is given. Give a LLaMA folder, a GGUF file or a hub name as llm.")
-    if size not in PRESETS:
-        raise UserError(f"there is no preset {size!r}; choose one of {', '.join(PRESETS)}")
-    if dtype is not None and dtype not in ("float32", "bfloat16", "float16"):
-        raise UserError(f"dtype {dtype!r} is not known; choose float32, bfloat16 or float16")
-    unknown = sorted(changes.keys() - set(CHANGEABLE))
-    if unknown:
-        raise UserError(f"{unknown[0]} is no field that can be changed; choose among {', '.join(CHANGEABLE)}")
+    if not request.llm:
+        raise UserError("no language model is given. Give a folder, a GGUF file or a hub name as llm.")
+    if request.size not in PRESETS:
+        raise UserError(f"there is no preset {request.size!r}; choose one of {', '.join(PRESETS)}")
+    if request.dtype and request.dtype not in DTYPES:
+        raise UserError(f"dtype {request.dtype!r} is not known; choose {', '.join(DTYPES)}")
 
 
-def _configuration(
-    parts: Mapping[str, Part | None], tokenizer: PreTrainedTokenizerBase, size: str, changes: Mapping[str, Any]
-) -> EarthGPTConfig:
+def _read(request: AssemblyRequest) -> Parts:
+    """Encoders first: they are small, and a mistake in them shows before the language model is read."""
+    expected = {entry["name"]: entry["config"]["model_type"] for entry in preset_fields(request.size)["encoders"]}
+    encoders = {
+        name: read_encoder(name, source, expected.get(name))
+        for name, source in request.encoders.items()
+        if source != LEFT_OUT
+    }
+    return Parts(read_language_model(request.llm), encoders)
+
+
+def _configuration(parts: Parts, request: AssemblyRequest) -> EarthGPTConfig:
+    model, tokenizer = parts.language_model.part.model, parts.language_model.tokenizer
     ids = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
-    text = {key: value for key, value in parts["llm"].model.config.to_dict().items() if key not in _FOREIGN_FIELDS}
-    text_config = LlamaConfig.from_dict(text | ids)
-    fields: dict[str, Any] = {"text_config": text_config, "tie_word_embeddings": text_config.tie_word_embeddings}
-    if parts["vit"] is not None:
-        depth = parts["vit"].model.config.num_hidden_layers
-        fields["vit_config"] = parts["vit"].model.config
-        fields["vit_layers"] = sorted({max(1, depth * quarter // 4) for quarter in (1, 2, 3, 4)})
-    if parts["cnn"] is not None:
-        fields["cnn_config"] = parts["cnn"].model.config
-        fields["cnn_stages"] = list(range(1, len(parts["cnn"].model.config.depths) + 1))
-    return preset(
-        size,
-        vocab_size=text_config.vocab_size,
-        image_token_id=tokenizer.get_vocab()[IMAGE],
-        **ids,
-        **fields | dict(changes),
-    )
+    text = {key: value for key, value in model.config.to_dict().items() if key not in _FOREIGN_FIELDS}
+    fields = preset_fields(request.size)
+    entries = {entry["name"]: entry for entry in fields["encoders"]}
+    for name, part in parts.encoders.items():
+        entries[name] = _entry_fields(part, entries.get(name, {}))
+    kept = [entry for name, entry in entries.items() if request.encoders.get(name) != LEFT_OUT]
+    fields |= {
+        "encoders": kept,
+        "text_config": decoder_config(text | ids),
+        "tie_word_embeddings": model.config.tie_word_embeddings,
+        "image_token_id": tokenizer.get_vocab()[IMAGE],
+    }
+    return EarthGPTConfig(**changed(fields, request.changes))
 
 
-def _joined(config: EarthGPTConfig, parts: Mapping[str, Part | None], seed: int) -> EarthGPTForConditionalGeneration:
+def _entry_fields(part: Part, of_preset: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of a given encoder's entry: the preset's image size if it is of the same kind, else the encoder's own."""
+    config = part.model.config
+    encoder = encoder_of(config)
+    if of_preset and of_preset["config"]["model_type"] == config.model_type:
+        image_size = of_preset["image_size"]
+    else:
+        image_size = config.image_size - config.image_size % encoder.stride(config)
+    return {"name": part.role, "config": config, "image_size": image_size}
+
+
+def _joined(config: EarthGPTConfig, parts: Parts, seed: int) -> EarthGPTForConditionalGeneration:
     """The model around the loaded parts, which are moved into it and not copied."""
     with torch.device("meta"):
         model = EarthGPTForConditionalGeneration(config)
-    language_model = parts["llm"].model
+    language_model = parts.language_model.part.model
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
-        model.vision.vit = _given(parts["vit"]) or _random(Dinov2Model(config.vit_config), scale_vit)
-        model.vision.cnn = _given(parts["cnn"]) or _random(ConvNextModel(config.cnn_config), scale_cnn)
+        for entry in config.entries:
+            if entry.name in parts.encoders:
+                encoder = parts.encoders[entry.name].model
+            else:
+                encoder = entry.encoder.build(entry.config, "eager")
+                entry.encoder.scale_random(encoder)
+            model.vision.add_module(entry.name, encoder)
         model.projector = EarthGPTProjector(config)
         rms = language_model.get_input_embeddings().weight.float().square().mean().sqrt()
-        scale_projector(model.projector, float(rms))
+        model.projector.scale_random(float(rms))
     model.language_model = language_model.model
     model.lm_head = language_model.lm_head
     return model
-
-
-def _given(part: Part | None) -> nn.Module | None:
-    return None if part is None else part.model
-
-
-def _random(encoder: nn.Module, scale) -> nn.Module:
-    scale(encoder)
-    return encoder

@@ -9,26 +9,19 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 import torch
 import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    ConvNextModel,
-    Dinov2Model,
-    LlamaForCausalLM,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import cached_file
 
 from mmrs.errors import UserError
-from training.model.assembly import key_maps
-from training.model.origin.card import NOT_STATED
+from training.model.language.decoder import Decoder, decoder_of_type, decoder_types
+from training.model.origin.card import LANGUAGE_MODEL, NOT_STATED
+from training.model.vision.encoder import encoder_of_type, encoder_types
 
 WEIGHT_FILES = (".safetensors", ".bin", ".pt", ".pth")
 _GGUF_HEAD_BYTES, _LICENCE_CHARACTERS = 2**20, 200
@@ -38,44 +31,67 @@ _UNREADABLE = (OSError, ValueError, KeyError, ImportError, RuntimeError, EOFErro
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """A loaded part: the hub name, or the name of the folder or file, and the licence that is stated there."""
+    """A loaded part: its role, the hub name or the name of its folder or file, and the licence that is stated there."""
 
     role: str
     origin: str
     licence: str
-    model: nn.Module
+    model: Any
 
 
-def read_vit(source: str) -> Part:
-    """A DINOv2 from a Hugging Face folder or hub name, or from an original checkpoint file.
+@dataclass(frozen=True, eq=False)
+class LanguageModel:
+    """A loaded causal language model with its tokenizer."""
 
-    Its mask token, which only pre-training uses, is left out: a parameter that gets no gradient cannot be trained.
+    part: Part
+    tokenizer: PreTrainedTokenizerBase
+
+
+def read_encoder(name: str, source: str, expected: str | None = None) -> Part:
+    """An image encoder from a Hugging Face folder or hub name, or from a checkpoint file of its authors.
+
+    What only its pre-training used is left out: a parameter that gets no gradient cannot be trained.
+
+    Args:
+        name: what the model calls it.
+        expected: the `model_type` of an original checkpoint, which does not say so itself; None for a new encoder,
+            which must be a Hugging Face folder.
 
     Raises:
-        UserError: the source cannot be read or is no DINOv2.
+        UserError: the source cannot be read, or is no encoder that is known.
     """
-    vit = _encoder("vit", source, "dinov2", Dinov2Model)
-    vit.config.use_mask_token = False
-    vit.embeddings.mask_token = None
-    return Part("vit", _origin(source), licence_of(source), vit)
+    path = _local(source)
+    try:
+        if path is not None and not (path / "config.json").is_file():
+            state = _read_state(_weights_file(name, path))
+            if expected is None:
+                raise ValueError("its kind is not stated in the file, and no encoder of the preset has this name.")
+            encoder = encoder_of_type(expected)
+            model: Any = encoder.from_original(state)
+        else:
+            config = AutoConfig.from_pretrained(source)
+            # A whole vision-language model holds its encoder's configuration under this name.
+            config = getattr(config, "vision_config", config)
+            if config.model_type not in encoder_types():
+                raise UserError(
+                    f"{name} {source} is a {config.model_type} model; give one of {', '.join(encoder_types())}"
+                )
+            encoder = encoder_of_type(config.model_type)
+            loader: Any = encoder.model_class
+            model = loader.from_pretrained(source, config=config, dtype="auto", use_safetensors=True)
+    except _UNREADABLE as error:
+        raise _unreadable(name, source, "a Hugging Face folder, a checkpoint file or a hub name", error) from error
+    encoder.trim(model)
+    return Part(name, _origin(source), licence_of(source), model)
 
 
-def read_cnn(source: str) -> Part:
-    """A ConvNeXt from a Hugging Face folder or hub name, or from an OpenCLIP or timm checkpoint file.
-
-    Raises:
-        UserError: the source cannot be read or is no ConvNeXt.
-    """
-    return Part("cnn", _origin(source), licence_of(source), _encoder("cnn", source, "convnext", ConvNextModel))
-
-
-def read_language_model(source: str) -> tuple[Part, PreTrainedTokenizerBase]:
-    """A model of the LLaMA architecture and its tokenizer: Hugging Face folder, hub name, or GGUF file.
+def read_language_model(source: str) -> LanguageModel:
+    """A causal language model and its tokenizer: Hugging Face folder, hub name, or GGUF file.
 
     A quantised GGUF is brought to fp32.
 
     Raises:
-        UserError: the source cannot be read or is of another architecture.
+        UserError: the source cannot be read, or is no decoder that is known.
     """
     path = _local(source)
     location, extra = source, {}
@@ -87,18 +103,18 @@ def read_language_model(source: str) -> tuple[Part, PreTrainedTokenizerBase]:
             location, extra = str(gguf.parent), {"gguf_file": gguf.name}
     try:
         config = AutoConfig.from_pretrained(location, **extra)
-        if config.model_type != "llama":
-            raise UserError(
-                f"llm {source} is a {config.model_type} model; give one of the LLaMA architecture (model_type llama)"
-            )
+        decoder = _decoder(source, config.model_type, is_gguf=bool(extra))
         tokenizer = AutoTokenizer.from_pretrained(location, **extra)
         safetensors = {} if extra else {"use_safetensors": True}
         model = AutoModelForCausalLM.from_pretrained(location, config=config, dtype="auto", **safetensors, **extra)
     except _UNREADABLE as error:
-        raise _unreadable("llm", source, "a LLaMA folder, a GGUF file or a hub name", error) from error
-    if not isinstance(model, LlamaForCausalLM):
-        raise UserError(f"llm {source} loads as {type(model).__name__}; give a LlamaForCausalLM")
-    return Part("llm", _origin(source), licence_of(source), model), tokenizer
+        wanted = f"a folder of {' or '.join(decoder_types())}, a GGUF file or a hub name"
+        raise _unreadable(LANGUAGE_MODEL, source, wanted, error) from error
+    if not isinstance(model, decoder.causal_class):
+        raise UserError(
+            f"{LANGUAGE_MODEL} {source} loads as {type(model).__name__}; give a {decoder.causal_class.__name__}"
+        )
+    return LanguageModel(Part(LANGUAGE_MODEL, _origin(source), licence_of(source), model), tokenizer)
 
 
 def licence_of(source: str) -> str:
@@ -118,19 +134,15 @@ def licence_of(source: str) -> str:
     return stated or NOT_STATED
 
 
-def _encoder(role: str, source: str, model_type: str, kind: type) -> nn.Module:
-    path = _local(source)
-    wanted = "a Hugging Face folder, a checkpoint file or a hub name"
-    try:
-        if path is not None and not (path / "config.json").is_file():
-            state = _read_state(_weights_file(role, path))
-            return (key_maps.dinov2_from if kind is Dinov2Model else key_maps.convnext_from)(state)
-        config = AutoConfig.from_pretrained(source)
-        if config.model_type != model_type:
-            raise UserError(f"{role} {source} is a {config.model_type} model; give a {model_type} one")
-        return kind.from_pretrained(source, config=config, dtype="auto", use_safetensors=True)
-    except _UNREADABLE as error:
-        raise _unreadable(role, source, wanted, error) from error
+def _decoder(source: str, model_type: str, is_gguf: bool) -> Decoder:
+    if model_type not in decoder_types():
+        raise UserError(
+            f"{LANGUAGE_MODEL} {source} is a {model_type} model; give one of {', '.join(decoder_types())} (model_type)"
+        )
+    decoder = decoder_of_type(model_type)
+    if is_gguf and not decoder.reads_gguf:
+        raise UserError(f"{LANGUAGE_MODEL} {source} is a {model_type} GGUF file; give its Hugging Face folder")
+    return decoder
 
 
 def _local(source: str) -> Path | None:
@@ -197,7 +209,8 @@ def _check_gguf_readers(source: str) -> None:
     missing = [name for name in ("gguf", "accelerate") if importlib.util.find_spec(name) is None]
     if missing:
         raise UserError(
-            f"llm {source} is a GGUF file, which needs {' and '.join(missing)} to read: pip install 'mmrs[gguf]'"
+            f"{LANGUAGE_MODEL} {source} is a GGUF file, which needs {' and '.join(missing)} to read: "
+            "pip install 'mmrs[gguf]'"
         )
 
 

@@ -6,7 +6,6 @@ made and the digest of the base. The base itself is untouched, so one base in me
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection
 from pathlib import Path
 from typing import Literal
@@ -15,14 +14,15 @@ import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
 
 from mmrs.config import StrictModel
 from mmrs.errors import UserError
 from mmrs.record import canonical_json
 from mmrs.storage.atomic import atomic_folder
+from training.model.language.bias_scale import tuned_vectors
 from training.model.modeling import EarthGPTForConditionalGeneration
-from training.model.tuning.vectors import add_tuning, tuned_vectors, vector_sizes
+from training.model.origin.digest import weights_digest
+from training.model.tuning.vectors import add_tuning, vector_sizes
 
 TENSORS, DESCRIPTION = "delta.safetensors", "delta.json"
 
@@ -35,24 +35,6 @@ class Delta(StrictModel):
     tune_head: bool
     base: str
     base_digest: str
-
-
-def weights_digest(model: nn.Module, without: Collection[str] = ()) -> str:
-    """sha256 over names, dtypes, shapes and bytes of a model's parameters and saved buffers.
-
-    Tuning vectors do not count, so a base has the same digest before and after `add_tuning`. A tied tensor counts
-    under each of its names.
-
-    Args:
-        without: further names to leave out.
-    """
-    skipped = {*without, *tuned_vectors(model)}
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        if name not in skipped:
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def save_delta(
@@ -80,8 +62,9 @@ def save_delta(
     if unknown:
         raise ValueError(f"the model has no parameter {unknown[0]!r}; name parameters as named_parameters() does")
     tensors = tuned_vectors(model) | {name: parameters[name] for name in also}
-    description = Delta(
-        tuning=model.config.tuning, tune_head=model.config.tune_head, base=base, base_digest=base_digest
+    config = model.config
+    description = Delta.model_validate(
+        {"tuning": config.tuning, "tune_head": config.tune_head, "base": base, "base_digest": base_digest}
     )
     with atomic_folder(folder) as temporary:
         save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, temporary / TENSORS)

@@ -1,7 +1,7 @@
 """A trained model in the form that another program wants: what `mmrs export-model` calls.
 
 - ``folded``: a plain EarthGPT; tuning vectors are folded into weights and biases;
-- ``llama``: the language model alone, a plain `LlamaForCausalLM` with its tokenizer;
+- ``language-model``: the language model alone, in the plain form of its kind, with its tokenizer;
 - ``delta``: only what training changed, to be put onto the base again.
 """
 
@@ -13,20 +13,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from transformers import LlamaForCausalLM
 
 from mmrs.errors import UserError
 from mmrs.storage.atomic import atomic_folder
-from training.model.export.delta import load_delta, save_delta, weights_digest
+from training.model.export.delta import load_delta, save_delta
+from training.model.export.plain_decoder import plain_decoder
 from training.model.folder import check_model_folder
 from training.model.modeling import EarthGPTForConditionalGeneration
-from training.model.origin.card import licence_of_parts
+from training.model.origin.card import LANGUAGE_MODEL, licence_of_parts
+from training.model.origin.digest import weights_digest
 from training.model.origin.notes import note_scores
 from training.model.processing import EarthGPTProcessor
-from training.model.tuning.vectors import fold, llama_state
+from training.model.tuning.vectors import fold
 
-Form = Literal["folded", "llama", "delta"]
-FORMS: tuple[Form, ...] = ("folded", "llama", "delta")
+Form = Literal["folded", "language-model", "delta"]
+FORMS: tuple[Form, ...] = ("folded", "language-model", "delta")
 
 
 def export(
@@ -58,7 +59,7 @@ def export(
     if delta is not None:
         load_delta(delta, model, str(folder))
     if scores:
-        note_scores(model, [row for path in scores for row in read_scores(path)])
+        note_scores(model.config, [row for path in scores for row in read_scores(path)])
     if form == "delta":
         assert base is not None
         return _export_delta(model, folder, base, out)
@@ -73,8 +74,8 @@ def export(
     if dtype:
         model.to(getattr(torch, dtype))
     processor = EarthGPTProcessor.from_pretrained(folder)
-    if form == "llama":
-        return _export_llama(model, processor, out)
+    if form == "language-model":
+        return _export_language_model(model, processor, folder, out)
     with atomic_folder(out) as temporary:
         model.save_pretrained(temporary)
         processor.save_pretrained(temporary)
@@ -146,22 +147,24 @@ def _equal(first: torch.Tensor, second: torch.Tensor) -> bool:
     return first.shape == second.shape and torch.equal(first, second.to(first.dtype))
 
 
-def _export_llama(model: EarthGPTForConditionalGeneration, processor: EarthGPTProcessor, out: Path) -> str:
-    config, state = llama_state(model)
-    with torch.device("meta"):
-        llama = LlamaForCausalLM(config)
-    llama.load_state_dict(state, assign=True)
-    llama.tie_weights()
-    licence = licence_of_parts([part for part in (model.config.origin or {}).get("parts", []) if part["role"] == "llm"])
+def _export_language_model(
+    model: EarthGPTForConditionalGeneration, processor: EarthGPTProcessor, folder: Path, out: Path
+) -> str:
+    try:
+        plain = plain_decoder(model)
+    except ValueError as error:
+        raise UserError(f"{folder}: {error}") from error
+    alone, name = plain.model(), plain.causal_class.__name__
+    parts = [part for part in (model.config.origin or {}).get("parts", []) if part["role"] == LANGUAGE_MODEL]
     with atomic_folder(out) as temporary:
-        llama.save_pretrained(temporary)
+        alone.save_pretrained(temporary)
         processor.tokenizer.save_pretrained(temporary)
         (temporary / "README.md").write_text(
-            f"# Language model of an EarthGPT\n\nA plain `LlamaForCausalLM`. Licence of what it was trained from: "
-            f"{licence or 'not known'}.\n",
+            f"# Language model of an EarthGPT\n\nA plain `{name}`. Licence of what it was trained from: "
+            f"{licence_of_parts(parts) or 'not known'}.\n",
             encoding="utf-8",
         )
-    return f"{out}: LlamaForCausalLM, {_size(llama)}"
+    return f"{out}: {name}, {_size(alone)}"
 
 
 def _size(model: torch.nn.Module) -> str:

@@ -10,10 +10,10 @@ from typing import Any
 
 from training.model.configuration import EarthGPTConfig
 
+LANGUAGE_MODEL = "llm"
 RANDOM = "random weights"
 NOT_STATED = "not stated"
 NO_LICENCE_NEEDED = "none needed"
-_ROLES = {"vit": "ViT", "cnn": "ConvNeXt", "llm": "language model"}
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _USE = """```python
 import training.model  # registers EarthGPT with the Auto classes
@@ -71,8 +71,8 @@ def _parts(parts: list[dict[str, Any]]) -> str:
     if not parts:
         return "Not recorded."
     rows = [
-        f"| {_ROLES.get(part['role'], part['role'])} | {_cell(part['origin'])} | {_cell(part['licence'])} | "
-        f"{part['parameters']:,} | `{part['digest'][:12]}` |"
+        f"| {_role(part)} | {_cell(part['origin'])} | {_cell(part['licence'])} | {part['parameters']:,} | "
+        f"`{part['digest'][:12]}` |"
         for part in parts
     ]
     head = "| part | from | licence | parameters | weights at the start |\n|---|---|---|---|---|"
@@ -81,14 +81,22 @@ def _parts(parts: list[dict[str, Any]]) -> str:
     return "\n".join([head, *rows]) + note
 
 
+def _role(part: dict[str, Any]) -> str:
+    return "language model" if part["role"] == LANGUAGE_MODEL else _cell(part["role"])
+
+
 def _architecture(config: EarthGPTConfig) -> str:
-    tuning = config.tuning or "none"
+    lines = [
+        f"- {entry.name}: {entry.encoder.model_type} at {entry.image_size} px, {entry.encoder.layer_word}s "
+        f"{list(entry.layers)} joined by {entry.fusion}"
+        for entry in config.entries
+    ]
     return "\n".join(
         [
-            f"- ViT at {config.vit_image_size} px, blocks {config.vit_layers} joined by {config.vit_fusion}",
-            f"- ConvNeXt at {config.cnn_image_size} px, stages {config.cnn_stages} concatenated",
+            *lines,
             f"- encoders joined by {config.fusion}, {config.visual_tokens} visual tokens per image",
-            f"- tuning vectors in the weights: {tuning}",
+            f"- language model: {config.decoder_kind.model_type}",
+            f"- tuning vectors in the weights: {config.tuning or 'none'}",
         ]
     )
 

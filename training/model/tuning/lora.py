@@ -1,4 +1,4 @@
-"""Low-rank adaptation (arXiv 2106.09685) of the seven linear layers of every LLaMA block, through `peft`.
+"""Low-rank adaptation (arXiv 2106.09685) of the linear layers of every block of the decoder, through `peft`.
 
 The alternative to the paper's bias+scale tuning: y = W x + (alpha / rank) B A x, with B = 0 at the start. A run saves
 the adapter in peft's own form, and a model into whose weights it is merged.
@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -18,7 +20,6 @@ from torch import nn
 from mmrs.errors import UserError
 from training.model.modeling import EarthGPTForConditionalGeneration
 
-TARGETS = r"language_model\.layers\.\d+\.(self_attn|mlp)\.\w+_proj"
 ADAPTER = "default"
 
 
@@ -39,7 +40,13 @@ def add_lora(model: EarthGPTForConditionalGeneration, rank: int, alpha: float, d
         raise ValueError("the model has adapters; train from a base, or from OUT/model of a run, which has them merged")
     if model.config.tuning is not None:
         raise ValueError(f"the model is tuned with tuning={model.config.tuning!r}; call fold(model) first")
-    config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=TARGETS)
+    targets = "|".join(map(re.escape, model.config.decoder_kind.linears.all))
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=alpha,  # type: ignore[arg-type]  # any number will do
+        lora_dropout=dropout,
+        target_modules=rf"language_model\.layers\.\d+\.({targets})",
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         inject_adapter_in_model(config, model, ADAPTER)
@@ -78,7 +85,7 @@ def merged_state(model: EarthGPTForConditionalGeneration, state: Mapping[str, to
     Args:
         state: the model's state with whole tensors.
     """
-    config = model.peft_config[ADAPTER]
+    config: Any = model.peft_config[ADAPTER]
     merged = {}
     for name, value in state.items():
         if ".lora_" in name:

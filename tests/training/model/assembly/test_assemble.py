@@ -2,6 +2,7 @@
 
 import json
 import struct
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,15 +22,15 @@ from transformers import (
 )
 
 from mmrs.errors import UserError
-from tests.training.model.assembly.test_key_maps import REST_OF_CLIP, dinov2_checkpoint, openclip_checkpoint
+from tests.training.model.vision.test_original_names import REST_OF_CLIP, dinov2_checkpoint, openclip_checkpoint
 from training.model.assembly import parts
-from training.model.assembly.assemble import assemble, describe_assembly
+from training.model.assembly.assemble import AssemblyRequest, assemble, describe_assembly
 from training.model.assembly.text_check import check_texts, sample_dialogues
 from training.model.origin.card import NOT_STATED
 from training.model.processing import EarthGPTImageProcessor, EarthGPTProcessor
 from training.model.tokenizer import adapt_tokenizer
 
-CHANGES = {"vit_image_size": 56, "cnn_image_size": 64, "token_merge": 1}
+CHANGES = {"vit.image_size": 56, "cnn.image_size": 64, "token_merge": 1}
 BYTES = [f"<0x{number:02X}>" for number in range(256)]
 
 
@@ -81,14 +82,21 @@ def sources(tmp_path_factory):
     return root
 
 
+def put_together(out, llm, size="tiny", vit=None, cnn=None, **more):
+    """The model of two encoders, each random where none is given."""
+    encoders = {name: str(source) for name, source in (("vit", vit), ("cnn", cnn)) if source is not None}
+    return assemble(AssemblyRequest(out, str(llm), encoders, size, **more))
+
+
 def read(folder):
     return AutoModelForImageTextToText.from_pretrained(folder).eval(), AutoProcessor.from_pretrained(folder)
 
 
 @pytest.mark.parametrize(("vit", "cnn"), [("dinov2", "convnext"), ("dinov2.pth", "openclip"), (None, None)])
 def test_parts_become_one_folder(sources, tmp_path, random_pixels, vit, cnn):
-    paths = [str(sources / name) if name else None for name in (vit, cnn)]
-    result = assemble(tmp_path / "model", *paths, str(sources / "llama"), size="tiny", changes=CHANGES if vit else None)
+    vit_path, cnn_path = (sources / name if name else None for name in (vit, cnn))
+    changes = CHANGES if vit else {}
+    result = put_together(tmp_path / "model", sources / "llama", vit=vit_path, cnn=cnn_path, changes=changes)
     model, processor = read(tmp_path / "model")
     assert result.image_slots == processor.image_slots == model.config.image_slots
     assert result.parameters == sum(value.numel() for value in model.parameters())
@@ -102,7 +110,7 @@ def test_parts_become_one_folder(sources, tmp_path, random_pixels, vit, cnn):
         original.pop("embeddings.mask_token")
         ours = model.vision.vit.state_dict()
         assert ours.keys() == original.keys() and all(torch.equal(ours[name], original[name]) for name in ours)
-        assert model.config.vit_layers == [1, 2, 3]
+        assert model.config.entry("vit").layers == (1, 2, 3)
     noted = {part["role"]: part for part in model.config.origin["parts"]}
     assert {role: part["origin"] for role, part in noted.items()} == {
         "llm": "llama", "vit": vit or "random weights", "cnn": cnn or "random weights",
@@ -116,7 +124,7 @@ def test_parts_become_one_folder(sources, tmp_path, random_pixels, vit, cnn):
 @torch.no_grad()
 def test_text_is_answered_as_by_the_bare_language_model(sources, tmp_path, tie):
     write_llama(tmp_path / "llama", tie_word_embeddings=tie)
-    assemble(tmp_path / "model", llm=str(tmp_path / "llama"), size="tiny")
+    put_together(tmp_path / "model", tmp_path / "llama")
     model, processor = read(tmp_path / "model")
     bare = LlamaForCausalLM.from_pretrained(tmp_path / "llama").eval()
     assert model.get_input_embeddings().weight.shape == bare.get_input_embeddings().weight.shape
@@ -131,7 +139,7 @@ def test_text_is_answered_as_by_the_bare_language_model(sources, tmp_path, tie):
 
 def test_the_same_seed_gives_the_same_folder(sources, tmp_path):
     notes = [
-        assemble(tmp_path / str(number), llm=str(sources / "llama"), size="tiny", seed=seed).parts
+        put_together(tmp_path / str(number), sources / "llama", seed=seed).parts
         for number, seed in enumerate((0, 0, 1))
     ]
     assert notes[0] == notes[1]
@@ -139,7 +147,7 @@ def test_the_same_seed_gives_the_same_folder(sources, tmp_path):
 
 
 def test_visual_tokens_start_at_the_scale_of_the_text(sources, tmp_path):
-    assemble(tmp_path / "model", llm=str(sources / "llama"), size="tiny")
+    put_together(tmp_path / "model", sources / "llama")
     model, _ = read(tmp_path / "model")
     text = model.get_input_embeddings().weight.square().mean().sqrt()
     pixels = torch.randint(0, 256, (2, 3, 128, 128), dtype=torch.uint8)
@@ -148,7 +156,7 @@ def test_visual_tokens_start_at_the_scale_of_the_text(sources, tmp_path):
 
 
 def test_dtype_is_that_of_the_language_model_or_the_given_one(sources, tmp_path):
-    assemble(tmp_path / "model", llm=str(sources / "llama"), size="tiny", dtype="bfloat16")
+    put_together(tmp_path / "model", sources / "llama", dtype="bfloat16")
     model, _ = read(tmp_path / "model")
     assert {value.dtype for value in model.parameters()} == {torch.bfloat16}
 
@@ -192,33 +200,33 @@ def test_a_tokenizer_that_changes_texts_is_refused(sources, tmp_path):
     tokenizer.backend_tokenizer.normalizer = normalizers.Lowercase()
     write_llama(tmp_path / "llama", tokenizer)
     with pytest.raises(UserError, match="the parts do not make a model: the tokenizer turns the"):
-        assemble(tmp_path / "model", llm=str(tmp_path / "llama"), size="tiny")
+        put_together(tmp_path / "model", tmp_path / "llama")
     assert not (tmp_path / "model").exists()
 
 
 def test_what_does_not_fit_is_refused(sources, tmp_path):
-    llama, vit, cnn = (str(sources / name) for name in ("llama", "dinov2", "convnext"))
+    llama, vit = (str(sources / name) for name in ("llama", "dinov2"))
     out = tmp_path / "model"
     cases = [
         ({"llm": ""}, "no language model"),
         ({"llm": llama, "size": "huge"}, "no preset 'huge'"),
         ({"llm": llama, "dtype": "int8"}, "dtype 'int8'"),
-        ({"llm": vit}, "is a dinov2 model; give one of the LLaMA architecture"),
-        ({"llm": llama, "vit": cnn}, "is a convnext model; give a dinov2 one"),
+        ({"llm": vit}, "is a dinov2 model; give one of llama, qwen2"),
+        ({"llm": llama, "vit": llama}, "is a llama model; give one of convnext, dinov2"),
         ({"llm": llama, "cnn": str(sources / "dinov2.pth")}, "no ConvNeXt trunk"),
         ({"llm": llama, "vit": str(sources / "absent" / "more")}, "there is no file or folder"),
         ({"llm": llama, "vit": str(tmp_path)}, "has no config.json and 0 weight files"),
-        ({"llm": llama, "vit": vit, "size": "tiny", "changes": {"vit_image_size": 60}}, "vit_image_size is 60"),
+        ({"llm": llama, "vit": vit, "size": "tiny", "changes": {"vit.image_size": 60}}, "vit.image_size is 60"),
         ({"llm": llama, "size": "tiny", "changes": {"depth": 3}}, "depth is no field that can be changed"),
     ]
     for arguments, words in cases:
         with pytest.raises(UserError, match=words):
-            assemble(out, **arguments)
+            put_together(out, **arguments)
         assert not out.exists()
     out.mkdir()
     (out / "file").write_text("")
     with pytest.raises(UserError, match="is not empty"):
-        assemble(out, llm=llama, size="tiny")
+        put_together(out, llama)
 
 
 @pytest.mark.parametrize(
@@ -241,7 +249,7 @@ def test_a_hub_name_without_a_network_ends_with_a_next_step(monkeypatch):
 
     for kind in (parts.AutoConfig, parts.AutoTokenizer):
         monkeypatch.setattr(kind, "from_pretrained", refuse)
-    for read in (parts.read_language_model, parts.read_vit, parts.read_cnn):
+    for read in (parts.read_language_model, partial(parts.read_encoder, "vit")):
         with pytest.raises(UserError, match=r"owner/name cannot be read: We couldn't connect.*hf download owner/name"):
             read("owner/name")
 
@@ -268,10 +276,10 @@ def test_broken_checkpoints_are_refused(sources, tmp_path, content):
     for name in ("vit.pth", "vit.safetensors"):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(UserError, match=f"{name} cannot be read: .* Give a Hugging Face folder"):
-            assemble(tmp_path / "model", vit=str(tmp_path / name), llm=str(sources / "llama"), size="tiny")
+            put_together(tmp_path / "model", sources / "llama", vit=tmp_path / name)
     torch.save([torch.ones(1)], tmp_path / "vit.pth")
     with pytest.raises(UserError, match="holds a list, not weights by name"):
-        assemble(tmp_path / "model", vit=str(tmp_path / "vit.pth"), llm=str(sources / "llama"), size="tiny")
+        put_together(tmp_path / "model", sources / "llama", vit=tmp_path / "vit.pth")
 
 
 def test_pickled_weights_of_a_folder_are_refused(sources, tmp_path):
@@ -280,7 +288,7 @@ def test_pickled_weights_of_a_folder_are_refused(sources, tmp_path):
     sentencepiece_tokenizer().save_pretrained(tmp_path / "llama")
     torch.save(model.state_dict(), tmp_path / "llama" / "pytorch_model.bin")
     with pytest.raises(UserError, match=r"model\.safetensors"):
-        assemble(tmp_path / "model", llm=str(tmp_path / "llama"), size="tiny")
+        put_together(tmp_path / "model", tmp_path / "llama")
 
 
 def test_code_in_a_checkpoint_is_not_run(sources, tmp_path):
@@ -290,5 +298,5 @@ def test_code_in_a_checkpoint_is_not_run(sources, tmp_path):
 
     torch.save({"pos_embed": Evil()}, tmp_path / "vit.pth")
     with pytest.raises(UserError, match="cannot be read"):
-        assemble(tmp_path / "model", vit=str(tmp_path / "vit.pth"), llm=str(sources / "llama"), size="tiny")
+        put_together(tmp_path / "model", sources / "llama", vit=tmp_path / "vit.pth")
     assert not (tmp_path / "made").exists()

@@ -8,8 +8,10 @@ from safetensors.torch import load_file, save_file
 
 from mmrs.errors import UserError
 from training.model import initialise
-from training.model.export.delta import DESCRIPTION, TENSORS, load_delta, save_delta, weights_digest
-from training.model.tuning.vectors import add_tuning, tuned_vectors
+from training.model.export.delta import DESCRIPTION, TENSORS, load_delta, save_delta
+from training.model.language.bias_scale import tuned_vectors
+from training.model.origin.digest import weights_digest
+from training.model.tuning.vectors import add_tuning
 
 TEXT = torch.tensor([[0, 9, 30, 41, 7]])
 

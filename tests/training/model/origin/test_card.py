@@ -29,11 +29,11 @@ def test_a_bare_configuration_claims_nothing(make_config):
 
 def test_parts_runs_and_scores_are_told(model):
     sources = {"llm": ("owner/llama", "apache-2.0"), "vit": ("dinov2.pth", "not stated")}
-    notes = note_parts(model, sources, seed=3)
-    note_training(model, RUN)
-    note_training(model, RUN | {"stage": "more", "tuning": None})
+    notes = note_parts(model.config, model.parts(), sources, seed=3)
+    note_training(model.config, RUN)
+    note_training(model.config, RUN | {"stage": "more", "tuning": None})
     row = {"source": "hit-uav", "split": "test", "task": "detection-hbb", "metric": "f1", "value": 0.5, "images": 200}
-    note_scores(model, [row | {"data_set_id": "abc"}])
+    note_scores(model.config, [row | {"data_set_id": "abc"}])
     text = model_card(model.config)
     assert front_matter(text)["base_model"] == ["owner/llama"] and front_matter(text)["license"] == "other"
     for note in notes:
@@ -57,13 +57,13 @@ def test_one_licence_is_claimed_only_where_all_state_it(licences, common):
 
 
 def test_strangers_texts_are_no_markup(model):
-    note_parts(model, {"llm": ("a|b<script>`x`\n# owned", "[mit](x)")}, seed=0)
+    note_parts(model.config, model.parts(), {"llm": ("a|b<script>`x`\n# owned", "[mit](x)")}, seed=0)
     table = model_card(model.config).split("## Parts")[1].split("##")[0]
     assert "<script>" not in table and "\n#" not in table and "[mit]" not in table
 
 
 def test_the_card_is_saved_and_survives_loading(model, tmp_path):
-    note_parts(model, {"llm": ("owner/llama", "mit")}, seed=0)
+    note_parts(model.config, model.parts(), {"llm": ("owner/llama", "mit")}, seed=0)
     model.save_pretrained(tmp_path / "first")
     loaded = EarthGPTForConditionalGeneration.from_pretrained(tmp_path / "first")
     loaded.save_pretrained(tmp_path / "second")

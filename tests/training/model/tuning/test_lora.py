@@ -9,7 +9,7 @@ from tests.training.micro import make_config
 from training.config import StageConfig
 from training.config.parameter_sets import SETS
 from training.model import EarthGPTForConditionalGeneration, initialise
-from training.model.export.delta import weights_digest
+from training.model.origin.digest import weights_digest
 from training.model.tuning.lora import add_lora, merged_state, save_adapter
 from training.model.tuning.vectors import add_tuning
 from training.run.train import train

@@ -8,7 +8,9 @@ from transformers import LlamaForCausalLM
 
 from training.config import OptimiserConfig, StageConfig
 from training.model import EarthGPTForConditionalGeneration, initialise
-from training.model.tuning.vectors import BiasScaleLinear, add_tuning, fold, llama_state, tuned_vectors, vector_sizes
+from training.model.export.plain_decoder import plain_decoder
+from training.model.language.bias_scale import BiasScaleLinear, tuned_vectors
+from training.model.tuning.vectors import add_tuning, fold, vector_sizes
 from training.stages.stage import apply_stage
 from training.step.optim import build_optimiser
 
@@ -126,10 +128,11 @@ def test_folded_model_is_a_plain_llama_with_the_same_logits(make_config, tuning,
     assert (tuned - base).abs().max() > 0.1
     folded = fold(copy.deepcopy(model))
     torch.testing.assert_close(logits(folded), tuned, atol=1e-5, rtol=1e-5)
-    config, state = llama_state(folded)
-    llama = LlamaForCausalLM(config).eval()
-    llama.load_state_dict(state)
-    assert config.attention_bias and config.mlp_bias
+    plain = plain_decoder(folded)
+    assert plain.causal_class is LlamaForCausalLM
+    llama = LlamaForCausalLM(plain.config).eval()
+    llama.load_state_dict(plain.state)
+    assert plain.config.attention_bias and plain.config.mlp_bias
     torch.testing.assert_close(logits(llama), tuned, atol=1e-5, rtol=1e-5)
     folded.save_pretrained(tmp_path)
     loaded = EarthGPTForConditionalGeneration.from_pretrained(tmp_path).eval()
@@ -155,7 +158,7 @@ def test_what_cannot_be_folded_is_refused(model):
     with pytest.raises(ValueError, match="tuned output head"):
         fold(model)
     with pytest.raises(ValueError, match=r"call fold\(model\) first"):
-        llama_state(model)
+        plain_decoder(model)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

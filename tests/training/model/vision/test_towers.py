@@ -18,14 +18,14 @@ def standardise(pixels_NCHW, statistics):
 
 
 def test_vit_branch_equals_dinov2(make_config, random_pixels):
-    config = make_config(vit_fusion="concat", vit_layers=[1, 3])
+    config = make_config(vit={"fusion": "concat", "layers": [1, 3]})
     encoder = initialise(config, 0).eval().vision
-    original = Dinov2Model(config.vit_config).eval()
+    original = Dinov2Model(config.entry("vit").config).eval()
     original.load_state_dict(encoder.vit.state_dict())
     pixels = random_pixels(2)
     resized = functional.interpolate(pixels.float(), (56, 56), mode="bilinear", antialias=True)
     with torch.no_grad():
-        _, vit_NGGV = encoder(pixels)
+        vit_NGGV, _ = encoder(pixels)
         outputs = original(standardise(resized, IMAGENET), output_hidden_states=True)
     first = original.layernorm(outputs.hidden_states[1])[:, 1:]
     torch.testing.assert_close(vit_NGGV.flatten(1, 2)[..., :24], first, atol=1e-5, rtol=1e-5)
@@ -36,25 +36,25 @@ def test_vit_branch_equals_dinov2(make_config, random_pixels):
 @pytest.mark.parametrize(("fusion", "parts"), [("mean", 2), ("sum", 1)])
 def test_fusion_of_the_layers_is_their_mean_or_sum(make_config, random_pixels, fusion, parts):
     encoders = [
-        initialise(make_config(vit_fusion=kind, vit_layers=[1, 3]), 0).eval().vision for kind in ("concat", fusion)
+        initialise(make_config(vit={"fusion": kind, "layers": [1, 3]}), 0).eval().vision for kind in ("concat", fusion)
     ]
     encoders[1].load_state_dict(encoders[0].state_dict())
     with torch.no_grad():
-        joined, fused = (encoder(random_pixels(1))[1] for encoder in encoders)
+        joined, fused = (encoder(random_pixels(1))[0] for encoder in encoders)
     torch.testing.assert_close(fused, (joined[..., :24] + joined[..., 24:]) / parts, atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("side", [28, 56, 84])
 def test_positions_are_interpolated_as_by_dinov2(make_config, random_pixels, side):
     """A table of 4 x 4 positions for grids of 2, 4 and 6, against bicubic interpolation written out."""
-    config = make_config(vit_image_size=side, cnn_image_size=96, vit_layers=[3], vit_fusion="concat")
+    config = make_config(vit={"image_size": side, "layers": [3], "fusion": "concat"}, cnn={"image_size": 96})
     encoder = initialise(config, 0).eval().vision
-    original = Dinov2Model(config.vit_config).eval()
+    original = Dinov2Model(config.entry("vit").config).eval()
     original.load_state_dict(encoder.vit.state_dict())
     pixels = torch.randint(0, 256, (1, 3, 96, 96), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     resized = functional.interpolate(pixels.float(), (side, side), mode="bilinear", antialias=True)
     with torch.no_grad():
-        _, vit_NGGV = encoder(pixels)
+        vit_NGGV, _ = encoder(pixels)
         expected = original(standardise(resized, IMAGENET)).last_hidden_state[:, 1:]
         embedded = original.embeddings(standardise(resized, IMAGENET))
         patches = original.embeddings.patch_embeddings(standardise(resized, IMAGENET))
@@ -69,11 +69,11 @@ def test_positions_are_interpolated_as_by_dinov2(make_config, random_pixels, sid
 def test_cnn_branch_equals_convnext(make_config, random_pixels):
     config = make_config()
     encoder = initialise(config, 0).eval().vision
-    original = ConvNextModel(config.cnn_config).eval()
+    original = ConvNextModel(config.entry("cnn").config).eval()
     original.load_state_dict(encoder.cnn.state_dict())
     pixels = random_pixels(2)
     with torch.no_grad():
-        cnn_NGGC, _ = encoder(pixels)
+        _, cnn_NGGC = encoder(pixels)
         maps = original(standardise(pixels.float(), CLIP), output_hidden_states=True).hidden_states[1:]
         # Stage 1 (16 x 16) is averaged over 4 x 4 cells, stage 3 (4 x 4) is kept, stage 4 (2 x 2) is enlarged.
         normed = original.encoder.stages[1].downsampling_layer[0](maps[0])
@@ -87,10 +87,10 @@ def test_cnn_branch_equals_convnext(make_config, random_pixels):
 
 
 def test_resized_map_keeps_a_constant_and_its_orientation():
-    rows = torch.arange(8.0)[:, None].expand(8, 8)[None, None]
-    assert resize_map(rows, 4)[0, 0, :, 0].tolist() == [0.5, 2.5, 4.5, 6.5]
+    rows = torch.arange(8.0)[:, None].expand(8, 8)[None, ..., None]
+    assert resize_map(rows, 4)[0, :, 0, 0].tolist() == [0.5, 2.5, 4.5, 6.5]
     assert resize_map(rows, 8) is rows
-    enlarged = resize_map(rows, 16)[0, 0]
+    enlarged = resize_map(rows, 16)[0, ..., 0]
     assert (enlarged.diff(dim=0) >= 0).all() and (enlarged.diff(dim=1) == 0).all()
 
 
@@ -98,7 +98,7 @@ def test_resized_map_keeps_a_constant_and_its_orientation():
 def test_frozen_encoder_runs_in_eval_and_without_autograd(make_config, random_pixels, frozen, trained):
     encoder = initialise(make_config(), 0).vision.train()
     getattr(encoder, frozen).requires_grad_(False)
-    cnn_NGGC, vit_NGGV = encoder(random_pixels(1))
+    vit_NGGV, cnn_NGGC = encoder(random_pixels(1))
     features = {"cnn": cnn_NGGC, "vit": vit_NGGV}
     assert not features[frozen].requires_grad and features[trained].requires_grad
     assert not getattr(encoder, frozen).training and getattr(encoder, trained).training

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from training.model import initialise, preset
-from training.model.assembly.scratch import sine_cosine_positions
+from training.model.vision.patches import sine_cosine_positions
 
 IDS = {"vocab_size": 400, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2, "image_token_id": 3}
 

@@ -1,4 +1,4 @@
-"""Original checkpoint names to Hugging Face names and back, on random weights.
+"""Original checkpoint names to Hugging Face names, on random weights.
 
 The original models are written out here with plain torch operations, so that not only names but also the meaning of
 each weight (stacking order, transposition) is checked.
@@ -8,9 +8,11 @@ import math
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch.nn import functional
 
-from training.model.assembly import key_maps
+from training.model.vision import convnext, dinov2
+from training.model.vision.encoder import encoder_of_type
 
 DEPTHS, WIDTHS = (1, 2, 1, 1), (8, 12, 16, 20)
 
@@ -143,7 +145,8 @@ def run_dinov2(w, x, heads=1):
 @pytest.mark.parametrize("prefix", ["visual.trunk.", ""])
 def test_convnext_of_openclip_and_timm_runs_the_same(prefix):
     state = openclip_checkpoint(prefix)
-    model = key_maps.convnext_from(state | (REST_OF_CLIP if prefix else {"head.fc.weight": torch.ones(2, 20)})).eval()
+    rest = REST_OF_CLIP if prefix else {"head.fc.weight": torch.ones(2, 20)}
+    model = encoder_of_type("convnext").from_original(state | rest).eval()
     assert list(model.config.depths) == list(DEPTHS) and list(model.config.hidden_sizes) == list(WIDTHS)
     x = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
@@ -152,25 +155,16 @@ def test_convnext_of_openclip_and_timm_runs_the_same(prefix):
     torch.testing.assert_close(ours, run_timm_convnext(state, x), atol=1e-4, rtol=1e-4)
 
 
-def test_convnext_names_come_back():
-    state = openclip_checkpoint()
-    back = key_maps.convnext_to_openclip(key_maps.convnext_to_hf(state | REST_OF_CLIP))
-    assert back.keys() == state.keys()
-    assert all(torch.equal(back[name], value) for name, value in state.items())
-    published = dict(key_maps.convnext_from(state).state_dict())
-    assert key_maps.convnext_to_openclip(published).keys() == state.keys()
-
-
 def test_trunk_without_a_final_norm_gets_the_neutral_one():
     state = {name: value for name, value in openclip_checkpoint().items() if "head.norm" not in name}
-    renamed = key_maps.convnext_to_hf(state)
+    renamed = convnext.hugging_face_state(state)
     assert torch.equal(renamed["layernorm.weight"], torch.ones(20)) and not renamed["layernorm.bias"].any()
 
 
 @pytest.mark.parametrize(("width", "swiglu"), [(64, False), (128, False), (64, True)])
 def test_original_dinov2_runs_the_same(width, swiglu):
     state = dinov2_checkpoint(width=width, swiglu=swiglu)
-    model = key_maps.dinov2_from(state).eval()
+    model = encoder_of_type("dinov2").from_original(state).eval()
     assert (model.config.image_size, model.config.num_hidden_layers) == (56, 2)
     x = torch.randn(2, 3, 56, 56)
     with torch.no_grad():
@@ -178,33 +172,22 @@ def test_original_dinov2_runs_the_same(width, swiglu):
     torch.testing.assert_close(ours, run_dinov2(state, x, heads=width // 64), atol=1e-4, rtol=1e-4)
 
 
-def test_dinov2_names_come_back(tmp_path):
-    from safetensors.torch import load_file
-
+def test_dinov2_names_are_those_of_published_files(tmp_path):
     state = dinov2_checkpoint()
-    back = key_maps.dinov2_to_hub(key_maps.dinov2_to_hf(state))
-    assert back.keys() == state.keys()
-    assert all(torch.equal(back[name], value) for name, value in state.items())
-    key_maps.dinov2_from(state).save_pretrained(tmp_path)
-    published = load_file(tmp_path / "model.safetensors")
-    assert published.keys() == key_maps.dinov2_to_hf(state).keys()
-    assert all(torch.equal(key_maps.dinov2_to_hub(published)[name], value) for name, value in state.items())
+    encoder_of_type("dinov2").from_original(state).save_pretrained(tmp_path)
+    assert load_file(tmp_path / "model.safetensors").keys() == dinov2.hugging_face_state(state).keys()
 
 
 def test_foreign_weights_are_refused_by_name():
     with pytest.raises(ValueError, match="no ConvNeXt trunk"):
-        key_maps.convnext_to_hf(dinov2_checkpoint())
+        convnext.hugging_face_state(dinov2_checkpoint())
     with pytest.raises(ValueError, match=r"'stages\.0\.extra' is no weight of a timm ConvNeXt"):
-        key_maps.convnext_to_hf(openclip_checkpoint() | {"visual.trunk.stages.0.extra": torch.ones(1)})
+        convnext.hugging_face_state(openclip_checkpoint() | {"visual.trunk.stages.0.extra": torch.ones(1)})
     with pytest.raises(ValueError, match="has register_tokens"):
-        key_maps.dinov2_to_hf(dinov2_checkpoint() | {"register_tokens": torch.ones(1, 4, 64)})
+        dinov2.hugging_face_state(dinov2_checkpoint() | {"register_tokens": torch.ones(1, 4, 64)})
     with pytest.raises(ValueError, match=r"'head\.weight' is no weight of an original DINOv2"):
-        key_maps.dinov2_to_hf(dinov2_checkpoint() | {"head.weight": torch.ones(1)})
+        dinov2.hugging_face_state(dinov2_checkpoint() | {"head.weight": torch.ones(1)})
     incomplete = dinov2_checkpoint()
     del incomplete["blocks.1.norm2.bias"]
     with pytest.raises(ValueError, match=r"missing keys such as encoder\.layer\.1\.norm2\.bias"):
-        key_maps.dinov2_from(incomplete)
-    split = key_maps.dinov2_to_hf(dinov2_checkpoint())
-    del split["encoder.layer.0.attention.attention.key.bias"]
-    with pytest.raises(ValueError, match=r"attention\.key\.bias' is missing"):
-        key_maps.dinov2_to_hub(split)
+        encoder_of_type("dinov2").from_original(incomplete)
