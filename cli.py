@@ -28,6 +28,7 @@ COMMANDS = {
     "report": "mmrs.commands.report:report",
     "sample": "converters.commands.sample:sample",
     "scan": "converters.commands.scan:scan",
+    "score": "training.commands.evaluate:score",
     "sources": "converters.commands.sources:sources",
     "stats": "mmrs.commands.stats:stats",
     "train": "training.commands.train:train",

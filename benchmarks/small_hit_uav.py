@@ -34,6 +34,9 @@ from mmrs.builder.run import build, plan_build
 from mmrs.progress import Progress
 from training.config import TrainConfig
 from training.data.planning.selection import Selection, select
+from training.evaluation.answers import read_answers
+from training.evaluation.generate import Decoding
+from training.evaluation.questions import QuestionScope
 from training.evaluation.run import EvaluationConfig, evaluate
 from training.model.assembly.assemble import AssemblyRequest
 from training.model.assembly.assemble import assemble as assemble_model
@@ -93,10 +96,8 @@ def measure(given: argparse.Namespace, work: Path) -> dict:
             trained.model,
             work / "shards",
             work / "scores",
-            split="test",
-            tasks=("detection-hbb",),
-            batch_size=16,
-            max_new_tokens=30 * MAX_OBJECTS,
+            QuestionScope("test", tasks=("detection-hbb",)),
+            Decoding(batch_size=16, max_new_tokens=30 * MAX_OBJECTS),
         ),
         Progress(),
     )
@@ -120,10 +121,8 @@ def measure(given: argparse.Namespace, work: Path) -> dict:
         "held_out_loss_before": before,
         "held_out_loss_after": after,
         "constant_count": _constant_count(training, select([work / "shards"], ["test"])),
-        "distinct_answers": len(
-            {json.loads(line)["answer"] for line in result.predictions_path.read_text().splitlines()}
-        ),
-        "scores": result.scores | {"model": "run/model"},
+        "distinct_answers": len({answer.text for answer in read_answers(result.answers_path)}),
+        "scores": json.loads(result.scores_path.read_bytes()) | {"model": "run/model"},
     }
 
 

@@ -39,9 +39,11 @@ def test_the_demo_runs_through_and_again(small_demo, tmp_path):
     for name in ("shards", "model", "scores", "predictions"):
         place = next(line.split()[-1] for line in result.output.splitlines() if line.startswith(f"{name} "))
         assert Path(place).exists()
-    scores = json.loads((out / "scores" / "scores.json").read_text())["scores"]
-    assert scores["detection-hbb"]["hit-uav"]["images"] == 4
-    assert scores["classification"]["ucmerced"]["images"] == 21
+    rows = json.loads((out / "scores" / "scores.json").read_text())["rows"]
+    assert [(row["task"], row["source"], row["images"]) for row in rows] == [
+        ("classification", "ucmerced", 21),
+        ("detection-hbb", "hit-uav", 4),
+    ]
     with Image.open(out / "scores" / "predictions.png") as picture:
         assert picture.width > 500
     weights = (out / "run" / "model" / "model.safetensors").read_bytes()

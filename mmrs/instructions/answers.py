@@ -24,6 +24,7 @@ _WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight"
 _COUNTS = {word: number for number, word in enumerate(_WORDS)} | {"no": 0, "a": 1, "an": 1}
 # The closing bracket may be missing: a generation can end at its token limit.
 _GROUP = re.compile(r"(?P<phrase>[^\[\]]*)\[(?P<boxes>[^\[\]]*)(?:\]|$)")
+_ABSENCE = re.compile(r"\bthere are no \w", re.IGNORECASE)
 _COUNTED = re.compile(r"(?:.*[^\w])?(?P<count>\d{1,6}|" + "|".join(_COUNTS) + r")\s+(?P<name>\S.*)", re.DOTALL)
 
 
@@ -57,6 +58,11 @@ def format_detections(groups: Sequence[tuple[str, int, str]]) -> str:
 def format_absence(category: str) -> str:
     """The answer when the image has no object of the category (``object``: none at all)."""
     return f"There are no {plural(category)} in the image."
+
+
+def is_absence(text: str) -> bool:
+    """Whether an answer says of some class, or of all objects, that there are none."""
+    return _ABSENCE.search(text) is not None
 
 
 def parse_detections(text: str, frame: SquareFrame, categories: Collection[str], dialect: Dialect) -> list[ParsedGroup]:

@@ -1,12 +1,14 @@
-"""`mmrs eval`."""
+"""`mmrs eval` and `mmrs score`: answers of a model, and the scores of any answers."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmrs.commands.options import FOLDER
+from mmrs.commands.options import FILE, FOLDER
 
 if TYPE_CHECKING:
     from mmrs.progress import Progress
@@ -16,37 +18,87 @@ def _or_none(context: click.Context, parameter: click.Parameter, values: tuple[s
     return values or None
 
 
+SCOPE_OPTIONS = (
+    click.option("--split", default="test", show_default=True, help="Split to score."),
+    click.option(
+        "--source",
+        "sources",
+        multiple=True,
+        callback=_or_none,
+        help="Only this source; repeatable. Default: all that have the split.",
+    ),
+    click.option("--task", "tasks", multiple=True, help="Only this task; repeatable. Default: all that have a scorer."),
+    click.option(
+        "--limit", type=click.IntRange(1), help="At most this many images of each source, chosen by a fixed seed."
+    ),
+    click.option(
+        "--dialect", default="", metavar="NAME", help="How boxes are written in the answers. Default: as in DATA."
+    ),
+    click.option(
+        "--protocol",
+        "protocols",
+        multiple=True,
+        metavar="NAME",
+        help="How a task is scored, such as detection-hbb/f1-25; repeatable. Default: the first of each task.",
+    ),
+)
+
+
+def scope_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Which questions are asked and how they are scored, alike in both commands."""
+    for option in reversed(SCOPE_OPTIONS):
+        command = option(command)
+    return command
+
+
 @click.command("eval")
 @click.argument("model", type=FOLDER)
 @click.argument("data", type=FOLDER)
-@click.option("--split", default="test", show_default=True, help="Split to score.")
-@click.option(
-    "--source",
-    "sources",
-    multiple=True,
-    callback=_or_none,
-    help="Only this source; repeatable. Default: all that have the split.",
-)
-@click.option(
-    "--task",
-    "tasks",
-    multiple=True,
-    default=("classification", "detection-hbb"),
-    help="Only this task; repeatable. Default: classification, detection-hbb.",
-)
-@click.option(
-    "--limit", type=click.IntRange(1), help="At most this many images of each source, chosen by a fixed seed."
-)
+@scope_options
 @click.option("--batch-size", default=32, show_default=True, type=click.IntRange(1), help="Prompts generated at once.")
-@click.option("--max-new-tokens", default=256, show_default=True, type=click.IntRange(1), help="Longest answer.")
+@click.option(
+    "--max-new-tokens", default=0, type=click.IntRange(0), help="Longest answer. Default: what each task needs."
+)
 @click.option(
     "--constrained", is_flag=True, help="Keep answers inside their grammar; not comparable with other scores."
 )
-@click.option("--out", type=FOLDER, required=True, help="Folder for predictions.jsonl, scores.json, predictions.png.")
+@click.option("--out", type=FOLDER, required=True, help="Folder for answers.jsonl, scores.json, predictions.png.")
 @click.pass_obj
-def evaluate(progress: Progress, **options: Any) -> None:
-    """Score MODEL on a split of DATA by greedy generation: accuracy for classes, F1 at IoU 0.5 for boxes."""
-    from training.evaluation.run import EvaluationConfig, describe_scores
-    from training.evaluation.run import evaluate as run_evaluation
+def evaluate(progress: Progress, model: Path, data: Path, out: Path, **options: Any) -> None:
+    """Score MODEL on a split of DATA by greedy generation, each task by its protocol.
 
-    click.echo(describe_scores(run_evaluation(EvaluationConfig(**options), progress)))
+    Every image of the split is asked. A row says what a constant answer would get, and how many answers could not be
+    read whole; all stay in the denominator.
+    """
+    from training.evaluation.generate import Decoding
+    from training.evaluation.questions import QuestionScope
+    from training.evaluation.run import EvaluationConfig
+    from training.evaluation.run import evaluate as run_evaluation
+    from training.evaluation.score_file import describe_scores
+
+    scope = QuestionScope(**_taken(options, "split", "sources", "tasks", "limit", "dialect"))
+    decoding = Decoding(**_taken(options, "batch_size", "max_new_tokens", "constrained"))
+    config = EvaluationConfig(model, data, out, scope, decoding, options["protocols"])
+    click.echo(describe_scores(run_evaluation(config, progress)))
+
+
+@click.command()
+@click.argument("answers", type=FILE)
+@click.argument("data", type=FOLDER)
+@scope_options
+@click.option("--out", type=FOLDER, required=True, help="Folder for scores.json and predictions.png.")
+def score(answers: Path, data: Path, out: Path, **options: Any) -> None:
+    """Score ANSWERS, an answers.jsonl of `mmrs eval` or of anybody, to questions about a split of DATA.
+
+    A line is {"id": "<record id>#<task>", "text": "..."}. Questions that nobody answered count as wrong.
+    """
+    from training.evaluation.questions import QuestionScope
+    from training.evaluation.rescore import RescoreConfig, rescore
+    from training.evaluation.score_file import describe_scores
+
+    scope = QuestionScope(**_taken(options, "split", "sources", "tasks", "limit", "dialect"))
+    click.echo(describe_scores(rescore(RescoreConfig(answers, data, out, scope, options["protocols"]))))
+
+
+def _taken(options: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: options[name] for name in names}

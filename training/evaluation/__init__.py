@@ -1,1 +1,1 @@
-"""Evaluation: questions from a split, greedy answers from the model, scores, a picture."""
+"""Evaluation: questions of a split, answers of a model or of anybody, scores by named protocols, a picture."""

@@ -7,7 +7,7 @@ threshold; needs no confidences and no order. Whatever cannot be read counts as 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,7 +74,29 @@ def f1(counts: npt.ArrayLike) -> tuple[float, float, float]:
     return float(precision), float(recall), float(score)
 
 
-def bootstrap_interval(rows: npt.ArrayLike, score, seed: int = 0) -> tuple[float, float]:
+def f1_score(counts: npt.ArrayLike) -> float:
+    """The last of `f1`."""
+    return f1(counts)[2]
+
+
+def ratio(counts: npt.ArrayLike) -> float:
+    """Sum of the first column of ``(N, 2)`` rows over that of the second: right answers over questions."""
+    right, of = np.asarray(counts, dtype=np.float64).reshape(-1, 2).sum(axis=0)
+    return float(right / of) if of else 0.0
+
+
+def sum_by_image(images: Sequence[str], rows: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Rows of questions ``(Q, K)`` added up by image, in order of first appearance: ``(images, K)``."""
+    number = {image: position for position, image in enumerate(dict.fromkeys(images))}
+    values = np.asarray(rows, dtype=np.float64).reshape(len(images), -1)
+    sums = np.zeros((len(number), values.shape[1]))
+    np.add.at(sums, [number[image] for image in images], values)
+    return sums
+
+
+def bootstrap_interval(
+    rows: npt.ArrayLike, score: Callable[[npt.NDArray[np.float64]], float], seed: int = 0
+) -> tuple[float, float]:
     """95 % interval of ``score(rows)`` when images are drawn with replacement; `rows` has one row per image."""
     values = np.asarray(rows, dtype=np.float64)
     generator = np.random.default_rng(seed)

@@ -1,98 +1,84 @@
-"""What is asked: one prompt about one image, with the reference that scores its answer."""
+"""What is asked of a split: every task's questions about every image, from records, not from their rendered text."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from mmrs.errors import UserError
-from mmrs.geometry import Array
-from mmrs.instructions import prompts
-from mmrs.instructions.dialects import Dialect, dialect
-from mmrs.record import Record
+from mmrs.instructions.dialects import dialect
 from mmrs.shards.reader import ShardSet
-
-TASKS = ("classification", "detection-hbb", "detection-obb")
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """One prompt. `row` is the index row of its image (shard, offsets); `reference` the text the shards hold;
-    `dialect` how boxes are written in the answer."""
-
-    id: str
-    task: str
-    prompt: str
-    reference: str
-    row: dict
-    record: Record
-    dialect: Dialect
+from training.evaluation.task import AnswerForm, Question
+from training.evaluation.tasks import find_task, task_names
 
 
 @dataclass(frozen=True, slots=True)
-class TrueBoxes:
-    """Ground truth of one image, pixels: quads ``(N, 4, 2)``, extents ``(N, 4)``, categories, which are ignored."""
+class QuestionScope:
+    """Which questions are asked.
 
-    quads: Array
-    extents: Array
-    categories: tuple[str, ...]
-    ignored: np.ndarray
+    Args:
+        sources: None for all that have the split.
+        tasks: of the registry; none named: all that the sources were built for.
+        limit: number of images of each source, the first in shard order, which is a seeded permutation; None for all.
+        dialect: how boxes are written in the answers; empty: as in the data set.
+    """
+
+    split: str = "test"
+    sources: tuple[str, ...] | None = None
+    tasks: tuple[str, ...] = ()
+    limit: int | None = None
+    dialect: str = ""
 
 
-def load_questions(
-    data: ShardSet, split: str, sources: tuple[str, ...] | None, tasks: Sequence[str], limit: int | None
-) -> list[Question]:
-    """One question per image and task: the class, or all objects. Prompts for single classes would count objects twice.
-
-    `limit` takes the first images of each source in shard order, which is a seeded permutation.
+def load_questions(data: ShardSet, scope: QuestionScope) -> list[Question[Any]]:
+    """The questions of a split, by image in shard order, then by task.
 
     Raises:
-        UserError: a task that cannot be scored, or none of the images has one of the tasks.
+        UserError: no such split, source or dialect, a task without a scorer, or no image that a task asks about.
     """
-    for task in tasks:
-        if task not in TASKS:
-            raise UserError(f"task {task!r} has no scorer; choose from {', '.join(TASKS)}.")
-    wanted = {
-        "classification": prompts.CLASSIFICATION,
-        **{task: prompts.DETECTION_ALL[task] for task in ("detection-hbb", "detection-obb")},
-    }
-    written = dialect(data.manifest.dialect_name)
-    questions: list[Question] = []
-    taken: dict[str, int] = {}
-    for row in data.table(split, sources).to_pylist():
+    tasks = [find_task(name) for name in scope.tasks or task_names()]
+    written = dialect(scope.dialect or data.manifest.dialect_name)
+    forms = {name: AnswerForm(source.categories, written) for name, source in data.manifest.sources.items()}
+    questions: list[Question[Any]] = []
+    taken = dict.fromkeys(forms, 0)
+    for row in data.table(scope.split, scope.sources).to_pylist():
         source = data.manifest.shards[row["shard"]].source
-        if limit is not None and taken.get(source, 0) >= limit:
+        offered = [task for task in tasks if task.name in data.manifest.sources[source].tasks]
+        if not offered or taken[source] == scope.limit:
             continue
-        if not set(tasks) & set(row["dialogue_tasks"]):
-            continue
-        taken[source] = taken.get(source, 0) + 1
         record = data.record(row)
-        for dialogue in record.dialogues:
-            prompt = dialogue.turns[0].value
-            if dialogue.task in tasks and prompt == wanted[dialogue.task]:
-                name = f"{record.id}#{dialogue.task}"
-                questions.append(Question(name, dialogue.task, prompt, dialogue.turns[1].value, row, record, written))
-    if not questions:
-        raise UserError(f"split {split!r} of {data.location} has no dialogue of {', '.join(tasks)}; see `mmrs verify`.")
+        found = [
+            Question(_name(record.id, task.name, number), task.name, prompt, truth, record, forms[source], row)
+            for task in offered
+            for number, (prompt, truth) in enumerate(task.ask(record, forms[source]))
+        ]
+        taken[source] += bool(found)
+        questions += found
+    _check_asked(data, scope, questions)
     return questions
 
 
-def open_image(data: ShardSet, question: Question) -> Image.Image:
+def open_image(data: ShardSet, question: Question[Any]) -> Image.Image:
     """The question's image, decoded."""
-    with Image.open(io.BytesIO(data.image(question.row)), formats=("JPEG", "PNG")) as image:
+    with Image.open(io.BytesIO(data.image(dict(question.row))), formats=("JPEG", "PNG")) as image:
         image.load()
         return image
 
 
-def true_boxes(record: Record) -> TrueBoxes:
-    """The boxes that a record states."""
-    return TrueBoxes(
-        quads=np.array([item.quad for item in record.objects], dtype=np.float64).reshape(-1, 4, 2),
-        extents=np.array([item.extent() for item in record.objects], dtype=np.float64).reshape(-1, 4),
-        categories=tuple(item.category for item in record.objects),
-        ignored=np.array([item.ignore for item in record.objects], dtype=bool),
-    )
+def _name(record_id: str, task: str, number: int) -> str:
+    return f"{record_id}#{task}-{number}" if number else f"{record_id}#{task}"
+
+
+def _check_asked(data: ShardSet, scope: QuestionScope, questions: Sequence[Question[Any]]) -> None:
+    asked = {question.task for question in questions}
+    unasked = [name for name in scope.tasks if name not in asked]
+    if unasked or not asked:
+        built = sorted({name for source in data.manifest.sources.values() for name in source.tasks})
+        raise UserError(
+            f"split {scope.split!r} of {data.location} has no image to ask about for "
+            f"{' or '.join(unasked or task_names())}; its sources were built for {', '.join(built)}."
+        )

@@ -1,113 +1,122 @@
-"""Answers -> scores of a split, by task and source. Pure: no model, no files."""
+"""Answered questions -> score rows, by task, protocol and source. Pure: no model, no files, no task by name."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
+from mmrs.text import table
+from training.evaluation.task import Answer, Answered, Protocol, Task
+from training.evaluation.tasks import check_protocols, find_protocols, find_task
 
-from mmrs.geometry import SquareFrame, box_iou, quad_from_hbb
-from mmrs.instructions.answers import ParsedGroup, parse_detections
-from training.evaluation.metrics import bootstrap_interval, count_detections, f1, normalise_answer
-from training.evaluation.questions import Question, true_boxes
-
-IOU_THRESHOLD = 0.5
+# How an answer fails whatever the task: by the reason that generation ended.
+_ENDINGS = {"length": "cut_off", "missing": "missing"}
 
 
-def score(
-    questions: Sequence[Question], answers: Sequence[str], categories: dict[str, tuple[str, ...]]
-) -> dict[str, Any]:
-    """Scores as plain values: ``{task: {source: {...}}}``. `categories` lists each source's class names."""
-    grouped: dict[tuple[str, str], list[tuple[Question, str]]] = defaultdict(list)
-    for question, answer in zip(questions, answers, strict=True):
-        grouped[question.task, question.record.source].append((question, answer))
-    scores: dict[str, Any] = {}
-    for (task, source), pairs in sorted(grouped.items()):
-        scorer = score_classification if task == "classification" else score_detection
-        scores.setdefault(task, {})[source] = scorer(pairs, categories[source])
-    return scores
+@dataclass(frozen=True, slots=True)
+class ScoreRow:
+    """One value and all that it must be read with.
+
+    Args:
+        metric: what `value` is; `interval_95` is drawn over images.
+        failed: answers that could not be read whole; all stay in the denominator.
+        failures: the same by reason; one answer can have several.
+        constant_value: what the same protocol gives for answers that do not look at the images.
+        constant_answers: those answers, with how often each is given.
+        details: further numbers of the protocol.
+    """
+
+    task: str
+    protocol: str
+    rule: str
+    source: str
+    metric: str
+    value: float
+    interval_95: tuple[float, float]
+    images: int
+    questions: int
+    failed: int
+    failures: Mapping[str, int]
+    constant_value: float
+    constant_answers: Mapping[str, int]
+    details: Mapping[str, Any]
 
 
-def score_classification(pairs: Sequence[tuple[Question, str]], categories: Sequence[str]) -> dict[str, Any]:
-    """Top-1 accuracy with a 95 % interval, the mean of the classes' accuracies, and answers that name no class."""
-    known = {normalise_answer(category) for category in categories}
-    given = [normalise_answer(answer) for _, answer in pairs]
-    wanted = [normalise_answer(question.reference) for question, _ in pairs]
-    right = np.array([answer == reference for answer, reference in zip(given, wanted, strict=True)], dtype=np.float64)
-    by_class: dict[str, list[float]] = defaultdict(list)
-    for reference, hit in zip(wanted, right, strict=True):
-        by_class[reference].append(float(hit))
-    confused = Counter(
-        (reference, answer) for reference, answer in zip(wanted, given, strict=True) if reference != answer
+def score(pairs: Sequence[Answered[Any]], protocols: tuple[str, ...] = ()) -> list[ScoreRow]:
+    """A row for each task, protocol and source, sorted by task and source.
+
+    Args:
+        protocols: by name; a task of which none is named is scored by its own.
+
+    Raises:
+        UserError: a protocol that no task has.
+    """
+    check_protocols(protocols)
+    grouped: dict[tuple[str, str], list[Answered[Any]]] = defaultdict(list)
+    for pair in pairs:
+        grouped[pair.question.task, pair.question.record.source].append(pair)
+    return [
+        _row(find_task(name), protocol, source, grouped[name, source])
+        for name, source in sorted(grouped)
+        for protocol in find_protocols(find_task(name), protocols)
+    ]
+
+
+def failures_of(task: Task[Any], pair: Answered[Any]) -> list[str]:
+    """Why an answer cannot be read whole; nothing where it can."""
+    if pair.answer.finish_reason == "missing":
+        return ["missing"]
+    ending = [_ENDINGS[pair.answer.finish_reason]] if pair.answer.finish_reason in _ENDINGS else []
+    return [*ending, *(["empty"] if not pair.answer.text.strip() else task.failures(pair))]
+
+
+def describe_rows(rows: Sequence[ScoreRow]) -> str:
+    """The rows as a table for a person."""
+    header = (
+        "task", "source", "protocol", "metric", "value", "95 %", "constant", "images", "questions", "failed", "why"
+    )  # fmt: skip
+    return table(header, [_cells(row) for row in rows])
+
+
+def _row(task: Task[Any], protocol: Protocol[Any], source: str, pairs: Sequence[Answered[Any]]) -> ScoreRow:
+    scores = protocol.score(pairs)
+    questions = [pair.question for pair in pairs]
+    constant = task.constant_answers(questions)
+    blind = [Answered(q, Answer(q.id, text, q.prompt, "stop")) for q, text in zip(questions, constant, strict=True)]
+    reasons = [failures_of(task, pair) for pair in pairs]
+    return ScoreRow(
+        task=task.name,
+        protocol=protocol.name,
+        rule=protocol.rule,
+        source=source,
+        metric=protocol.metric,
+        value=scores.value,
+        interval_95=scores.interval,
+        images=len({question.record.id for question in questions}),
+        questions=len(questions),
+        failed=sum(map(bool, reasons)),
+        failures=dict(sorted(Counter(reason for several in reasons for reason in several).items())),
+        constant_value=protocol.score(blind).value,
+        constant_answers=dict(Counter(constant).most_common(5)),
+        details=dict(scores.details),
     )
-    return {
-        "images": len(pairs),
-        "accuracy": float(right.mean()),
-        "accuracy_95": bootstrap_interval(right, np.mean),
-        "mean_class_accuracy": float(np.mean([np.mean(hits) for hits in by_class.values()])),
-        "outside_class_list": sum(answer not in known for answer in given),
-        "most_confused": [[reference, answer, count] for (reference, answer), count in confused.most_common(5)],
-    }
 
 
-def score_detection(pairs: Sequence[tuple[Question, str]], categories: Sequence[str]) -> dict[str, Any]:
-    """Precision, recall and F1 at IoU 0.5 (class-aware, and class-agnostic), mean best IoU, count-word accuracy."""
-    rows, agnostic, best, counted, malformed = [], [], [], [], 0
-    for question, answer in pairs:
-        groups = parse_detections(answer, frame_of(question), categories, question.dialect)
-        iou, predicted = iou_with_truth(question, groups)
-        truth = true_boxes(question.record)
-        broken = sum(group.boxes.malformed for group in groups)
-        malformed += broken
-        common = (truth.ignored, broken, IOU_THRESHOLD)
-        rows.append(tuple(asdict(count_detections(iou, predicted, truth.categories, *common)).values()))
-        anything = (["object"] * len(predicted), ["object"] * len(truth.categories))
-        agnostic.append(tuple(asdict(count_detections(iou, *anything, *common)).values()))
-        wanted = ~truth.ignored
-        best += iou[:, wanted].max(axis=0).tolist() if len(iou) else [0.0] * int(wanted.sum())
-        counted.append(len(predicted) + broken == int(wanted.sum()))
-    precision, recall, f1_score = f1(rows)
-    found, wrong, missed = (int(value) for value in np.sum(rows, axis=0))
-    return {
-        "images": len(pairs),
-        "f1": f1_score,
-        "f1_95": bootstrap_interval(rows, lambda sample: f1(sample)[2]),
-        "precision": precision,
-        "recall": recall,
-        "f1_class_agnostic": f1(agnostic)[2],
-        "mean_best_iou": float(np.mean(best)) if best else 0.0,
-        "count_accuracy": float(np.mean(counted)),
-        "true_positives": found,
-        "false_positives": wrong,
-        "false_negatives": missed,
-        "malformed_boxes": malformed,
-        "iou_threshold": IOU_THRESHOLD,
-    }
-
-
-def frame_of(question: Question) -> SquareFrame:
-    """The padded-square frame of the question's image."""
-    return SquareFrame(question.record.image.width, question.record.image.height)
-
-
-def iou_with_truth(question: Question, groups: Sequence[ParsedGroup]) -> tuple[np.ndarray, list[str | None]]:
-    """IoU ``(predictions, true boxes)`` and the predictions' categories: polygons for oriented boxes, else extents."""
-    truth = true_boxes(question.record)
-    predicted = [group.category for group in groups for _ in range(len(group.boxes.hbb))]
-    if question.task == "detection-obb":
-        from mmrs.polygons import quad_iou  # shapely, which detection with horizontal boxes does without
-
-        quads = [_quads(group) for group in groups]
-        return quad_iou(np.concatenate(quads) if quads else np.empty((0, 4, 2)), truth.quads), predicted
-    boxes = [group.boxes.hbb for group in groups]
-    return box_iou(np.concatenate(boxes) if boxes else np.empty((0, 4)), truth.extents), predicted
-
-
-def _quads(group: ParsedGroup) -> np.ndarray:
-    if group.boxes.quads is not None:
-        return group.boxes.quads
-    # A horizontal box answers an oriented question as the quad of its corners.
-    return quad_from_hbb(group.boxes.hbb)
+def _cells(row: ScoreRow) -> tuple[str | int, ...]:
+    low, high = row.interval_95
+    why = ", ".join(f"{reason.replace('_', ' ')} {count}" for reason, count in row.failures.items())
+    return (
+        row.task,
+        row.source,
+        row.protocol,
+        row.metric,
+        f"{row.value:.3f}",
+        f"{low:.3f} to {high:.3f}",
+        f"{row.constant_value:.3f}",
+        row.images,
+        row.questions,
+        row.failed,
+        why,
+    )

@@ -11,15 +11,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import orjson
 import torch
 
 from mmrs.errors import UserError
 from mmrs.progress import Progress
 from mmrs.shards.reader import ShardSet
-from mmrs.storage.atomic import write_atomic
 from training.config import HeldOutConfig, TrainConfig
 from training.data.collate import Pack
 from training.data.loader import PackDataset
@@ -34,7 +32,7 @@ from training.step.step import Labels, LossSums, Training, pack_losses, precisio
 
 if TYPE_CHECKING:
     # Only runs that ask questions need what scores them.
-    from training.evaluation.questions import Question
+    from training.evaluation.task import Answer, Question
 
 ANSWER_BATCH = 8
 
@@ -44,8 +42,7 @@ class HeldOutAnswers:
     """Questions of one data set that the model answers in training."""
 
     data: ShardSet
-    questions: list[Question]
-    categories: dict[str, tuple[str, ...]]
+    questions: list[Question[Any]]
 
 
 @dataclass(frozen=True)
@@ -134,12 +131,13 @@ def answer(training: Training, held_out: HeldOut, folder: Path, step: int, stopp
     Returns:
         The picture; None if there is nothing to ask, or if it was stopped.
     """
+    from training.evaluation.answers import answered, write_answers
     from training.evaluation.picture import draw_predictions
 
     asked = held_out.asked
     if asked is None:
         return None
-    answers: list[str] = []
+    answers: list[Answer] = []
     try:
         with plain_forward(training.model), precision(training.ranks.device):
             for first in range(0, len(asked.questions), ANSWER_BATCH):
@@ -149,46 +147,40 @@ def answer(training: Training, held_out: HeldOut, folder: Path, step: int, stopp
     finally:
         training.model.train()
     folder.mkdir(parents=True, exist_ok=True)
-    lines = [
-        orjson.dumps({"id": q.id, "prompt": q.prompt, "reference": q.reference, "answer": text}) + b"\n"
-        for q, text in zip(asked.questions, answers, strict=True)
-    ]
-    write_atomic(folder / f"step-{step:08d}.jsonl", b"".join(lines))
+    write_answers(folder / f"step-{step:08d}.jsonl", answers)
     picture = folder / f"step-{step:08d}.png"
-    draw_predictions(picture, asked.data, asked.questions, answers, asked.categories)
+    pairs, _ = answered(asked.questions, answers)
+    draw_predictions(picture, asked.data, pairs)
     return picture
 
 
-def _answers(training: Training, held_out: HeldOut, asked: HeldOutAnswers, questions: Sequence[Question]) -> list[str]:
-    from training.evaluation.generate import generate_answers
+def _answers(
+    training: Training, held_out: HeldOut, asked: HeldOutAnswers, questions: Sequence[Question[Any]]
+) -> list[Answer]:
+    from training.evaluation.generate import Decoding, generate_answers
 
-    return generate_answers(
-        training.model,
-        held_out.processor,
-        asked.data,
-        questions,
-        ANSWER_BATCH,
-        held_out.config.max_new_tokens,
-        lambda count: None,
-    )
+    decoding = Decoding(ANSWER_BATCH, held_out.config.max_new_tokens)
+    return generate_answers(training.model, held_out.processor, asked.data, questions, decoding, lambda count: None)
 
 
 def _questions(selection: Selection, split: str, count: int) -> HeldOutAnswers | None:
     if not count:
         return None
-    from training.evaluation.questions import TASKS, load_questions
+    from training.evaluation.questions import QuestionScope, load_questions
+    from training.evaluation.tasks import task_names
 
-    tasks = [task for task in TASKS if task in selection.tasks]
+    tasks = tuple(task for task in task_names() if task in selection.tasks)
     if not tasks:
         raise UserError(
             f"held_out.answers={count}, but split {split!r} has none of the tasks that have a scorer: "
-            f"{', '.join(TASKS)}. Set held_out.answers=0."
+            f"{', '.join(task_names())}. Set held_out.answers=0."
         )
     for data in selection.sets:
         own = tuple(source for source in selection.sources if source in data.manifest.sources)
-        if not own:
+        offered = {name for source in own for name in data.manifest.sources[source].tasks}
+        asked = tuple(task for task in tasks if task in offered)
+        if not asked:
             continue
-        questions = load_questions(data, split, own, tasks, count)[:count]
-        categories = {name: source.categories for name, source in data.manifest.sources.items()}
-        return HeldOutAnswers(data, questions, categories)
+        scope = QuestionScope(split, own, asked, count)
+        return HeldOutAnswers(data, load_questions(data, scope)[:count])
     return None

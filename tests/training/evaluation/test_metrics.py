@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmrs.geometry import box_iou
-from training.evaluation.metrics import bootstrap_interval, count_detections, f1, normalise_answer
+from training.evaluation.metrics import bootstrap_interval, count_detections, f1, normalise_answer, ratio, sum_by_image
 
 corner = st.integers(0, 20)
 box = st.tuples(corner, corner, st.integers(4, 12), st.integers(4, 12)).map(
@@ -96,3 +96,9 @@ def test_bootstrap_interval_holds_the_estimate_and_narrows():
 @pytest.mark.parametrize("text", ["Golf Course", "golf course.", " golf_course ", "golf-course", "GOLF  COURSE."])
 def test_normalised_answers(text):
     assert normalise_answer(text) == "golf course"
+
+
+def test_questions_are_added_up_by_image():
+    rows = sum_by_image(["b", "a", "b"], [[1, 1], [0, 1], [0, 1]])
+    assert rows.tolist() == [[1, 2], [0, 1]]
+    assert ratio(rows) == pytest.approx(1 / 3) and ratio([]) == 0

@@ -91,7 +91,11 @@ def test_mistakes_end_with_2_and_a_next_step(tmp_path, run, model_folder, words,
 
 
 def test_an_exported_model_is_plain_and_answers_the_same(run, tmp_path):
-    scores = {"split": "test", "data_set": "id", "scores": {"detection-hbb": {"toy": {"f1": 0.25, "images": 9}}}}
+    row = {
+        "source": "toy", "task": "detection-hbb", "protocol": "detection-hbb/f1-50", "metric": "f1", "value": 0.25,
+        "interval_95": [0.1, 0.4], "constant_value": 0, "images": 9, "questions": 9, "failed": 2,
+    }  # fmt: skip
+    scores = {"split": "test", "data_set": "id", "rows": [row]}
     (tmp_path / "scores.json").write_text(json.dumps(scores))
     done = mmrs("export-model", run, tmp_path / "out", "--scores", tmp_path / "scores.json")
     assert done.exit_code == 0, done.output
@@ -100,7 +104,10 @@ def test_an_exported_model_is_plain_and_answers_the_same(run, tmp_path):
     torch.testing.assert_close(logits(tmp_path / "out"), logits(run), atol=1e-5, rtol=1e-5)
     assert EarthGPTProcessor.from_pretrained(tmp_path / "out").image_slots == model.config.image_slots
     card = (tmp_path / "out" / "README.md").read_text()
-    assert "| toy test | detection-hbb | f1 | 0.250 | 9 |" in card and "| b | bias-scale |" in card
+    assert (
+        "| toy test | detection-hbb/f1-50 | f1 | 0.250 (0.100 to 0.400) | 0.000 | 9 | 9 | 2 | `id` |" in card
+        and "| b | bias-scale |" in card
+    )
 
 
 def test_a_bf16_model_folds_without_rounding_where_fp32_is_asked_for(run, tmp_path):

@@ -83,7 +83,7 @@ def export(
 
 
 def read_scores(path: Path) -> list[dict[str, Any]]:
-    """The main metric of every task and source in a ``scores.json`` of `mmrs eval`, as rows of the model card.
+    """The rows of a ``scores.json`` of `mmrs eval`, as the model card shows them.
 
     Raises:
         UserError: the file is no such file.
@@ -92,18 +92,14 @@ def read_scores(path: Path) -> list[dict[str, Any]]:
         content = json.loads(path.read_text())
         return [
             {
-                "source": source,
-                "split": content["split"],
-                "task": task,
-                "metric": metric,
-                "value": float(values[metric]),
-                "images": int(values["images"]),
-                "data_set_id": content["data_set"],
+                **{name: str(row[name]) for name in ("source", "task", "protocol", "metric")},
+                **{name: float(row[name]) for name in ("value", "constant_value")},
+                **{name: int(row[name]) for name in ("images", "questions", "failed")},
+                "interval_95": [float(end) for end in row["interval_95"]],
+                "split": str(content["split"]),
+                "data_set_id": str(content["data_set"]),
             }
-            for task, by_source in content["scores"].items()
-            for source, values in by_source.items()
-            for metric in ("accuracy", "f1")
-            if metric in values
+            for row in content["rows"]
         ]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is no scores.json of `mmrs eval`: {type(error).__name__} {error}") from error

@@ -117,12 +117,18 @@ def _scores(scores: list[dict[str, Any]]) -> str:
     if not scores:
         return "None recorded."
     rows = [
-        f"| {_cell(row['source'])} {_cell(row['split'])} | {_cell(row['task'])} | {_cell(row['metric'])} | "
-        f"{row['value']:.3f} | {row['images']:,} | `{row['data_set_id'][:16]}` |"
+        f"| {_cell(row['source'])} {_cell(row['split'])} | {_cell(row['protocol'])} | {_cell(row['metric'])} | "
+        f"{row['value']:.3f} ({row['interval_95'][0]:.3f} to {row['interval_95'][1]:.3f}) | "
+        f"{row['constant_value']:.3f} | {row['images']:,} | {row['questions']:,} | {row['failed']:,} | "
+        f"`{row['data_set_id'][:16]}` |"
         for row in scores
     ]
-    head = "| data | task | metric | value | images | data set |\n|---|---|---|---|---|---|"
-    return "\n".join([head, *rows])
+    head = (
+        "| data | protocol | metric | value (95 %) | blind | images | questions | unreadable | data set |\n"
+        "|---|---|---|---|---|---|---|---|---|"
+    )
+    note = "Blind: a constant answer by the same protocol. Unreadable, in whole or in part: still in the denominator."
+    return "\n".join([head, *rows]) + f"\n\n{note}"
 
 
 def _cell(text: object) -> str:

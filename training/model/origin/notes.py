@@ -62,7 +62,6 @@ def note_training(config: EarthGPTConfig, run: Mapping[str, Any]) -> None:
 
 
 def note_scores(config: EarthGPTConfig, rows: list[dict[str, Any]]) -> None:
-    """Append measured scores to `config.origin`: `source`, `split`, `task`, `metric`, `value`, `images`,
-    `data_set_id` each."""
+    """Append measured scores to `config.origin`, as `training.model.export.export.read_scores` gives them."""
     origin = config.origin or {}
     config.origin = origin | {"scores": [*origin.get("scores", []), *rows]}

@@ -32,15 +32,22 @@ def test_parts_runs_and_scores_are_told(model):
     notes = note_parts(model.config, model.parts(), sources, seed=3)
     note_training(model.config, RUN)
     note_training(model.config, RUN | {"stage": "more", "tuning": None})
-    row = {"source": "hit-uav", "split": "test", "task": "detection-hbb", "metric": "f1", "value": 0.5, "images": 200}
-    note_scores(model.config, [row | {"data_set_id": "abc"}])
+    row = {
+        "source": "hit-uav", "split": "test", "task": "detection-hbb", "protocol": "detection-hbb/f1-50",
+        "metric": "f1", "value": 0.5, "interval_95": [0.4, 0.61], "constant_value": 0.0, "images": 200,
+        "questions": 200, "failed": 7, "data_set_id": "abc",
+    }  # fmt: skip
+    note_scores(model.config, [row])
     text = model_card(model.config)
     assert front_matter(text)["base_model"] == ["owner/llama"] and front_matter(text)["license"] == "other"
     for note in notes:
         assert f"{note.parameters:,}" in text and note.digest[:12] in text
     assert "No licence is stated by dinov2.pth" in text
     assert "| stage-b | bias-scale | 2,719,744 | 100 | 3,200 | `abcdef0123456789` |" in text
-    assert "| more | none |" in text and "| hit-uav test | detection-hbb | f1 | 0.500 | 200 | `abc` |" in text
+    assert "| more | none |" in text
+    assert (
+        "| hit-uav test | detection-hbb/f1-50 | f1 | 0.500 (0.400 to 0.610) | 0.000 | 200 | 200 | 7 | `abc` |" in text
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,74 @@
+"""`scores.json` and the picture beside it: what an evaluation leaves, whoever gave the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from mmrs.shards.reader import ShardSet
+from mmrs.storage.atomic import write_atomic
+from training.evaluation.answers import answered
+from training.evaluation.picture import draw_predictions
+from training.evaluation.questions import QuestionScope
+from training.evaluation.scores import ScoreRow, describe_rows, score
+from training.evaluation.task import Answer, Question
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationResult:
+    """The rows as written to `scores.json`, and the files."""
+
+    rows: tuple[ScoreRow, ...]
+    scores_path: Path
+    answers_path: Path
+    picture_path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerOrigin:
+    """Where answers came from: their file, and what there is to say of who gave them and how."""
+
+    path: Path
+    notes: Mapping[str, Any]
+
+
+def publish_scores(
+    data: ShardSet,
+    scope: QuestionScope,
+    questions: Sequence[Question[Any]],
+    answers: Sequence[Answer],
+    origin: AnswerOrigin,
+    protocols: tuple[str, ...],
+    out: Path,
+) -> EvaluationResult:
+    """Score the answers; write ``predictions.png`` and, last of all, ``scores.json`` into `out`.
+
+    Raises:
+        UserError: a protocol that no task has, or none of the answers is to one of the questions.
+    """
+    pairs, unused = answered(questions, answers)
+    rows = score(pairs, protocols)
+    content = {
+        "format": "mmrs-scores-1",
+        **origin.notes,
+        "data_set": data.manifest.id,
+        "split": scope.split,
+        "limit": scope.limit,
+        "answers_to_other_questions": unused,
+        "rows": [asdict(row) for row in rows],
+    }
+    result = EvaluationResult(tuple(rows), out / "scores.json", origin.path, out / "predictions.png")
+    out.mkdir(parents=True, exist_ok=True)
+    draw_predictions(result.picture_path, data, pairs)
+    write_atomic(result.scores_path, orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
+    return result
+
+
+def describe_scores(result: EvaluationResult) -> str:
+    """The rows as a table, and the files."""
+    files = f"scores in {result.scores_path}, answers in {result.answers_path}, picture {result.picture_path}"
+    return f"{describe_rows(result.rows)}\n{files}"

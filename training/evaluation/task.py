@@ -1,0 +1,155 @@
+"""The contract of an evaluation task: what is asked, what is true, how an answer is read, scored and drawn.
+
+    questions (of records)  ->  answers (text, `answers.jsonl`)  ->  scores (a pure function of both)
+
+Truth comes from the record's annotations, never from text that was rendered of them, so limits of training text leave
+no image out. A task is one file in `training.evaluation.tasks` with one object, found by its registry; it may be scored
+by several named protocols. An answer that cannot be read stays in the denominator and is counted by its reason.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Generic, Literal, TypeVar
+
+from mmrs.geometry import SquareFrame
+from mmrs.instructions.dialects import Dialect
+from mmrs.instructions.grammar import answer_pattern
+from mmrs.record import Record
+from training.evaluation.canvas import Canvas
+
+FinishReason = Literal["stop", "length", "missing", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerForm:
+    """What a reader of answers must know of a source: the names of its classes, and how boxes are written."""
+
+    categories: tuple[str, ...]
+    dialect: Dialect
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What a record states of the answer to one question; each task has its own kind. `text` is for a person."""
+
+    text: str
+
+
+T = TypeVar("T", bound=Truth)
+
+
+@dataclass(frozen=True, slots=True)
+class Question(Generic[T]):
+    """One prompt about one image.
+
+    Args:
+        id: ``<record id>#<task>``, and ``-1``, ``-2`` ... for further questions of the task about the image.
+        row: the index row of the image (shard, offsets).
+    """
+
+    id: str
+    task: str
+    prompt: str
+    truth: T
+    record: Record
+    form: AnswerForm
+    row: Mapping[str, Any]
+
+    @property
+    def frame(self) -> SquareFrame:
+        """The padded square of the image, in which boxes are written."""
+        return SquareFrame(self.record.image.width, self.record.image.height)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One line of `answers.jsonl`: the raw text that was said to a question, by our model or by anybody.
+
+    `finish_reason`: ``stop`` where the answer ended itself, ``length`` where the limit of tokens ended it, ``missing``
+    where nobody answered.
+    """
+
+    id: str
+    text: str
+    prompt: str = ""
+    finish_reason: FinishReason = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Answered(Generic[T]):
+    """A question and its answer."""
+
+    question: Question[T]
+    answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What one protocol measures on the questions of one source.
+
+    Args:
+        value: of the protocol's metric.
+        interval: its 95 % interval, by drawing images (not questions) with replacement.
+        details: further numbers, plain values by name.
+    """
+
+    value: float
+    interval: tuple[float, float]
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol(Generic[T]):
+    """A named way to score answers. Values of different protocols are never compared.
+
+    Args:
+        name: ``<task>/<rule>``; what tables print and `--protocol` takes.
+        metric: name of the main value, ``accuracy`` for instance.
+        rule: in a sentence, how answers are read and compared.
+        score: a pure function of answered questions about one source, at least one.
+    """
+
+    name: str
+    metric: str
+    rule: str
+    score: Callable[[Sequence[Answered[T]]], Scores]
+
+
+class Task(ABC, Generic[T]):
+    """One task of the records: see the module."""
+
+    name: ClassVar[str]
+    max_new_tokens: ClassVar[int]
+    """Longest answer, where nothing else is asked for."""
+
+    @property
+    @abstractmethod
+    def protocols(self) -> tuple[Protocol[T], ...]:
+        """Ways to score, the task's own first."""
+
+    @abstractmethod
+    def ask(self, record: Record, form: AnswerForm) -> Iterator[tuple[str, T]]:
+        """Prompt and truth of every question about an image of a source that is annotated for the task."""
+
+    @abstractmethod
+    def failures(self, answered: Answered[T]) -> Sequence[str]:
+        """Why the answer cannot be read as one of this task, by name; nothing where it can."""
+
+    @abstractmethod
+    def constant_answers(self, questions: Sequence[Question[T]]) -> Sequence[str]:
+        """What one would answer to each question without seeing the images: the row every score is compared with."""
+
+    def pattern(self, question: Question[T]) -> str | None:
+        """Regular expression of all answers, for constrained generation; None where any text is one."""
+        return answer_pattern(self.name, question.form.categories, question.form.dialect)
+
+    def is_wrong(self, answered: Answered[T]) -> bool:
+        """Whether nothing of the answer is right, as far as that can be told of one answer."""
+        return False
+
+    def draw(self, canvas: Canvas, answered: Answered[T]) -> None:
+        """Draw onto the image what can be shown of truth and answer. By default nothing: the texts stand below it."""
+        return

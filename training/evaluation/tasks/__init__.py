@@ -1,0 +1,51 @@
+"""Evaluation tasks by name. Another task is one file here with a `Task` in it, and its registration below."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmrs.errors import UserError
+from training.evaluation.task import Protocol, Task
+from training.evaluation.tasks.classification import Classification
+from training.evaluation.tasks.detection import HorizontalDetection, OrientedDetection
+
+_REGISTERED: dict[str, Task[Any]] = {}
+
+
+def register_task(task: Task[Any]) -> None:
+    """Make a task known by its name. Raises ValueError where its name, or that of a protocol, is taken."""
+    taken = {*_REGISTERED, *(protocol.name for other in _REGISTERED.values() for protocol in other.protocols)}
+    for name in (task.name, *(protocol.name for protocol in task.protocols)):
+        if name in taken:
+            raise ValueError(f"there is a task or a protocol {name!r} already")
+    _REGISTERED[task.name] = task
+
+
+def task_names() -> tuple[str, ...]:
+    """Names of the tasks that can be scored, as registered."""
+    return tuple(_REGISTERED)
+
+
+def find_task(name: str) -> Task[Any]:
+    """The task of that name. Raises UserError that lists the known ones."""
+    if name not in _REGISTERED:
+        raise UserError(f"task {name!r} has no scorer; choose from {', '.join(_REGISTERED)}.")
+    return _REGISTERED[name]
+
+
+def find_protocols(task: Task[Any], names: tuple[str, ...]) -> list[Protocol[Any]]:
+    """The protocols of `names` that are the task's; its own first one where none of them is."""
+    return [protocol for protocol in task.protocols if protocol.name in names] or [task.protocols[0]]
+
+
+def check_protocols(names: tuple[str, ...]) -> None:
+    """Raise UserError that lists the known protocols where one of `names` is none."""
+    known = [protocol.name for task in _REGISTERED.values() for protocol in task.protocols]
+    for name in names:
+        if name not in known:
+            raise UserError(f"protocol {name!r} is not known; choose from {', '.join(known)}.")
+
+
+register_task(Classification())
+register_task(HorizontalDetection())
+register_task(OrientedDetection())
