@@ -60,6 +60,7 @@ class Commands(LazyGroup):
 def told(error: Exception) -> tuple[str, int]:
     """What a person reads of an error, and the exit code."""
     from mmrs.errors import RunFailure, UserError
+    from mmrs.installation import describe_missing
 
     if isinstance(error, UserError):
         return str(error), 2
@@ -68,6 +69,8 @@ def told(error: Exception) -> tuple[str, int]:
     if isinstance(error, OSError) and error.filename is not None:
         reason = error.strerror or type(error).__name__
         return f"{error.filename}: {reason}. Check the path, its permissions and the free space.", 1
+    if isinstance(error, ModuleNotFoundError) and (missing := describe_missing(error)):
+        return missing, 2
     fault = f"{type(error).__name__}: {error}"
     return f"{fault}\nThis is a fault of the program; `mmrs --debug ...` shows where.", 1
 

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 import cli
-from mmrs.recipes import shipped_recipes
+from mmrs.installation import shipped_recipes
 from training.commands import demo, recipe
 
 SMALL_DETECTION = demo.DETECTION | {"images_per_split": "{train: 12, val: 2, test: 4}"}

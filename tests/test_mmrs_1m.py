@@ -7,8 +7,8 @@ import cli
 import converters
 from converters import samples
 from mmrs.builder.recipe import load_recipe
+from mmrs.installation import shipped_recipes
 from mmrs.progress import Progress
-from mmrs.recipes import shipped_recipes
 from mmrs.shards.reader import ShardSet
 from mmrs.verify.dataset import verify_dataset
 

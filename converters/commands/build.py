@@ -69,7 +69,7 @@ def build(progress: Progress, options: BuildOptions) -> None:
     from mmrs.builder import run
     from mmrs.builder.summary import describe_findings, describe_plan, describe_result, plan_json
     from mmrs.engines.choose import choose_engine
-    from mmrs.recipes import shipped_recipes
+    from mmrs.installation import shipped_recipes
     from mmrs.storage.open import open_place
 
     # Mistakes in these must not wait for the survey.

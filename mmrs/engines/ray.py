@@ -16,6 +16,7 @@ from typing import Any
 
 from mmrs.engines.base import AnyResult, AnyTask, LostWorkers, Say
 from mmrs.errors import RunFailure, UserError
+from mmrs.installation import install_command
 
 # Results are a few kilobytes; Ray's default would take a third of the machine's memory.
 _OBJECT_STORE_BYTES = 128 * 2**20
@@ -84,7 +85,7 @@ def import_ray() -> ModuleType:
         import ray
         import ray.exceptions
     except ImportError as error:
-        raise UserError(f"--engine ray needs the package ray ({error}): pip install 'mmrs[ray]'") from error
+        raise UserError(f"--engine ray needs the package ray ({error}): {install_command('ray')}") from error
     return ray
 
 

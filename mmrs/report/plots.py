@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from mmrs.errors import UserError
+from mmrs.installation import install_command
 from mmrs.progress import Progress
 from mmrs.report.statistics import Statistics, statistics
 
@@ -42,7 +43,7 @@ def make_plots(found: Statistics) -> dict[str, bytes]:
 def card_plots(folder: Path, progress: Progress) -> dict[str, bytes]:
     """The plots of a finished data set for its card; none, with a note that says so, where matplotlib is missing."""
     if find_spec("matplotlib") is None:
-        progress.note("the card has no plots: they need matplotlib, `pip install 'mmrs[report]'`")
+        progress.note(f"the card has no plots: they need matplotlib, `{install_command('matplotlib')}`")
         return {}
     return make_plots(statistics(folder))
 
@@ -97,7 +98,7 @@ def _figure(width: float, height: float):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise UserError("plots need matplotlib. Type `pip install 'mmrs[report]'`.") from error
+        raise UserError(f"plots need matplotlib. Type `{install_command('matplotlib')}`.") from error
     figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()

@@ -14,20 +14,20 @@ from pathlib import Path
 from typing import Any
 
 from mmrs.errors import UserError
+from mmrs.installation import install_command
 
 
 @dataclass(frozen=True, slots=True)
 class Scheme:
     """A kind of storage behind a URL.
 
-    `package` is the module that fsspec needs for it, `install` what pip installs for that, `advice` the sentence for
-    what cannot be read, `refusal` why nothing can be written there (empty: it can).
+    `package` is the module that fsspec needs for it, `advice` the sentence for what cannot be read,
+    `refusal` why nothing can be written there (empty: it can).
 
     `shows_whole_files`: an upload is seen when it is complete, and a move would be a copy.
     """
 
     package: str
-    install: str
     advice: str
     refusal: str = ""
     shows_whole_files: bool = True
@@ -35,13 +35,11 @@ class Scheme:
 
 _HTTP = Scheme(
     "aiohttp",
-    "mmrs[http]",
     "Open the URL with curl to see what the server says.",
     refusal="http is read-only: give a folder, or a URL such as s3://BUCKET/FOLDER.",
 )
-_S3 = Scheme("s3fs", "mmrs[s3]", "Check the bucket's name and the credentials (`aws sts get-caller-identity`).")
+_S3 = Scheme("s3fs", "Check the bucket's name and the credentials (`aws sts get-caller-identity`).")
 _HUB = Scheme(
-    "huggingface_hub",
     "huggingface_hub",
     "Check the name, and `hf auth login` or HF_TOKEN for a private data set.",
     refusal="the Hub takes finished data sets: build into a folder and publish it with `mmrs push FOLDER ORG/NAME`.",
@@ -50,7 +48,7 @@ _GENERIC_ADVICE = "Check the address and the credentials with the protocol's own
 
 
 def _store(package: str) -> Scheme:
-    return Scheme(package, package, _GENERIC_ADVICE)
+    return Scheme(package, _GENERIC_ADVICE)
 
 
 SCHEMES = {
@@ -176,7 +174,7 @@ def check_package(url: str) -> None:
 
 def _missing_package(url: str) -> UserError:
     scheme, name = scheme_of(url), _split(url)[0]
-    return UserError(f"{url}: {name}:// needs the package {scheme.package}: pip install '{scheme.install}'")
+    return UserError(f"{url}: {name}:// needs the package {scheme.package}: {install_command(scheme.package)}")
 
 
 def _split(url: str) -> tuple[str, str]:

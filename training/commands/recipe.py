@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mmrs.errors import UserError
-from mmrs.recipes import shipped_recipes
+from mmrs.installation import shipped_recipes
 from mmrs.text import nearest
 
 

@@ -22,6 +22,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from mmrs.errors import RunFailure, UserError
+from mmrs.installation import install_command
 from mmrs.seeding import permutation
 from training.config import TrainConfig
 from training.data.augment import draw, shade, turn_square
@@ -110,7 +111,7 @@ def open_webdataset(config: TrainConfig, processor: EarthGPTProcessor, max_posit
         import braceexpand
         import webdataset  # noqa: F401
     except ImportError as error:
-        raise UserError("data.webdataset needs the package webdataset: pip install 'mmrs[webdataset]'") from error
+        raise UserError(f"data.webdataset needs the package webdataset: {install_command('webdataset')}") from error
     if config.max_steps is None:
         raise UserError("data.webdataset has no epochs that could be counted ahead: --set max_steps=1000 epochs=null")
     patterns = config.data.webdataset

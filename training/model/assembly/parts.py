@@ -19,6 +19,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from transformers.utils import cached_file
 
 from mmrs.errors import UserError
+from mmrs.installation import install_command
 from training.model.language.decoder import Decoder, decoder_of_type, decoder_types
 from training.model.origin.card import LANGUAGE_MODEL, NOT_STATED
 from training.model.vision.encoder import encoder_of_type, encoder_types
@@ -210,7 +211,7 @@ def _check_gguf_readers(source: str) -> None:
     if missing:
         raise UserError(
             f"{LANGUAGE_MODEL} {source} is a GGUF file, which needs {' and '.join(missing)} to read: "
-            "pip install 'mmrs[gguf]'"
+            f"{install_command('gguf')}"
         )
 
 

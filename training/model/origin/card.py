@@ -15,8 +15,10 @@ RANDOM = "random weights"
 NOT_STATED = "not stated"
 NO_LICENCE_NEEDED = "none needed"
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
-_USE = """```python
-import training.model  # registers EarthGPT with the Auto classes
+_USE = """The model's code comes with `pip install 'mmrs[train]'`.
+
+```python
+import mmrs.model  # registers EarthGPT with the Auto classes
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from mmrs.errors import UserError
+from mmrs.installation import install_command
 from training.model.modeling import EarthGPTForConditionalGeneration
 
 ADAPTER = "default"
@@ -33,7 +34,7 @@ def add_lora(model: EarthGPTForConditionalGeneration, rank: int, alpha: float, d
         ValueError: the model has adapters or tuning vectors already.
     """
     if importlib.util.find_spec("peft") is None:
-        raise UserError("stage.tuning.kind is lora, which needs peft. Install it: pip install 'mmrs[lora]'")
+        raise UserError(f"stage.tuning.kind is lora, which needs peft. Install it: {install_command('peft')}")
     from peft import LoraConfig, inject_adapter_in_model
 
     if has_lora(model):
