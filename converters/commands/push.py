@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,34 +21,16 @@ if TYPE_CHECKING:
 @click.option("--allow-unknown-licences", is_flag=True, help="Publish sources that state no licence.")
 @click.option("--endpoint", help="Another Hub than the default.")
 @click.pass_obj
-def push(
-    progress: Progress,
-    folder: Path,
-    repo: str,
-    private: bool,
-    dry_run: bool,
-    allow_unknown_licences: bool,
-    endpoint: str | None,
-) -> None:
+def push(progress: Progress, folder: Path, repo: str, **options: Any) -> None:
     """Publish a data set on the Hugging Face Hub as REPO (ORG/NAME): shards first, manifest and card last.
 
     A push that was interrupted continues; a second push of the same data uploads nothing. The token is that of
     `hf auth login` or HF_TOKEN and is never printed.
     """
     from converters.describe import source_notes
-    from mmrs.hub.push import describe_push
+    from mmrs.hub.push import PushOptions, describe_push
     from mmrs.hub.push import push as run_push
     from mmrs.report.plots import card_plots
 
-    result = run_push(
-        folder,
-        repo,
-        private=private,
-        dry_run=dry_run,
-        progress=progress,
-        notes=source_notes(),
-        plots=card_plots(folder, progress),
-        allow_unknown_licences=allow_unknown_licences,
-        endpoint=endpoint,
-    )
-    click.echo(describe_push(result))
+    plots = card_plots(folder, progress)
+    click.echo(describe_push(run_push(folder, repo, PushOptions(**options), progress, source_notes(), plots)))

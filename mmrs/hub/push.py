@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmrs.errors import RunFailure, UserError
@@ -25,7 +25,6 @@ UNKNOWN_LICENCE = "unknown"
 # The Hub's published limits: files of a repository, entries of a folder, bytes of a file.
 MAX_FILES, MAX_FOLDER_ENTRIES, MAX_FILE_BYTES = 100_000, 10_000, 20 * 10**9
 _COMMIT_FILES, _COMMIT_BYTES = 96, 4 * 2**30
-_WAITS_S = (2.0, 15.0, 60.0)
 _SHOWN_PATHS = 5
 
 
@@ -44,33 +43,40 @@ class PushResult:
     commits: int
 
 
+@dataclass(frozen=True, slots=True)
+class PushOptions:
+    """How to publish, and where.
+
+    `private` makes the repository private; an existing public one is refused. `dry_run` says what would be uploaded
+    and writes nothing. `allow_unknown_licences` publishes sources that state no licence, too. `endpoint` is another Hub
+    than the library's (``HF_ENDPOINT``). `token` is by default the one that ``hf auth login`` or ``HF_TOKEN`` gave.
+    `waits_seconds` lie before each new try after a failed request; tries start anew after a success.
+    """
+
+    private: bool = False
+    dry_run: bool = False
+    allow_unknown_licences: bool = False
+    endpoint: str | None = None
+    token: str | None = field(default=None, repr=False)
+    waits_seconds: tuple[float, ...] = (2.0, 15.0, 60.0)
+
+
 def push(
     folder: Path,
     repo: str,
-    *,
-    private: bool,
-    dry_run: bool,
+    options: PushOptions,
     progress: Progress,
     notes: Mapping[str, SourceNote] | None = None,
     plots: Mapping[str, bytes] | None = None,
-    allow_unknown_licences: bool = False,
-    endpoint: str | None = None,
-    token: str | None = None,
-    waits_s: Sequence[float] = _WAITS_S,
 ) -> PushResult:
     """Upload a data set that `mmrs build` finished.
 
     Args:
         folder: the data set.
         repo: ``ORG/NAME``; made when it does not exist.
-        private: make the repository private; an existing public one is refused.
-        dry_run: say what would be uploaded, write nothing.
+        options: how.
         notes: what the card says of each source beyond the manifest.
         plots: PNG images for the card, by name without suffix.
-        allow_unknown_licences: publish sources that state no licence, too.
-        endpoint: of the Hub; default the library's (``HF_ENDPOINT``).
-        token: default the one that ``hf auth login`` or ``HF_TOKEN`` gave.
-        waits_s: seconds to wait before each new try after a failed request; tries start anew after a success.
 
     Raises:
         UserError: no finished data set, a source without licence, a limit of the Hub, no token or no right to write,
@@ -79,30 +85,30 @@ def push(
             stays; the same call continues.
     """
     manifest = load_manifest(folder)
-    check_licences(manifest, allow_unknown_licences)
+    check_licences(manifest, options.allow_unknown_licences)
     shards, last = publication(folder, manifest, repo, notes, plots)
     files = [*shards, *last]
     check_limits(files)
-    client = HubClient(repo, endpoint, token, waits_s)
-    _check_access(client, private, dry_run)
+    client = HubClient(repo, options.endpoint, options.token, options.waits_seconds)
+    _check_access(client, options)
     created = client.private is None
     held = {} if created else client.held()
     stale = [] if created else sorted((client.older_files() & set(held)) - {file.name for file in files})
     lacking = missing(files, held)
     commits = 0
-    if not dry_run and (lacking or stale):
+    if not options.dry_run and (lacking or stale):
         if created:
-            client.create(private)
+            client.create(options.private)
         commits = _upload(client, shards, last, stale, progress)
     uploaded, size = tuple(file.name for file in lacking), sum(file.size for file in lacking)
     unchanged = len(files) - len(lacking)
-    return PushResult(repo, client.url, dry_run, created, uploaded, size, unchanged, tuple(stale), commits)
+    return PushResult(repo, client.url, options.dry_run, created, uploaded, size, unchanged, tuple(stale), commits)
 
 
-def _check_access(client: HubClient, private: bool, dry_run: bool) -> None:
-    if not dry_run and not client.logged_in:
+def _check_access(client: HubClient, options: PushOptions) -> None:
+    if not options.dry_run and not client.logged_in:
         raise UserError("not logged in to the Hub. Type `hf auth login`, or set HF_TOKEN to a token that may write.")
-    if private and client.private is False:
+    if options.private and client.private is False:
         raise UserError(
             f"{client.repo} exists and is public. Make it private in its settings on the Hub, take another name, or "
             "push without --private."

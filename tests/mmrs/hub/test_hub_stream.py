@@ -76,8 +76,7 @@ def published(tmp_path_factory):
     build(plan_build(sources, recipe, 1, QUIET), recipe, folder / "out", 1, QUIET)
     with pytest.MonkeyPatch.context() as patch, serve_hub() as server:
         patch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
-        options = {"private": False, "dry_run": False, "progress": QUIET, "endpoint": server.url, "token": TOKEN}
-        hub.push(folder / "out", "org/toy", **options)
+        hub.push(folder / "out", "org/toy", hub.PushOptions(endpoint=server.url, token=TOKEN), QUIET)
         # The client fixes its endpoint when it is imported, so it reads in a process of its own.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
         environment |= {"HF_ENDPOINT": server.url, "HF_HOME": str(folder / "hf"), "HF_HUB_DISABLE_XET": "1"}

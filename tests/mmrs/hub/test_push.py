@@ -55,8 +55,9 @@ def server(monkeypatch):
 
 
 def push(folder, server, repo=REPO, **options):
-    options = {"private": False, "dry_run": False, "token": TOKEN, "waits_s": (0.01, 0.01)} | options
-    return hub.push(folder, repo, progress=QUIET, endpoint=server.url, **options)
+    plots = options.pop("plots", None)
+    options = {"token": TOKEN, "waits_seconds": (0.01, 0.01), "endpoint": server.url} | options
+    return hub.push(folder, repo, hub.PushOptions(**options), QUIET, plots=plots)
 
 
 def writes(server):
@@ -289,8 +290,8 @@ def test_a_killed_push_continues(data, server):
     code = (
         "import sys; from pathlib import Path; from mmrs.hub import push as hub; from mmrs.progress import Progress\n"
         "hub._COMMIT_FILES = 3\n"
-        "hub.push(Path(sys.argv[1]), 'org/toy', private=False, dry_run=False, progress=Progress(quiet=True),"
-        " endpoint=sys.argv[2], token=sys.argv[3])"
+        "options = hub.PushOptions(endpoint=sys.argv[2], token=sys.argv[3])\n"
+        "hub.push(Path(sys.argv[1]), 'org/toy', options, Progress(quiet=True))"
     )
     environment = {**os.environ, "HF_HUB_DISABLE_XET": "1"}
     run = subprocess.Popen([sys.executable, "-c", code, str(data), server.url, TOKEN], cwd=ROOT, env=environment)
