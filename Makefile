@@ -6,7 +6,7 @@ MODEL := $(VENV)/.language-model
 OLDEST := .venv-oldest
 OLDEST_TRANSFORMERS := 5.17
 
-.PHONY: demo test test-oldest lint docs clean
+.PHONY: demo test test-oldest test-wheel lint docs clean
 
 demo: $(STAMP)
 	$(VENV)/bin/mmrs demo
@@ -21,6 +21,10 @@ test-oldest:
 	$(OLDEST)/bin/python -m pip install --quiet --constraint $(OLDEST)/constraints.txt torch
 	$(OLDEST)/bin/python -m pip install --quiet --constraint $(OLDEST)/constraints.txt --editable '.[train,test]' 'transformers==$(OLDEST_TRANSFORMERS).*'
 	$(OLDEST)/bin/python -m pytest -n 2 --dist worksteal tests/training
+
+# The wheel as a stranger installs it, with the core alone and with each extra alone; every command in each.
+test-wheel:
+	$(PYTHON) .ci/wheel.py
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .

@@ -109,6 +109,8 @@ class AnnotatedObject(StrictModel):
 
 
 class Question(StrictModel):
+    """One question of an image with its answer, as the source has them; `type` is the source's word for its kind."""
+
     question: Text
     answer: Text
     type: Text | None = None

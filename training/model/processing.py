@@ -1,8 +1,8 @@
-"""From images and conversations to what the model reads. The prompt format is defined here and nowhere else.
+r"""From images and conversations to what the model reads. The prompt format is defined here and nowhere else.
 
 One sequence is: BOS, the image's slots if there is one, then the dialogue's turns, each
 
-    Human: {question}\\nAssistant: {answer}</s>
+    Human: {question}\nAssistant: {answer}</s>
 
 The code line that the paper builds on puts a long system line before each dialogue; leaving it out is our choice, since
 it would cost tokens in every sample.
