@@ -88,7 +88,7 @@ def main(ctx: click.Context, debug: bool, quiet: bool) -> None:
     """Remote-sensing data sets -> instruction shards -> a streaming fine-tune of EarthGPT -> scores.
 
     Exit codes: 0 done, 1 failure, 2 mistake in the command or its input, 75 training stopped by a signal after a
-    checkpoint (run it again), 130 interrupted.
+    checkpoint (run it again), 130 interrupted, 143 ended by SIGTERM.
     """
     from mmrs.progress import Progress
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CORE = "core"
 DEVELOPMENT = {"docs", "test"}
 TRAINING = "mmrs[train]"
+PACKAGES = ("converters", "mmrs", "training")
 PATIENCE_SECONDS = 600
 
 
@@ -96,11 +98,11 @@ def main(wanted: list[str]) -> int:
 def build_wheel(folder: Path) -> Path:
     """Build from a copy: setuptools leaves folders in its source, and a stale one would be packed again."""
     source = folder / "source"
-    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True).stdout
-    for name in filter(None, tracked.split("\0")):
-        if name.split("/")[0] not in ("tests", "benchmarks", "docs") and (ROOT / name).is_file():
-            (source / name).parent.mkdir(parents=True, exist_ok=True)
-            (source / name).write_bytes((ROOT / name).read_bytes())
+    source.mkdir(parents=True)
+    for name in ("cli.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    for name in PACKAGES:
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     command = [sys.executable, "-m", "pip", "wheel", "-qq", "--no-deps", "--wheel-dir", str(folder), str(source)]
     subprocess.run(command, check=True, cwd=folder)
     return next(folder.glob("*.whl"))

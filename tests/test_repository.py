@@ -1,0 +1,59 @@
+"""Files about the project that no program of it reads: they parse, and name what is there."""
+
+import itertools
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+FORMS = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
+
+
+def commands(path):
+    """What each step of a workflow runs."""
+    jobs = yaml.safe_load(path.read_text())["jobs"]
+    return {name: [step["run"] for step in job["steps"] if "run" in step] for name, job in jobs.items()}
+
+
+def test_the_workflow_runs_targets_of_the_makefile():
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    jobs = commands(ROOT / ".github" / "workflows" / "ci.yml")
+    assert set(jobs) >= {"lint", "tests", "wheel", "docs"}
+    for words in itertools.chain.from_iterable(jobs.values()):
+        assert words.removeprefix("make ") in targets
+
+
+def test_the_workflow_takes_the_oldest_and_newest_python_that_is_declared():
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]
+    declared = re.findall(r"Python :: (3\.\d+)", (ROOT / "pyproject.toml").read_text())
+    assert jobs["tests"]["strategy"]["matrix"]["python"] == [declared[0], declared[-1]]
+
+
+def test_pre_commit_runs_what_lint_runs():
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    lint = re.search(r"^lint:.*\n((\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
+    tools = [line.split("/")[-1].split()[:2] for line in lint.splitlines()]
+    assert [hook["entry"].split("/")[-1].split()[:2] for hook in hooks] == [
+        words if words[-1] != "." else words[:-1] for words in tools
+    ]
+
+
+@pytest.mark.parametrize("path", FORMS, ids=lambda path: path.stem)
+def test_a_form_asks_for_something(path):
+    form = yaml.safe_load(path.read_text())
+    if path.stem == "config":
+        assert form["blank_issues_enabled"] is True
+        return
+    assert form["name"] and form["description"]
+    fields = [field for field in form["body"] if field["type"] != "markdown"]
+    assert len({field["id"] for field in fields}) == len(fields) > 0
+    assert any(field.get("validations", {}).get("required") for field in fields) or path.stem == "wish"
+
+
+def test_the_citation_names_the_paper_and_the_licence_of_the_project():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["license"] == "Apache-2.0" and citation["title"].startswith("mmrs")
+    paper = citation["preferred-citation"]
+    assert paper["title"].startswith("EarthGPT") and "2401.16822" in paper["url"]
