@@ -1,80 +1,67 @@
 """Greedy or sampled generation that cannot leave an answer grammar. An option, never part of a reported score.
 
-A token is allowed where what was generated so far, with the token's bytes after it, is the beginning of a match; the
-end token where it is a match. The vocabulary is a tree by bytes: a branch that cannot match is left at its first byte.
+`llguidance` compiles the grammar's regular expression and follows each answer token by token, in 0.01 to 0.04 ms a
+token however long the answer. Judged beside it: `outlines-core` first makes a table of all states and tokens, and
+`xgrammar` brings torch, triton and tvm along. Where a grammar leaves only one continuation, only the tokenizer's own
+way to spell it is allowed.
 """
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
-import regex  # type: ignore[import-untyped]
 import torch
-from transformers import LogitsProcessor, PreTrainedTokenizerBase
+from transformers import LogitsProcessor
 
+from mmrs.errors import UserError
 from training.model.processing import EarthGPTProcessor, framed
 
-
-@dataclass
-class _Node:
-    children: dict[int, _Node] = field(default_factory=dict)
-    ids: list[int] = field(default_factory=list)
+if TYPE_CHECKING:
+    from llguidance import LLMatcher
 
 
 class AnswerGrammar:
-    """Which tokens may follow what has been generated.
+    """The tokens of a model, for answers that keep a regular expression.
 
     Args:
-        processor: its tokenizer is byte-level or has byte fallback, as those of all LLaMA-family models are.
+        processor: of the model.
 
     Raises:
-        ValueError: a tokenizer of another kind.
+        UserError: `llguidance` is not installed.
     """
 
     def __init__(self, processor: EarthGPTProcessor):
-        self.bytes_of = token_bytes(processor.tokenizer)
-        self.eos_token_id = processor.tokenizer.eos_token_id
-        self._tree = _Node()
-        for number, content in enumerate(self.bytes_of):
-            if content:
-                node = self._tree
-                for byte in content:
-                    node = node.children.setdefault(byte, _Node())
-                node.ids.append(number)
-        lead = processor.tokenizer.encode(framed("gpt", "0"), add_special_tokens=False, split_special_tokens=True)
-        self._lead = self.text(lead).removesuffix(b"0")
-        self._known: dict[tuple[str, bytes], list[int]] = {}
+        try:
+            import llguidance.hf
+        except ImportError as error:
+            raise UserError(
+                "answers are constrained by llguidance, which is not installed: pip install 'mmrs[constrained]'"
+            ) from error
+        tokenizer = processor.tokenizer
+        self.eos_token_id: int = tokenizer.eos_token_id
+        self._tokens = llguidance.hf.from_tokenizer(tokenizer, n_vocab=len(tokenizer), eos_token=self.eos_token_id)
+        # What the tokenizer puts before an answer, such as the blank of a first word, is generated too.
+        lead = tokenizer.encode(framed("gpt", "0"), add_special_tokens=False, split_special_tokens=True)
+        self._lead = self._tokens.decode_bytes(lead).decode().removesuffix("0")
 
-    def text(self, ids: Sequence[int]) -> bytes:
-        """The bytes that ids stand for; special tokens stand for none."""
-        return b"".join(self.bytes_of[number] or b"" for number in ids)
+    def follow(self, pattern: str) -> LLMatcher:
+        """A new answer that is to match `pattern`.
 
-    def allowed(self, pattern: str, generated: bytes) -> list[int]:
-        """Ids that may come next in an answer that is to match `pattern`."""
-        key = (pattern, generated)
-        if key not in self._known:
-            # `regex` keeps compiled patterns, so this is a look-up.
-            self._known[key] = self._search(regex.compile(regex.escape(self._lead) + pattern.encode()), generated)
-        return self._known[key]
+        Raises:
+            ValueError: no regular expression that llguidance knows.
+        """
+        from llguidance import LLMatcher
 
-    def _search(self, pattern: regex.Pattern, generated: bytes) -> list[int]:
-        found = [self.eos_token_id] if pattern.fullmatch(generated) else []
-        pending = [(self._tree, generated)]
-        while pending:
-            node, text = pending.pop()
-            found += node.ids
-            for byte, child in node.children.items():
-                longer = text + bytes([byte])
-                if pattern.fullmatch(longer, partial=True):
-                    pending.append((child, longer))
-        return found
+        matcher = LLMatcher(self._tokens, LLMatcher.grammar_from_regex(re.escape(self._lead) + pattern))
+        if matcher.is_error():
+            raise ValueError(f"no grammar of answers: {matcher.get_error()}")
+        return matcher
 
 
 class GrammarLogitsProcessor(LogitsProcessor):
-    """Sets the scores of all tokens to -inf that would leave a row's grammar.
+    """Sets the scores of all tokens to -inf that would leave a row's grammar. For one call of `generate`.
 
     Args:
         grammar: of the model's tokenizer.
@@ -83,9 +70,9 @@ class GrammarLogitsProcessor(LogitsProcessor):
     """
 
     def __init__(self, grammar: AnswerGrammar, patterns: Sequence[str | None], prompt_length: int):
-        self.grammar = grammar
-        self.patterns = list(patterns)
-        self.prompt_length = prompt_length
+        self._eos_token_id = grammar.eos_token_id
+        self._answers = [None if pattern is None else grammar.follow(pattern) for pattern in patterns]
+        self._read = prompt_length
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
         """(B, L) and (B, K) -> (B, K).
@@ -93,51 +80,26 @@ class GrammarLogitsProcessor(LogitsProcessor):
         Raises:
             ValueError: another number of rows than patterns.
         """
-        if len(input_ids) != len(self.patterns):
-            raise ValueError(f"{len(input_ids)} rows for {len(self.patterns)} patterns; generate without beams")
-        limited: Any = scores.clone()
-        for row, pattern in enumerate(self.patterns):
-            ids = input_ids[row, self.prompt_length :].tolist()
-            if pattern is None or self.grammar.eos_token_id in ids:
+        if len(input_ids) != len(self._answers):
+            raise ValueError(f"{len(input_ids)} rows for {len(self._answers)} patterns; generate without beams")
+        new_ids_BN = input_ids[:, self._read :].tolist()
+        self._read = input_ids.shape[1]
+        kept = cast(torch.FloatTensor, scores.clone())
+        for row, (answer, new_ids) in enumerate(zip(self._answers, new_ids_BN, strict=True)):
+            if answer is None:
                 continue
-            allowed = torch.tensor(self.grammar.allowed(pattern, self.grammar.text(ids)), device=scores.device)
-            if not len(allowed):
+            if self._eos_token_id in new_ids:
+                self._answers[row] = None
                 continue
-            kept = limited[row, allowed]
-            limited[row] = -torch.inf
-            limited[row, allowed] = kept
-        return limited
+            answer.consume_tokens(new_ids)
+            allowed_K = _allowed(answer, scores.shape[1]).to(scores.device)
+            kept[row].masked_fill_(~allowed_K, -torch.inf)
+        return kept
 
 
-def token_bytes(tokenizer: PreTrainedTokenizerBase) -> list[bytes | None]:
-    """What each token of the vocabulary adds to a text; None for special tokens and unused ids.
-
-    Raises:
-        ValueError: the tokenizer is neither byte-level nor has byte fallback.
-    """
-    decoder = json.dumps(json.loads(tokenizer.backend_tokenizer.to_str())["decoder"])
-    if "ByteLevel" in decoder:
-        alphabet = _byte_level_alphabet()
-        convert = lambda token: bytes(alphabet[character] for character in token)  # noqa: E731
-    elif "ByteFallback" in decoder:
-        convert = _with_fallback
-    else:
-        raise ValueError("the tokenizer is neither byte-level nor has byte fallback; generate without a grammar")
-    added = tokenizer.added_tokens_decoder
-    contents: list[bytes | None] = [None] * (1 + max(tokenizer.get_vocab().values()))
-    for token, number in tokenizer.get_vocab().items():
-        if number not in added:
-            contents[number] = convert(token)
-    return contents
-
-
-def _with_fallback(token: str) -> bytes:
-    byte = regex.fullmatch(r"<0x([0-9A-F]{2})>", token)
-    return bytes([int(byte[1], 16)]) if byte else token.replace("▁", " ").encode()
-
-
-def _byte_level_alphabet() -> dict[str, int]:
-    """The printable character that stands for each byte in a byte-level vocabulary (GPT-2's convention)."""
-    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return {chr(byte): byte for byte in printable} | {chr(256 + place): byte for place, byte in enumerate(others)}
+def _allowed(answer: LLMatcher, tokens: int) -> torch.Tensor:
+    """Which of the model's tokens may come next (K,); a model can have more than its tokenizer."""
+    allowed_K = torch.zeros(tokens, dtype=torch.bool)
+    bias = torch.frombuffer(bytearray(answer.compute_logit_bias()), dtype=torch.uint8)[:tokens]
+    allowed_K[: len(bias)] = bias > 0
+    return allowed_K

@@ -1,18 +1,20 @@
 """Constrained generation: only answers of the grammar come out, and all of them can."""
 
 import re
+import sys
 
 import pytest
 import regex
 import torch
 from transformers import LogitsProcessorList
 
+from mmrs.errors import UserError
 from mmrs.instructions.dialects import DIALECTS
 from mmrs.instructions.grammar import answer_pattern
 from tests.training.model.assembly.test_assemble import sentencepiece_tokenizer
 from training.model import EarthGPTImageProcessor, EarthGPTProcessor, initialise
 from training.model.assembly.text_check import sample_dialogues
-from training.model.constrained import AnswerGrammar, GrammarLogitsProcessor, token_bytes
+from training.model.constrained import AnswerGrammar, GrammarLogitsProcessor
 from training.model.tokenizer import adapt_tokenizer
 
 CATEGORIES = ("ship", "harbor")
@@ -34,14 +36,6 @@ def any_processor(request, tokenizer):
     return EarthGPTProcessor(EarthGPTImageProcessor(64), chosen, 18)
 
 
-def test_bytes_of_tokens_make_up_the_text(any_processor):
-    contents = token_bytes(any_processor.tokenizer)
-    for text in ("There are <p>two ships</p>[0.1,0.2]", "a café  \n\t 中 \U0001f6a2"):
-        ids = any_processor.tokenizer.encode(f"0{text}", add_special_tokens=False, split_special_tokens=True)
-        assert b"".join(contents[number] for number in ids).decode().lstrip(" ") == f"0{text}"
-    assert all(contents[number] is None for number in any_processor.tokenizer.all_special_ids)
-
-
 def test_every_written_answer_can_be_generated(any_processor):
     """Each of its tokens is allowed where it comes, the end token exactly at the end."""
     grammar = AnswerGrammar(any_processor)
@@ -54,11 +48,12 @@ def test_every_written_answer_can_be_generated(any_processor):
             continue
         ids, is_target = any_processor.encode_dialogue([("human", question), ("gpt", answer)])
         answered = [number for number, target in zip(ids, is_target, strict=True) if target]
-        for place in range(0, len(answered), 19):
-            allowed = grammar.allowed(pattern, grammar.text(answered[:place]))
-            assert answered[place] in allowed
-            assert answered[-1] not in allowed or answered[place] == answered[-1]
-        assert answered[-1] in grammar.allowed(pattern, grammar.text(answered[:-1]))
+        following = GrammarLogitsProcessor(grammar, [pattern], 2)
+        for place, token in enumerate(answered):
+            scores = following(torch.tensor([[0, 0, *answered[:place]]]), torch.zeros(1, len(any_processor.tokenizer)))
+            allowed = scores[0].isfinite().nonzero().flatten().tolist()
+            assert token in allowed
+            assert answered[-1] not in allowed or token == answered[-1]
         checked += 1
     assert checked >= 5
 
@@ -89,9 +84,29 @@ def test_a_random_model_answers_in_the_grammar(make_config, tokenizer, random_pi
         generate([GrammarLogitsProcessor(grammar, patterns, length)], num_beams=2)
 
 
-def test_finished_rows_and_dead_ends_are_left_alone(processor):
-    grammar = AnswerGrammar(processor)
-    scores = torch.randn(2, 320)
-    eos = processor.tokenizer.eos_token_id
-    done = GrammarLogitsProcessor(grammar, ["a", "a"], 1)(torch.tensor([[5, eos], [5, eos]]), scores)
-    assert torch.equal(done, scores)
+def test_finished_rows_and_free_text_are_left_alone(processor):
+    grammar, eos = AnswerGrammar(processor), processor.tokenizer.eos_token_id
+    scores = torch.randn(3, 320)
+    following = GrammarLogitsProcessor(grammar, ["(?:a|bb)", "(?:a|bb)", None], 1)
+    first = following(torch.tensor([[5], [5], [5]]), scores)
+    assert torch.equal(first[2], scores[2]) and 0 < first[0].isfinite().sum() < 320
+    later = following(torch.tensor([[5, eos], [5, int(first[1].argmax())], [5, 7]]), scores)
+    assert torch.equal(later[0], scores[0]) and torch.equal(later[2], scores[2])
+    assert later[1].isfinite().sum() < 320
+
+
+def test_tokens_that_only_the_model_has_are_never_allowed(processor):
+    """A model's table can be longer than its tokenizer's, in multiples of 64 for instance."""
+    following = GrammarLogitsProcessor(AnswerGrammar(processor), ["ship"], 1)
+    assert not following(torch.tensor([[5]]), torch.zeros(1, 384))[0, 320:].isfinite().any()
+
+
+def test_what_llguidance_does_not_know_is_refused(processor):
+    with pytest.raises(ValueError, match="no grammar of answers"):
+        GrammarLogitsProcessor(AnswerGrammar(processor), [r"(a)\1"], 1)
+
+
+def test_without_llguidance_the_extra_is_named(processor, monkeypatch):
+    monkeypatch.setitem(sys.modules, "llguidance.hf", None)
+    with pytest.raises(UserError, match=r"pip install 'mmrs\[constrained\]'"):
+        AnswerGrammar(processor)
