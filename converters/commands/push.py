@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmrs.commands.options import FOLDER
+from mmrs.commands.options import LocalFolder
 
 if TYPE_CHECKING:
     from mmrs.progress import Progress
 
 
 @click.command()
-@click.argument("folder", type=FOLDER)
+@click.argument("folder", type=LocalFolder("the Hub client uploads files of this machine"))
 @click.argument("repo")
 @click.option("--private", is_flag=True, help="Create the repository as private; an existing public one is refused.")
 @click.option("--dry-run", is_flag=True, help="Say what would be uploaded, and stop.")

@@ -12,20 +12,21 @@ from pathlib import Path
 import orjson
 
 from mmrs.errors import UserError
+from mmrs.storage.open import read_file
 
 _NO_REASON = "listed by the user"
 
 
-def load_exclusions(paths: Iterable[Path]) -> dict[str, str]:
+def load_exclusions(locations: Iterable[Path | str]) -> dict[str, str]:
     """Id -> reason over all lists; the first reason of an id counts.
 
     Raises:
         UserError: a list cannot be read, or a line of it is no such object; names file and line.
     """
     reasons: dict[str, str] = {}
-    for path in paths:
+    for path in locations:
         try:
-            lines = path.read_bytes().splitlines()
+            lines = read_file(path).splitlines()
         except OSError as error:
             raise UserError(
                 f"exclude: {path} cannot be read: {error}. `mmrs curate FOLDER` writes FOLDER/curation.jsonl."

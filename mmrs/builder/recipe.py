@@ -7,16 +7,17 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, PlainValidator, field_validator
 
 from mmrs.config import StrictModel, as_list, load_yaml, validated
 from mmrs.instructions.dialects import dialect
 from mmrs.instructions.render import RenderOptions
 from mmrs.instructions.templates import template_set
 from mmrs.record import Sensor, Task, canonical_json
+from mmrs.storage.urls import parse_location
 
 Names = Annotated[tuple[str, ...], BeforeValidator(as_list)]
-Paths = Annotated[tuple[Path, ...], BeforeValidator(as_list)]
+Locations = Annotated[tuple[Annotated[Path | str, PlainValidator(parse_location)], ...], BeforeValidator(as_list)]
 
 
 class SourceRecipe(StrictModel):
@@ -84,7 +85,7 @@ class BuildRecipe(StrictModel):
         validation: how far each image is checked. L0: header and end marker, no perceptual hash. L1 (default): decoded,
             JPEG at 1/8 scale, which walks the whole compressed stream. L2: every pixel decoded.
         licences: which licences are accepted.
-        exclude: lists of images to leave out: ``curation.jsonl`` of `mmrs curate`, or your own (see
+        exclude: lists of images to leave out, by path or URL: ``curation.jsonl`` of `mmrs curate`, or your own (see
             `mmrs.builder.exclude`).
         quarantine_ceiling: largest share of a source's images, or of its objects, that may be bad.
     """
@@ -102,7 +103,7 @@ class BuildRecipe(StrictModel):
     shard_bytes: int = Field(default=256 * 2**20, gt=0)
     validation: Literal["L0", "L1", "L2"] = "L1"
     licences: LicencePolicy = LicencePolicy()
-    exclude: Paths = ()
+    exclude: Locations = ()
     quarantine_ceiling: float = Field(default=0.005, ge=0, le=1)
     sources: tuple[SourceRecipe, ...] = Field(min_length=1)
 

@@ -15,15 +15,33 @@ import click
 
 
 class LocalFolder(click.Path):
-    """A folder of this machine; a URL is refused with what to do instead."""
+    """A folder of this machine; a URL is refused with the reason and what to do instead."""
+
+    def __init__(self, reason: str = "this needs a folder of this machine") -> None:
+        super().__init__(file_okay=False, path_type=Path)
+        self.reason = reason
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if "://" in str(value):
-            self.fail(f"{value}: this needs a folder of this machine; copy the data set to one first.", param, ctx)
+        from mmrs.storage.urls import is_url, without_secrets
+
+        if is_url(value):
+            self.fail(f"{without_secrets(value)}: {self.reason}; copy the data set to a folder first.", param, ctx)
         return super().convert(value, param, ctx)
 
 
-FOLDER = LocalFolder(file_okay=False, path_type=Path)
+class DataSetLocation(click.ParamType):
+    """A data set's folder as `Path`, or its URL as text in one form."""
+
+    name = "DIR_OR_URL"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from mmrs.storage.urls import parse_location
+
+        return parse_location(value)
+
+
+FOLDER = LocalFolder()
+LOCATION = DataSetLocation()
 FILE = click.Path(dir_okay=False, path_type=Path)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mmrs.commands.lazy import LazyGroup
-from mmrs.commands.options import FOLDER, json_option
+from mmrs.commands.options import FOLDER, LOCATION, json_option
 
 if TYPE_CHECKING:
     from mmrs.progress import Progress
@@ -67,10 +67,10 @@ def audit(ingested: Path, as_json: bool) -> None:
 
 @click.command()
 @click.argument("ingested", type=FOLDER)
-@click.argument("dataset", type=FOLDER)
+@click.argument("dataset", metavar="DIR_OR_URL", type=LOCATION)
 @json_option
-def compare(ingested: Path, dataset: Path, as_json: bool) -> None:
-    """Say per source how far DATASET, a build of `mmrs build`, agrees with an ingested archive."""
+def compare(ingested: Path, dataset: Path | str, as_json: bool) -> None:
+    """Say per source how far a data set, a build of `mmrs build`, agrees with an ingested archive."""
     from mmrs.release.compare import compare as run_compare
 
     click.echo(run_compare(ingested, dataset).render(as_json))

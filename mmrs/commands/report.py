@@ -6,17 +6,17 @@ from pathlib import Path
 
 import click
 
-from mmrs.commands.options import FILE, FOLDER
+from mmrs.commands.options import FILE, LOCATION
 
 
 @click.command()
-@click.argument("folder", type=FOLDER)
+@click.argument("location", metavar="DIR_OR_URL", type=LOCATION)
 @click.option("--out", type=FILE, required=True, help="The HTML file.")
 @click.option("--per-source", default=6, show_default=True, type=click.IntRange(1), help="Images of each source.")
 @click.option("--seed", default=0, show_default=True, help="Which images.")
-def report(folder: Path, out: Path, per_source: int, seed: int) -> None:
+def report(location: Path | str, out: Path, per_source: int, seed: int) -> None:
     """Write one self-contained HTML page: counts, plots, and images with their boxes, captions and questions."""
     from mmrs.report.page import write_report
 
-    write_report(folder, out, per_source=per_source, seed=seed)
+    write_report(location, out, per_source=per_source, seed=seed)
     click.echo(f"written: {out}")

@@ -90,6 +90,7 @@ def load_rows(shards: ShardSet, workers: int, progress: Progress) -> Rows:
         UserError: the folder is no finished data set.
         RunFailure: a stored image cannot be decoded.
     """
+    shards.index_files()
     tables = []
     missing = []
     for number in range(len(shards.manifest.shards)):

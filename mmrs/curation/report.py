@@ -24,6 +24,8 @@ from mmrs.curation.links import Kind
 from mmrs.curation.text_checks import TextFault
 from mmrs.errors import UserError
 from mmrs.shards.quarantine import QUARANTINE_NAME
+from mmrs.shards.reader import ShardSet
+from mmrs.storage.urls import is_writable
 from mmrs.text import table
 
 CURATION_NAME = "curation.jsonl"
@@ -109,17 +111,28 @@ class CurationReport:
             yield group, members[group], links_of[group]
 
 
-def removed_before(folder: Path) -> tuple[tuple[str, str], ...]:
+def removed_before(shards: ShardSet) -> tuple[tuple[str, str], ...]:
     """(id, reason) of the images that the data set was built without because its recipe excludes them."""
     try:
-        values = [orjson.loads(line) for line in (folder / QUARANTINE_NAME).read_bytes().splitlines()]
+        values = [orjson.loads(line) for line in shards.quarantine().splitlines()]
         return tuple((value["id"], value["reason"]) for value in values if value["level"] == "excluded")
     except (OSError, KeyError, TypeError, orjson.JSONDecodeError) as error:
-        raise UserError(f"{folder / QUARANTINE_NAME} cannot be used: {error}. Run `mmrs build` again.") from error
+        where = f"{shards.location}/{QUARANTINE_NAME}"
+        raise UserError(f"{where} cannot be used: {error}. Run `mmrs build` again.") from error
 
 
-def describe_curation(report: CurationReport, folder: Path) -> str:
-    """The outcome in words, for the data set in `folder`; the first removals and errors in full, and what to do."""
+def summary_json(report: CurationReport) -> bytes:
+    """The content of `curation.json`."""
+    return orjson.dumps(report.summary(), option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def describe_curation(report: CurationReport, location: Path | str, out: Path | str) -> str:
+    """The outcome in words; the first removals and errors in full, and what to do.
+
+    Args:
+        location: of the data set.
+        out: where the two files were written.
+    """
     summary = report.summary()
     links = ", ".join(f"{name} {count}" for name, count in summary["links"].items() if count) or "none"
     lines = [f"{summary['images']} images, {summary['images_in_groups']} of them in {summary['groups']} groups"]
@@ -138,9 +151,11 @@ def describe_curation(report: CurationReport, folder: Path) -> str:
         lines.append(f"{level}s: " + ", ".join(f"{check} {count}" for check, count in counts.items()))
     for finding in [finding for finding in report.findings if finding.level == "error"][:_SHOWN]:
         lines.append(f"  {finding.id} {finding.place}: {finding.what}")
-    lines.append(f"all of it in {folder / CURATION_NAME}, counts in {SUMMARY_NAME}")
+    listed = f"{out}/{CURATION_NAME}"
+    lines.append(f"all of it in {listed}, counts in {SUMMARY_NAME}")
     if report.removals:
-        lines.append(f"build without them: `mmrs build RECIPE --out {folder} --set exclude={folder / CURATION_NAME}`")
+        target = location if is_writable(location) else "DIR"
+        lines.append(f"build without them: `mmrs build RECIPE --out {target} --set exclude={listed}`")
     return "\n".join(lines)
 
 

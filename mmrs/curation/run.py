@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -16,37 +17,46 @@ from mmrs.curation.groups import find_groups
 from mmrs.curation.guard import Policy, guard, policy_of, shared_by_benchmarks
 from mmrs.curation.image_table import load_rows
 from mmrs.curation.known_copies import AliasTable, load_aliases
-from mmrs.curation.report import CURATION_NAME, SUMMARY_NAME, CurationReport, removed_before
+from mmrs.curation.report import CURATION_NAME, SUMMARY_NAME, CurationReport, removed_before, summary_json
 from mmrs.curation.text_checks import TextFault, check_record
 from mmrs.engines.processes import run_tasks
-from mmrs.errors import RunFailure
+from mmrs.errors import RunFailure, UserError
 from mmrs.instructions.dialects import Dialect, dialect
 from mmrs.progress import Progress
 from mmrs.record import Record
 from mmrs.shards.reader import ShardSet
-from mmrs.storage.atomic import atomic_writer, write_atomic
+from mmrs.storage.open import open_place
+from mmrs.storage.place import Place
+from mmrs.storage.urls import is_writable, parse_location
 
 
 def curate(
-    folder: Path,
+    location: Path | str,
     progress: Progress,
     policy: Policy | None = None,
     workers: int = 1,
     aliases: AliasTable | None = None,
+    out: Path | str | None = None,
 ) -> CurationReport:
-    """Find groups, removals and findings of the data set in `folder` and write `curation.jsonl`, then `curation.json`.
+    """Find groups, removals and findings of a data set and write `curation.jsonl`, then `curation.json`.
 
     Nothing else is changed: a build with `curation.jsonl` as its `exclude` leaves the removals out. `policy` is by
     default that of the manifest. The same data set and policy give the same bytes for any number of workers.
 
+    Args:
+        location: folder or URL of the data set.
+        out: folder or URL for the two files; default beside the data set.
+
     Raises:
-        UserError: `folder` is no finished data set.
-        RunFailure: a stored image or record cannot be read.
+        UserError: there is no finished data set at `location`, or nothing can be written to `out`.
+        RunFailure: a stored image or record cannot be read, or a URL does not answer.
     """
-    shards = ShardSet(folder)
+    shards = ShardSet(location)
+    place = place_for_curation(shards.location if out is None else out)
     policy = policy or policy_of(shards.manifest)
     categories = {name: source.categories for name, source in shards.manifest.sources.items()}
-    (folder / SUMMARY_NAME).unlink(missing_ok=True)
+    with _writing(place):
+        place.remove([SUMMARY_NAME])
     try:
         findings = _check_texts(shards, categories, workers, progress)
         rows = load_rows(shards, workers, progress)
@@ -65,11 +75,13 @@ def curate(
         groups=groups,
         policy=policy,
         removals=guard(groups, evaluation),
-        removed=removed_before(folder),
+        removed=removed_before(shards),
         findings=tuple(sorted(findings, key=lambda finding: (finding.level, finding.check, finding.id, finding.place))),
         shared=shared_by_benchmarks(groups.labels, splits, evaluation),
     )
-    _write(folder, report)
+    with _writing(place):
+        place.write_parts(CURATION_NAME, report.lines())
+        place.write(SUMMARY_NAME, summary_json(report))
     return report
 
 
@@ -103,8 +115,20 @@ def _check_shard(
     return findings
 
 
-def _write(folder: Path, report: CurationReport) -> None:
-    with atomic_writer(folder / CURATION_NAME) as file:
-        file.writelines(report.lines())
-    options = orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
-    write_atomic(folder / SUMMARY_NAME, orjson.dumps(report.summary(), option=options))
+def place_for_curation(out: Path | str) -> Place:
+    """Where `curation.jsonl` and `curation.json` go. Raises `UserError` for a URL that can only be read."""
+    where = parse_location(out)
+    if not is_writable(where):
+        scheme = str(where).partition(":")[0]
+        raise UserError(f"{where}: {scheme} is read-only; give --out DIR for {CURATION_NAME} and {SUMMARY_NAME}.")
+    return open_place(where)
+
+
+@contextmanager
+def _writing(place: Place) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"cannot write to {place}: {error}. Give --out DIR for {CURATION_NAME} and {SUMMARY_NAME}."
+        ) from error

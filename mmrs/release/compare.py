@@ -91,8 +91,8 @@ class CompareReport:
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
 
-def compare(ingested: Path, dataset: Path) -> CompareReport:
-    """Compare an ingested release with a finished data set; one source is in memory at a time.
+def compare(ingested: Path, dataset: Path | str) -> CompareReport:
+    """Compare an ingested release with a finished data set, in a folder or at a URL; one source is in memory at a time.
 
     Raises:
         UserError: `ingested` is no finished ingest, or `dataset` no finished data set.

@@ -20,6 +20,7 @@ from mmrs.report.gallery import Picture, card_html, choose
 from mmrs.report.plots import make_plots
 from mmrs.report.statistics import Statistics, statistics
 from mmrs.storage.atomic import write_atomic
+from mmrs.storage.urls import parse_location
 from mmrs.text import bytes_text
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -65,11 +66,11 @@ class ReportResult:
     samples: int
 
 
-def write_report(folder: Path, out: Path, per_source: int = 6, seed: int = 0) -> ReportResult:
+def write_report(location: Path | str, out: Path, per_source: int = 6, seed: int = 0) -> ReportResult:
     """Write the page of a finished data set to the file `out`.
 
     Args:
-        folder: the data set.
+        location: the data set's folder or URL.
         out: the HTML file.
         per_source: samples of each source in the gallery.
         seed: chooses the samples.
@@ -80,11 +81,16 @@ def write_report(folder: Path, out: Path, per_source: int = 6, seed: int = 0) ->
     """
     if out.is_dir():
         raise UserError(f"{out} is a folder; name a file, as in --out {out / 'report.html'}.")
-    found = statistics(folder)
-    pictures = choose(folder, per_source, seed)
-    data = make_page(folder.resolve().name, found, make_plots(found), pictures).encode()
+    found = statistics(location)
+    pictures = choose(location, per_source, seed)
+    data = make_page(_name(location), found, make_plots(found), pictures).encode()
     write_atomic(out, data)
     return ReportResult(out, len(data), len(pictures))
+
+
+def _name(location: Path | str) -> str:
+    where = parse_location(location)
+    return where.resolve().name if isinstance(where, Path) else where.rpartition("/")[2]
 
 
 def make_page(title: str, found: Statistics, plots: Mapping[str, bytes], pictures: Sequence[Picture]) -> str:

@@ -5,7 +5,7 @@ The scan is lazy and reads only the columns that are counted, so a million sampl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ import orjson
 import polars as pl
 
 from mmrs.errors import RunFailure
-from mmrs.shards.manifest import Manifest, load_manifest
+from mmrs.shards.manifest import Manifest
+from mmrs.shards.reader import ShardSet
 from mmrs.storage.atomic import atomic_folder
 from mmrs.text import bytes_text, table
 
@@ -42,15 +43,16 @@ class Statistics:
     tables: Mapping[str, pl.DataFrame]
 
 
-def statistics(folder: Path) -> Statistics:
-    """Count a finished data set.
+def statistics(location: Path | str) -> Statistics:
+    """Count a finished data set, in a folder or at a URL.
 
     Raises:
-        UserError: `folder` is no finished data set.
-        RunFailure: an index is missing or has other columns.
+        UserError: there is no finished data set at `location`.
+        RunFailure: an index is missing or has other columns, or a URL does not answer.
     """
-    manifest = load_manifest(folder)
-    samples = samples_frame(folder, manifest)
+    shards = ShardSet(location)
+    manifest = shards.manifest
+    samples = samples_frame(manifest, shards.index_files())
     plans = {
         "source": _sources(manifest),
         "split": _totals(samples, "source", "sensor", "split"),
@@ -63,19 +65,19 @@ def statistics(folder: Path) -> Statistics:
     try:
         frames = pl.collect_all(list(plans.values()))
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise RunFailure(f"{folder}: an index cannot be read: {error}. `mmrs verify {folder}` names it.") from error
+        raise RunFailure(f"{location}: an index cannot be read: {error}. `mmrs verify {location}` names it.") from error
     return Statistics(manifest.id, dict(zip(plans, frames, strict=True)))
 
 
-def samples_frame(folder: Path, manifest: Manifest) -> pl.LazyFrame:
-    """One row per sample: source, sensor, split, and the counted columns of its index."""
+def samples_frame(manifest: Manifest, indexes: Sequence[Path]) -> pl.LazyFrame:
+    """One row per sample: source, sensor, split, and the counted columns of its index (one file for each shard)."""
     parts = [
-        pl.scan_parquet(folder / shard.index_path)
+        pl.scan_parquet(index)
         .select(_COLUMNS)
         .with_columns(
             source=pl.lit(shard.source), sensor=pl.lit(manifest.sources[shard.source].sensor), split=pl.lit(shard.split)
         )
-        for shard in manifest.shards
+        for shard, index in zip(manifest.shards, indexes, strict=True)
     ]
     if parts:
         return pl.concat(parts)

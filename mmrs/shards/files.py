@@ -53,6 +53,10 @@ class ShardFiles(Protocol):
         """The index as a file of this machine. Raises as `prepare`."""
         ...
 
+    def fetch_indexes(self, shards: Sequence[ShardEntry]) -> None:
+        """Have these indexes on this machine. Raises as `prepare`."""
+        ...
+
     def open_shard(self, shard: ShardEntry) -> int:
         """A new descriptor of the tar. Raises OSError, or as `prepare`."""
         ...
@@ -95,6 +99,9 @@ class FolderFiles:
     def index_file(self, shard: ShardEntry) -> Path:
         return self.place.root / shard.index_path
 
+    def fetch_indexes(self, shards: Sequence[ShardEntry]) -> None:
+        """They are here."""
+
     def open_shard(self, shard: ShardEntry) -> int:
         return os.open(self.place.root / shard.path, os.O_RDONLY)
 
@@ -114,12 +121,15 @@ class CachedFiles:
     max_open_files: int = 16
 
     def prepare(self, shards: Sequence[ShardEntry]) -> None:
-        fetch_all(self.index_file, shards, 2 * CONNECTIONS)
+        self.fetch_indexes(shards)
 
     def index_file(self, shard: ShardEntry) -> Path:
         indexes = FileCache(self.cache.folder / "indexes", self.cache.max_bytes)
         os.close(self._open(indexes, shard.index_path, shard.index_sha256, shard.index_bytes))
         return indexes.folder / shard.index_sha256
+
+    def fetch_indexes(self, shards: Sequence[ShardEntry]) -> None:
+        fetch_all(self.index_file, shards, 2 * CONNECTIONS)
 
     def open_shard(self, shard: ShardEntry) -> int:
         return self._open(self.cache, shard.path, shard.sha256, shard.bytes)

@@ -20,6 +20,8 @@ from mmrs.record import Record
 from mmrs.shards.files import Downloads, ShardFiles, open_files
 from mmrs.shards.index import read_index
 from mmrs.shards.manifest import Manifest, ShardEntry, load_manifest
+from mmrs.shards.quarantine import QUARANTINE_NAME
+from mmrs.storage.place import read_digested
 from mmrs.storage.urls import parse_location
 
 
@@ -133,13 +135,18 @@ class ShardSet:
         """The index of the numbered shard, as a file of this machine."""
         return self._files.index_file(self.manifest.shards[shard])
 
+    def index_files(self) -> list[Path]:
+        """The indexes of all shards, in manifest order, as files of this machine; fetched several at a time."""
+        self._files.fetch_indexes(self.manifest.shards)
+        return [self.index_file(shard) for shard in range(len(self.manifest.shards))]
+
     def index_location(self, shard: int) -> str:
         """Where the index of the numbered shard lies, for messages."""
         return f"{self.location}/{self.manifest.shards[shard].index_path}"
 
-    def read_file(self, name: str) -> bytes:
-        """A small file beside the manifest. Raises as `mmrs.storage.place.ReadablePlace.read`."""
-        return self._files.place.read(name)
+    def quarantine(self) -> bytes:
+        """The content of `quarantine.jsonl`. Raises as `mmrs.storage.place.ReadablePlace.read`."""
+        return read_digested(self._files.place, QUARANTINE_NAME, self.manifest.quarantine_sha256)
 
     def prepare(self, shards: Iterable[int]) -> None:
         """Make sure that the numbered shards can be read; their indexes are then at hand.

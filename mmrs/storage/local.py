@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmrs.errors import UserError
-from mmrs.storage.atomic import TEMPORARY_MARK, publish_file, remove_temporaries, write_atomic
+from mmrs.storage.atomic import TEMPORARY_MARK, atomic_writer, publish_file, remove_temporaries, write_atomic
 from mmrs.storage.locks import whole_file_lock
 from mmrs.storage.place import LOCK_NAME, STATE_FOLDER, not_ours
 
@@ -33,6 +33,10 @@ class LocalPlace:
 
     def write(self, name: str, data: bytes) -> None:
         write_atomic(self.root / name, data)
+
+    def write_parts(self, name: str, parts: Iterable[bytes]) -> None:
+        with atomic_writer(self.root / name) as file:
+            file.writelines(parts)
 
     def sizes(self) -> dict[str, int]:
         found = (path for path in self.root.rglob("*") if path.is_file())

@@ -1,4 +1,4 @@
-"""The one door to a folder of a data set, by path or URL."""
+"""The one door to a folder of a data set, by path or URL: `open_place` to write and read, `open_readable` to read."""
 
 from __future__ import annotations
 
@@ -30,3 +30,16 @@ def open_readable(location: Path | str, patience: Patience = DEFAULT_PATIENCE) -
     """
     where = parse_location(location)
     return LocalPlace(where) if isinstance(where, Path) else RemoteReader(where, patience)
+
+
+def read_file(location: Path | str) -> bytes:
+    """The content of one file, by path or URL.
+
+    Raises:
+        UserError: a URL that `parse_location` refuses; otherwise as `mmrs.storage.place.ReadablePlace.read`.
+    """
+    where = parse_location(location)
+    if isinstance(where, Path):
+        return where.read_bytes()
+    folder, _, name = where.rpartition("/")
+    return open_readable(folder).read(name)

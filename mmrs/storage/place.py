@@ -7,6 +7,7 @@ its new content, never a part of either.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
@@ -47,6 +48,10 @@ class Place(ReadablePlace, Protocol):
 
     def write(self, name: str, data: bytes) -> None:
         """Replace a file's content."""
+        ...
+
+    def write_parts(self, name: str, parts: Iterable[bytes]) -> None:
+        """Replace a file's content by the parts, one after the other; they need not fit memory."""
         ...
 
     def sizes(self) -> dict[str, int]:
@@ -100,6 +105,11 @@ def read_settled(place: ReadablePlace, name: str, is_right: Callable[[bytes], bo
             break
         content = again
     return content
+
+
+def read_digested(place: ReadablePlace, name: str, sha256: str) -> bytes:
+    """`read_settled` for a file whose digest is known. What is returned may still have another one."""
+    return read_settled(place, name, lambda content: hashlib.sha256(content).hexdigest() == sha256)
 
 
 def not_ours(place: Place) -> RunFailure:

@@ -72,6 +72,14 @@ class RemotePlace:
         with self._as_os_errors(), self._upload(name) as target:
             self.file_system().pipe_file(target, data)
 
+    def write_parts(self, name: str, parts: Iterable[bytes]) -> None:
+        with self.staging() as folder:
+            file_name = name.rpartition("/")[2]
+            with (folder / file_name).open("wb") as file:
+                file.writelines(parts)
+            with self._as_os_errors(), self._upload(name) as target:
+                self.file_system().put_file(str(folder / file_name), target)
+
     def sizes(self) -> dict[str, int]:
         with self._as_os_errors():
             found = self.file_system().find(self._path(""), detail=True)

@@ -76,8 +76,10 @@ def parse_location(location: Path | str) -> Path | str:
     """A folder as `Path`, or a URL in one form (see `checked_url`). ``file://`` is a folder.
 
     Raises:
-        UserError: as `checked_url`.
+        UserError: as `checked_url`, or neither a text nor a path.
     """
+    if not isinstance(location, str | Path):
+        raise UserError(f"{location!r} is neither a path nor a URL.")
     match = _URL.fullmatch(location) if isinstance(location, str) else None
     if match is None:
         return Path(location)
@@ -112,6 +114,11 @@ def scheme_of(url: str) -> Scheme:
     """What is known of the scheme of a checked URL."""
     name = _split(url)[0]
     return SCHEMES.get(name) or Scheme("fsspec", f"fsspec[{name}]", _GENERIC_ADVICE, shows_whole_files=False)
+
+
+def is_writable(location: Path | str) -> bool:
+    """Whether data sets can be written to what `parse_location` returned; false for http(s) and the Hub."""
+    return not isinstance(location, str) or not scheme_of(location).refusal
 
 
 def without_secrets(url: str) -> str:

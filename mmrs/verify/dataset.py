@@ -26,8 +26,9 @@ from mmrs.shards.index import read_index
 from mmrs.shards.manifest import MANIFEST_NAME, Manifest, ShardEntry, done_path, load_manifest
 from mmrs.shards.quarantine import QUARANTINE_NAME
 from mmrs.shards.tar import MEMBER_NAME
-from mmrs.storage.open import open_place
-from mmrs.storage.place import Place
+from mmrs.storage.open import open_readable
+from mmrs.storage.place import ReadablePlace, read_digested, read_settled
+from mmrs.storage.retry import DEFAULT_PATIENCE, Patience
 
 _SHOWN_FINDINGS = 20
 
@@ -53,7 +54,9 @@ class Verification:
     findings: tuple[VerifyFinding, ...]
 
 
-def verify_dataset(where: Path | str, workers: int, progress: Progress) -> Verification:
+def verify_dataset(
+    location: Path | str, workers: int, progress: Progress, patience: Patience = DEFAULT_PATIENCE
+) -> Verification:
     """Check every shard of a data set.
 
     Digests of tar and index; adjacency, names and order of members; one record per image, valid against the schema and
@@ -61,9 +64,10 @@ def verify_dataset(where: Path | str, workers: int, progress: Progress) -> Verif
     ids unique over the data set; done-files in agreement; the quarantine's digest; counts of splits and their shards.
 
     Raises:
-        UserError: there is no finished data set at `where`, a folder or a URL, or it cannot be reached.
+        UserError: there is no finished data set at `location`, a folder or a URL, or it cannot be reached.
+        RunFailure: a URL does not answer, after as many tries as `patience` has.
     """
-    place = open_place(where)
+    place = open_readable(location, patience)
     try:
         manifest = load_manifest(place)
     except OSError as error:
@@ -88,14 +92,15 @@ def verify_dataset(where: Path | str, workers: int, progress: Progress) -> Verif
     return Verification(manifest, keys.total(), tuple(findings))
 
 
-def _whole_findings(place: Place, manifest: Manifest) -> Iterator[VerifyFinding]:
+def _whole_findings(place: ReadablePlace, manifest: Manifest) -> Iterator[VerifyFinding]:
     """What concerns no single shard."""
     try:
-        digest = hashlib.sha256(place.read(QUARANTINE_NAME)).hexdigest()
+        content = read_digested(place, QUARANTINE_NAME, manifest.quarantine_sha256)
+        digest = hashlib.sha256(content).hexdigest()
         if digest != manifest.quarantine_sha256:
             what = f"sha256 is {digest}, the manifest says {manifest.quarantine_sha256}"
             yield VerifyFinding(QUARANTINE_NAME, None, what)
-    except OSError as error:
+    except (OSError, UserError) as error:
         yield VerifyFinding(QUARANTINE_NAME, None, f"cannot be read: {error}")
     records: Counter[tuple[str, str]] = Counter()
     for shard in manifest.shards:
@@ -110,14 +115,14 @@ def _whole_findings(place: Place, manifest: Manifest) -> Iterator[VerifyFinding]
             yield VerifyFinding(MANIFEST_NAME, None, what)
 
 
-def verify_shard(place: Place, shard: ShardEntry) -> tuple[list[VerifyFinding], list[str], list[str]]:
+def verify_shard(place: ReadablePlace, shard: ShardEntry) -> tuple[list[VerifyFinding], list[str], list[str]]:
     """The findings, keys and ids of one shard."""
     findings: list[VerifyFinding] = []
     try:
-        tar_bytes = place.read(shard.path)
-        index_bytes = place.read(shard.index_path)
-        done = orjson.loads(place.read(done_path(shard.path)))
-    except (OSError, orjson.JSONDecodeError) as error:
+        tar_bytes = read_digested(place, shard.path, shard.sha256)
+        index_bytes = read_digested(place, shard.index_path, shard.index_sha256)
+        done = _done_file(place, shard)
+    except (OSError, UserError, orjson.JSONDecodeError) as error:
         return [VerifyFinding(shard.path, None, f"cannot be read: {error}")], [], []
     actual = {"sha256": hashlib.sha256(tar_bytes).hexdigest(), "bytes": len(tar_bytes)}
     actual |= {"index_sha256": hashlib.sha256(index_bytes).hexdigest(), "index_bytes": len(index_bytes)}
@@ -135,6 +140,18 @@ def verify_shard(place: Place, shard: ShardEntry) -> tuple[list[VerifyFinding], 
     for row in rows:
         findings += [VerifyFinding(shard.path, row["key"], what) for what in _sample_findings(tar_bytes, row, shard)]
     return findings, [row["key"] for row in rows], [row["id"] for row in rows]
+
+
+def _done_file(place: ReadablePlace, shard: ShardEntry) -> dict[str, Any]:
+    def agrees(content: bytes) -> bool:
+        try:
+            done = orjson.loads(content)
+        except orjson.JSONDecodeError:
+            return False
+        return isinstance(done, dict) and (done.get("sha256"), done.get("bytes")) == (shard.sha256, shard.bytes)
+
+    found = orjson.loads(read_settled(place, done_path(shard.path), agrees))
+    return found if isinstance(found, dict) else {}
 
 
 def _member_findings(tar_bytes: bytes, rows: list[dict[str, Any]]) -> Iterator[tuple[str | None, str]]:

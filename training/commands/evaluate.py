@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmrs.commands.options import FILE, FOLDER
+from mmrs.commands.options import FILE, FOLDER, LOCATION
 
 if TYPE_CHECKING:
     from mmrs.progress import Progress
@@ -32,7 +32,7 @@ SCOPE_OPTIONS = (
         "--limit", type=click.IntRange(1), help="At most this many images of each source, chosen by a fixed seed."
     ),
     click.option(
-        "--dialect", default="", metavar="NAME", help="How boxes are written in the answers. Default: as in DATA."
+        "--dialect", default="", metavar="NAME", help="How boxes are written in the answers. Default: as in the data set."
     ),
     click.option(
         "--protocol",
@@ -53,7 +53,7 @@ def scope_options(command: Callable[..., None]) -> Callable[..., None]:
 
 @click.command("eval")
 @click.argument("model", type=FOLDER)
-@click.argument("data", type=FOLDER)
+@click.argument("data", metavar="DIR_OR_URL", type=LOCATION)
 @scope_options
 @click.option("--batch-size", default=32, show_default=True, type=click.IntRange(1), help="Prompts generated at once.")
 @click.option(
@@ -64,8 +64,8 @@ def scope_options(command: Callable[..., None]) -> Callable[..., None]:
 )
 @click.option("--out", type=FOLDER, required=True, help="Folder for answers.jsonl, scores.json, predictions.png.")
 @click.pass_obj
-def evaluate(progress: Progress, model: Path, data: Path, out: Path, **options: Any) -> None:
-    """Score MODEL on a split of DATA by greedy generation, each task by its protocol.
+def evaluate(progress: Progress, model: Path, data: Path | str, out: Path, **options: Any) -> None:
+    """Score MODEL on a split of a data set by greedy generation, each task by its protocol.
 
     Every image of the split is asked. A row says what a constant answer would get, and how many answers could not be
     read whole; all stay in the denominator.
@@ -84,11 +84,11 @@ def evaluate(progress: Progress, model: Path, data: Path, out: Path, **options: 
 
 @click.command()
 @click.argument("answers", type=FILE)
-@click.argument("data", type=FOLDER)
+@click.argument("data", metavar="DIR_OR_URL", type=LOCATION)
 @scope_options
 @click.option("--out", type=FOLDER, required=True, help="Folder for scores.json and predictions.png.")
-def score(answers: Path, data: Path, out: Path, **options: Any) -> None:
-    """Score ANSWERS, an answers.jsonl of `mmrs eval` or of anybody, to questions about a split of DATA.
+def score(answers: Path, data: Path | str, out: Path, **options: Any) -> None:
+    """Score ANSWERS, an answers.jsonl of `mmrs eval` or of anybody, to questions about a split of a data set.
 
     A line is {"id": "<record id>#<task>", "text": "..."}. Questions that nobody answered count as wrong.
     """

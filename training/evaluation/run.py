@@ -23,10 +23,13 @@ from training.model.folder import check_model_folder, quiet_transformers
 
 @dataclass(frozen=True, slots=True)
 class EvaluationConfig:
-    """What `evaluate` asks, how, and by which protocols it scores; a task of which none is named has its own."""
+    """What `evaluate` asks, how, and by which protocols it scores; a task of which none is named has its own.
+
+    `data` is a folder or a URL.
+    """
 
     model: Path
-    data: Path
+    data: Path | str
     out: Path
     scope: QuestionScope = field(default_factory=QuestionScope)
     decoding: Decoding = field(default_factory=Decoding)

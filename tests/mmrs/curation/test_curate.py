@@ -141,7 +141,7 @@ def test_tiles_of_one_scene_and_names_of_one_picture_belong_together(tmp_path):
         "toy/train/x-7": "toy/test/y-7",
     }
     assert leaks(out) == through_pixels_and_names | {"toy/train/P2__0___0": "toy/test/P2__512___0"}
-    assert "a tile of the same scene (toy/P1) as toy/train/P1__" in describe_curation(report, out)
+    assert "a tile of the same scene (toy/P1) as toy/train/P1__" in describe_curation(report, out, out)
     curate(out, QUIET, aliases=AliasTable.model_validate(table | {"numbered_per_split": ["toy"]}))
     assert leaks(out) == through_pixels_and_names
 
@@ -198,7 +198,7 @@ def test_a_build_that_excludes_the_removals_has_no_leak_left(two_sources, tmp_pa
         assert [path.name for path in untouched] == ["test-00000-of-00001.tar"]
     report = curate(out, QUIET)
     assert (report.removals, report.summary()["removed_before"]) == ((), 5)
-    assert "built without 5 images" in describe_curation(report, out)
+    assert "built without 5 images" in describe_curation(report, out, out)
     assert verify_dataset(out, 1, QUIET).findings == ()
 
 
