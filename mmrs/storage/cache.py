@@ -27,8 +27,9 @@ _RAISE = "Raise data.cache_gb of the training recipe, or MMRS_CACHE_GB for other
 
 
 def default_cache_folder() -> Path:
-    """``mmrs`` in the user's cache folder."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmrs"
+    """``mmrs`` in the user's cache folder; who has no home has it in the current folder."""
+    home = os.path.expanduser("~")
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path("." if home == "~" else home) / ".cache") / "mmrs"
 
 
 def default_cache() -> FileCache:

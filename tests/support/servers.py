@@ -72,8 +72,7 @@ class Faults:
 def serve_faults(upstream: str, faults: Faults) -> Iterator[str]:
     """The URL of a proxy before `upstream`."""
     handler = type("Handler", (_Proxy,), {"upstream": urlsplit(upstream), "faults": faults})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
@@ -83,6 +82,13 @@ def serve_faults(upstream: str, faults: Faults) -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join(5)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *arguments: Any) -> None:
+        """Clients hang up on purpose here."""
 
 
 class _Proxy(BaseHTTPRequestHandler):
@@ -98,12 +104,7 @@ class _Proxy(BaseHTTPRequestHandler):
         if fault == "500":
             self._answer(500, {}, b"planned", 7)
             return
-        connection = http.client.HTTPConnection(self.upstream.hostname, self.upstream.port, timeout=20)
-        passed = {name: self.headers[name] for name in ("Range", "Accept-Encoding") if name in self.headers}
-        connection.request("GET", self.path, headers=passed)
-        response = connection.getresponse()
-        body = response.read()
-        connection.close()
+        response, body = self._ask()
         headers = {name: response.headers[name] for name in ("Content-Range", "ETag") if name in response.headers}
         half, length = body[: len(body) // 2], len(body)
         if fault in ("stall", "cut"):
@@ -117,6 +118,18 @@ class _Proxy(BaseHTTPRequestHandler):
             self._answer(response.status, headers, half + bytes([body[len(half)] ^ 1]) + body[len(half) + 1 :], length)
         else:
             self._answer(response.status, headers, body, length)
+
+    def do_HEAD(self) -> None:
+        response, _ = self._ask()
+        self._answer(response.status, {}, b"", int(response.headers.get("Content-Length", 0)))
+
+    def _ask(self) -> tuple[http.client.HTTPResponse, bytes]:
+        connection = http.client.HTTPConnection(self.upstream.hostname, self.upstream.port, timeout=20)
+        connection.request(self.command, self.path, headers=dict(self.headers.items()))
+        response = connection.getresponse()
+        body = response.read()
+        connection.close()
+        return response, body
 
     def _answer(self, status: int, headers: dict[str, str], body: bytes, length: int) -> None:
         try:

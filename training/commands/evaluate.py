@@ -32,7 +32,10 @@ SCOPE_OPTIONS = (
         "--limit", type=click.IntRange(1), help="At most this many images of each source, chosen by a fixed seed."
     ),
     click.option(
-        "--dialect", default="", metavar="NAME", help="How boxes are written in the answers. Default: as in the data set."
+        "--dialect",
+        default="",
+        metavar="NAME",
+        help="How boxes are written in the answers. Default: as in the data set.",
     ),
     click.option(
         "--protocol",

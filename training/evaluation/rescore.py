@@ -17,7 +17,7 @@ class RescoreConfig:
     """Answers in a file, and the questions that they are to. Every question of the scope counts, answered or not."""
 
     answers: Path
-    data: Path
+    data: Path | str
     out: Path
     scope: QuestionScope = field(default_factory=QuestionScope)
     protocols: tuple[str, ...] = ()

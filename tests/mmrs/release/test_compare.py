@@ -11,6 +11,7 @@ from mmrs.progress import Progress
 from mmrs.record import Annotations, Provenance
 from mmrs.release.compare import compare, image_name, plain_text
 from mmrs.source import Discovery, Item, SourceBuild
+from tests.support.places import needs_servers, served
 
 QUIET = Progress(quiet=True)
 
@@ -65,6 +66,17 @@ def test_agreement_by_source(ingested, dataset):
     assert (part.release_unmatched, part.rebuilt_unmatched) == (2, 1)
     assert part.share == pytest.approx(8 / 10)
     assert any("only in the release" in example for example in part.examples)
+
+
+@needs_servers
+def test_a_rebuild_at_a_url(ingested, dataset, tmp_path, monkeypatch):
+    pytest.importorskip("s3fs")
+    pytest.importorskip("moto.server")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with served(dataset, tmp_path / "nginx") as places:
+        for kind in ("http", "s3"):
+            with places.at(kind, monkeypatch) as location:
+                assert compare(ingested, location) == compare(ingested, dataset)
 
 
 def test_sources_that_were_not_rebuilt_are_named(ingested, dataset):
