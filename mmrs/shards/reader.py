@@ -62,9 +62,9 @@ class ShardSet:
         Raises:
             UserError: the split or a source is not in the data set; names what is there.
         """
-        return self.rows(self.numbers((split,), sources), columns)
+        return self.rows(self.shard_positions((split,), sources), columns)
 
-    def numbers(self, splits: Sequence[str] | None, sources: Sequence[str] | None = None) -> list[int]:
+    def shard_positions(self, splits: Sequence[str] | None, sources: Sequence[str] | None = None) -> list[int]:
         """Positions in ``manifest.shards`` of what belongs to the sources and splits, at least one.
 
         Args:

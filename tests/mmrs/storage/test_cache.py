@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmrs.errors import RunFailure, UserError
-from mmrs.storage.cache import DigestMismatch, FileCache
+from mmrs.storage.cache import DigestMismatch, FileCache, default_cache
 
 
 def content(number: int, size: int = 1000) -> bytes:
@@ -186,3 +186,17 @@ def test_a_part_that_a_killed_process_left_is_removed_when_room_is_needed(tmp_pa
     assert child.exitcode == -signal.SIGKILL and len(list(tmp_path.glob("*.part"))) == 1
     assert read(cache, content(1)) == content(1)
     assert list(tmp_path.glob("*.part")) == []
+
+
+def test_the_default_cache_lies_where_the_user_says(monkeypatch, tmp_path):
+    monkeypatch.delenv("MMRS_CACHE_GB", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert default_cache() == FileCache(tmp_path / "mmrs" / "shards", 100 * 10**9)
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MMRS_CACHE_GB", "0.5")
+    assert default_cache() == FileCache(tmp_path / "home" / ".cache" / "mmrs" / "shards", 5 * 10**8)
+    for wrong in ("many", "0", "-1", "nan", "inf"):
+        monkeypatch.setenv("MMRS_CACHE_GB", wrong)
+        with pytest.raises(UserError, match=f"MMRS_CACHE_GB={wrong} is no number of gigabytes"):
+            default_cache()

@@ -116,7 +116,8 @@ def select_from(
             )
     wanted = [_known(shards, sets, sources) for shards in sets]
     chosen = [
-        shards.numbers(splits, mine) if mine is None or mine else [] for shards, mine in zip(sets, wanted, strict=True)
+        shards.shard_positions(splits, mine) if mine is None or mine else []
+        for shards, mine in zip(sets, wanted, strict=True)
     ]
     tables, parts = [], set()
     for number, (shards, numbers) in enumerate(zip(sets, chosen, strict=True)):
