@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from docs.hooks.drawn.architecture import architecture
+from docs.hooks.drawn.streaming import packing, pointer, resume
 
-DRAWINGS = {"architecture": architecture}
+DRAWINGS = {"architecture": architecture, "packing": packing, "pointer": pointer, "resume": resume}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import re
 import textwrap
 from itertools import pairwise
 
@@ -81,3 +82,28 @@ def _sentences_below_fields(cls: type) -> dict[str, str]:
 
 def _is_text(node: ast.stmt) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def table_by_task() -> str:
+    """The rows of README.md's table: a source stands with the first of its tasks, under its sensor."""
+    kinds = {
+        "classification": "classification",
+        "captioning": "captioning",
+        "vqa": "questions and answers",
+        "detection-hbb": "boxes",
+        "visual-grounding": "grounding, region captions",
+    }
+    sensors = ("optical", "sar", "infrared")
+    cells: dict[tuple[str, str], list[str]] = {}
+    for fact in map(converters.facts, converters.names()):
+        if fact.name != "generic":
+            word = f"*`{fact.name}`*" if fact.evaluation_only else f"`{fact.name}`"
+            cells.setdefault((fact.tasks[0], fact.sensor), []).append(word)
+    unplaced = sorted({task for task, _ in cells} - set(kinds))
+    if unplaced:
+        raise LookupError(f"the table of README.md has no row for {unplaced[0]}; add one in {__file__}")
+    rows = [
+        f"| {kinds[task]} | " + " | ".join(" ".join(cells.get((task, one), [])) for one in sensors) + " |"
+        for task in kinds
+    ]
+    return "".join(re.sub(r" {2,}", " ", row) + "\n" for row in rows)

@@ -102,6 +102,7 @@ def errors_page() -> str:
                 ("2", "A mistake in the command or its input: `UserError`. The message ends with the next step."),
                 ("75", "Training stopped by a signal after a checkpoint; the same command goes on."),
                 ("130", "Interrupted; the same command goes on from what is finished."),
+                ("143", "Ended by SIGTERM."),
             ],
         ),
         "`mmrs --debug ...` shows the traceback of any error.\n",

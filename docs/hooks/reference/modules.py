@@ -36,3 +36,24 @@ def folders(top: Path) -> Iterator[Path]:
 def first_line(path: Path) -> str:
     """First line of a module's docstring; empty where there is none."""
     return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n")[0]
+
+
+def folder_tree() -> str:
+    """Every folder of code with its line, as CONTRIBUTING.md has it: indented by depth, the lines in one column."""
+    lines = []
+    for package in PACKAGES:
+        for folder in folders(ROOT / package):
+            depth = len(folder.relative_to(ROOT).parts) - 1
+            lines.append((f"{'  ' * depth}{folder.name}/", first_line(folder / "__init__.py")))
+    width = max(len(name) for name, _ in lines) + 2
+    return "".join(f"{name:<{width}}{words}\n" for name, words in lines)
+
+
+def write_tree(page: Path) -> None:
+    """Put the tree of today into the block of the page that is called ``tree``."""
+    before, _, rest = page.read_text(encoding="utf-8").partition("```tree\n")
+    page.write_text(f"{before}```tree\n{folder_tree()}```{rest.partition('```')[2]}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write_tree(ROOT / "CONTRIBUTING.md")

@@ -1,0 +1,34 @@
+"""Every page of the documentation does what it says: its blocks are run in order, its outputs are those of the run."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.pages import ROOT, check_commands, copy_project, read_blocks, run_page
+
+DOCS = ROOT / "docs"
+# These add files to the project itself.
+HOW_TO = sorted((DOCS / "howto").glob("*.md"))
+PAGES = [ROOT / "README.md", *sorted(path for path in DOCS.rglob("*.md") if path not in HOW_TO)]
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if any(block.is_run for block in read_blocks(page))], ids=name)
+def test_the_page_runs(page, tmp_path):
+    run_page(page, tmp_path)
+
+
+@pytest.mark.parametrize("page", HOW_TO, ids=name)
+def test_the_how_to_adds_to_the_project_what_it_says(page, tmp_path):
+    copy_project(tmp_path)
+    run_page(page, tmp_path, code=tmp_path)
+
+
+@pytest.mark.parametrize("page", [*PAGES, *HOW_TO], ids=name)
+def test_what_is_not_run_is_parsed(page):
+    for block in read_blocks(page):
+        if block.language == "bash" and block.reason:
+            check_commands(block)
