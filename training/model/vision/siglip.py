@@ -23,29 +23,35 @@ class Siglip(PatchEncoder):
 
     def trim(self, model: Any) -> None:
         """Without the head that pools the patches into one vector."""
-        model.config.vision_use_head = model.use_head = False
-        if hasattr(model, "head"):
-            del model.head
+        inner = _inner(model)
+        model.config.vision_use_head = inner.use_head = False
+        if hasattr(inner, "head"):
+            del inner.head
 
     def patch_layer(self, model: Any) -> nn.Conv2d:
         """The convolution that makes patches."""
-        return model.embeddings.patch_embedding
+        return _inner(model).embeddings.patch_embedding
 
     def blocks(self, model: Any) -> Sequence[nn.Module]:
         """The transformer's blocks."""
-        return model.encoder.layers
+        return _inner(model).encoder.layers
 
     def final_norm(self, model: Any) -> nn.Module:
         """The norm behind the last block."""
-        return model.post_layernorm
+        return _inner(model).post_layernorm
 
     def positions_TD(self, model: Any) -> torch.Tensor:
         """One for every patch."""
-        return model.embeddings.position_embedding.weight
+        return _inner(model).embeddings.position_embedding.weight
 
     def forward_options(self) -> dict[str, Any]:
         """Positions are interpolated only where that is asked for."""
         return {"interpolate_pos_encoding": True}
+
+
+def _inner(model: Any) -> Any:
+    """Some versions of transformers hold all that there is one module deeper."""
+    return getattr(model, "vision_model", model)
 
 
 register_encoder(Siglip())
