@@ -166,7 +166,7 @@ def scan_source(name: str, root: Path, options: Mapping[str, Any], progress: Pro
 def _scan_split(
     source: converters.Converter, split: str, found: Discovery, shared: Sequence[Problem], progress: Progress
 ) -> SplitScan:
-    problems = [*found.problems, *found.details, *shared]
+    problems = [*found.problems, *found.unread_rows, *found.details, *shared]
     counts: Counter[str] = Counter()
     categories: Counter[str] = Counter()
     with progress.stage(f"scan {source.name}/{split}", len(found.items)) as advance:
@@ -178,6 +178,10 @@ def _scan_split(
                 place = error.path or str(item.image)
                 problems.append((f"{place}:{error.line}" if error.line else place, error.reason))
                 continue
+            own = str(item.annotations[0] if item.annotations else item.image)
+            for row in annotations.unread:
+                place = row.path or own
+                problems.append((f"{place}:{row.line}" if row.line else place, f"{item.stem}: {row.reason}"))
             counts["images"] += 1
             counts["ignored"] += sum(thing.ignore for thing in annotations.objects)
             counts["objects"] += sum(not thing.ignore for thing in annotations.objects)

@@ -152,6 +152,17 @@ class Provenance(StrictModel):
     layout: Text | None = None
 
 
+class UnreadRow(StrictModel):
+    """A row of an annotation file that was not understood: nobody knows which object it meant, or where.
+
+    `path` is its file where that is not the item's first annotation file, `line` its 1-based line where it has one.
+    """
+
+    reason: Text
+    path: Text | None = None
+    line: int | None = None
+
+
 class _Known(StrictModel):
     objects: tuple[AnnotatedObject, ...] = ()
     label: Text | None = None
@@ -168,13 +179,19 @@ class Annotations(_Known):
 
     `label` is the scene's class in unified, readable form (``baseball diamond``), `source_label` the source's spelling.
     `declared_size` is the (width, height) that the annotation file claims; the build compares it with the image.
+    `unread` are the rows of the image that became no object: with one of them, nothing is said of "all objects".
     """
 
     declared_size: tuple[int, int] | None = None
+    unread: tuple[UnreadRow, ...] = ()
 
 
 class Record(_Known, populate_by_name=True):
-    """One stored image and all that is known of it. `id` is ``<source>/<split>/<stem>``."""
+    """One stored image and all that is known of it. `id` is ``<source>/<split>/<stem>``.
+
+    `unread_rows` counts the annotation rows of the image that are no object here, because they were not understood or
+    cannot be right in this image: the image may show more than `objects`. The JSON has it only where it is not 0.
+    """
 
     schema_version: Literal["mmrs-record-1"] = Field(default="mmrs-record-1", alias="schema")
     id: str = Field(pattern=r"^[^/]+/[^/]+/.+$")
@@ -183,6 +200,7 @@ class Record(_Known, populate_by_name=True):
     sensor: Sensor
     image: ImageInfo
     licence: Text
+    unread_rows: int = Field(default=0, ge=0)
     dialogues: tuple[Dialogue, ...] = ()
 
     @model_validator(mode="after")
@@ -195,7 +213,10 @@ class Record(_Known, populate_by_name=True):
 
     def to_json(self) -> bytes:
         """Canonical JSON: UTF-8, sorted keys, no blanks, so equal records have equal bytes."""
-        return canonical_json(self.model_dump(mode="json", by_alias=True))
+        values = self.model_dump(mode="json", by_alias=True)
+        if not self.unread_rows:
+            del values["unread_rows"]
+        return canonical_json(values)
 
     @classmethod
     def from_json(cls, data: bytes) -> Record:

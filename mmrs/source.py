@@ -95,8 +95,10 @@ class Discovery:
     Args:
         items: sorted by stem.
         notes: choices a user should know of, one sentence each (which variant of an unpacking was taken).
-        problems: (path, reason) of annotation rows or files of this split that belong to no usable image; quarantined,
-            never silent.
+        problems: (path, reason) of files of this split, or rows that name an image, that give no usable image;
+            quarantined, never silent.
+        unread_rows: (path, reason) of annotation rows of this split that belong to no known image; counted as rows, not
+            as images.
         details: (path, reason) of parts left out of images that are kept (a caption without words); quarantined too,
             but no image is lost with them.
         shared_problems: (path, reason) of findings about the whole set, the same whichever split is asked for (a file
@@ -106,6 +108,7 @@ class Discovery:
     items: tuple[Item, ...]
     notes: tuple[str, ...] = ()
     problems: tuple[tuple[str, str], ...] = ()
+    unread_rows: tuple[tuple[str, str], ...] = ()
     details: tuple[tuple[str, str], ...] = ()
     shared_problems: tuple[tuple[str, str], ...] = ()
 

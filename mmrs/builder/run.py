@@ -250,6 +250,7 @@ def _split_counts(survey: SplitSurvey, tasks: list[ShardTask], results: dict[str
     names = set(SplitCounts.model_fields) - {"dialogues"}
     totals = {name: sum(getattr(part, name) for part in parts) for name in names}
     totals["quarantined_items"] += sum(entry.images for entry in survey.quarantine)
+    totals["quarantined_objects"] += sum(entry.level == "object" for entry in survey.quarantine)
     return SplitCounts(**totals, dialogues=dict(sorted(dialogues.items())))
 
 

@@ -17,15 +17,15 @@ from mmrs.config import StrictModel
 from mmrs.errors import BadItem
 from mmrs.imaging.store import StoredImage, Validation, store_file
 from mmrs.instructions.render import RenderOptions, render
-from mmrs.record import AnnotatedObject, Annotations, ImageInfo, Record
+from mmrs.record import AnnotatedObject, Annotations, ImageInfo, Record, UnreadRow
 from mmrs.shards.index import write_index
 from mmrs.shards.manifest import SplitCounts, index_path
-from mmrs.shards.quarantine import QuarantineEntry, entry_for, relative_to_root
+from mmrs.shards.quarantine import QuarantineEntry, entry_for, relative_to_root, row_entry
 from mmrs.shards.tar import TarWriter
 from mmrs.source import Source
 
 # Raised when equal tasks would give other bytes than before; every shard is then rebuilt.
-TASK_FORMAT = 6
+TASK_FORMAT = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,20 +214,12 @@ def _assemble(task: ShardTask, sample: PlannedSample, known: Annotations, image:
     objects, reasons = check_objects(known.objects, *sample.probe.upright_size)
     if sample.window is not None and task.source.tiling is not None:
         objects = cut_to_window(objects, sample.window, task.source.tiling.min_iof)
-    record = _record(task, sample, known, image, objects)
+    unread = (*known.unread, *(UnreadRow(reason=reason) for reason in reasons))
+    record = _record(task, sample, known, image, objects, len(unread))
     rendered = render(record, task.render)
-    place = sample.item.annotations[0] if sample.item.annotations else sample.item.image
+    reported = unread if first else ()
     problems = tuple(
-        QuarantineEntry(
-            source=task.source.name,
-            split=task.split,
-            level="object",
-            id=f"{task.source.name}/{task.split}/{sample.stem}",
-            path=relative_to_root(str(place), task.root),
-            reason=f"{sample.item.stem}: {reason}",
-            images=0,
-        )
-        for reason in (reasons if first else ())
+        row_entry(row, task.source.name, task.split, sample.item, sample.stem, task.root) for row in reported
     )
     return _Stored(image, record.model_copy(update={"dialogues": rendered.dialogues}), problems, rendered.too_long)
 
@@ -238,6 +230,7 @@ def _record(
     known: Annotations,
     image: StoredImage,
     objects: list[tuple[int, AnnotatedObject]],
+    unread_rows: int,
 ) -> Record:
     return Record(
         id=f"{task.source.name}/{task.split}/{sample.stem}",
@@ -262,6 +255,7 @@ def _record(
         expressions=follow_objects(known.expressions, [position for position, _ in objects]),
         metadata=known.metadata | _tiling_rule(task, sample),
         licence=task.source.licence,
+        unread_rows=unread_rows,
         provenance=known.provenance,
     )
 

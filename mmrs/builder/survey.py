@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mmrs.builder.objects import cut_to_window
+from mmrs.builder.objects import check_objects, cut_to_window
 from mmrs.builder.plan import PlannedSample
 from mmrs.engines.processes import run_tasks
 from mmrs.errors import BadItem, UserError
 from mmrs.imaging.probe import MAX_PIXELS, MAX_SCENE_PIXELS, ImageProbe, probe
 from mmrs.imaging.windows import plan_windows
 from mmrs.progress import Progress
-from mmrs.record import Window
+from mmrs.record import UnreadRow, Window
 from mmrs.seeding import is_in_share, seeded_order
-from mmrs.shards.quarantine import QuarantineEntry, entry_for, relative_to_root
+from mmrs.shards.quarantine import QuarantineEntry, entry_for, relative_to_root, row_entry
 from mmrs.source import Item, Source, SourceBuild
 
 _IMAGES_PER_TASK, _SCENES_PER_TASK = 1024, 64
@@ -131,13 +131,14 @@ def _discover(build: SourceBuild, split: str, seed: int) -> _Found:
         chosen = seeded_order([item.stem for item in items], seed, "limit")[: build.limit]
         items = tuple(items[index] for index in sorted(chosen))
     quarantine = [_found_entry(build, split, "item", *problem) for problem in found.problems]
+    quarantine += [_found_entry(build, split, "object", *row) for row in found.unread_rows]
     quarantine += [_found_entry(build, split, "part", *detail) for detail in found.details]
     quarantine += [_found_entry(build, split, "set", *problem) for problem in shared]
     return _Found(build, split, items, tuple(quarantine), found.notes)
 
 
 def _found_entry(
-    build: SourceBuild, split: str, level: Literal["item", "part", "set"], path: str, reason: str
+    build: SourceBuild, split: str, level: Literal["item", "object", "part", "set"], path: str, reason: str
 ) -> QuarantineEntry:
     return QuarantineEntry(
         source=build.source.name,
@@ -145,7 +146,7 @@ def _found_entry(
         level=level,
         path=relative_to_root(path, build.root),
         reason=reason.replace(str(build.root) + "/", ""),
-        images=0 if level == "part" else 1,
+        images=0 if level in ("object", "part") else 1,
     )
 
 
@@ -156,25 +157,36 @@ def _survey_part(part: _Part) -> _Read:
     for index, item in enumerate(part.items):
         try:
             header = probe(item.image, MAX_PIXELS if tiling is None else MAX_SCENE_PIXELS, bands)
-            windows = [None] if tiling is None else _windows(source, item, header, part.seed)
+            if tiling is None:
+                found.append((index, header, None))
+                continue
+            windows, unread = _windows(source, item, header, part.seed)
             found += [(index, header, window) for window in windows]
+            # The first tile of a scene reports its rows when it is stored; a scene without a tile reports them here.
+            rows = unread if not windows else ()
+            quarantine += [row_entry(row, source.name, part.split, item, item.stem, part.root) for row in rows]
         except BadItem as error:
             quarantine.append(entry_for(error, source.name, part.split, item, part.root))
     return found, quarantine
 
 
-def _windows(source: Source, item: Item, header: ImageProbe, seed: int) -> list[Window]:
+def _windows(source: Source, item: Item, header: ImageProbe, seed: int) -> tuple[list[Window], tuple[UnreadRow, ...]]:
+    """The windows that become tiles, and the rows of the scene that are no object."""
     tiling = source.tiling
     if tiling is None:
         raise ValueError(f"source {source.name} is not tiled")
     if header.orientation != 1:
         raise BadItem(f"scene has EXIF orientation {header.orientation}; windows need 1", str(item.image))
-    objects = list(enumerate(source.read(item).objects))
+    known = source.read(item)
+    objects, reasons = check_objects(known.objects, header.width, header.height)
+    unread = (*known.unread, *(UnreadRow(reason=reason) for reason in reasons))
+    # A tile that seems empty may hold what such a row meant, so it is no negative.
+    keep_empty = 0.0 if unread else tiling.keep_empty
     kept = []
     for window in plan_windows(header.width, header.height, tiling):
         tile = PlannedSample(item, header, window)
         shown = cut_to_window(objects, window, tiling.min_iof)
         has_objects = any(not shown_object.ignore for _, shown_object in shown)
-        if has_objects or is_in_share(tiling.keep_empty, seed, "empty", tile.stem):
+        if has_objects or is_in_share(keep_empty, seed, "empty", tile.stem):
             kept.append(window)
-    return kept
+    return kept, unread

@@ -121,6 +121,9 @@ def _detection_prompts(
     record: Record, task: Task, options: RenderOptions
 ) -> Iterator[tuple[str, dict[str, str], list[AnnotatedObject], str]]:
     """(kind of prompt, its parts, the objects asked for, the name to deny when there are none)."""
+    # A row that was not understood may be an object of any class: no list of all, or of all of a class, is known true.
+    if record.unread_rows:
+        return
     shown = [item for item in record.objects if not item.ignore]
     # An image with ignored objects alone is not empty, and one that is labelled for some classes only may hold others:
     # neither a list of all objects nor "no objects" would be true of them.

@@ -10,13 +10,14 @@ import orjson
 
 from mmrs.config import StrictModel
 from mmrs.errors import BadItem
+from mmrs.record import UnreadRow
 from mmrs.source import Item
 
 QUARANTINE_NAME = "quarantine.jsonl"
 
 
 class QuarantineEntry(StrictModel):
-    """One image (level ``item``) or one object of a stored image (level ``object``) that was not stored.
+    """One image (level ``item``) or one annotation row of an object (level ``object``) that was not stored.
 
     Level ``part`` is a caption or question left out of a stored image; level ``excluded`` is a sound image that the
     recipe's `exclude` lists. Level ``set`` is a finding about the whole source (a file that no list names), whose
@@ -53,6 +54,21 @@ def entry_for(error: BadItem, source: str, split: str, item: Item, root: Path, i
         line=error.line,
         reason=error.reason.replace(str(root) + "/", ""),
         images=images,
+    )
+
+
+def row_entry(row: UnreadRow, source: str, split: str, item: Item, stem: str, root: Path) -> QuarantineEntry:
+    """The entry of an annotation row of `item`; `stem` is that of the stored sample which reports it (a tile's own)."""
+    place = item.annotations[0] if item.annotations else item.image
+    return QuarantineEntry(
+        source=source,
+        split=split,
+        level="object",
+        id=f"{source}/{split}/{stem}",
+        path=relative_to_root(row.path or str(place), root),
+        line=row.line,
+        reason=f"{item.stem}: {row.reason}",
+        images=0,
     )
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from mmrs.errors import BadItem
 from mmrs.geometry import quad_from_hbb
-from mmrs.record import AnnotatedObject, Annotations, Provenance
+from mmrs.record import AnnotatedObject, Annotations, Provenance, UnreadRow
 from mmrs.source import BandSelection, Discovery, Item, SourceBuild, Tiling
 
 
@@ -33,6 +33,7 @@ class ToySource:
     splits: tuple[str, ...] = ("train", "test")
     categories: tuple[str, ...] = ("car", "ship")
     bands: BandSelection | None = None
+    keep_empty: float = 0.0
 
     @property
     def version(self) -> int:
@@ -40,7 +41,7 @@ class ToySource:
 
     @property
     def tiling(self) -> Tiling | None:
-        return Tiling(self.tile_pixels, self.tile_pixels // 4) if self.tile_pixels else None
+        return Tiling(self.tile_pixels, self.tile_pixels // 4, keep_empty=self.keep_empty) if self.tile_pixels else None
 
     def options(self) -> dict[str, Any]:
         return {"tile_pixels": self.tile_pixels}
@@ -59,7 +60,10 @@ class ToySource:
             for name, box in content["objects"]
         )
         return Annotations(
-            objects=objects, declared_size=tuple(content["size"]), provenance=Provenance(annotation=item.stem + ".json")
+            objects=objects,
+            declared_size=tuple(content["size"]),
+            provenance=Provenance(annotation=item.stem + ".json"),
+            unread=tuple(UnreadRow(reason=reason, line=line) for line, reason in content.get("unread", ())),
         )
 
 

@@ -224,3 +224,37 @@ def test_an_output_folder_that_cannot_be_written(toy, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match="--out"):
         run(toy, tmp_path / "file")
+
+
+def test_a_row_that_is_no_object_is_counted_and_takes_the_claims_of_its_image(toy, tmp_path):
+    """Rows that a reader did not understand, and objects that the build finds outside or without area, alike."""
+    changes = {
+        "train0000": {"unread": [[3, "unknown class 'kar'"], [9, "4 words"]]},
+        "train0001": {"objects": [["car", [2, 2, 9, 9]], ["car", [900, 2, 909, 9]]]},
+        "train0002": {"objects": [], "unread": [[1, "unknown class 'kar'"]]},
+        "train0003": {"objects": []},
+    }
+    for stem, change in changes.items():
+        path = toy / "train" / f"{stem}.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    result = run(toy, tmp_path / "out", TOLERANT)
+    rows = [(entry.level, entry.id, entry.line, entry.images, entry.reason) for entry in result.quarantine]
+    assert rows == [
+        ("object", "toy/train/train0000", 3, 0, "train0000: unknown class 'kar'"),
+        ("object", "toy/train/train0000", 9, 0, "train0000: 4 words"),
+        ("object", "toy/train/train0001", None, 0, rows[2][4]),
+        ("object", "toy/train/train0002", 1, 0, "train0002: unknown class 'kar'"),
+    ]
+    assert "lies outside the 64x48 image" in rows[2][4]
+    data = ShardSet(tmp_path / "out")
+    records = {row["id"]: data.record(row) for row in data.table("train").to_pylist()}
+    assert len(records) == 24 and result.manifest.sources["toy"].splits["train"].quarantined_objects == 4
+    for stem, unread in (("train0000", 2), ("train0001", 1), ("train0002", 1)):
+        record = records[f"toy/train/{stem}"]
+        assert (record.unread_rows, record.dialogues) == (unread, ())
+    assert [dialogue.turns[1].value for dialogue in records["toy/train/train0003"].dialogues] == [
+        "There are no objects in the image."
+    ] * 2
+    assert b'"unread_rows"' not in records["toy/train/train0003"].to_json()
+    with pytest.raises(RunFailure, match=r"4 of \d+ objects are bad"):
+        run(toy, tmp_path / "strict")

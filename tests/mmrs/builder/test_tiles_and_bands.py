@@ -76,3 +76,22 @@ def test_a_sources_band_selection_reaches_survey_and_store(tmp_path):
     np.testing.assert_array_equal(pixels, expected)
     result, stored = run(tmp_path, ToySource(revision=2))
     assert stored == [] and "13 bands" in result.quarantine[0].reason
+
+
+def test_a_scene_with_an_unread_row_gives_no_negative_tile_and_reports_the_row_once(tmp_path):
+    keep_all = ToySource(tile_pixels=64, tasks=("detection-hbb",), keep_empty=1.0)
+    for stem, unread in (("whole", []), ("partly", [[2, "unknown class 'kar'"]]), ("lost", [[1, "4 words"]])):
+        write_scene(tmp_path / "toy", stem, RNG.integers(0, 255, (3, 100, 120)).astype(np.uint8))
+        path = tmp_path / "toy" / "train" / f"{stem}.json"
+        objects = [] if stem == "lost" else [["ship", [2, 2, 10, 10]]]
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"objects": objects, "unread": unread}))
+    result, stored = run(tmp_path, keep_all)
+    tiles = {
+        stem: [record for record, _ in stored if record.image.parent == stem] for stem in ("whole", "partly", "lost")
+    }
+    assert len(tiles["whole"]) > 1 and len(tiles["partly"]) == 1 and not tiles["lost"]
+    assert tiles["partly"][0].unread_rows == 1 and tiles["partly"][0].dialogues == ()
+    assert all(record.dialogues for record in tiles["whole"])
+    reasons = [(entry.level, entry.line, entry.reason) for entry in result.quarantine]
+    assert sorted(reasons) == [("object", 1, "lost: 4 words"), ("object", 2, "partly: unknown class 'kar'")]
+    assert result.manifest.sources["toy"].splits["train"].quarantined_objects == 2

@@ -127,3 +127,16 @@ def test_an_image_labelled_for_one_class_is_asked_for_that_class_alone():
     (dialogue,) = render(record, options(frozenset({"detection-hbb"}))).dialogues
     assert dialogue.turns[0].value == "Detect oiltanks shown in the image using horizontal bounding boxes."
     assert render(make_record(metadata={"labelled_classes": ["oiltank"]}), options()).dialogues == ()
+
+
+def test_nothing_is_said_of_all_objects_where_a_row_was_not_understood():
+    """The row may be an object of any class, so neither a list of all nor one of a class nor "no objects" is known."""
+    expressions = ({"text": "The car", "object": 0},)
+    record = make_record([("car", (10, 20, 60, 50), False)], expressions=expressions, captions=("a road .",))
+    asked = options(ALL | {"visual-grounding"})
+    whole = [dialogue.task for dialogue in render(record, asked).dialogues]
+    assert whole.count("detection-hbb") == 2 and whole.count("detection-obb") == 2
+    partly = record.model_copy(update={"unread_rows": 1})
+    assert [dialogue.task for dialogue in render(partly, asked).dialogues] == ["captioning", "visual-grounding"]
+    assert render(make_record(unread_rows=1), options()).dialogues == ()
+    assert render(make_record(), options()).dialogues != ()
