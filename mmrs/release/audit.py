@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import orjson
 
-from mmrs.release.names import normal_path, place_of_file, place_of_image
-from mmrs.release.store import Release, StoredFile, load_release, release_files, stored_rows
+from mmrs.release.findings import CHECKS, AuditedRow, Note, RepeatedQuestions, RepeatedReferences
+from mmrs.release.store import load_release, release_files, stored_rows
 from mmrs.text import table
 
 _SHOWN = 5
@@ -112,123 +110,80 @@ def audit(ingested: Path) -> AuditReport:
         UserError: `ingested` is no finished ingest, or a file of it is missing or damaged.
     """
     release = load_release(ingested)
-    tally = _Tally()
+    looked_for = [check() for check in CHECKS]
+    differences = {check.what: _Difference() for check in looked_for}
+    counts: Counter[str] = Counter()
+    sources: dict[str, _SourceTally] = defaultdict(_SourceTally)
+    rsvg_images: set[str] = set()
     for file in release.files:
-        tally.start_file(file)
+        counts.update([f"{file.family} files"] if file.family else [])
+        for check in looked_for:
+            differences[check.what].add(check.of_file(file))
         for line in stored_rows(ingested, file):
-            if line["raw"] is not None:
-                tally.add(file, line)
-    tally.finish(release, _image_paths(ingested))
-    checks = tuple(Check(name, expected, tally.counts[name], evidence) for name, (expected, evidence) in KNOWN.items())
-    findings = [
-        AuditDifference(what, count, tuple(tally.examples.get(what, ()))) for what, count in tally.found.items()
-    ]
-    sources = {
-        name: {"rows": tally.rows[name], "pairs": tally.pairs[name], "images": len(tally.images[name])}
-        for name in sorted(tally.images)
-    }
-    return AuditReport(checks, tuple(findings), sources)
+            if line["raw"] is None:
+                continue
+            row = AuditedRow.of(file, line)
+            counts.update(_row_counts(row))
+            sources[row.source or "unknown"].add(row)
+            rsvg_images.update([row.image] if row.family == "rsvg" else [])
+            for check in looked_for:
+                differences[check.what].add(check.of_row(row))
+    image_paths = set(release_files(ingested).column("path").to_pylist())
+    for check in looked_for:
+        differences[check.what].add(check.of_release(release, image_paths))
+    counts["rsvg images"] = len(rsvg_images)
+    for counter in (RepeatedQuestions.what, RepeatedReferences.what):
+        counts[counter] = differences[counter].count
+    counts["usable caption, vqa and region records"] = _usable(counts)
+    return AuditReport(
+        checks=tuple(Check(name, expected, counts[name], evidence) for name, (expected, evidence) in KNOWN.items()),
+        findings=tuple(
+            AuditDifference(what, found.count, tuple(found.examples))
+            for what, found in differences.items()
+            if found.count
+        ),
+        sources={name: sources[name].as_counts() for name in sorted(sources)},
+    )
 
 
-def _image_paths(ingested: Path) -> set[str]:
-    return set(release_files(ingested).column("path").to_pylist())
+@dataclass(slots=True)
+class _Difference:
+    count: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def add(self, notes: Iterable[Note]) -> None:
+        for example, count in notes:
+            self.count += count
+            if len(self.examples) < _SHOWN:
+                self.examples.append(example)
 
 
-class _Tally:
-    def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-        self.found: Counter[str] = Counter()
-        self.examples: dict[str, list[str]] = {}
-        self.rows: Counter[str] = Counter()
-        self.pairs: Counter[str] = Counter()
-        self.images: dict[str, set[str]] = {}
-        self._questions: set[bytes] = set()
-        self._rsvg_images: set[str] = set()
-        self._misspelt: set[str] = set()
+@dataclass(slots=True)
+class _SourceTally:
+    rows: int = 0
+    pairs: int = 0
+    images: set[str] = field(default_factory=set)
 
-    def start_file(self, file: StoredFile) -> None:
-        """Count a file of rows under its family."""
-        if file.family:
-            self.counts[f"{file.family} files"] += 1
-        if file.problem is not None:
-            self._note("JSON files that are no array", f"{file.path}: {file.problem}")
-        self._spelling(place_of_file(file.path).misspelt)
+    def add(self, row: AuditedRow) -> None:
+        self.rows += 1
+        self.pairs += len(row.pairs)
+        self.images.add(row.image)
 
-    def add(self, file: StoredFile, line: dict[str, Any]) -> None:
-        """Count one row."""
-        image = normal_path(line["image"] or "")
-        family = file.family or "unknown"
-        if line["problem"] is not None:
-            self._note("rows with a problem", f"{file.path}: {image or '?'}: {line['problem']}")
-        if line["image"] is not None and line["source"] is None:
-            self._note("rows in a folder of no known source", f"{file.path}: {image}")
-        pairs = line["pairs"] or []
-        self.counts.update({f"{family} rows": 1, f"{family} pairs": len(pairs)})
-        source = line["source"] or "unknown"
-        self.rows[source] += 1
-        self.pairs[source] += len(pairs)
-        self.images.setdefault(source, set()).add(image)
-        self._spelling(place_of_image(image).misspelt)
-        if line["tile"] is not None:
-            self._note("rows whose image is a tile", image)
-        if line["width"] is not None and line["width"] != line["height"] and any(pair["groups"] for pair in pairs):
-            self._note("rows with boxes in a padded square that is not the image", image)
-        if family == "rsvg":
-            self._rsvg_images.add(image)
-        if family == "caption":
-            self._repeats("repeated references in a caption row", image, [pair["answer"] for pair in pairs])
-        for pair in pairs:
-            self._add_pair(family, image, pair)
+    def as_counts(self) -> dict[str, int]:
+        return {"rows": self.rows, "pairs": self.pairs, "images": len(self.images)}
 
-    def finish(self, release: Release, paths: set[str]) -> None:
-        """Counters that need the whole release."""
-        self.counts["rsvg images"] = len(self._rsvg_images)
-        usable = self.counts["caption rows"] + self.counts["vqa pairs"] - self.counts["repeated vqa pairs"]
-        usable += self.counts["visual-grounding pairs"] - self.counts["visual-grounding boxes without area"]
-        self.counts["usable caption, vqa and region records"] = usable
-        for name in sorted(self._misspelt):
-            self._note("misspelt names", name)
-        for file in release.ignored:
-            self._note("aggregate files left out", f"{file.path}: {file.reason}")
-        if release.images:
-            for image in sorted(set().union(*self.images.values()) - paths if self.images else ()):
-                self._note("images named by a row but not in the archive", image)
 
-    def _add_pair(self, family: str, image: str, pair: dict[str, Any]) -> None:
-        task = pair["task"]
-        if family == "rsvg":
-            self.counts[f"{task} pairs"] += 1
-        if family == "vqa":
-            content = "\0".join((image, pair["prompt"], pair["answer"])).encode()
-            # A digest of 16 bytes per pair keeps the set small for all of the archive.
-            digest = hashlib.blake2b(content, digest_size=16).digest()
-            if digest in self._questions:
-                self.counts["repeated vqa pairs"] += 1
-                self._note("repeated vqa pairs", f"{image}: {pair['prompt']} {pair['answer']}")
-            self._questions.add(digest)
-        for group in pair["groups"] or ():
-            if group["degenerate"]:
-                if family == "rsvg":
-                    self.counts[f"{task} boxes without area"] += group["degenerate"]
-                self._note("boxes without area", f"{image}: {group['name']}", group["degenerate"])
-            if group["unreadable"]:
-                self._note("pieces of an answer that are no box", f"{image}: {group['name']}", group["unreadable"])
-            if group["count"] is not None and group["count"] != len(group["numbers"]):
-                text = f"{image}: says {group['count']} {group['name']}, has {len(group['numbers'])} boxes"
-                self._note("counts that are not the number of boxes", text)
+def _row_counts(row: AuditedRow) -> Counter[str]:
+    """A row's part of the counters: by family, and those of DIOR-RSVG by task."""
+    counts = Counter({f"{row.family} rows": 1, f"{row.family} pairs": len(row.pairs)})
+    if row.family == "rsvg":
+        counts.update(f"{pair['task']} pairs" for pair in row.pairs)
+        for task, group in row.boxes():
+            counts[f"{task} boxes without area"] += group["degenerate"] or 0
+    return counts
 
-    def _repeats(self, what: str, image: str, texts: Iterable[str]) -> None:
-        for text, times in Counter(texts).items():
-            if times > 1:
-                self.counts[what] += times - 1
-                self._note(what, f"{image}: {text}", times - 1)
 
-    def _spelling(self, name: str | None) -> None:
-        if name is not None:
-            self._misspelt.add(name)
-
-    def _note(self, what: str, example: str, count: int = 1) -> None:
-        self.found[what] += count
-        shown = self.examples.setdefault(what, [])
-        if len(shown) < _SHOWN:
-            shown.append(example)
+def _usable(counts: Mapping[str, int]) -> int:
+    questions = counts["vqa pairs"] - counts["repeated vqa pairs"]
+    boxes = counts["visual-grounding pairs"] - counts["visual-grounding boxes without area"]
+    return counts["caption rows"] + questions + boxes
