@@ -6,8 +6,8 @@ import os
 
 import orjson
 
-from mmrs.builder.resume import state_path, task_state
 from mmrs.builder.shard import ShardResult, ShardTask, build_shard
+from mmrs.builder.state import StoredState, state_path
 from mmrs.errors import RunFailure, StorageFailure
 from mmrs.shards.manifest import done_path, index_path
 from mmrs.storage.place import Place
@@ -28,7 +28,7 @@ def publish_shard(task: ShardTask, place: Place, token: str) -> ShardResult:
             f"{os.uname().nodename} does not see {task.root}, where {task.source.name} lies; every machine of the "
             "build needs the sources under the same path."
         )
-    state = task_state(task)
+    state = StoredState.of(task).to_json()
     try:
         with place.staging() as folder:
             result = build_shard(task, folder)

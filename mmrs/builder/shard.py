@@ -151,13 +151,14 @@ class _Stored:
 
 
 def _outcomes(task: ShardTask, tiles: TileSpool) -> Iterator[tuple[int, PlannedSample, _Stored | QuarantineEntry]]:
+    """(ordinal in the split, sample, what became of it) of each sample of the task."""
     annotations: dict[str, Annotations | BadItem] = {}
     reported: set[str] = set()
     excluded = dict(task.excluded)
-    for position, sample in enumerate(task.samples):
+    for ordinal, sample in enumerate(task.samples, task.first_ordinal):
         item = sample.item
         if sample.stem in excluded:
-            yield position, sample, _excluded_entry(task, sample, excluded[sample.stem])
+            yield ordinal, sample, _excluded_entry(task, sample, excluded[sample.stem])
             continue
         if item.stem not in annotations:
             annotations[item.stem] = _read(task, sample)
@@ -173,9 +174,9 @@ def _outcomes(task: ShardTask, tiles: TileSpool) -> Iterator[tuple[int, PlannedS
             if not first:
                 continue
             lost = sum(other.item.stem == item.stem for other in task.samples) if sample.window else 1
-            yield position, sample, entry_for(error, task.source.name, task.split, item, task.root, lost)
+            yield ordinal, sample, entry_for(error, task.source.name, task.split, item, task.root, lost)
             continue
-        yield task.first_ordinal + position, sample, stored
+        yield ordinal, sample, stored
 
 
 def _excluded_entry(task: ShardTask, sample: PlannedSample, reason: str) -> QuarantineEntry:

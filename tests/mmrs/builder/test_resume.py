@@ -1,6 +1,5 @@
 """A second build writes what changed, and says of every shard why."""
 
-import json
 import os
 import random
 from dataclasses import replace
@@ -9,8 +8,9 @@ import pytest
 
 from mmrs.builder import run as build_run
 from mmrs.builder.recipe import BuildRecipe
-from mmrs.builder.resume import existing_shards, state_path, task_state
+from mmrs.builder.resume import existing_shards
 from mmrs.builder.run import build, plan_build
+from mmrs.builder.state import StoredState, state_path
 from mmrs.builder.summary import describe_findings
 from mmrs.errors import RunFailure
 from mmrs.progress import Progress
@@ -119,6 +119,15 @@ def test_another_number_of_shards(toy):
     assert "files of shards that are no longer in the plan will be removed" in words
 
 
+def test_an_unreadable_state_of_another_number_of_shards_is_named(toy):
+    run(toy)
+    for path in (toy.parent / "out").rglob("train*.task"):
+        path.write_text('{"state": 1, "digest": "", "parts": {}, "samples": [["only", "three", "parts"]]}')
+    reasons, _ = run(toy, SMALL.model_copy(update={"shard_bytes": 10**6}))
+    what, (path,) = reasons["toy/train-00000-of-00001.tar"]
+    assert what == "its state cannot be read" and path.startswith(".build/toy/train-")
+
+
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
@@ -144,14 +153,15 @@ def test_damage_is_named_and_mended(toy, damage, reason):
 def test_the_state_of_a_shard_follows_all_that_it_depends_on(toy):
     plan = plan_build([toy_build(toy)], SMALL, 1, QUIET)
     task = plan.tasks[0]
-    assert task_state(task) == task_state(replace(task))
+    assert StoredState.of(task) == StoredState.of(replace(task))
+    assert StoredState.from_json(StoredState.of(task).to_json()) == StoredState.of(task)
     changes = [
         {"source": ToySource(revision=9)}, {"split": "other"}, {"first_ordinal": 7}, {"suffix": "png"},
         {"validation": "L2"}, {"samples": task.samples[1:]}, {"samples": task.samples[::-1]},
         {"render": replace(task.render, max_objects_per_dialogue=3)},
     ]  # fmt: skip
-    digests = {json.loads(task_state(replace(task, **change)))["digest"] for change in changes}
-    assert len(digests | {json.loads(task_state(task))["digest"]}) == len(changes) + 1
+    digests = {StoredState.of(replace(task, **change)).digest for change in changes}
+    assert len(digests | {StoredState.of(task).digest}) == len(changes) + 1
 
 
 def test_the_order_of_discovery_does_not_matter(toy, monkeypatch):

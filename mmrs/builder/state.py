@@ -1,0 +1,80 @@
+"""What a shard was made from, as it is stored beside it: a digest that decides, short digests by part that explain.
+
+A state must be taken before the task reads a file: one that changes meanwhile must look changed to the next run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import astuple, dataclass
+from typing import Any
+
+import orjson
+
+from mmrs.builder.shard import ShardTask
+from mmrs.record import canonical_json
+from mmrs.storage.place import STATE_FOLDER
+
+FORMAT = 1
+
+
+class UnusableState(ValueError):
+    """A stored state with which nothing can be compared; the message is why, in a user's words."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSample:
+    """Short digests of one sample: its image file, its annotation files, and what was read for it."""
+
+    stem: str
+    image: str
+    annotations: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredState:
+    """The state of a task: equal digests are equal tasks. `parts` are its options by their names in messages."""
+
+    digest: str
+    parts: dict[str, Any]
+    samples: tuple[StoredSample, ...]
+
+    @classmethod
+    def of(cls, task: ShardTask) -> StoredState:
+        """The state of a task as its files are now."""
+        state = task.state()
+        digest = hashlib.sha256(canonical_json(state)).hexdigest()
+        samples = tuple(
+            StoredSample(sample["stem"], *(_short_digest(sample[part]) for part in ("image", "annotations", "content")))
+            for sample in state.pop("samples")
+        )
+        return cls(digest, state, samples)
+
+    @classmethod
+    def from_json(cls, data: bytes) -> StoredState:
+        """Parse a stored state. Raises `UnusableState`."""
+        try:
+            stored = orjson.loads(data)
+            if stored["state"] != FORMAT:
+                raise UnusableState("made by another version of mmrs")
+            samples = tuple(StoredSample(*map(str, row)) for row in stored["samples"])
+            return cls(str(stored["digest"]), dict(stored["parts"]), samples)
+        except UnusableState:
+            raise
+        except (ValueError, TypeError, KeyError) as error:
+            raise UnusableState("its state cannot be read") from error
+
+    def to_json(self) -> bytes:
+        """Canonical JSON, samples as rows."""
+        samples = [list(astuple(sample)) for sample in self.samples]
+        return canonical_json({"state": FORMAT, "digest": self.digest, "parts": self.parts, "samples": samples})
+
+
+def state_path(shard_path: str) -> str:
+    """Where a build keeps the state of the task that made a shard."""
+    return f"{STATE_FOLDER}/{shard_path}.task"
+
+
+def _short_digest(value: Any) -> str:
+    return hashlib.sha256(canonical_json(value)).hexdigest()[:8]
