@@ -27,6 +27,8 @@ Task = Literal[
     "visual-grounding",
     "region-captioning",
 ]
+# Key of `Record.metadata`.
+UNREAD_ROWS = "unread_rows"
 Text = Annotated[str, Field(min_length=1)]
 Pixels = float
 Point = tuple[Pixels, Pixels]
@@ -187,11 +189,7 @@ class Annotations(_Known):
 
 
 class Record(_Known, populate_by_name=True):
-    """One stored image and all that is known of it. `id` is ``<source>/<split>/<stem>``.
-
-    `unread_rows` counts the annotation rows of the image that are no object here, because they were not understood or
-    cannot be right in this image: the image may show more than `objects`. The JSON has it only where it is not 0.
-    """
+    """One stored image and all that is known of it. `id` is ``<source>/<split>/<stem>``."""
 
     schema_version: Literal["mmrs-record-1"] = Field(default="mmrs-record-1", alias="schema")
     id: str = Field(pattern=r"^[^/]+/[^/]+/.+$")
@@ -200,7 +198,6 @@ class Record(_Known, populate_by_name=True):
     sensor: Sensor
     image: ImageInfo
     licence: Text
-    unread_rows: int = Field(default=0, ge=0)
     dialogues: tuple[Dialogue, ...] = ()
 
     @model_validator(mode="after")
@@ -211,12 +208,18 @@ class Record(_Known, populate_by_name=True):
                 raise ValueError(f"expression {expression.text!r} names {named}")
         return self
 
+    @property
+    def unread_rows(self) -> int:
+        """How many annotation rows of the image are no object here: the image may show more than `objects`.
+
+        Rows that were not understood, or that cannot be right in this image. The number is ``metadata["unread_rows"]``,
+        absent where it is 0, as it is for nearly all images.
+        """
+        return int(self.metadata.get(UNREAD_ROWS, 0))
+
     def to_json(self) -> bytes:
         """Canonical JSON: UTF-8, sorted keys, no blanks, so equal records have equal bytes."""
-        values = self.model_dump(mode="json", by_alias=True)
-        if not self.unread_rows:
-            del values["unread_rows"]
-        return canonical_json(values)
+        return canonical_json(self.model_dump(mode="json", by_alias=True))
 
     @classmethod
     def from_json(cls, data: bytes) -> Record:

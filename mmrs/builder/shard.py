@@ -17,7 +17,7 @@ from mmrs.config import StrictModel
 from mmrs.errors import BadItem
 from mmrs.imaging.store import StoredImage, Validation, store_file
 from mmrs.instructions.render import RenderOptions, render
-from mmrs.record import AnnotatedObject, Annotations, ImageInfo, Record, UnreadRow
+from mmrs.record import UNREAD_ROWS, AnnotatedObject, Annotations, ImageInfo, Record, UnreadRow
 from mmrs.shards.index import write_index
 from mmrs.shards.manifest import SplitCounts, index_path
 from mmrs.shards.quarantine import QuarantineEntry, entry_for, relative_to_root, row_entry
@@ -254,9 +254,8 @@ def _record(
         captions=known.captions,
         questions=known.questions,
         expressions=follow_objects(known.expressions, [position for position, _ in objects]),
-        metadata=known.metadata | _tiling_rule(task, sample),
+        metadata=known.metadata | _tiling_rule(task, sample) | ({UNREAD_ROWS: unread_rows} if unread_rows else {}),
         licence=task.source.licence,
-        unread_rows=unread_rows,
         provenance=known.provenance,
     )
 

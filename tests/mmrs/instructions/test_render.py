@@ -136,7 +136,7 @@ def test_nothing_is_said_of_all_objects_where_a_row_was_not_understood():
     asked = options(ALL | {"visual-grounding"})
     whole = [dialogue.task for dialogue in render(record, asked).dialogues]
     assert whole.count("detection-hbb") == 2 and whole.count("detection-obb") == 2
-    partly = record.model_copy(update={"unread_rows": 1})
+    partly = record.model_copy(update={"metadata": {"unread_rows": 1}})
     assert [dialogue.task for dialogue in render(partly, asked).dialogues] == ["captioning", "visual-grounding"]
-    assert render(make_record(unread_rows=1), options()).dialogues == ()
+    assert render(make_record(metadata={"unread_rows": 1}), options()).dialogues == ()
     assert render(make_record(), options()).dialogues != ()
