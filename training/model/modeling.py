@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import torch
 from huggingface_hub import HfApi
 from torch import nn
+from torch.nn.attention.flex_attention import BlockMask
 from transformers import GenerationMixin, PreTrainedModel
 from transformers import initialization as init
 from transformers.cache_utils import Cache
@@ -177,7 +178,7 @@ class EarthGPTForConditionalGeneration(EarthGPTPreTrainedModel, GenerationMixin)
         self,
         input_ids: torch.Tensor,
         pixel_values: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | BlockMask | None = None,
         position_ids: torch.Tensor | None = None,
         image_features: torch.Tensor | None = None,
     ) -> torch.Tensor:

@@ -73,7 +73,7 @@ def row_batches(pack: Pack, config: EarthGPTConfig) -> list[RowBatch] | None:
     if total >= cost.batch(1, len(pack.input_ids_L), causal=False):
         return None
     image_L = _image_numbers(pack, units, config.image_token_id)
-    return [_batch(pack, batch, image_L, config.text_config.pad_token_id or 0, causal) for batch in batches]
+    return [_batch(pack, batch, image_L, config.text.pad_token_id or 0, causal) for batch in batches]
 
 
 def _units(pack: Pack) -> list[list[Span]]:

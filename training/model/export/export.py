@@ -60,8 +60,8 @@ def export(
         load_delta(delta, model, str(folder))
     if scores:
         note_scores(model.config, [row for path in scores for row in read_scores(path)])
-    if form == "delta":
-        assert base is not None
+    # A base is given for a delta and for no other form.
+    if base is not None:
         return _export_delta(model, folder, base, out)
     if dtype == "float32":
         # Before folding: the folded weights of a bf16 model would be rounded to bf16.
