@@ -11,13 +11,12 @@ from pydantic import Field, model_validator
 
 from mmrs.config import StrictModel
 from mmrs.errors import UserError
-from mmrs.record import Sensor, Task
+from mmrs.record import Sensor, Task, Text
 from mmrs.text import nearest
 
 FACTS = Path(__file__).with_name("facts")
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
-Text = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=0)]
 
 

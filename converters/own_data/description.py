@@ -15,7 +15,7 @@ from converters.catalog import SourceFacts
 from converters.formats.yolo import read_class_names
 from mmrs.config import StrictModel, load_yaml, validated
 from mmrs.errors import BadItem, UserError
-from mmrs.record import Sensor, Task
+from mmrs.record import Sensor, Task, Text
 from mmrs.source import Tiling
 
 Format = Literal["coco", "voc", "dota", "yolo", "yolo-obb", "folders", "llava"]
@@ -32,7 +32,6 @@ TASKS: dict[Format, tuple[Task, ...]] = {
     "yolo-obb": BOTH,
     "folders": ("classification",),
 }
-Text = Annotated[str, Field(min_length=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
 
 

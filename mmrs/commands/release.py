@@ -47,9 +47,9 @@ def ingest(progress: Progress, source: Path, out: Path, as_json: bool) -> None:
 @click.option("--out", type=FOLDER, required=True, help="Folder for the JSON files.")
 def export(ingested: Path, out: Path) -> None:
     """Write the JSON files of an ingested archive back, byte for byte."""
-    from mmrs.release.export import export as run_export
+    from mmrs.release.export import export_release
 
-    click.echo(run_export(ingested, out).render())
+    click.echo(export_release(ingested, out).render())
 
 
 @click.command()
@@ -71,6 +71,6 @@ def audit(ingested: Path, as_json: bool) -> None:
 @json_option
 def compare(ingested: Path, dataset: Path | str, as_json: bool) -> None:
     """Say per source how far a data set, a build of `mmrs build`, agrees with an ingested archive."""
-    from mmrs.release.compare import compare as run_compare
+    from mmrs.release.compare import compare_release
 
-    click.echo(run_compare(ingested, dataset).render(as_json))
+    click.echo(compare_release(ingested, dataset).render(as_json))

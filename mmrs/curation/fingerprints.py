@@ -25,9 +25,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mmrs.curation.image_table import Rows, open_reduced
-from mmrs.curation.links import Kind, Links, joined, make_links
+from mmrs.curation.links import LinkKind, Links, joined, make_links
 from mmrs.curation.search import NearPairs, near_pairs
-from mmrs.imaging.hashing import CENTRE_SHARE, HASH_BITS, VARIANTS, Variant, grey_thumbnail
+from mmrs.imaging.hashing import CENTRE_SHARE, HASH_BITS, VARIANTS, PictureVariant, grey_thumbnail
 from mmrs.shards.reader import ShardSet
 
 LEAST_CORRELATION = 0.97
@@ -49,8 +49,8 @@ _LEAST_DEVIATION = 1.0
 _LEAST_CELLS = 4
 
 _PHRASES = {
-    Kind.COPY: "a copy ({how}) of",
-    Kind.CENTRE: "cut from the same picture ({how}; one shows the centre of the other) as",
+    LinkKind.COPY: "a copy ({how}) of",
+    LinkKind.CENTRE: "cut from the same picture ({how}; one shows the centre of the other) as",
 }
 
 Thumbnail = npt.NDArray[np.float32]
@@ -73,12 +73,13 @@ def find_copies(rows: Rows, load: Thumbnails, workers: int = 1) -> Links:
     usable = np.flatnonzero(~rows.flat)
     whole, centre = rows.hashes()[usable], rows.hashes(centre=True)[usable]
     connected = _Connected()
-    copies = _confirmed(_at(near_pairs(whole, workers=workers), usable), Kind.COPY, load, connected)
-    centres = _confirmed(_at(near_pairs(centre, whole, CENTRE_LIMIT, workers), usable), Kind.CENTRE, load, connected)
+    copies = _confirmed(_at(near_pairs(whole, workers=workers), usable), LinkKind.COPY, load, connected)
+    near_centres = _at(near_pairs(centre, whole, CENTRE_LIMIT, workers), usable)
+    centres = _confirmed(near_centres, LinkKind.CENTRE, load, connected)
     return joined([copies, centres])
 
 
-def correlation(first: Thumbnail, second: Thumbnail, variant: Variant) -> float:
+def correlation(first: Thumbnail, second: Thumbnail, variant: PictureVariant) -> float:
     """Normalised correlation, -1..1, of `second` with `first` turned; 0 where either has no contrast at all."""
     turned = variant.apply(first)
     a, b = turned - turned.mean(), second - second.mean()
@@ -86,7 +87,7 @@ def correlation(first: Thumbnail, second: Thumbnail, variant: Variant) -> float:
     return float((a * b).sum()) / scale if scale > 0 else 0.0
 
 
-def local_correlation(first: Thumbnail, second: Thumbnail, variant: Variant) -> float:
+def local_correlation(first: Thumbnail, second: Thumbnail, variant: PictureVariant) -> float:
     """Median over the cells of 8 x 8 pixels in which both vary; 1 where there are too few of them to tell."""
     a, b = _cells(variant.apply(first)), _cells(second)
     deviation_a, deviation_b = a.std(axis=1), b.std(axis=1)
@@ -96,14 +97,14 @@ def local_correlation(first: Thumbnail, second: Thumbnail, variant: Variant) -> 
     return float(np.median((a * b).mean(axis=1)[told] / (deviation_a * deviation_b)[told]))
 
 
-def are_copies(first: Thumbnail, second: Thumbnail, variant: Variant) -> bool:
+def are_copies(first: Thumbnail, second: Thumbnail, variant: PictureVariant) -> bool:
     """Whether `second` shows the picture `first`, turned as `variant` says."""
     if correlation(first, second, variant) < LEAST_CORRELATION:
         return False
     return local_correlation(first, second, variant) >= LEAST_LOCAL
 
 
-def same_colours(first: Thumbnail, second: Thumbnail, variant: Variant) -> bool:
+def same_colours(first: Thumbnail, second: Thumbnail, variant: PictureVariant) -> bool:
     """Whether two ``(3, 64, 64)`` thumbnails, the first turned as `variant` says, have the same colours.
 
     A grey one has those of any other: sources publish grey versions of coloured pictures.
@@ -147,8 +148,8 @@ def _at(pairs: NearPairs, places: npt.NDArray[np.int64]) -> NearPairs:
     return NearPairs(places[pairs.first], places[pairs.second], pairs.variant, pairs.distance)
 
 
-def _confirmed(pairs: NearPairs, kind: Kind, load: Thumbnails, connected: _Connected) -> Links:
-    share = CENTRE_SHARE if kind is Kind.CENTRE else 1.0
+def _confirmed(pairs: NearPairs, kind: LinkKind, load: Thumbnails, connected: _Connected) -> Links:
+    share = CENTRE_SHARE if kind is LinkKind.CENTRE else 1.0
     first, second, reasons = [], [], []
     columns = (pairs.first, pairs.second, pairs.variant, pairs.distance)
     for one, other, number, distance in zip(*(column.tolist() for column in columns), strict=True):

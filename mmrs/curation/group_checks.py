@@ -9,7 +9,7 @@ import numpy as np
 
 from mmrs.curation.groups import Groups
 from mmrs.curation.image_table import Rows
-from mmrs.curation.links import Kind, Links, components
+from mmrs.curation.links import LinkKind, Links, components
 from mmrs.curation.text_checks import TextFault, contradiction
 from mmrs.shards.reader import ShardSet
 
@@ -30,7 +30,7 @@ def check_groups(
 
 
 def _pictures(rows: Rows, links: Links) -> Iterator[list[int]]:
-    same = links.kinds != Kind.SCENE
+    same = links.kinds != LinkKind.SCENE
     kept = np.flatnonzero(same)
     subset = Links(links.kinds[kept], links.first[kept], links.second[kept], ("",) * len(kept))
     labels = components(len(rows), subset)

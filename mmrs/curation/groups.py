@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from mmrs.curation.fingerprints import Thumbnails, find_copies
 from mmrs.curation.image_table import Rows
 from mmrs.curation.known_copies import AliasTable
-from mmrs.curation.links import Index, Kind, Links, components, joined, links_by_key
+from mmrs.curation.links import Index, LinkKind, Links, components, joined, links_by_key
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ def find_groups(rows: Rows, aliases: AliasTable, load: Thumbnails, workers: int 
     """
     links = joined(
         [
-            links_by_key(Kind.BYTES, rows.sha256, "byte for byte the same as"),
-            links_by_key(Kind.ORIGINAL, _shared_pictures(rows, aliases), "the same picture ({key}) as"),
-            links_by_key(Kind.SCENE, _each(rows, _scene(rows, aliases)), "a tile of the same scene ({key}) as"),
+            links_by_key(LinkKind.BYTES, rows.sha256, "byte for byte the same as"),
+            links_by_key(LinkKind.ORIGINAL, _shared_pictures(rows, aliases), "the same picture ({key}) as"),
+            links_by_key(LinkKind.SCENE, _each(rows, _scene(rows, aliases)), "a tile of the same scene ({key}) as"),
             find_copies(rows, load, workers),
         ]
     )

@@ -13,7 +13,7 @@ import numpy.typing as npt
 Index = npt.NDArray[np.int64]
 
 
-class Kind(IntEnum):
+class LinkKind(IntEnum):
     """Why two images belong together, the surest reason first."""
 
     BYTES = 0
@@ -37,10 +37,10 @@ class Links:
 
     def counts(self) -> dict[str, int]:
         """Number of links by kind (lower-case names)."""
-        return {kind.name.lower(): int((self.kinds == kind).sum()) for kind in Kind}
+        return {kind.name.lower(): int((self.kinds == kind).sum()) for kind in LinkKind}
 
 
-def make_links(kind: Kind, first: npt.ArrayLike, second: npt.ArrayLike, reasons: Sequence[str]) -> Links:
+def make_links(kind: LinkKind, first: npt.ArrayLike, second: npt.ArrayLike, reasons: Sequence[str]) -> Links:
     """Links of one kind."""
     return Links(
         np.full(len(reasons), kind, np.uint8),
@@ -60,7 +60,7 @@ def joined(parts: Sequence[Links]) -> Links:
     )
 
 
-def links_by_key(kind: Kind, keys: Sequence[str | None], phrase: str) -> Links:
+def links_by_key(kind: LinkKind, keys: Sequence[str | None], phrase: str) -> Links:
     """Links of all rows with equal keys to the first of them; `phrase` has ``{key}``. None is no key."""
     common = {key for key, count in Counter(keys).items() if count > 1 and key is not None}
     hubs: dict[str, int] = {}

@@ -20,7 +20,7 @@ import orjson
 from mmrs.curation.groups import Groups
 from mmrs.curation.guard import Policy, Removal
 from mmrs.curation.image_table import Rows
-from mmrs.curation.links import Kind
+from mmrs.curation.links import LinkKind
 from mmrs.curation.text_checks import TextFault
 from mmrs.errors import UserError
 from mmrs.shards.quarantine import QUARANTINE_NAME
@@ -99,7 +99,7 @@ class CurationReport:
         # Tiles of a scene alone are no news and would be most of the file.
         labels, links, ids = self.groups.labels, self.groups.links, self.rows.ids
         links_of: dict[int, list[dict[str, str]]] = defaultdict(list)
-        for link in np.flatnonzero(links.kinds != Kind.SCENE).tolist():
+        for link in np.flatnonzero(links.kinds != LinkKind.SCENE).tolist():
             first, second = int(links.first[link]), int(links.second[link])
             values = {"image": ids[second], "reason": links.reasons[link], "of": ids[first]}
             links_of[int(labels[first])].append(values)

@@ -20,17 +20,16 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
+from mmrs.curation.links import Index
 from mmrs.engines.processes import run_tasks
 from mmrs.imaging.hashing import HASH_BITS, VARIANTS, Hashes, turned_hashes
 
-BANDS = 16
-EXACT_BITS = BANDS - 1
+_BANDS = 16
+EXACT_BITS = _BANDS - 1
 DEFAULT_LIMIT = 32
-_BUCKETS = 1 << (HASH_BITS // BANDS)
+_BUCKETS = 1 << (HASH_BITS // _BANDS)
 _CANDIDATES = 1 << 21
 _ROWS_WORTH_A_PROCESS = 50_000
-
-Index = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +108,7 @@ def _join(first: Hashes, second: Hashes, limit: int, same: bool) -> tuple[Index,
     """
     found: list[tuple[Index, Index, npt.NDArray[np.uint16]]] = []
     first_bands, second_bands = _bands(first), _bands(second)
-    for band in range(BANDS):
+    for band in range(_BANDS):
         for i, j in _sharing(first_bands[:, band], second_bands[:, band], same):
             # Half of each hash tells nearly all strangers, at half the cost.
             close = bit_distance(first[i, :2], second[j, :2]) <= limit

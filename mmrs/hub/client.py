@@ -52,7 +52,7 @@ def missing(files: Sequence[HubFile], held: Mapping[str, str]) -> list[HubFile]:
     return [file for file in files if held.get(file.name) not in (file.sha256, file.git_sha1 or file.sha256)]
 
 
-def redacted(text: str, token: str | None) -> str:
+def without_token(text: str, token: str | None) -> str:
     """`text` without the token, anything that looks like one, and the queries of URLs, which may be signed."""
     return urls.redacted(text.replace(token, "***") if token else text)
 
@@ -136,7 +136,7 @@ class HubClient:
         def failure(error: Exception, tried: int, is_last: bool) -> Exception | None:
             self._listed = None
             status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
-            message = redacted(str(error), self._token)
+            message = without_token(str(error), self._token)
             if status in (401, 403):
                 return UserError(self._no_right(what, message))
             if status in _HOPELESS_STATUS or is_last:

@@ -76,7 +76,7 @@ def config_yaml(config: CardConfig) -> tuple[dict[str, Any], dict[str, Any]]:
     return entry, info | {"download_size": total, "dataset_size": total}
 
 
-def split_name(split: str) -> str:
+def hub_split_name(split: str) -> str:
     """The split's name for ``datasets``, which allows letters, digits and underscores only."""
     return re.sub(r"\W", "_", split)
 
@@ -90,7 +90,7 @@ def _config(
     grouped: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for source, split in keys:
         grouped[split].append((source, split))
-    names = {split_name(split) for split in grouped}
+    names = {hub_split_name(split) for split in grouped}
     if len(names) < len(grouped):
         raise UserError(f"configuration {name!r}: the splits {sorted(grouped)} are not distinct as {sorted(names)}.")
     splits = []
@@ -98,7 +98,7 @@ def _config(
         shards = [shard for key in members for shard in by_split[key]]
         patterns = tuple(_pattern(by_split[key][0]) for key in sorted(members))
         total = sum(shard.bytes for shard in shards)
-        splits.append(SplitFiles(split_name(split), patterns, sum(shard.records for shard in shards), total))
+        splits.append(SplitFiles(hub_split_name(split), patterns, sum(shard.records for shard in shards), total))
     suffixes = {manifest.sources[source].image_suffix[split] for source, split in keys}
     sources = tuple(sorted({source for source, _ in keys}))
     return CardConfig(name, sources, tuple(sorted(suffixes)), tuple(splits))

@@ -32,7 +32,7 @@ Hashes = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True, slots=True)
-class Variant:
+class PictureVariant:
     """One of the 8 ways a picture can be mirrored and turned: transposed first, then mirrored.
 
     Names are true from both sides: either picture is the other one, mirrored or turned so.
@@ -51,14 +51,14 @@ class Variant:
 
 
 VARIANTS = (
-    Variant("same orientation", False, False, False),
-    Variant("mirrored left-right", False, False, True),
-    Variant("mirrored top-bottom", False, True, False),
-    Variant("turned by 180 degrees", False, True, True),
-    Variant("mirrored at the main diagonal", True, False, False),
-    Variant("turned by 90 degrees", True, False, True),
-    Variant("turned by 90 degrees", True, True, False),
-    Variant("mirrored at the other diagonal", True, True, True),
+    PictureVariant("same orientation", False, False, False),
+    PictureVariant("mirrored left-right", False, False, True),
+    PictureVariant("mirrored top-bottom", False, True, False),
+    PictureVariant("turned by 180 degrees", False, True, True),
+    PictureVariant("mirrored at the main diagonal", True, False, False),
+    PictureVariant("turned by 90 degrees", True, False, True),
+    PictureVariant("turned by 90 degrees", True, True, False),
+    PictureVariant("mirrored at the other diagonal", True, True, True),
 )
 
 
@@ -96,7 +96,7 @@ def grey_thumbnail(grey: Image.Image, side: int, share: float = 1.0) -> npt.NDAr
     return np.asarray(grey.convert("F").resize((side, side), Image.Resampling.BILINEAR, box), dtype=np.float32)
 
 
-def turned_hashes(hashes: Hashes, variant: Variant) -> Hashes:
+def turned_hashes(hashes: Hashes, variant: PictureVariant) -> Hashes:
     """``(N, 4)`` uint64 frequency hashes -> those of the pictures turned as `variant` says."""
     order, signs = _turn(variant)
     turned = np.empty_like(hashes)
@@ -131,7 +131,7 @@ def _frequencies() -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
 
 
 @cache
-def _turn(variant: Variant) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
+def _turn(variant: PictureVariant) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
     vertical, horizontal = _frequencies()
     places = {pair: place for place, pair in enumerate(zip(vertical.tolist(), horizontal.tolist(), strict=True))}
     pairs = zip(vertical.tolist(), horizontal.tolist(), strict=True)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Blocks = Callable[[], Iterable[npt.NDArray[Any]]]
+PixelBlocks = Callable[[], Iterable[npt.NDArray[Any]]]
 _BINS = 1 << 16
 
 
@@ -32,7 +32,7 @@ class Percentile:
         return below + self.share * (above - below)
 
 
-def percentiles(blocks: Blocks, wanted: Sequence[float]) -> tuple[Percentile, ...]:
+def percentiles(blocks: PixelBlocks, wanted: Sequence[float]) -> tuple[Percentile, ...]:
     """The `wanted` percentiles (0..100) of all values, in the given order; empty where there is no value.
 
     Args:
@@ -54,7 +54,7 @@ def percentiles(blocks: Blocks, wanted: Sequence[float]) -> tuple[Percentile, ..
     )
 
 
-def _count(blocks: Blocks) -> tuple[npt.NDArray[np.int64], np.dtype[Any] | None]:
+def _count(blocks: PixelBlocks) -> tuple[npt.NDArray[np.int64], np.dtype[Any] | None]:
     counts = np.zeros(_BINS, dtype=np.int64)
     kind = None
     for values in blocks():
@@ -64,7 +64,7 @@ def _count(blocks: Blocks) -> tuple[npt.NDArray[np.int64], np.dtype[Any] | None]
     return counts, kind
 
 
-def _refine(blocks: Blocks, bins: dict[int, int], starts: npt.NDArray[np.int64]) -> dict[int, int]:
+def _refine(blocks: PixelBlocks, bins: dict[int, int], starts: npt.NDArray[np.int64]) -> dict[int, int]:
     tails = {head: np.zeros(_BINS, dtype=np.int64) for head in bins.values()}
     for values in blocks():
         keys = _keys(values)

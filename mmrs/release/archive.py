@@ -15,7 +15,7 @@ from mmrs.errors import RunFailure, UserError
 from mmrs.release.parts import PART_NAME, JoinedParts, Limits, find_parts
 
 ROOT = "data"
-CHUNK = 1 << 18
+_CHUNK_BYTES = 1 << 18
 MAX_NAME = 200
 # tarfile stands these characters for bytes that are no UTF-8.
 _NO_UTF8 = re.compile("[\udc80-\udcff]")
@@ -146,7 +146,7 @@ def _tar_entries(origin: Origin, limits: Limits, advance: Callable[[int], None])
             yield Entry(path, member.size, lambda member=member: _data(stream, member))  # type: ignore[misc]
         ended = stream.last_read == bytes(tarfile.BLOCKSIZE)
         # Reading on checks the checksum: a damaged stream must not be taken for a tar that was cut before packing.
-        while stream.read(CHUNK):
+        while stream.read(_CHUNK_BYTES):
             pass
         if not ended:
             raise RunFailure(f"{stream.where()}: the tar stops without its end mark; it was cut before it was packed.")
@@ -155,7 +155,7 @@ def _tar_entries(origin: Origin, limits: Limits, advance: Callable[[int], None])
 def _data(stream: JoinedParts, member: tarfile.TarInfo) -> Iterator[bytes]:
     left = member.size
     while left:
-        data = stream.read(min(CHUNK, left))
+        data = stream.read(min(_CHUNK_BYTES, left))
         if not data:
             raise RunFailure(f"{stream.where()}: the stream ends inside member {member.name!r}.")
         left -= len(data)
@@ -186,6 +186,6 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 def _file_data(path: Path, advance: Callable[[int], None]) -> Iterator[bytes]:
     with path.open("rb") as file:
-        while data := file.read(CHUNK):
+        while data := file.read(_CHUNK_BYTES):
             advance(len(data))
             yield data

@@ -91,7 +91,7 @@ class CompareReport:
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
 
-def compare(ingested: Path, dataset: Path | str) -> CompareReport:
+def compare_release(ingested: Path, dataset: Path | str) -> CompareReport:
     """Compare an ingested release with a finished data set, in a folder or at a URL; one source is in memory at a time.
 
     Raises:

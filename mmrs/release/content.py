@@ -118,7 +118,7 @@ def infer_task(prompt: str, answer: str, family: Family | None = None) -> Task:
     return "vqa"
 
 
-def read_numbers(text: str) -> tuple[tuple[tuple[float, ...], ...], int]:
+def read_number_groups(text: str) -> tuple[tuple[tuple[float, ...], ...], int]:
     """The inside of one bracket group -> boxes of 4 or 8 numbers as written, and how many pieces were none."""
     boxes, unreadable = [], 0
     for piece in text.split(";"):
@@ -160,7 +160,7 @@ def _pair(prompt: str, answer: str, family: Family | None, frame: SquareFrame | 
 
 
 def _group(name: str, count: int | None, inside: str, frame: SquareFrame | None) -> Group:
-    numbers, unreadable = read_numbers(inside)
+    numbers, unreadable = read_number_groups(inside)
     pixels = None if frame is None else _plain(_RELEASED.parse(inside, frame))
     return Group(name, count, numbers, pixels, sum(_degenerate(box) for box in numbers), unreadable)
 

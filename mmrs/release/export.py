@@ -27,7 +27,7 @@ class ExportReport:
         return f"{self.files} JSON files, {bytes_text(self.bytes)}, written to {self.folder}; all digests agree"
 
 
-def export(ingested: Path, out: Path) -> ExportReport:
+def export_release(ingested: Path, out: Path) -> ExportReport:
     """Write every JSON file of the ingest under `out`, at its path in the archive. Ignored files are not written.
 
     Raises:

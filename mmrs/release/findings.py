@@ -21,7 +21,7 @@ Note = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class AuditedRow:
-    """A stored row. `image` is its path in the archive, "" where it names none; `pairs` as in `store.ROWS`."""
+    """A stored row. `image` is its path in the archive, "" where it names none; `pairs` as in `store.ROWS_SCHEMA`."""
 
     file: StoredFile
     image: str

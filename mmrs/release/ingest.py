@@ -30,7 +30,7 @@ from mmrs.release.content import Content, Pair, Sizes, parse_row
 from mmrs.release.json_lines import NoArray, RawRow, read_rows
 from mmrs.release.names import is_aggregate, normal_path, place_of_file, place_of_image, tile_of
 from mmrs.release.parts import Limits
-from mmrs.release.store import FILES, FILES_NAME, RELEASE_NAME, ROWS, IgnoredFile, Release, StoredFile
+from mmrs.release.store import FILES_NAME, FILES_SCHEMA, RELEASE_NAME, ROWS_SCHEMA, IgnoredFile, Release, StoredFile
 from mmrs.storage.atomic import atomic_writer, file_sha256, write_atomic
 from mmrs.storage.locks import whole_file_lock
 from mmrs.text import bytes_text, table
@@ -240,24 +240,24 @@ def _plain(pair: Pair) -> dict[str, Any]:
 
 
 def _write_rows(lines: Iterator[dict[str, Any]], target: Any) -> None:
-    with pq.ParquetWriter(target, ROWS, compression="zstd") as writer:
+    with pq.ParquetWriter(target, ROWS_SCHEMA, compression="zstd") as writer:
         batch: list[dict[str, Any]] = []
         waiting = 0
         for line in lines:
             batch.append(line)
             waiting += len(line.get("raw") or b"")
             if len(batch) >= _BATCH_ROWS or waiting >= _BATCH_BYTES:
-                writer.write_table(pa.Table.from_pylist(batch, schema=ROWS))
+                writer.write_table(pa.Table.from_pylist(batch, schema=ROWS_SCHEMA))
                 batch, waiting = [], 0
         if batch:
-            writer.write_table(pa.Table.from_pylist(batch, schema=ROWS))
+            writer.write_table(pa.Table.from_pylist(batch, schema=ROWS_SCHEMA))
 
 
 def _write_files(path: Path, files: list[tuple[str, int, str, int | None, int | None]]) -> None:
     columns = zip(*sorted(files), strict=True)
-    arrays = [pa.array(list(column), field.type) for column, field in zip(columns, FILES, strict=True)]
+    arrays = [pa.array(list(column), field.type) for column, field in zip(columns, FILES_SCHEMA, strict=True)]
     with atomic_writer(path) as file:
-        pq.write_table(pa.Table.from_arrays(arrays, schema=FILES), file, compression="zstd")
+        pq.write_table(pa.Table.from_arrays(arrays, schema=FILES_SCHEMA), file, compression="zstd")
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from mmrs.release.names import Family
 RELEASE_NAME = "release.json"
 FILES_NAME = "files.parquet"
 _NUMBERS = pa.list_(pa.list_(pa.float64()))
-ROWS = pa.schema(
+ROWS_SCHEMA = pa.schema(
     [
         pa.field("before", pa.binary(), nullable=False),
         pa.field("raw", pa.binary()),
@@ -68,7 +68,7 @@ ROWS = pa.schema(
     ],
     metadata={"format": "mmrs-release-rows-1"},
 )
-FILES = pa.schema(
+FILES_SCHEMA = pa.schema(
     [
         pa.field("path", pa.string(), nullable=False),
         pa.field("bytes", pa.int64(), nullable=False),
@@ -156,7 +156,7 @@ def load_release(folder: Path) -> Release:
 
 
 def stored_rows(folder: Path, file: StoredFile, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
-    """Lines of one stored file (keys of `ROWS`) in order, a batch in memory at a time; nothing for a file kept whole.
+    """Lines of one stored file (keys of `ROWS_SCHEMA`) in order, a batch in memory at a time; none of one kept whole.
 
     Raises:
         UserError: the file is missing or damaged.
@@ -172,7 +172,7 @@ def stored_rows(folder: Path, file: StoredFile, columns: list[str] | None = None
 
 
 def release_files(folder: Path) -> pa.Table:
-    """Every file of the release (columns of `FILES`), sorted by path. Raises `UserError` when it cannot be read."""
+    """Every file of the release (columns of `FILES_SCHEMA`), sorted by path. Raises `UserError` if unreadable."""
     try:
         return pq.read_table(folder / FILES_NAME)
     except (OSError, pa.ArrowException) as error:

@@ -16,7 +16,7 @@ from mmrs.errors import UserError
 from mmrs.imaging.hashing import FINGERPRINT_BYTES
 from mmrs.shards.columns import column
 
-SCHEMA = pa.schema(
+INDEX_SCHEMA = pa.schema(
     [
         pa.field("key", pa.string(), nullable=False),
         pa.field("id", pa.string(), nullable=False),
@@ -43,9 +43,9 @@ SCHEMA = pa.schema(
 
 
 def write_index(file: BinaryIO, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write the rows (keys of `SCHEMA`) as one Parquet file. Equal rows give equal bytes for one pyarrow version."""
-    columns = [column([row.get(field.name) for row in rows], field.type) for field in SCHEMA]
-    table = pa.Table.from_arrays(columns, schema=SCHEMA)
+    """Write the rows (keys of `INDEX_SCHEMA`) as one Parquet file. Equal rows, equal bytes for one pyarrow version."""
+    columns = [column([row.get(field.name) for row in rows], field.type) for field in INDEX_SCHEMA]
+    table = pa.Table.from_arrays(columns, schema=INDEX_SCHEMA)
     pq.write_table(table, file, compression="zstd", store_schema=True)
 
 
@@ -53,12 +53,12 @@ def read_index(file: Path | BinaryIO) -> pa.Table:
     """Read one index, by path or from an open file.
 
     Raises:
-        UserError: the file has other columns than `SCHEMA`; names the first that differs.
+        UserError: the file has other columns than `INDEX_SCHEMA`; names the first that differs.
     """
     table = pq.read_table(file)
-    if not table.schema.equals(SCHEMA):
+    if not table.schema.equals(INDEX_SCHEMA):
         where = file if isinstance(file, Path) else "the index"
-        differing = next((field.name for field in SCHEMA if not _has(table.schema, field)), "an unknown one")
+        differing = next((field.name for field in INDEX_SCHEMA if not _has(table.schema, field)), "an unknown one")
         raise UserError(
             f"{where} was not written by this version of mmrs: its columns differ, {differing!r} first. "
             "Build the data set again with `mmrs build`."

@@ -32,7 +32,7 @@ MAX_MEMBER_BYTES = 2**30
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZ": "bzip2", b"\xfd7": "xz", b"\x28\xb5": "zstd"}
 
 INDEX_SUFFIX = ".index.parquet"
-SCHEMA = pa.schema(
+_SCHEMA = pa.schema(
     [
         pa.field("key", pa.string(), nullable=False),
         pa.field("suffixes", pa.list_(pa.string()), nullable=False),
@@ -75,7 +75,7 @@ class ForeignScan:
     findings: tuple[tuple[str | None, str], ...]
 
 
-def split_name(name: str) -> tuple[str, str] | None:
+def key_and_extension(name: str) -> tuple[str, str] | None:
     """``a/b.seg.png`` -> (``a/b``, ``seg.png``) as WebDataset readers cut it; None where they drop the member."""
     folder, slash, last = name.rpartition("/")
     stem, dot, suffix = last.partition(".")
@@ -115,16 +115,16 @@ def write_foreign_index(tar: Path, scan: ForeignScan) -> Path:
     The name is one of its own: other tools keep their metadata in ``NAME.parquet``.
     """
     path = tar.with_name(tar.name + INDEX_SUFFIX)
-    rows = [{name: getattr(sample, name) for name in SCHEMA.names} for sample in scan.samples]
+    rows = [{name: getattr(sample, name) for name in _SCHEMA.names} for sample in scan.samples]
     with atomic_writer(path) as file:
-        pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), file, compression="zstd", store_schema=True)
+        pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), file, compression="zstd", store_schema=True)
     return path
 
 
 def read_foreign_index(path: Path) -> pa.Table:
     """Read an index of `write_foreign_index`. Raises ValueError when it has other columns."""
     table = pq.read_table(path)
-    if not table.schema.equals(SCHEMA):
+    if not table.schema.equals(_SCHEMA):
         raise ValueError(f"{path}: columns {table.schema.names} are not those of an index of a foreign tar")
     return table
 
@@ -150,7 +150,7 @@ class _Scan:
         if not info.isreg() or info.issparse():
             self.find(info.name, "member is no regular file (a link or a device): readers skip it")
             return
-        named = split_name(info.name)
+        named = key_and_extension(info.name)
         if named is None:
             self.find(info.name, "name has no key or no suffix: readers drop the member")
             return

@@ -13,7 +13,7 @@ from mmrs.instructions.dialects.dialect import HORIZONTAL, ORIENTED, ParsedBoxes
 from mmrs.instructions.symmetry import Symmetry
 
 Steps = npt.NDArray[np.int64]
-Point = tuple[int, int]
+_Point = tuple[int, int]
 
 
 def horizontal_steps(boxes: npt.ArrayLike, frame: SquareFrame, unit: int, widen_degenerate: bool) -> Steps:
@@ -78,12 +78,12 @@ def turned_steps(steps: Sequence[int], unit: int, symmetry: Symmetry) -> list[in
     return [step for corner in ordered for step in corner]
 
 
-def _rectangle(corners: list[Point]) -> list[Point]:
+def _rectangle(corners: list[_Point]) -> list[_Point]:
     (x1, y1), (x2, y2) = corners
     return [(min(x1, x2), min(y1, y2)), (max(x1, x2), max(y1, y2))]
 
 
-def _clockwise(corners: list[Point]) -> list[Point]:
+def _clockwise(corners: list[_Point]) -> list[_Point]:
     """Clockwise on screen from the corner nearest to the top left, ties by the smaller y: as `canonical_quad`."""
     following = corners[1:] + corners[:1]
     doubled_area = sum(x1 * y2 - x2 * y1 for (x1, y1), (x2, y2) in zip(corners, following, strict=True))

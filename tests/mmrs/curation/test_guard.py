@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 
 from mmrs.curation.groups import Groups
 from mmrs.curation.guard import Policy, guard, policy_of, shared_by_benchmarks, straddling
-from mmrs.curation.links import Kind, components, make_links
+from mmrs.curation.links import LinkKind, components, make_links
 from mmrs.errors import UserError
 from mmrs.shards.manifest import Manifest, SourceEntry, SplitCounts
 
 
 def grouped(rows, pairs):
-    links = make_links(Kind.COPY, [a for a, _ in pairs], [b for _, b in pairs], [f"{a}-{b}" for a, b in pairs])
+    links = make_links(LinkKind.COPY, [a for a, _ in pairs], [b for _, b in pairs], [f"{a}-{b}" for a, b in pairs])
     return Groups(components(rows, links), links)
 
 

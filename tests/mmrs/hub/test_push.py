@@ -18,7 +18,7 @@ from mmrs.builder.recipe import BuildRecipe
 from mmrs.builder.run import build, plan_build
 from mmrs.errors import RunFailure, UserError
 from mmrs.hub import push as hub
-from mmrs.hub.client import HubFile, made_file, redacted
+from mmrs.hub.client import HubFile, made_file, without_token
 from mmrs.progress import Progress
 from mmrs.shards.manifest import load_manifest
 from tests.support.hub_server import TOKEN, Fault, serve_hub
@@ -276,7 +276,7 @@ def test_batches_keep_order_and_limits(sizes):
 @given(st.text(max_size=40), st.text(max_size=40))
 def test_redaction(before, after):
     for secret in (TOKEN, "hf_AnotherToken99", "Bearer abcdef", "https://s3/x?X-Amz-Signature=1234"):
-        said = redacted(f"{before} {secret} {after}", TOKEN)
+        said = without_token(f"{before} {secret} {after}", TOKEN)
         assert TOKEN not in said and "AnotherToken99" not in said
         assert "Bearer abcdef" not in said and "X-Amz-Signature" not in said
 

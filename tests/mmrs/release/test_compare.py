@@ -9,7 +9,7 @@ from mmrs.builder.run import build, plan_build
 from mmrs.errors import UserError
 from mmrs.progress import Progress
 from mmrs.record import Annotations, Provenance
-from mmrs.release.compare import compare, image_name, plain_text
+from mmrs.release.compare import compare_release, image_name, plain_text
 from mmrs.source import Discovery, Item, SourceBuild
 from tests.support.places import needs_servers, served
 
@@ -57,7 +57,7 @@ def dataset(unpacked, tmp_path_factory):
 
 
 def test_agreement_by_source(ingested, dataset):
-    report = compare(ingested, dataset)
+    report = compare_release(ingested, dataset)
     (one,) = [source for source in report.sources if source.source == "rsicd"]
     assert (one.images_both, one.images_only_release, one.images_only_rebuilt, one.same_bytes) == (3, 1, 1, 3)
     part = one.tasks["captioning"]
@@ -76,11 +76,11 @@ def test_a_rebuild_at_a_url(ingested, dataset, tmp_path, monkeypatch):
     with served(dataset, tmp_path / "nginx") as places:
         for kind in ("http", "s3"):
             with places.at(kind, monkeypatch) as location:
-                assert compare(ingested, location) == compare(ingested, dataset)
+                assert compare_release(ingested, location) == compare_release(ingested, dataset)
 
 
 def test_sources_that_were_not_rebuilt_are_named(ingested, dataset):
-    report = compare(ingested, dataset)
+    report = compare_release(ingested, dataset)
     assert len(report.sources) == 25
     assert any("not in the rebuild" in note and "dior" in note for note in report.notes)
     assert "80.0%" in report.render(False)
@@ -113,6 +113,6 @@ def test_not_equal_after_normalising():
 
 def test_both_sides_must_be_finished(ingested, dataset, tmp_path):
     with pytest.raises(UserError, match="no finished ingest"):
-        compare(tmp_path, dataset)
+        compare_release(tmp_path, dataset)
     with pytest.raises(UserError, match="no finished data set"):
-        compare(ingested, tmp_path)
+        compare_release(ingested, tmp_path)

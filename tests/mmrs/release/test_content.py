@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmrs.release.content import infer_task, parse_row, read_numbers
+from mmrs.release.content import infer_task, parse_row, read_number_groups
 
 TERSE = " Answer the question using a single word or phrase."
 GROUNDING = "Please provide the horizontal bounding box coordinate of the region which is described as:"
@@ -97,7 +97,7 @@ def test_more_keys_are_named_and_the_pairs_read():
 
 
 def test_numbers():
-    assert read_numbers("0.1,.2,3,4;;a;1,2") == (((0.1, 0.2, 3.0, 4.0),), 2)
+    assert read_number_groups("0.1,.2,3,4;;a;1,2") == (((0.1, 0.2, 3.0, 4.0),), 2)
 
 
 @settings(max_examples=200, deadline=None)

@@ -14,7 +14,7 @@ from converters.samples import release as fake
 from converters.samples.release import tar_bytes, write_parts
 from mmrs.errors import RunFailure, UserError
 from mmrs.progress import Progress
-from mmrs.release.export import export
+from mmrs.release.export import export_release
 from mmrs.release.ingest import ingest
 from mmrs.release.parts import Limits
 from mmrs.release.store import load_release, release_files, stored_rows
@@ -32,7 +32,7 @@ def tree(folder):
 
 
 def test_export_gives_every_byte_back(ingested, unpacked, tmp_path):
-    report = export(ingested, tmp_path / "out")
+    report = export_release(ingested, tmp_path / "out")
     assert json_files(tmp_path / "out") == json_files(unpacked)
     assert report.files == 25 and "digests agree" in report.render()
 
@@ -94,7 +94,7 @@ def test_any_json_member_survives_the_round_trip(tmp_path_factory, contents):
     files = {f"data/json/VQA/{number}.json": data for number, data in enumerate(contents)}
     write_parts(folder, tar_bytes(files), 2)
     ingest(folder, folder / "in", QUIET)
-    export(folder / "in", folder / "out")
+    export_release(folder / "in", folder / "out")
     assert {name: (folder / "out" / name).read_bytes() for name in files} == files
 
 
@@ -113,12 +113,12 @@ def test_damage_after_the_ingest_is_found_on_export(archive, tmp_path):
     first, second = (tmp_path / "in" / file.stored for file in release.files[:2])
     os.replace(first, second)
     with pytest.raises((RunFailure, UserError), match="Ingest the archive again"):
-        export(tmp_path / "in", tmp_path / "out")
+        export_release(tmp_path / "in", tmp_path / "out")
     assert not (tmp_path / "out").exists()
     path = tmp_path / "in" / "release.json"
     path.write_bytes(path.read_bytes().replace(b'"rows": 4', b'"rows": 5'))
     with pytest.raises(UserError, match="was changed"):
-        export(tmp_path / "in", tmp_path / "out")
+        export_release(tmp_path / "in", tmp_path / "out")
 
 
 def test_folders_with_other_content_are_not_written_to(archive, ingested, tmp_path):
@@ -128,9 +128,9 @@ def test_folders_with_other_content_are_not_written_to(archive, ingested, tmp_pa
     with pytest.raises(UserError, match="is not empty"):
         ingest(archive, tmp_path, QUIET)
     with pytest.raises(UserError, match="not an empty folder"):
-        export(ingested, tmp_path)
+        export_release(ingested, tmp_path)
     with pytest.raises(UserError, match="no finished ingest"):
-        export(tmp_path, tmp_path / "out")
+        export_release(tmp_path, tmp_path / "out")
 
 
 def test_an_archive_without_json_is_refused(tmp_path):
@@ -180,7 +180,7 @@ def test_killed_at_random_times_it_ends_in_the_same_bytes(archive, ingested, tmp
         killed += process.wait() == -signal.SIGKILL
         process.stdout.close()
         if (out / "release.json").exists():
-            export(out, tmp_path / f"out{killed}-{time.monotonic_ns()}")
+            export_release(out, tmp_path / f"out{killed}-{time.monotonic_ns()}")
             (out / "release.json").unlink()
             (out / ".ingest").mkdir(exist_ok=True)
     assert killed >= 4

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmrs.shards.columns import column
-from mmrs.shards.index import SCHEMA, write_index
+from mmrs.shards.index import INDEX_SCHEMA, write_index
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=12)
 VALUES = {
@@ -22,6 +22,7 @@ VALUES = {
     pa.list_(pa.string()): st.lists(TEXT, max_size=3),
     pa.list_(pa.int32()): st.lists(st.integers(0, 100), max_size=3),
 }
+INDEX_ROWS = st.fixed_dictionaries({f.name: VALUES.get(f.type, st.just(b"x" * 64)) for f in INDEX_SCHEMA})
 
 
 @pytest.mark.parametrize("kind", VALUES, ids=str)
@@ -36,11 +37,11 @@ def test_equal_to_pyarrow_s_own(kind, data):
 
 
 @settings(deadline=None)
-@given(st.lists(st.fixed_dictionaries({f.name: VALUES.get(f.type, st.just(b"x" * 64)) for f in SCHEMA}), max_size=6))
+@given(st.lists(INDEX_ROWS, max_size=6))
 def test_the_index_has_the_bytes_that_pyarrow_would_write(rows):
     ours, theirs = io.BytesIO(), io.BytesIO()
     write_index(ours, rows)
-    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), theirs, compression="zstd", store_schema=True)
+    pq.write_table(pa.Table.from_pylist(rows, schema=INDEX_SCHEMA), theirs, compression="zstd", store_schema=True)
     assert ours.getvalue() == theirs.getvalue()
 
 
@@ -52,9 +53,9 @@ def test_what_does_not_fit_is_refused(values, kind):
 
 def test_writing_an_index_does_not_import_pandas():
     script = (
-        "import io, sys; from mmrs.shards.index import SCHEMA, write_index\n"
+        "import io, sys; from mmrs.shards.index import INDEX_SCHEMA, write_index\n"
         "empty = {'string': 'x', 'int32': 1, 'int64': 1, 'list<element: string>': [], 'list<element: int32>': []}\n"
-        "row = {field.name: empty.get(str(field.type).replace('item', 'element')) for field in SCHEMA}\n"
+        "row = {field.name: empty.get(str(field.type).replace('item', 'element')) for field in INDEX_SCHEMA}\n"
         "write_index(io.BytesIO(), [row]); sys.exit('pandas' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0

@@ -8,7 +8,7 @@ import pytest
 
 from mmrs.errors import UserError
 from mmrs.imaging.hashing import FINGERPRINT_BYTES
-from mmrs.shards.index import SCHEMA, read_index, write_index
+from mmrs.shards.index import INDEX_SCHEMA, read_index, write_index
 
 ROW = {
     "key": "a", "id": "toy/train/a", "image_offset": 512, "image_size": 7, "record_offset": 2048, "record_size": 9,
@@ -28,8 +28,8 @@ def test_rows_come_back_and_equal_rows_give_equal_bytes():
 
 @pytest.mark.parametrize("name, changed", [("width", pa.int64()), ("perceptual_hash", pa.binary(4)), ("label", None)])
 def test_an_index_of_another_version_is_named(tmp_path, name, changed):
-    place = SCHEMA.get_field_index(name)
-    schema = SCHEMA.remove(place) if changed is None else SCHEMA.set(place, pa.field(name, changed))
+    place = INDEX_SCHEMA.get_field_index(name)
+    schema = INDEX_SCHEMA.remove(place) if changed is None else INDEX_SCHEMA.set(place, pa.field(name, changed))
     path = tmp_path / "train-00000-of-00001.parquet"
     pq.write_table(schema.empty_table(), path)
     with pytest.raises(UserError, match=rf"train-00000-of-00001.parquet .*'{name}' first.*mmrs build"):

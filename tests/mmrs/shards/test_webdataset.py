@@ -10,7 +10,7 @@ from PIL import Image
 
 from mmrs.errors import UserError
 from mmrs.progress import Progress
-from mmrs.shards.webdataset import INDEX_SUFFIX, read_foreign_index, scan_tar, split_name, write_foreign_index
+from mmrs.shards.webdataset import INDEX_SUFFIX, key_and_extension, read_foreign_index, scan_tar, write_foreign_index
 from mmrs.verify.webdataset import describe_webdataset, verify_webdataset
 
 QUIET = Progress(quiet=True)
@@ -68,7 +68,7 @@ def test_a_good_tar_has_no_finding_and_its_index_finds_every_byte(tmp_path, fmt,
     ],
 )
 def test_names_are_cut_as_readers_cut_them(name, cut):
-    assert split_name(name) == cut
+    assert key_and_extension(name) == cut
 
 
 def test_names_are_cut_as_webdataset_cuts_them(tmp_path):
