@@ -3,7 +3,6 @@
 import ast
 import importlib
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -267,33 +266,6 @@ def test_an_interrupted_build_says_so_and_goes_on(hit_uav, tmp_path, number, cod
         assert not (tmp_path / "out" / "manifest.json").exists()
     assert subprocess.run(words, cwd=ROOT, capture_output=True).returncode == 0
     assert mmrs("verify", tmp_path / "out", "--workers", 1).exit_code == 0
-
-
-def test_imports_point_down():
-    """cli -> training, converters -> mmrs."""
-    allowed = {"mmrs": {"mmrs"}, "converters": {"mmrs", "converters"}, "training": {"mmrs", "training"}}
-    ours = set(allowed) | {"cli"}
-    for package, targets in allowed.items():
-        for path in (ROOT / package).rglob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text())):
-                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-                if isinstance(node, ast.ImportFrom):
-                    names = [node.module or ""]
-                for name in names:
-                    top = name.partition(".")[0]
-                    assert top not in ours or top in targets, f"{path.relative_to(ROOT)} imports {name}"
-
-
-def test_training_needs_no_package_of_the_data_side():
-    blocked = "rasterio shapely polars datasets"
-    script = (
-        "import sys\n"
-        f"for name in {blocked.split()!r}: sys.modules[name] = None\n"
-        "import training.run.train, training.evaluation.run\n"
-    )
-    environment = os.environ | {"HF_HUB_OFFLINE": "1"}
-    result = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, env=environment)
-    assert result.returncode == 0, result.stderr
 
 
 def test_the_official_archive_through_the_commands(tmp_path):
