@@ -2,7 +2,8 @@
 
 `fingerprint` is for copies that were re-compressed, resized, mirrored or turned: 256 signs of low spatial frequencies
 (discrete cosine transform, type II). A mirrored or turned picture has the same frequencies up to sign and
-transposition, so the hashes of all 8 variants follow from one (`turned_hashes`).
+transposition, so the hashes of all 8 variants follow from one (`turned_hashes`). The package `imagehash` has the same
+idea for the picture as it is: it would need a transform for each of the 8, and has no hash of the centre.
 """
 
 from __future__ import annotations

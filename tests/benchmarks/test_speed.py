@@ -1,13 +1,14 @@
 """The speed benchmarks on a few files: writers store the same images, readers read them, figures are whole."""
 
 import io
+import json
 import subprocess
 import sys
 
 import pytest
 from PIL import Image
 
-from benchmarks import build_speed, flat_cost, random_access
+from benchmarks import build_speed, by_hand, flat_cost, random_access
 from benchmarks.corpus import generated, open_corpus, with_comment, write_corpus
 from benchmarks.trial import paired
 
@@ -82,3 +83,12 @@ def test_a_build_opens_each_image_twice_whatever_the_size(tmp_path):
         assert counts == "{2}"
         others.append(int(total) - 2 * files)
     assert others[0] == others[1]
+
+
+def test_what_is_done_by_hand_is_measured_against_its_library(tmp_path, monkeypatch):
+    monkeypatch.setattr(by_hand, "_CALLS", 2)
+    monkeypatch.setattr(sys, "argv", ["by_hand", "--out", str(tmp_path / "result.json")])
+    by_hand.main()
+    pairs = json.loads((tmp_path / "result.json").read_text())["pairs"]
+    assert len(pairs) == 3
+    assert all(value >= 0 for pair in pairs.values() for way in pair.values() for value in way.values())

@@ -51,6 +51,16 @@ def test_what_does_not_fit_is_refused(values, kind):
         column(values, kind)
 
 
+def test_pyarrow_s_own_columns_still_import_pandas():
+    """The reason for ours. Where this fails, `pyarrow.array` will do and `mmrs.shards.columns` goes."""
+    pytest.importorskip("pandas")
+    script = (
+        "import sys, pyarrow; assert 'pandas' not in sys.modules; pyarrow.array([1]); print('pandas' in sys.modules)"
+    )
+    shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert shown == "True\n"
+
+
 def test_writing_an_index_does_not_import_pandas():
     script = (
         "import io, sys; from mmrs.shards.index import INDEX_SCHEMA, write_index\n"
