@@ -96,7 +96,7 @@ PENDING: dict[str, dict[str, str]] = {
     "sizes": {},
     "prefixes": {},
     "names": dict.fromkeys(NAMES_OF_SOURCES.split(), ONE_USER) | dict.fromkeys(NAMES_IN_TRAINING.split(), OTHER_WORD),
-    "asserts": {"training.model.export.export": "a check with a message, or a type that cannot be None"},
+    "asserts": {},
 }
 
 
