@@ -28,7 +28,6 @@ _SIDE = 32
 _FLAT_DEVIATION = 1.0
 _ROWS_AT_ONCE = 1 << 16
 
-Bits = npt.NDArray[np.bool_]
 Hashes = npt.NDArray[np.uint64]
 
 

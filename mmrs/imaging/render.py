@@ -26,7 +26,6 @@ import numpy.typing as npt
 
 from mmrs.errors import BadItem
 from mmrs.imaging.limits import Percentile, percentiles
-from mmrs.imaging.raster import plain
 from mmrs.record import Sensor
 from mmrs.source import BandSelection
 
@@ -154,24 +153,6 @@ def choose_rule(
         return RenderRule(kind, *DB_LIMITS["cross" if cross_polarised else "co"], **common)
     low, high = (limit.value(lambda value: _scale(value, kind)) for limit in known[1:3])
     return RenderRule(kind, low, high, percentiles=shares, **common)
-
-
-def render_to_8bit(
-    pixels: npt.NDArray[Any], sensor: Sensor, selection: BandSelection | None = None
-) -> tuple[npt.NDArray[np.uint8], dict[str, Any] | None]:
-    """Map all pixels of an image, ``(H, W)`` or ``(H, W, 3)`` of any numeric type, to uint8 of the same shape.
-
-    Returns:
-        The 8-bit pixels and the rule (`RenderRule.to_dict`), None for 8-bit input.
-
-    Raises:
-        BadItem: no valid pixel at all, or pixels that are no numbers.
-    """
-    if pixels.dtype == np.uint8:
-        return pixels, None
-    values = plain(pixels)
-    rule = choose_rule(lambda: [values.reshape(-1)], pixels.dtype, sensor, selection)
-    return rule.apply(values), rule.to_dict()
 
 
 def _sar_kind(dtype: np.dtype[Any], known: tuple[Percentile, ...]) -> Kind:

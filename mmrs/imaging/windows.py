@@ -35,19 +35,6 @@ def _starts(side: int, tiling: Tiling) -> list[int]:
     return [*range(0, last, tiling.size - tiling.overlap), last]
 
 
-def read_windows(path: Path, windows: Sequence[Window], selection: BandSelection | None = None) -> Iterator[np.ndarray]:
-    """Pixels of each window as ``(H, W)`` or ``(H, W, 3)``, in the given order and the file's own plain type.
-
-    One open serves all windows: PNG has no random access, so windows in row order cost one pass over the file. A fourth
-    band (alpha) is dropped; a palette is resolved.
-
-    Raises:
-        BadItem: rasterio cannot read the scene or a window, or the scene lacks a band of `selection`.
-    """
-    with open_scene(path) as scene:
-        yield from _cut(scene, windows, stored_bands(scene, selection, path))
-
-
 def read_rendered_windows(
     path: Path, windows: Sequence[Window], sensor: Sensor, selection: BandSelection | None = None
 ) -> Iterator[tuple[npt.NDArray[np.uint8], dict[str, Any] | None]]:
@@ -57,8 +44,12 @@ def read_rendered_windows(
     rendered scene and a window of open sea is not stretched to noise. Memory: `raster.CACHE_BYTES`, some strips of the
     scene, and one window.
 
+    One open serves all windows: PNG has no random access, so windows in row order cost one pass over the file. A fourth
+    band (alpha) is dropped; a palette is resolved.
+
     Raises:
-        BadItem: as `read_windows`; or more than 8 bits and no valid pixel.
+        BadItem: rasterio cannot read the scene or a window, the scene lacks a band of `selection`, or it has more than
+            8 bits and no valid pixel.
     """
     with open_scene(path) as scene:
         bands = stored_bands(scene, selection, path)

@@ -121,14 +121,6 @@ def write_foreign_index(tar: Path, scan: ForeignScan) -> Path:
     return path
 
 
-def read_foreign_index(path: Path) -> pa.Table:
-    """Read an index of `write_foreign_index`. Raises ValueError when it has other columns."""
-    table = pq.read_table(path)
-    if not table.schema.equals(_SCHEMA):
-        raise ValueError(f"{path}: columns {table.schema.names} are not those of an index of a foreign tar")
-    return table
-
-
 class _Scan:
     """Samples and findings so far. A key that was left is remembered, so that its return is noticed."""
 

@@ -9,10 +9,10 @@ from mmrs.builder.recipe import BuildRecipe
 from mmrs.builder.run import build, plan_build
 from mmrs.errors import BadItem, UserError
 from mmrs.imaging.probe import probe
-from mmrs.imaging.render import render_to_8bit
 from mmrs.progress import Progress
 from mmrs.shards.reader import ShardSet
 from mmrs.source import SourceBuild
+from tests.support.rendering import render_to_8bit
 
 QUIET = Progress(quiet=True)
 

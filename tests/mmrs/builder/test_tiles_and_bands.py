@@ -8,12 +8,12 @@ from PIL import Image
 
 from mmrs.builder.recipe import BuildRecipe
 from mmrs.builder.run import build, plan_build
-from mmrs.imaging.render import render_to_8bit
 from mmrs.progress import Progress
 from mmrs.shards.reader import ShardSet
 from mmrs.source import BandSelection
 from mmrs.verify.dataset import verify_dataset
 from tests.support.rasters import write_tiff
+from tests.support.rendering import render_to_8bit
 from tests.support.sources import ToySource, toy_build
 
 QUIET = Progress(quiet=True)

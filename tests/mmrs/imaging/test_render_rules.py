@@ -11,12 +11,12 @@ from PIL import Image
 from mmrs.errors import BadItem
 from mmrs.imaging.probe import probe
 from mmrs.imaging.raster import CACHE_BYTES
-from mmrs.imaging.render import render_to_8bit
 from mmrs.imaging.store import store_file
 from mmrs.imaging.windows import plan_windows, read_rendered_windows
 from mmrs.record import Window
 from mmrs.source import BandSelection, Tiling
 from tests.support.rasters import write_tiff
+from tests.support.rendering import render_to_8bit
 
 RNG = np.random.default_rng(3)
 SEA = RNG.rayleigh(120, (90, 110)).astype(np.uint16)

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mmrs.errors import BadItem
-from mmrs.imaging.render import render_to_8bit
-from mmrs.imaging.windows import plan_windows, read_windows
+from mmrs.imaging.windows import plan_windows, read_rendered_windows
 from mmrs.source import Tiling
+from tests.support.rendering import render_to_8bit
 
 
 @settings(deadline=None)
@@ -37,15 +37,16 @@ def test_windows_are_cuts_of_the_scene(tmp_path, mode, shape):
         w for w in plan_windows(100, 90, Tiling(40, 10)) if w.x == 60
     ]
     windows = [w.model_copy(update={"height": 30}) for w in windows if w.y <= 60]
-    for window, tile in zip(windows, read_windows(tmp_path / "P0001.png", windows), strict=True):
-        assert tile.shape == shape
+    tiles = read_rendered_windows(tmp_path / "P0001.png", windows, "optical")
+    for window, (tile, rule) in zip(windows, tiles, strict=True):
+        assert tile.shape == shape and rule is None
         np.testing.assert_array_equal(tile, expected[window.y : window.y + 30, window.x : window.x + 40])
 
 
 def test_a_broken_scene_is_a_bad_item(tmp_path):
     (tmp_path / "P0001.png").write_bytes(b"no scene")
     with pytest.raises(BadItem, match="cannot be read"):
-        list(read_windows(tmp_path / "P0001.png", plan_windows(10, 10, Tiling(10, 0))))
+        list(read_rendered_windows(tmp_path / "P0001.png", plan_windows(10, 10, Tiling(10, 0)), "optical"))
 
 
 @pytest.mark.parametrize("sensor", ["optical", "sar", "infrared"])

@@ -5,12 +5,13 @@ import io
 import json
 import tarfile
 
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from mmrs.errors import UserError
 from mmrs.progress import Progress
-from mmrs.shards.webdataset import INDEX_SUFFIX, key_and_extension, read_foreign_index, scan_tar, write_foreign_index
+from mmrs.shards.webdataset import INDEX_SUFFIX, key_and_extension, scan_tar, write_foreign_index
 from mmrs.verify.webdataset import describe_webdataset, verify_webdataset
 
 QUIET = Progress(quiet=True)
@@ -46,7 +47,7 @@ def test_a_good_tar_has_no_finding_and_its_index_finds_every_byte(tmp_path, fmt,
     tar = write(tmp_path / "a.tar", members, fmt)
     scan = scan_tar(tar)
     assert scan.findings == ()
-    rows = read_foreign_index(write_foreign_index(tar, scan)).to_pylist()
+    rows = pq.read_table(write_foreign_index(tar, scan)).to_pylist()
     data, contents = tar.read_bytes(), dict(members)
     assert len(rows) == 5
     for row in rows:
