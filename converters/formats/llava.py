@@ -1,12 +1,11 @@
 """LLaVA JSON: one list of samples, each with an image and the turns of one conversation.
 
-``[{"id": ..., "image": "folder/a.jpg", "conversations": [{"from": "human"|"gpt", "value": ...}, ...]}, ...]``. The mark
-``<image>`` of the first human turn says where the image goes and is taken off; the text is otherwise kept as written.
+``[{"id": ..., "image": "folder/a.jpg", "conversations": [{"from": "human"|"gpt", "value": ...}, ...]}, ...]``. Marks
+``<image>`` are taken off (`mmrs.instructions.image_mark`); the text is otherwise kept as written.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +13,10 @@ from typing import Any
 
 from converters.formats.text import parse_json, read_bytes, shown
 from mmrs.errors import BadItem
+from mmrs.instructions.image_mark import without_image_marks
 
 # Old exports of the same form use these words for the two speakers.
 SPEAKERS = {"human": "human", "user": "human", "gpt": "gpt", "assistant": "gpt"}
-IMAGE_MARK = re.compile(r"\s*<image>\s*")
 
 Exchange = tuple[str, str]
 
@@ -97,7 +96,6 @@ def _exchanges(turns: Any, what: str) -> tuple[Exchange, ...]:
     texts = [_text(turn, ("human", "gpt")[number % 2], f"{what} turn {number}") for number, turn in enumerate(turns)]
     if len(texts) % 2 or not texts:
         raise BadItem(f"{what} has {len(texts)} turns; each question needs an answer")
-    texts[0] = IMAGE_MARK.sub("", texts[0], count=1)
     return _pairs(texts, what)
 
 
@@ -105,7 +103,7 @@ def _text(turn: Any, speaker: str, what: str) -> str:
     found = SPEAKERS.get(str(turn.get("from"))) if isinstance(turn, dict) else None
     if found != speaker or not isinstance(turn.get("value"), str):
         raise BadItem(f"{what} is {shown(turn)}; a text from {speaker} is expected")
-    return turn["value"]
+    return without_image_marks(turn["value"])
 
 
 def _pairs(texts: Sequence[str], what: str) -> tuple[Exchange, ...]:

@@ -16,6 +16,7 @@ import orjson
 from mmrs.geometry import SquareFrame
 from mmrs.instructions.answers import parse_detections
 from mmrs.instructions.dialects import ParsedBoxes, dialect
+from mmrs.instructions.image_mark import without_image_marks
 from mmrs.record import Task
 from mmrs.release.names import FAMILY_TASKS, Family, normal_path, place_of_image
 
@@ -33,7 +34,6 @@ _DETECTION_PROMPT = re.compile(r"\s*(please )?detect\b", re.IGNORECASE)
 _DETECTION_ANSWER = re.compile(r"\bthere (is|are)\b.*\[", re.IGNORECASE | re.DOTALL)
 _BRACKET = re.compile(r"\[([^\[\]]*)(?:\]|$)")
 _BOX = re.compile(r"(?:\s*\d*\.?\d+\s*,){3}(?:(?:\s*\d*\.?\d+\s*,){4})?\s*\d*\.?\d+\s*", re.ASCII)
-_IMAGE_MARK = re.compile(r"\s*<image>\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,7 @@ def _texts(conversations: Any) -> list[str] | str:
             return f"turn {number} has not the keys from and value, or is not from {expected}"
         if not isinstance(turn["value"], str) or not turn["value"].strip():
             return f"turn {number} has no text"
-        texts.append(_IMAGE_MARK.sub("", turn["value"], count=1) if number == 0 else turn["value"])
+        texts.append(without_image_marks(turn["value"]))
     return texts
 
 

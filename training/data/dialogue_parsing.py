@@ -6,17 +6,16 @@ A sample is an image with a ``json`` member in LLaVA form (``conversations``, ro
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import orjson
 
+from mmrs.instructions.image_mark import without_image_marks
 from mmrs.instructions.prompts import CAPTIONING
 from training.data.augment import Turns
 
 DECODED_SUFFIXES = ("jpg", "jpeg", "png", "webp")
 _ROLES = {"human": "human", "user": "human", "gpt": "gpt", "assistant": "gpt"}
-_PLACEHOLDER = re.compile(r"\s*<image>\s*")
 
 
 def image_suffix(sample: dict[str, Any]) -> str:
@@ -59,4 +58,4 @@ def _turn(turn: dict[str, str]) -> tuple[str, str]:
     role, text = turn.get("from", turn.get("role")), turn.get("value", turn.get("content"))
     if role not in _ROLES or not isinstance(text, str):
         raise ValueError(f"a turn needs a role of {', '.join(_ROLES)} and a text; found {turn!r}"[:200])
-    return _ROLES[role], _PLACEHOLDER.sub(" ", text).strip() if "<image>" in text else text
+    return _ROLES[role], without_image_marks(text)
