@@ -10,13 +10,15 @@ import os
 import re
 import shlex
 import unicodedata
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
 
 from converters.catalog import facts
 from mmrs.errors import BadItem, UserError
-from mmrs.imaging.suffixes import SOURCE_SUFFIXES
+from mmrs.imaging.suffixes import NAMED_SUFFIXES, SOURCE_SUFFIXES, without_known_suffix
 
 SHOWN_ENTRIES = 8
 # Folders of archivers that hold no data: ``__MACOSX`` repeats every name with ``._`` in front.
@@ -37,7 +39,7 @@ Problem = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class FileList:
-    """Files of one folder: `by_name` and `by_stem` (first of each stem), `ignored` names, `problems` (path, reason).
+    """Files of one folder: `by_name` and `by_stem` (`unique_stems`), `ignored` names, `problems` (path, reason).
 
     Names and stems are in Unicode's composed form (NFC); paths are as on disk.
     """
@@ -54,8 +56,53 @@ class FileList:
             BadItem: the name is a path, not a plain file name.
         """
         check_plain_name(name)
-        name = unicodedata.normalize("NFC", name)
-        return self.by_name.get(name) or self.by_stem.get(PurePosixPath(name).stem)
+        for written in spellings(name):
+            if found := self.by_name.get(written) or self.by_stem.get(without_known_suffix(written)):
+                return found
+        return None
+
+    def find_all(self, name: str) -> tuple[Path, ...]:
+        """The file that `find` finds; of a name without suffix that several files have, all of them."""
+        found = self.find(name)
+        return (found,) if found is not None else told_apart(self.by_stem, unicodedata.normalize("NFC", name))
+
+    def partner(self, stem: str, image: Path) -> Path | None:
+        """The label file here of an image with that stem in its own listing."""
+        return self.by_stem.get(stem) or self.by_stem.get(plain_stem(stem, image))
+
+    def has(self, stem: str) -> bool:
+        """Whether a file has that stem, told apart by `unique_stems` or not."""
+        return stem in self.by_stem or bool(told_apart(self.by_stem, stem))
+
+
+def spellings(name: str) -> tuple[str, ...]:
+    """A written name as listings have it (NFC), then without blanks around it and without percent signs of a URL."""
+    written = unicodedata.normalize("NFC", name)
+    decoded = unquote(written) if "%" in written else written
+    ways = dict.fromkeys((written, written.strip(), decoded, decoded.strip()))
+    # What was decoded may lead out of the folder now.
+    return tuple(way for way in ways if way == written or _is_plain(way))
+
+
+def plain_stem(stem: str, image: Path) -> str:
+    """The stem without the suffix by which `unique_stems` told its image from another one."""
+    is_told_apart = stem.endswith(unicodedata.normalize("NFC", image.name))
+    return stem.removesuffix(image.suffix) if is_told_apart else stem
+
+
+def told_apart(by_stem: Mapping[str, Path], stem: str) -> tuple[Path, ...]:
+    """The files of a stem that several have, and that `unique_stems` therefore told apart by their suffixes."""
+    ways = [stem + suffix for known in sorted(NAMED_SUFFIXES) for suffix in (known, known.upper())]
+    return tuple(path for way in ways if (path := by_stem.get(way)) is not None and plain_stem(way, path) == stem)
+
+
+def unique_stems(names: Iterable[str]) -> dict[str, str]:
+    """Stem -> file name of each of `names`; ``a.bmp`` beside ``a.png`` keep their suffixes, so both have a stem."""
+    stems = {name: PurePosixPath(name).stem for name in names}
+    while len(set(stems.values())) < len(stems):
+        counts = Counter(stems.values())
+        stems = {name: name if counts[stem] > 1 else stem for name, stem in stems.items()}
+    return {stem: name for name, stem in stems.items()}
 
 
 def found_image(files: FileList, name: str, annotation: Path, fault: str) -> tuple[Path | None, tuple[Problem, ...]]:
@@ -69,8 +116,13 @@ def found_image(files: FileList, name: str, annotation: Path, fault: str) -> tup
 
 def check_plain_name(name: str) -> None:
     """Raise `BadItem` unless `name` is a plain file name: no folder, no drive, no ``..``, no NUL."""
-    if not name or name in {".", ".."} or any(mark in name for mark in ("/", "\\", "\0")) or name[1:2] == ":":
+    if not _is_plain(name):
         raise BadItem(f"file name {name!r} is not a plain name; names that lead to another folder are never followed")
+
+
+def _is_plain(name: str) -> bool:
+    marked = any(mark in name for mark in ("/", "\\", "\0")) or name[1:2] == ":"
+    return bool(name) and name not in {".", ".."} and not marked
 
 
 def list_files(folder: Path, root: Path, suffixes: Collection[str] = SOURCE_SUFFIXES) -> FileList:
@@ -90,7 +142,6 @@ def list_files(folder: Path, root: Path, suffixes: Collection[str] = SOURCE_SUFF
             "Put the folder itself there, or name a root that holds both."
         )
     by_name: dict[str, Path] = {}
-    by_stem: dict[str, Path] = {}
     ignored, problems = [], []
     with os.scandir(folder) as entries:
         found = sorted(entries, key=lambda entry: entry.name)
@@ -109,10 +160,9 @@ def list_files(folder: Path, root: Path, suffixes: Collection[str] = SOURCE_SUFF
         else:
             # Some systems decompose accents in file names; annotation files are compared in the composed form.
             name = unicodedata.normalize("NFC", entry.name)
-            stem = PurePosixPath(name).stem
-            by_name[name] = path
-            if by_stem.setdefault(stem, path) is not path:
-                problems.append((entry.path, f"stem {stem!r} is already used by {by_stem[stem].name}"))
+            if by_name.setdefault(name, path) is not path:
+                problems.append((entry.path, f"file name {name} stands there in two forms of Unicode"))
+    by_stem = {stem: by_name[name] for stem, name in unique_stems(by_name).items()}
     return FileList(by_name, by_stem, tuple(ignored), tuple(problems))
 
 
@@ -131,7 +181,6 @@ def list_subfolders(folder: Path, root: Path, suffixes: Collection[str] = SOURCE
 def merge_files(parts: Iterable[FileList]) -> FileList:
     """Several listings as one; a name that stands in two of them is a problem, the first one wins."""
     by_name: dict[str, Path] = {}
-    by_stem: dict[str, Path] = {}
     ignored: list[str] = []
     problems: list[Problem] = []
     for part in parts:
@@ -140,8 +189,7 @@ def merge_files(parts: Iterable[FileList]) -> FileList:
         for name, path in part.by_name.items():
             if by_name.setdefault(name, path) is not path:
                 problems.append((str(path), f"file name {name} is already used by {by_name[name]}"))
-        for stem, path in part.by_stem.items():
-            by_stem.setdefault(stem, path)
+    by_stem = {stem: by_name[name] for stem, name in unique_stems(by_name).items()}
     return FileList(by_name, by_stem, tuple(ignored), tuple(problems))
 
 

@@ -1,12 +1,17 @@
 """The strict base of every model, and YAML + ``a.b=c`` overrides -> such a model.
 
 Errors name the key and the way out. Whatever is read from a file goes through a `StrictModel`: an unknown key, NaN and
-infinity are refused where they come in. YAML and the search for the meant key are imported where they are needed: each
-module with a model imports this one, the smallest command too.
+infinity are refused where they come in. What a plain word of YAML is, is decided by the field that takes it: YAML 1.1,
+which PyYAML reads, turns ``on`` and ``no`` into truth values and ``0737`` and ``12:30`` into other numbers. Here, as in
+the core schema of YAML 1.2, only ``true``, ``false`` and decimal numbers are values. YAML and the search for the meant
+key are imported where they are needed: each module with a model imports this one, the smallest command too.
 """
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -15,6 +20,19 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from mmrs.errors import UserError
 
 Model = TypeVar("Model", bound=BaseModel)
+# Tag, pattern of the whole word, characters that it can start with.
+_Resolver = tuple[str, str, str]
+_NULL = ("tag:yaml.org,2002:null", r"|~|null|Null|NULL", "~nN")
+_TYPED = (
+    ("tag:yaml.org,2002:bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("tag:yaml.org,2002:int", r"[-+]?(0|[1-9][0-9]*)", "-+0123456789"),
+    (
+        "tag:yaml.org,2002:float",
+        r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        "-+.0123456789",
+    ),
+)
+_MERGE = ("tag:yaml.org,2002:merge", "<<", "<")
 
 
 class StrictModel(BaseModel):
@@ -28,8 +46,60 @@ def as_list(value: Any) -> Any:
     return [value] if isinstance(value, str | Path) else value
 
 
+def parse_yaml(text: str) -> Any:
+    """The value of a YAML document: text, true and false, decimal numbers, null, lists and mappings.
+
+    Raises:
+        yaml.YAMLError: the text is no YAML, or has a tag.
+    """
+    return _load(text, (_NULL, *_TYPED, _MERGE))
+
+
+def parse_words(text: str) -> Any:
+    """As `parse_yaml`, with every plain word but null as the text that is written: class names, ids, file names.
+
+    Raises:
+        yaml.YAMLError: the text is no YAML, or has a tag.
+    """
+    return _load(text, (_NULL, _MERGE))
+
+
+def _load(text: str, resolvers: tuple[_Resolver, ...]) -> Any:
+    import yaml
+
+    return yaml.load(text, Loader=_loader(resolvers))
+
+
+@cache
+def _loader(resolvers: tuple[_Resolver, ...]) -> Any:
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        yaml_implicit_resolvers: dict[str, list[Any]] = {}  # noqa: RUF012 (PyYAML's own way)
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            names = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+            for name, count in names.items():
+                if count > 1:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"key {name!r} is written twice", node.start_mark
+                    )
+            return super().construct_mapping(node, deep)
+
+        def construct_yaml_float(self, node: Any) -> float:
+            written = self.construct_scalar(node)
+            return float(written.lower().replace(".inf", "inf").replace(".nan", "nan"))
+
+    Loader.add_constructor("tag:yaml.org,2002:float", Loader.construct_yaml_float)
+    for tag, pattern, first in resolvers:
+        Loader.add_implicit_resolver(
+            tag, re.compile(rf"^(?:{pattern})$"), [*first, ""] if tag == _NULL[0] else [*first]
+        )
+    return Loader
+
+
 def load_yaml(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Read a YAML mapping (safe loader) and set each ``a.b=c`` override; the value is read as YAML too.
+    """Read a YAML mapping (`parse_yaml`) and set each ``a.b=c`` override; the value is read as YAML too.
 
     Raises:
         UserError: no such file, broken YAML, no mapping, or an override without ``=``.
@@ -37,7 +107,7 @@ def load_yaml(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
     import yaml
 
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parse_yaml(path.read_text(encoding="utf-8").removeprefix("\ufeff"))
     except FileNotFoundError as error:
         raise UserError(f"recipe {path} not found: no such file.") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -76,7 +146,7 @@ def _set(content: dict[str, Any], override: str) -> None:
         if not isinstance(place, dict | list):
             raise UserError(f"--set {override!r}: {name!r} holds a plain value, nothing can be set inside it.")
     try:
-        parsed = yaml.safe_load(value)
+        parsed = parse_yaml(value)
     except yaml.YAMLError as error:
         raise UserError(f"--set {override!r}: the value is no YAML: {error}") from error
     if isinstance(place, list):
@@ -94,6 +164,8 @@ def _position(override: str, place: list[Any], name: str) -> int:
 def _explain(model: type[BaseModel], fault: Any) -> str:
     location = [str(part) for part in fault["loc"]]
     where = ".".join(location) or "recipe"
+    if fault["type"] == "string_type" and isinstance(fault.get("input"), bool | int | float):
+        return f"{where}: {fault['input']!r} is read as a {type(fault['input']).__name__}; a name is put in quotes"
     if fault["type"] != "extra_forbidden":
         return f"{where}: {fault['msg']} (found {fault.get('input')!r})" if location else str(fault["msg"])
     near = _nearest_key(model, location)

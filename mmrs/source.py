@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -185,12 +185,21 @@ class SourceBuild:
 
 
 def ensure_unique_stems(items: Iterable[Item]) -> tuple[tuple[Item, ...], tuple[tuple[str, str], ...]]:
-    """Keep the first item of each stem; return the items and a problem (path, reason) for each later one."""
+    """Items with stems of their own, sorted by stem, and a problem (path, reason) for each that was left out.
+
+    Two images that differ in their suffix (``a.bmp``, ``a.png``) are two samples and get it as the end of their stems;
+    all other stems stay what they are. Of items that still share a stem the first is kept.
+    """
+    given = list(items)
+    images: dict[str, set[Path]] = {}
+    for item in given:
+        images.setdefault(item.stem, set()).add(item.image)
+    stems = [item.stem + item.image.suffix if len(images[item.stem]) > 1 else item.stem for item in given]
     seen: dict[str, Item] = {}
     problems = []
-    for item in items:
-        if item.stem in seen:
-            problems.append((str(item.image), f"stem {item.stem!r} is already used by {seen[item.stem].image}"))
+    for item, stem in zip(given, stems, strict=True):
+        if stem in seen:
+            problems.append((str(item.image), f"stem {stem!r} is already used by {seen[stem].image}"))
         else:
-            seen[item.stem] = item
-    return tuple(seen.values()), tuple(problems)
+            seen[stem] = item if stem == item.stem else replace(item, stem=stem)
+    return tuple(seen[stem] for stem in sorted(seen)), tuple(problems)

@@ -15,6 +15,7 @@ from converters.formats.captions import CaptionFile, distinct_captions, read_cap
 from converters.formats.shared_file import read_shared
 from converters.layout import FileList, Problem, found_image, ignored_note, layout_error, list_files, locate_root
 from mmrs.errors import BadItem
+from mmrs.imaging.suffixes import without_known_suffix
 from mmrs.record import Annotations, Provenance
 from mmrs.source import Discovery, Item, ensure_unique_stems
 
@@ -86,7 +87,7 @@ class CaptionJson(Converter):
             if image.split not in self.splits
         ]
         named = {image.file_name for image in captions.images}
-        stems = {PurePosixPath(name).stem for name in named}
+        stems = {without_known_suffix(name) for name in named}
         problems += [
             (str(path), f"{source.name} does not name this image")
             for name, path in images.by_name.items()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from converters.base import Converter, register
 from converters.formats.folders import normal_form
@@ -24,6 +25,7 @@ from converters.layout import (
     merge_files,
 )
 from mmrs.errors import BadItem
+from mmrs.imaging.suffixes import without_known_suffix
 from mmrs.record import Annotations, Provenance
 from mmrs.source import Discovery, Item, ensure_unique_stems
 
@@ -35,6 +37,8 @@ IMAGE_FOLDERS = ("images", "image", "JPEGImages")
 @dataclass(frozen=True)
 class Dscr(Converter):
     """No options."""
+
+    revision: ClassVar[int] = 2
 
     def discover(self, root: Path, split: str) -> Discovery:
         """List the images that the split's table names, wherever below the root one of the usual folders has them."""
@@ -82,7 +86,7 @@ class Dscr(Converter):
                 problems.append((str(table), f"{name} has the unknown class {label!r}"))
             else:
                 payload = {"label": known[normal_form(label)], "source_label": label, "name": name}
-                items.append(Item(Path(name).stem, image, (table,), payload))
+                items.append(Item(without_known_suffix(name), image, (table,), payload))
         return items, problems
 
 

@@ -22,7 +22,7 @@ from converters.formats.objects import annotated
 from converters.formats.shapes import BoxObject, check_box
 from converters.formats.text import read_bytes
 from converters.formats.voc import parse_voc
-from converters.layout import Problem, ignored_note, last_parts, layout_error, list_files, locate_root
+from converters.layout import Problem, ignored_note, last_parts, layout_error, list_files, locate_root, plain_stem
 from converters.tiled import Iof, Share, TileOverlap, TileSize
 from mmrs.record import Annotations, Provenance
 from mmrs.source import BandSelection, Discovery, Item, Tiling
@@ -98,15 +98,16 @@ class AirSarShip(Converter):
         items = []
         problems: list[Problem] = []
         for stem, image in sorted(images.by_stem.items()):
-            number = LAST_NUMBER.search(stem)
+            scene = plain_stem(stem, image)
+            number = LAST_NUMBER.search(scene)
             if number is None:
                 problems.append((str(image), "file name has no scene number, which decides the split"))
-            elif stem not in by_scene:
+            elif scene not in by_scene:
                 problems.append((str(image), "image without a label file"))
             elif self._split(int(number[1])) == split:
-                items.append(Item(stem, image, (by_scene[stem],), None, stem))
+                items.append(Item(stem, image, (by_scene[scene],), None, scene))
         problems += [
-            (str(path), "label file without an image") for stem, path in by_scene.items() if stem not in images.by_stem
+            (str(path), "label file without an image") for stem, path in by_scene.items() if not images.has(stem)
         ]
         notes += ignored_note(base / data, images.ignored)
         shared = (*problems, *images.problems, *labels.problems)

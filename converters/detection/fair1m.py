@@ -21,6 +21,7 @@ from converters.formats.xmltree import node_size, node_text, parse_tree
 from converters.layout import Problem, last_parts, layout_error, list_files, locate_root, subfolders
 from converters.tiled import TiledConverter
 from mmrs.errors import BadItem
+from mmrs.imaging.suffixes import without_known_suffix
 from mmrs.record import Annotations, Provenance
 from mmrs.source import Discovery, Item
 
@@ -68,7 +69,10 @@ class Fair1m(TiledConverter):
         """Quads in file order, clockwise from the corner nearest the top left."""
         path = item.annotations[0]
         parsed = parse_fair1m(read_bytes(path), str(path))
-        if parsed.filename is not None and item.image.stem not in (parsed.filename, parsed.filename.rpartition(".")[0]):
+        if parsed.filename is not None and item.image.stem not in (
+            parsed.filename,
+            without_known_suffix(parsed.filename),
+        ):
             raise BadItem(f"label file of another image: its filename is {parsed.filename!r}", str(path))
         return Annotations(
             objects=annotated(parsed.objects, self.facts.classes, str(path)),

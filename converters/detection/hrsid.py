@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from converters.base import Converter, register
-from converters.formats.coco import bbox, known_category, read_coco
+from converters.formats.coco import bbox, is_crowd, known_category, read_coco
 from converters.formats.objects import annotated
 from converters.formats.polygons import as_corners, coco_points, min_area_corners, pixel_squares
 from converters.formats.shapes import BoxObject, check_box
@@ -66,7 +66,9 @@ class Hrsid(Converter):
             items.append(Item(path.stem, path, (source,), payload, name[1] if name else None))
         unique, repeats = ensure_unique_stems(sorted(items, key=lambda item: item.stem))
         notes += (f"annotations taken from {source}",)
-        return Discovery(unique, notes, (*coco.problems, *missing, *repeats), shared_problems=images.problems)
+        return Discovery(
+            unique, notes, (*coco.problems, *missing, *repeats), coco.unread_rows, shared_problems=images.problems
+        )
 
     def read(self, item: Item) -> Annotations:
         """Ships in file order; ``name_window``: the four numbers of the file name, in pixels of the scene."""
@@ -100,5 +102,5 @@ def _ship(row: dict[str, Any], path: str) -> BoxObject:
         known_category(row, path),
         check_box((x, y, x + width, y + height), path, allow_empty=True),
         corners=as_corners(min_area_corners(points)) if len(points) else None,
-        ignore=row.get("iscrowd") == 1,
+        ignore=is_crowd(row, path),
     )

@@ -67,7 +67,11 @@ class NwpuVhr10(SeededSplit):
             self.name, root, ARCHIVE_FOLDER, lambda folder: _folder(folder, POSITIVE) is not None
         )
         images = _files(base, POSITIVE)
-        items, problems = self._from_txt(base, images) if self.annotations == "txt" else self._from_coco(base, images)
+        unread: tuple[Problem, ...] = ()
+        if self.annotations == "txt":
+            items, problems = self._from_txt(base, images)
+        else:
+            items, problems, unread = self._from_coco(base, images)
         chosen = self.part(items, lambda item: item.stem, split)
         if self.negatives:
             empty = _files(base, NEGATIVE)
@@ -78,7 +82,9 @@ class NwpuVhr10(SeededSplit):
             problems += empty.problems
         notes += ignored_note(base, images.ignored)
         ordered = tuple(sorted(chosen, key=lambda item: item.stem))
-        return Discovery(ordered, notes, shared_problems=tuple(problems))
+        # All splits are cut from one file, so its rows of no image are counted with the first of them.
+        of_split = unread if split == self.splits[0] else ()
+        return Discovery(ordered, notes, unread_rows=of_split, shared_problems=tuple(problems))
 
     def read(self, item: Item) -> Annotations:
         """Objects in file order; a negative image has none."""
@@ -106,17 +112,17 @@ class NwpuVhr10(SeededSplit):
         problems += [
             (str(path), "image without a label file")
             for stem, path in images.by_stem.items()
-            if stem not in labels.by_stem
+            if labels.partner(stem, path) is None
         ]
         problems += [
             (str(path), "label file without an image")
             for stem, path in labels.by_stem.items()
-            if stem not in images.by_stem and stem.isdigit()
+            if not images.has(stem) and stem.isdigit()
         ]
-        paired = [stem for stem in images.by_stem if stem in labels.by_stem]
-        return [Item(stem, images.by_stem[stem], (labels.by_stem[stem],)) for stem in paired], problems
+        pairs = [(stem, image, labels.partner(stem, image)) for stem, image in images.by_stem.items()]
+        return [Item(stem, image, (label,)) for stem, image, label in pairs if label is not None], problems
 
-    def _from_coco(self, base: Path, images: FileList) -> tuple[list[Item], list[Problem]]:
+    def _from_coco(self, base: Path, images: FileList) -> tuple[list[Item], list[Problem], tuple[Problem, ...]]:
         places = [base, base.parent, base / COCO_FOLDER, base.parent / COCO_FOLDER]
         source = next((place / COCO_FILE for place in places if (place / COCO_FILE).is_file()), None)
         if source is None:
@@ -130,7 +136,7 @@ class NwpuVhr10(SeededSplit):
             rows = [{key: row.get(key) for key in ("id", "label", "bbox")} for row in image.rows]
             size = None if image.size is None else list(image.size)
             items.append(Item(path.stem, path, (source,), {"rows": rows, "size": size}))
-        return items, [*images.problems, *coco.problems, *missing]
+        return items, [*images.problems, *coco.problems, *missing], coco.unread_rows
 
 
 def read_lines(path: Path, labels: Sequence[str]) -> list[BoxObject]:

@@ -19,6 +19,7 @@ from converters.formats.voc import check_names_image, read_voc
 from converters.layout import Problem, last_parts, list_files, locate_root, subfolders
 from converters.splits import SeededSplit
 from mmrs.errors import BadItem
+from mmrs.imaging.suffixes import without_known_suffix
 from mmrs.record import Annotations, Provenance
 from mmrs.source import Discovery, Item, ensure_unique_stems
 
@@ -80,16 +81,11 @@ class Rsod(SeededSplit):
         labels = list_files(inner, base, {f".{self.labels}"})
         problems = [*images.problems, *labels.problems]
         problems += [
-            (str(path), "label file without an image")
-            for stem, path in labels.by_stem.items()
-            if stem not in images.by_stem
+            (str(path), "label file without an image") for stem, path in labels.by_stem.items() if not images.has(stem)
         ]
-        items = [
-            Item(stem, image, (labels.by_stem[stem],), {"label": label})
-            for stem, image in images.by_stem.items()
-            if stem in labels.by_stem
-        ]
-        return items, [image for stem, image in images.by_stem.items() if stem not in labels.by_stem], problems
+        pairs = [(stem, image, labels.partner(stem, image)) for stem, image in images.by_stem.items()]
+        items = [Item(stem, image, (path,), {"label": label}) for stem, image, path in pairs if path is not None]
+        return items, [image for _, image, path in pairs if path is None], problems
 
 
 def parse_lines(data: bytes, path: str, stem: str) -> list[BoxObject]:
@@ -100,7 +96,7 @@ def parse_lines(data: bytes, path: str, stem: str) -> list[BoxObject]:
         if len(words) != 6:
             expected = "image name, class, xmin, ymin, xmax and ymax"
             raise BadItem(f"{len(words)} words in {shown(line)}; {expected} are expected", path, number)
-        if stem not in (words[0], words[0].rpartition(".")[0]):
+        if stem not in (words[0], without_known_suffix(words[0])):
             raise BadItem(f"line is of image {words[0]!r}, not {stem!r}", path, number)
         x1, y1, x2, y2 = (finite(word, "edge", path, number) for word in words[2:])
         objects.append(BoxObject(words[1], check_box((x1, y1, x2, y2), path, number, allow_empty=True), line=number))

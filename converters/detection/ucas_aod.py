@@ -98,16 +98,17 @@ def _items(name: str, label: str | None, images: FileList, labels: FileList) -> 
     items = []
     problems = [*images.problems]
     for stem, image in images.by_stem.items():
+        label_file = labels.partner(stem, image)
         if label is None:
             items.append(Item(f"{name}-{stem}", image))
-        elif stem in labels.by_stem:
-            items.append(Item(f"{name}-{stem}", image, (labels.by_stem[stem],), {"label": label}))
+        elif label_file is not None:
+            items.append(Item(f"{name}-{stem}", image, (label_file,), {"label": label}))
         else:
             problems.append((str(image), "image without a label file"))
     if label is not None:
         problems += [
             (str(path), "label file without an image")
             for stem, path in labels.by_stem.items()
-            if stem not in images.by_stem and stem.upper().startswith("P")
+            if not images.has(stem) and stem.upper().startswith("P")
         ]
     return items, problems

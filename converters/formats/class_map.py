@@ -1,7 +1,8 @@
 """A user's class map: YAML with one line ``label: category`` for each class of a data set.
 
 The label is the name in the annotation files, or the class number of YOLO files; the category is the unified name. A
-label without a category (``label:``) marks regions that count as nothing.
+label without a category (``label:``) marks regions that count as nothing. Both are taken as written: ``on`` and
+``0737`` are names (`mmrs.config.parse_words`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 import yaml
 
 from converters.formats.text import decode, read_bytes, shown
+from mmrs.config import parse_words
 from mmrs.errors import BadItem
 
 
@@ -35,19 +37,19 @@ def parse_class_map(data: bytes, path: str) -> ClassMap:
         BadItem: not YAML, no mapping, no category at all, or a category that is no text.
     """
     try:
-        content = yaml.safe_load(decode(data, path))
+        content = parse_words(decode(data, path))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise BadItem(f"not YAML: {error}", path) from error
     if not isinstance(content, dict):
         raise BadItem(f"content is {shown(content)}, lines of the form `label: category` are expected", path)
     classes, ignored = {}, []
     for label, category in content.items():
-        if not isinstance(label, str | int) or isinstance(label, bool) or not str(label).strip():
-            raise BadItem(f"label {shown(label)} is no name or number", path)
+        if not isinstance(label, str) or not label.strip():
+            raise BadItem(f"label {shown(label)} is no name or number; put it in quotes", path)
         if category is None:
-            ignored.append(str(label))
+            ignored.append(label)
         elif isinstance(category, str) and category.strip():
-            classes[str(label)] = category.strip()
+            classes[label] = category.strip()
         else:
             raise BadItem(f"category of {label!r} is {shown(category)}, a name is expected", path)
     if not classes:

@@ -5,11 +5,12 @@ Rows are joined by image id inside one file only: ids restart or collide between
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from converters.formats.text import finite, integer, parse_json, read_bytes, shown
+from converters.formats.text import Id, finite, flag, id_of, integer, kind, parse_json, read_bytes, shown
 from mmrs.errors import BadItem
 
 
@@ -29,11 +30,15 @@ class CocoImage:
 
 @dataclass(frozen=True, slots=True)
 class CocoFile:
-    """One COCO file: images in file order, `categories` id -> name, `problems` (path, reason) of rows left out."""
+    """One COCO file: images in file order and `categories` id -> name.
+
+    `problems` are (path, reason) of image and category rows left out, `unread_rows` of annotation rows of no image.
+    """
 
     images: tuple[CocoImage, ...]
-    categories: dict[int, str]
+    categories: dict[Id, str]
     problems: tuple[tuple[str, str], ...]
+    unread_rows: tuple[tuple[str, str], ...] = ()
 
 
 def read_coco(path: Path) -> CocoFile:
@@ -44,8 +49,9 @@ def read_coco(path: Path) -> CocoFile:
 def parse_coco(data: bytes, path: str) -> CocoFile:
     """Parse the bytes of one COCO file; `path` names it in errors.
 
-    A row that cannot be used (no id, an id or file name used before, an annotation of no image) is left out and listed
-    in `problems`; the first row of an id wins.
+    Rows are joined by image id, a number or a text. Ids of annotations are no keys: many files count them from the
+    start again in every image. Image rows of one file name are one image, with the rows of all its ids. An id that
+    several files have joins nothing: these images and their annotation rows are left out and named.
 
     Raises:
         BadItem: not JSON, or not the tables of a COCO file.
@@ -56,17 +62,28 @@ def parse_coco(data: bytes, path: str) -> CocoFile:
     annotation_key = _annotation_key(tables, path)
     categories, bad_categories = _categories(_table(tables, "categories", path))
     images, bad_images = _image_rows(_table(tables, "images", path), path)
-    rows, bad_rows = _joined(_table(tables, annotation_key, path), annotation_key, set(images), categories)
-    found = tuple(replace(image, rows=tuple(rows[image_id])) for image_id, image in images.items())
-    return CocoFile(found, categories, tuple((path, reason) for reason in (*bad_categories, *bad_images, *bad_rows)))
+    rows, unread = _joined(_table(tables, annotation_key, path), annotation_key, images, categories)
+    by_name: dict[str, CocoImage] = {}
+    for image_id, image in images.items():
+        known = by_name.setdefault(image.file_name, image)
+        by_name[image.file_name] = replace(known, rows=known.rows + tuple(rows[image_id]))
+    problems = tuple((path, reason) for reason in (*bad_categories, *bad_images))
+    names = {key: name for key, name in categories.items() if name is not None}
+    return CocoFile(tuple(by_name.values()), names, problems, tuple((path, reason) for reason in unread))
 
 
 def known_category(row: dict[str, Any], path: str) -> str:
     """The category name of an annotation row. Raises `BadItem` where the file's category table lacks its id."""
     label = row.get("label")
     if label is None:
-        raise BadItem(f"annotation {shown(row.get('id'))} has a category id that the file lacks", path)
+        found = shown(row.get("category_id"))
+        raise BadItem(f"annotation {shown(row.get('id'))} has category id {found}, of which the file has no name", path)
     return str(label)
+
+
+def is_crowd(row: dict[str, Any], path: str) -> bool:
+    """Whether the row marks a region of many objects. Raises `BadItem` for a value that is no yes or no."""
+    return flag(row.get("iscrowd"), f"iscrowd of annotation {shown(row.get('id'))}", path)
 
 
 def bbox(row: dict[str, Any], length: int, path: str) -> tuple[float, ...]:
@@ -79,25 +96,26 @@ def bbox(row: dict[str, Any], length: int, path: str) -> tuple[float, ...]:
 
 
 def _joined(
-    table: list[Any], key: str, images: set[int], categories: dict[int, str]
-) -> tuple[dict[int, list[dict[str, Any]]], list[str]]:
+    table: list[Any], key: str, images: Mapping[Id, CocoImage], categories: Mapping[Id, str | None]
+) -> tuple[dict[Id, list[dict[str, Any]]], list[str]]:
     """Annotation rows by image id, and why the others were left out."""
     reasons = []
-    joined: dict[int, list[dict[str, Any]]] = {image_id: [] for image_id in images}
-    used: set[int] = set()
+    joined: dict[Id, list[dict[str, Any]]] = {image_id: [] for image_id in images}
     for number, row in enumerate(table):
         where = f"{key}[{number}]"
-        image_id = _id(row, "image_id")
-        if image_id is None or not isinstance(row, dict):
-            reasons.append(f"{where} has no image_id")
-        elif image_id not in images:
+        try:
+            image_id = id_of(row, "image_id", where)
+        except BadItem as error:
+            reasons.append(error.reason)
+            continue
+        if image_id not in images:
             reasons.append(f"{where} (id {shown(row.get('id'))}) names image {image_id}, which the file lacks")
-        elif (own := _id(row, "id")) is not None and own in used:
-            reasons.append(f"{where} repeats annotation id {own}; the first one was kept")
-        else:
-            used.update(() if own is None else (own,))
-            category = _id(row, "category_id")
-            joined[image_id].append({**row, "label": None if category is None else categories.get(category)})
+            continue
+        try:
+            label = categories.get(id_of(row, "category_id", where))
+        except BadItem:
+            label = None
+        joined[image_id].append({**row, "label": label})
     return joined, reasons
 
 
@@ -115,46 +133,58 @@ def _table(tables: dict[str, Any], key: str, path: str) -> list[Any]:
     return table
 
 
-def _id(row: object, key: str) -> int | None:
-    value = row.get(key) if isinstance(row, dict) else None
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 19:
-        return int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _categories(table: list[Any]) -> tuple[dict[int, str], list[str]]:
-    categories: dict[int, str] = {}
+def _categories(table: list[Any]) -> tuple[dict[Id, str | None], list[str]]:
+    """Names by id; None where an id has two names, so that nobody knows which one its rows mean."""
+    categories: dict[Id, str | None] = {}
     reasons = []
     for number, row in enumerate(table):
-        key = _id(row, "id")
-        name = row.get("name") if isinstance(row, dict) else None
-        if key is None or not isinstance(name, str | int) or key in categories:
-            reasons.append(f"categories[{number}] has no id or name of its own")
-        else:
-            categories[key] = str(name)
+        where = f"categories[{number}]"
+        try:
+            key = id_of(row, "id", where)
+        except BadItem as error:
+            reasons.append(error.reason)
+            continue
+        name = row.get("name")
+        if isinstance(name, bool) or not isinstance(name, str | int) or not str(name).strip():
+            reasons.append(f"{where} has the name {shown(name)} ({kind(name)}); a text is expected")
+        elif categories.setdefault(key, str(name)) != str(name):
+            reasons.append(f"{where} names id {key} {name!r}, which another row names otherwise; its rows are left out")
+            categories[key] = None
     return categories, reasons
 
 
-def _image_rows(table: list[Any], path: str) -> tuple[dict[int, CocoImage], list[str]]:
-    images: dict[int, CocoImage] = {}
+def _image_rows(table: list[Any], path: str) -> tuple[dict[Id, CocoImage], list[str]]:
+    images: dict[Id, CocoImage] = {}
     reasons = []
-    names: set[str] = set()
+    shared: set[Id] = set()
+    sizes: dict[str, tuple[int, int] | None] = {}
     for number, row in enumerate(table):
-        key = _id(row, "id")
-        name = (row.get("file_name") or row.get("filename")) if isinstance(row, dict) else None
-        if key is None or not isinstance(name, str):
-            reasons.append(f"images[{number}] has no id or no file name")
-        elif key in images:
-            reasons.append(f"images[{number}] ({name}) repeats image id {key} of {images[key].file_name}")
-        elif name in names:
-            reasons.append(f"images[{number}] repeats file name {name}")
+        where = f"images[{number}]"
+        try:
+            key = id_of(row, "id", where)
+            image = CocoImage(_file_name(row, where), _size(row, path), row, ())
+        except BadItem as error:
+            reasons.append(error.reason if error.reason.startswith(where) else f"{where}: {error.reason}")
+            continue
+        name = image.file_name
+        if key in images and images[key].file_name != name:
+            reasons.append(f"{where} ({name}) has the id {key} of {images[key].file_name}; rows of it join neither")
+            shared.add(key)
+        elif sizes.setdefault(name, image.size) != image.size:
+            reasons.append(f"{where} gives {name} another size than a row before")
         else:
-            try:
-                images[key] = CocoImage(name, _size(row, path), row, ())
-                names.add(name)
-            except BadItem as error:
-                reasons.append(f"images[{number}] ({name}): {error.reason}")
-    return images, reasons
+            images.setdefault(key, image)
+    reasons += [f"image {images[key].file_name} has the id {key} of another one" for key in sorted(shared, key=str)]
+    return {key: image for key, image in images.items() if key not in shared}, reasons
+
+
+def _file_name(row: dict[str, Any], where: str) -> str:
+    name = row.get("file_name") or row.get("filename")
+    if isinstance(name, str) and name.strip():
+        return name
+    if name is None:
+        raise BadItem(f"{where} has no file_name")
+    raise BadItem(f"{where} has the file_name {shown(name)} ({kind(name)}); a text is expected")
 
 
 def _size(row: dict[str, Any], path: str) -> tuple[int, int] | None:

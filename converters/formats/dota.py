@@ -10,9 +10,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from converters.catalog import nearest
+from converters.formats.folders import normal_form
+from converters.formats.objects import known_label
 from converters.formats.shapes import BoxObject
-from converters.formats.text import finite, integer, numbered_lines, read_bytes
+from converters.formats.text import NUMBER, finite, integer, numbered_lines, read_bytes
 from mmrs.errors import BadItem
 
 HEADER_KEYS = frozenset({"imagesource", "gsd", "acquisition dates"})
@@ -70,10 +71,11 @@ def parse_dota(data: bytes, path: str, labels: Collection[str]) -> DotaFile:
         BadItem: with the line, for a line that is neither a known header nor an object of a known class.
     """
     objects, header = [], {}
+    forms = frozenset(map(normal_form, labels))
     for number, line in numbered_lines(data, path):
         found = _header(line)
         if found is None:
-            objects.append(_object(line, number, path, labels))
+            objects.append(_object(line, number, path, labels, forms))
         elif found[1].lower() not in MISSING:
             header[found[0]] = found[1]
     return DotaFile(tuple(objects), header)
@@ -97,16 +99,19 @@ def _header(line: str) -> tuple[str, str] | None:
     return (key, value.strip()) if colon and key in HEADER_KEYS else None
 
 
-def _object(line: str, number: int, path: str, labels: Collection[str]) -> DotaObject:
+def _object(line: str, number: int, path: str, labels: Collection[str], forms: Collection[str]) -> DotaObject:
     words = line.split()
-    if len(words) not in (CORNER_NUMBERS + 1, CORNER_NUMBERS + 2):
+    if len(words) < CORNER_NUMBERS + 1:
         expected = "8 numbers, a class and an optional difficult flag"
         raise BadItem(f"{len(words)} words in {line[:60]!r}; {expected} are expected", path, number)
     corners = tuple(finite(word, "corner", path, number) for word in words[:CORNER_NUMBERS])
-    label = words[CORNER_NUMBERS]
-    if label not in labels:
-        raise BadItem(f"unknown class {label!r}{nearest(label, labels)}", path, number)
-    difficult = integer(words[-1], "difficult", path, number) if len(words) > CORNER_NUMBERS + 1 else 0
+    # A class name may have blanks in it; what comes last is the flag where it is a number and no name is left out.
+    names = words[CORNER_NUMBERS:]
+    is_number = len(names) > 1 and NUMBER.fullmatch(names[-1]) is not None
+    has_flag = is_number and normal_form("".join(names)) not in forms
+    label = " ".join(names[:-1] if has_flag else names)
+    known_label(label, labels, path, number)
+    difficult = integer(names[-1], "difficult", path, number) if has_flag else 0
     if difficult not in (0, 1, 2):
         raise BadItem(f"difficult is {difficult}; 0, 1 or 2 expected", path, number)
     return DotaObject(corners, label, difficult, number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ class ClassFolderListing:
 
 def normal_form(name: str) -> str:
     """Class name without case, blanks, underscores and hyphens, under which spellings of one class are equal."""
-    return SEPARATORS.sub("", name).casefold()
+    return SEPARATORS.sub("", unicodedata.normalize("NFC", name)).casefold()
 
 
 def has_class_folders(

@@ -32,10 +32,14 @@ class LlavaImage:
 
 @dataclass(frozen=True, slots=True)
 class LlavaFile:
-    """One LLaVA file: images in first-seen order, and `problems` (path, reason) of samples left out."""
+    """One LLaVA file: images in first-seen order, and `problems` (path, reason) of samples left out.
+
+    `repeats` counts the samples that only say again, word for word, what stood there before of the same image.
+    """
 
     images: tuple[LlavaImage, ...]
     problems: tuple[tuple[str, str], ...]
+    repeats: int = 0
 
 
 def read_llava(path: Path) -> LlavaFile:
@@ -46,8 +50,8 @@ def read_llava(path: Path) -> LlavaFile:
 def parse_llava(data: bytes, path: str) -> LlavaFile:
     """Parse the bytes of one LLaVA file; `path` names it in errors.
 
-    A sample without an image or with several, with an id used before, or with turns that do not alternate is left out
-    and listed in `problems`.
+    A sample without an image or with several, or with turns that do not alternate is left out and listed in `problems`.
+    Ids are no keys: published files give one id to several conversations about one image, which are all kept.
 
     Raises:
         BadItem: not JSON, or no list at the top.
@@ -57,22 +61,24 @@ def parse_llava(data: bytes, path: str) -> LlavaFile:
         raise BadItem(f"top level is a {type(rows).__name__}, a list of samples expected", path)
     images: dict[str, list[tuple[str, tuple[Exchange, ...]]]] = {}
     problems = []
-    used: set[str] = set()
+    seen: set[tuple[str, tuple[Exchange, ...]]] = set()
+    repeats = 0
     for number, row in enumerate(rows):
         try:
             name, own, exchanges = _sample(row, number)
-            if own in used:
-                raise BadItem(f"[{number}] repeats id {own!r}; the first one was kept")
         except BadItem as error:
             problems.append((path, error.reason))
             continue
-        used.add(own)
+        if (name, exchanges) in seen:
+            repeats += 1
+            continue
+        seen.add((name, exchanges))
         images.setdefault(name, []).append((own, exchanges))
     found = tuple(
-        LlavaImage(name, tuple(own for own, _ in samples), tuple(turns for _, turns in samples))
+        LlavaImage(name, tuple(dict.fromkeys(own for own, _ in samples)), tuple(turns for _, turns in samples))
         for name, samples in images.items()
     )
-    return LlavaFile(found, tuple(problems))
+    return LlavaFile(found, tuple(problems), repeats)
 
 
 def _sample(row: object, number: int) -> tuple[str, str, tuple[Exchange, ...]]:

@@ -23,12 +23,16 @@ def known_label(label: str, labels: Collection[str], path: str, line: int | None
     """The one of `labels` that `label` spells, without regard to case, blanks, underscores and hyphens.
 
     Raises:
-        BadItem: an unknown class.
+        BadItem: an unknown class, or one that several of the labels could mean and none is written so.
     """
-    found = _by_normal_form(tuple(labels)).get(normal_form(label))
-    if found is None:
+    if label in labels:
+        return label
+    found = _by_normal_form(tuple(labels)).get(normal_form(label), ())
+    if len(found) > 1:
+        raise BadItem(f"class {label!r} may be {' or '.join(map(repr, found))}", path, line)
+    if not found:
         raise BadItem(f"unknown class {label!r}{nearest(label, labels)}", path, line)
-    return found
+    return found[0]
 
 
 def annotated(
@@ -102,5 +106,8 @@ def from_inclusive(obj: BoxObject) -> BoxObject:
 
 
 @cache
-def _by_normal_form(labels: tuple[str, ...]) -> dict[str, str]:
-    return {normal_form(label): label for label in labels}
+def _by_normal_form(labels: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for label in labels:
+        found[normal_form(label)] = (*found.get(normal_form(label), ()), label)
+    return found

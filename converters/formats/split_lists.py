@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from converters.formats.coco import CocoFile, CocoImage
 from converters.formats.folders import normal_form
@@ -19,8 +19,8 @@ from converters.layout import (
     subfolders,
 )
 from mmrs.errors import BadItem
-from mmrs.imaging.suffixes import SOURCE_SUFFIXES
-from mmrs.source import Discovery, Item
+from mmrs.imaging.suffixes import SOURCE_SUFFIXES, without_known_suffix
+from mmrs.source import Discovery, Item, ensure_unique_stems
 
 Ids = tuple[tuple[int, str], ...]
 
@@ -30,17 +30,22 @@ def read_ids(path: Path) -> Ids:
     return tuple((number, line.split()[0]) for number, line in numbered_lines(read_bytes(path), str(path)))
 
 
-def paired(images: FileList, labels: FileList) -> tuple[list[tuple[str, Path, Path]], list[Problem]]:
-    """(stem, image, label file) of every stem that both have, sorted; each file without a partner is a problem."""
-    both = [(stem, path, labels.by_stem[stem]) for stem, path in images.by_stem.items() if stem in labels.by_stem]
-    alone = [("image without a label file", images, labels), ("label file without an image", labels, images)]
-    problems = [
-        (str(path), reason)
-        for reason, these, others in alone
-        for stem, path in sorted(these.by_stem.items())
-        if stem not in others.by_stem
+def paired(
+    images: FileList, labels: FileList, label_file: str = "label file"
+) -> tuple[list[tuple[str, Path, Path]], list[Problem]]:
+    """(stem, image, label file) of every stem that both have, sorted; each file without a partner is a problem.
+
+    `label_file` is what a problem calls such a file.
+    """
+    pairs = [(stem, path, labels.partner(stem, path)) for stem, path in sorted(images.by_stem.items())]
+    both = [(stem, path, label) for stem, path, label in pairs if label is not None]
+    problems = [(str(path), f"image without a {label_file}") for _, path, label in pairs if label is None]
+    problems += [
+        (str(path), f"{label_file} without an image")
+        for stem, path in sorted(labels.by_stem.items())
+        if not images.has(stem)
     ]
-    return sorted(both), problems
+    return both, problems
 
 
 def named_images(
@@ -59,21 +64,24 @@ def named_images(
 
 def listed_items(source: Path, ids: Ids, images: FileList, labels: FileList) -> tuple[list[Item], list[Problem]]:
     """An item for every listed id with an image and a label file, sorted by stem; the others are problems."""
-    items: dict[str, Item] = {}
+    items: dict[Path, Item] = {}
     problems: list[Problem] = []
     for line, name in ids:
         try:
-            image, label = images.find(name), labels.find(name)
+            found, label = images.find_all(name), labels.find(name)
         except BadItem as error:
             problems.append((str(source), f"line {line}: {error.reason}"))
             continue
-        if image is None or label is None:
-            problems.append((str(source), f"line {line}: {name} has no {'image' if image is None else 'label file'}"))
-        elif image.stem in items:
-            problems.append((str(source), f"line {line}: {name} is listed twice"))
-        else:
-            items[image.stem] = Item(image.stem, image, (label,))
-    return sorted(items.values(), key=lambda item: item.stem), problems
+        if not found or label is None:
+            problems.append((str(source), f"line {line}: {name} has no {'image' if not found else 'label file'}"))
+            continue
+        for image in found:
+            if image in items:
+                problems.append((str(source), f"line {line}: {name} is listed twice"))
+            else:
+                items[image] = Item(image.stem, image, (label,))
+    unique, repeats = ensure_unique_stems(sorted(items.values(), key=lambda item: item.stem))
+    return list(unique), [*problems, *repeats]
 
 
 def listed_split(
@@ -109,7 +117,7 @@ def _all_listed(lists: Sequence[Path]) -> tuple[set[str], tuple[Problem, ...]]:
         except BadItem as error:
             problems.append((str(path), error.reason))
             continue
-        named |= words | {PurePosixPath(word).stem for word in words}
+        named |= words | {without_known_suffix(word) for word in words}
     return named, tuple(problems)
 
 

@@ -13,6 +13,15 @@ from mmrs.errors import BadItem
 
 # No real scene is a million pixels wide; a bound keeps areas finite and finds garbled numbers.
 MAX_PIXELS = 1_000_000.0
+_KINDS = {
+    type(None): "null",
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+    str: "a text",
+    list: "a list",
+    dict: "an object",
+}
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
@@ -74,6 +83,53 @@ def integer(value: object, what: str, path: str, line: int | None = None) -> int
     if not number.is_integer():
         raise BadItem(f"{what} is {shown(value)}, a whole number is expected", path, line)
     return int(number)
+
+
+Id = int | str
+_WHOLE_NUMBER = re.compile(r"-?(0|[1-9]\d{0,17})", re.ASCII)
+_FLAG_WORDS = {"1": True, "true": True, "yes": True, "y": True, "0": False, "false": False, "no": False, "n": False}
+
+
+def id_of(row: object, key: str, where: str) -> Id:
+    """The id that a JSON row has under `key`: 7, ``"7"`` and 7.0 are one number, any other text is itself.
+
+    Raises:
+        BadItem: there is none, or a value that is no id; `where` names the row.
+    """
+    if not isinstance(row, dict):
+        raise BadItem(f"{where} is {shown(row)} ({kind(row)}), an object is expected")
+    value = row.get(key)
+    if isinstance(value, str) and value.strip():
+        text = value.strip()
+        return int(text) if _WHOLE_NUMBER.fullmatch(text) else text
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if value is None:
+        raise BadItem(f"{where} has no {key}")
+    raise BadItem(f"{where} has the {key} {shown(value)} ({kind(value)}); a number or a text is expected")
+
+
+def flag(value: object, what: str, path: str, line: int | None = None) -> bool:
+    """A yes or no as files spell it: booleans, the numbers 0 and 1, and their usual words in any case; None is no.
+
+    Raises:
+        BadItem: any other value.
+    """
+    if value is None or isinstance(value, bool):
+        return bool(value)
+    if isinstance(value, int | float) and value in (0, 1):
+        return value == 1
+    found = _FLAG_WORDS.get(value.strip().lower()) if isinstance(value, str) else None
+    if found is None:
+        raise BadItem(f"{what} is {shown(value)} ({kind(value)}); 0, 1, true or false is expected", path, line)
+    return found
+
+
+def kind(value: object) -> str:
+    """What a JSON value is, for a message."""
+    return _KINDS.get(type(value), type(value).__name__)
 
 
 def shown(value: object) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from urllib.parse import unquote
 
-from converters.layout import Problem, list_files, subfolders
+from converters.layout import Problem, list_files, plain_stem, subfolders, told_apart
 from mmrs.errors import BadItem
-from mmrs.imaging.suffixes import SOURCE_SUFFIXES
+from mmrs.imaging.suffixes import SOURCE_SUFFIXES, without_known_suffix
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +31,20 @@ class FileTree:
         Raises:
             BadItem: the name leads out of the folder.
         """
-        path = checked_subpath(name)
-        return self.by_path.get(path) or self.by_stem.get(str(PurePosixPath(path).with_suffix("")))
+        checked_subpath(name)
+        for written in dict.fromkeys((name, name.strip(), unquote(name), unquote(name).strip())):
+            path = checked_subpath(written)
+            if found := self.by_path.get(path) or self.by_stem.get(without_known_suffix(path)):
+                return found
+        return None
+
+    def partner(self, stem: str, image: Path) -> Path | None:
+        """The label file here of an image with that stem in its own tree."""
+        return self.by_stem.get(stem) or self.by_stem.get(plain_stem(stem, image))
+
+    def has(self, stem: str) -> bool:
+        """Whether a file has that stem, told apart by its suffix or not."""
+        return stem in self.by_stem or bool(told_apart(self.by_stem, stem))
 
 
 def checked_subpath(name: str) -> str:

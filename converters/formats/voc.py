@@ -15,6 +15,7 @@ from converters.formats.shapes import BoxObject, check_box, check_rotated
 from converters.formats.text import decode, read_bytes
 from converters.formats.xmltree import node_flag, node_number, node_size, node_text, parse_tree
 from mmrs.errors import BadItem
+from mmrs.imaging.suffixes import without_known_suffix
 
 PLACES = ("left_top", "right_top", "right_bottom", "left_bottom")
 CORNERS = tuple(f"{axis}_{place}" for place in PLACES for axis in "xy")
@@ -56,8 +57,10 @@ def check_names_image(voc: VocFile, stem: str, path: str) -> None:
     """Raise `BadItem` when the file's ``filename`` (with or without suffix) is another image's."""
     if voc.filename is None:
         return
-    named = PureWindowsPath(voc.filename)
-    if stem not in (named.name, named.stem):
+    named = PureWindowsPath(voc.filename).name
+    plain = without_known_suffix(named)
+    # A stem that was told from another one by its suffix has the label file of its plain name.
+    if stem not in (named, plain) and without_known_suffix(stem) != plain:
         raise BadItem(f"label file of another image: its filename is {voc.filename!r}, not {stem!r}", path)
 
 

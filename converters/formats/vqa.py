@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from converters.formats.text import decode, parse_json, shown
+from converters.formats.text import Id, decode, id_of, parse_json, shown
 from mmrs.errors import BadItem
 
 
@@ -50,11 +50,15 @@ def parse_rsvqa(images: bytes, questions: bytes, answers: bytes, path: str) -> I
     problems = [*bad_images, *bad_answers, *bad_questions]
     found: list[tuple[str, QuestionAnswer]] = []
     for key, row in question_rows.items():
-        image, answer_id = row.get("img_id"), _first(row.get("answers_ids"))
-        answer = _text(answer_rows.get(answer_id, {}).get("answer")) if answer_id is not None else None
+        image, answer = _joined_id(row, "img_id"), None
+        answer_ids = row.get("answers_ids")
+        if isinstance(answer_ids, list) and answer_ids:
+            answer_id = _joined_id({"id": answer_ids[0]}, "id")
+            answer = _text(answer_rows.get(answer_id, {}).get("answer")) if answer_id is not None else None
         question, kind = _text(row.get("question")), _text(row.get("type"))
-        if not isinstance(image, int) or image not in rows:
-            problems.append((path, f"question {key} is of image {shown(image)}, which is not active in this split"))
+        if image is None or image not in rows:
+            asked = shown(row.get("img_id"))
+            problems.append((path, f"question {key} is of image {asked}, which is not active in this split"))
         elif question is None or answer is None:
             problems.append((path, f"question {key} has no text or no active answer"))
         else:
@@ -139,25 +143,30 @@ def _by_image(
     return ImageQuestions({image: tuple(own) for image, own in by_image.items()}, repeats, tuple(problems))
 
 
-def _active(data: bytes, key: str, path: str) -> tuple[dict[int, dict[str, Any]], list[tuple[str, str]]]:
+def _active(data: bytes, key: str, path: str) -> tuple[dict[Id, dict[str, Any]], list[tuple[str, str]]]:
     """The table's active rows by id, and (path, reason) of those without an id of their own."""
     tables = parse_json(data, path)
     rows = tables.get(key) if isinstance(tables, dict) else None
     if not isinstance(rows, list):
         raise BadItem(f"no list `{key}` at the top level", path)
-    active: dict[int, dict[str, Any]] = {}
+    active: dict[Id, dict[str, Any]] = {}
     problems = []
     for number, row in enumerate(rows):
-        own = row.get("id") if isinstance(row, dict) else None
-        if not isinstance(row, dict) or not isinstance(own, int):
-            problems.append((path, f"{key}[{number}] has no id"))
-        elif row.get("active") is not False and active.setdefault(own, row) is not row:
+        try:
+            own = id_of(row, "id", f"{key}[{number}]")
+        except BadItem as error:
+            problems.append((path, error.reason))
+            continue
+        if row.get("active") is not False and active.setdefault(own, row) is not row:
             problems.append((path, f"{key}[{number}] repeats id {own}"))
     return active, problems
 
 
-def _first(values: object) -> int | None:
-    return values[0] if isinstance(values, list) and values and isinstance(values[0], int) else None
+def _joined_id(row: dict[str, Any], key: str) -> Id | None:
+    try:
+        return id_of(row, key, "")
+    except BadItem:
+        return None
 
 
 def _text(value: object) -> str | None:

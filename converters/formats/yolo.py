@@ -16,6 +16,7 @@ import numpy.typing as npt
 import yaml
 
 from converters.formats.text import decode, finite, integer, read_bytes, shown
+from mmrs.config import parse_words
 from mmrs.errors import BadItem
 from mmrs.geometry import Array, quad_from_hbb
 
@@ -102,17 +103,25 @@ def read_class_names(path: Path) -> tuple[str, ...]:
         names: object = [line.strip() for line in text.split("\n") if line.strip()]
     else:
         try:
-            content = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+            content = parse_words(text)
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise BadItem(f"not YAML: {error}", str(path)) from error
         names = content.get("names") if isinstance(content, dict) else None
     if isinstance(names, dict):
-        if set(names) != set(range(len(names))):
-            raise BadItem(f"indices of `names` are {shown(list(names))}; 0 to {len(names) - 1} are expected", str(path))
-        names = [names[index] for index in range(len(names))]
-    if not isinstance(names, list) or not names or not all(isinstance(name, str | int) for name in names):
+        names = _by_index(names, str(path))
+    if not isinstance(names, list) or not names:
         raise BadItem("no class names found (one a line, or `names` in YAML)", str(path))
-    return tuple(str(name) for name in names)
+    for index, name in enumerate(names):
+        if not isinstance(name, str) or not name.strip():
+            raise BadItem(f"the name of class {index} is {shown(name)}; put it in quotes", str(path))
+    return tuple(names)
+
+
+def _by_index(names: dict[object, object], path: str) -> list[object]:
+    wanted = [str(index) for index in range(len(names))]
+    if set(names) != set(wanted):
+        raise BadItem(f"indices of `names` are {shown(list(names))}; 0 to {len(names) - 1} are expected", path)
+    return [names[index] for index in wanted]
 
 
 def _numbers(objects: Sequence[YoloObject], length: int) -> npt.NDArray[np.float64]:

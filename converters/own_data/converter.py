@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, WithJsonSchema
 
@@ -21,6 +21,7 @@ from converters.layout import Problem, layout_error
 from converters.own_data.description import DescribedSet, Description
 from converters.own_data.formats import find_items, read_item
 from mmrs.errors import UserError
+from mmrs.imaging.suffixes import without_known_suffix
 from mmrs.record import Annotations, canonical_json
 from mmrs.seeding import seeded_shares
 from mmrs.source import Discovery, Item, Tiling
@@ -37,6 +38,7 @@ def _loaded(value: Any) -> Any:
 class Generic(Converter):
     """Data that no module knows; read as its description says."""
 
+    revision: ClassVar[int] = 2
     description: Annotated[
         DescribedSet | None, BeforeValidator(_loaded), WithJsonSchema({"type": "string", "format": "path"})
     ] = None
@@ -82,7 +84,9 @@ class Generic(Converter):
                 items = _share(own, items, split)
         if not items and not of_split and not shared:
             raise layout_error("generic", root, f"has no image of split {split}", [own.images])
-        return Discovery(tuple(items), notes, of_split, shared_problems=shared)
+        # Where all splits are cut from one file, its rows of no image are counted with the first of them.
+        unread = found.unread_rows if own.is_templated or split == self.splits[0] else ()
+        return Discovery(tuple(items), notes, of_split, unread, shared_problems=shared)
 
     def read(self, item: Item) -> Annotations:
         """Parse one image's annotation in the described format."""
@@ -144,7 +148,7 @@ def _lookup(known: dict[str, Item | None], word: str) -> Item | None:
     parts = word.replace("\\", "/").split("/")
     for start in range(len(parts)):
         name = "/".join(parts[start:])
-        for candidate in (name, str(PurePosixPath(name).with_suffix("")) if "." in parts[-1].strip(".") else name):
+        for candidate in (name, without_known_suffix(name)):
             if known.get(candidate) is not None:
                 return known[candidate]
     return None

@@ -13,7 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from converters import catalog
 from converters.catalog import SourceFacts
 from converters.formats.yolo import read_class_names
-from mmrs.config import StrictModel, load_yaml, validated
+from mmrs.config import StrictModel, load_yaml, parse_words, validated
 from mmrs.errors import BadItem, UserError
 from mmrs.record import Sensor, Task, Text
 from mmrs.source import Tiling
@@ -33,6 +33,7 @@ TASKS: dict[Format, tuple[Task, ...]] = {
     "folders": ("classification",),
 }
 Share = Annotated[float, Field(gt=0, le=1)]
+NAMED_KEYS = ("name", "images", "annotations", "classes", "licence", "title", "home", "citation")
 
 
 class FormatOptions(StrictModel):
@@ -94,8 +95,20 @@ class Description(StrictModel):
     @classmethod
     def _as_mapping(cls, classes: Any) -> Any:
         if isinstance(classes, list):
-            return {str(label): readable(str(label)) for label in classes}
-        return {str(label): name for label, name in classes.items()} if isinstance(classes, dict) else classes
+            return {label: readable(label) for label in cls._names(classes)}
+        if not isinstance(classes, dict):
+            return classes
+        cls._names(list(classes))
+        return classes
+
+    @staticmethod
+    def _names(labels: list[Any]) -> list[str]:
+        for label in labels:
+            if not isinstance(label, str) or not label.strip():
+                raise ValueError(f"label {label!r} is no name; put it in quotes")
+            if labels.count(label) > 1:
+                raise ValueError(f"label {label!r} is listed twice")
+        return labels
 
     @field_validator("images", "annotations")
     @classmethod
@@ -213,6 +226,20 @@ def readable(label: str) -> str:
     return " ".join(label.replace("_", " ").replace("-", " ").split())
 
 
+def _with_written_names(content: dict[str, Any], words: dict[str, Any]) -> dict[str, Any]:
+    """The description with every name as it is written: class ``0737`` and licence ``1.0`` are no numbers."""
+    named = {key: words[key] for key in NAMED_KEYS if content.get(key) is not None}
+    options, written = content.get("options"), words.get("options")
+    if isinstance(options, dict) and isinstance(written, dict) and options.get("ignored") is not None:
+        named["options"] = {**options, "ignored": written["ignored"]}
+    splits = content.get("splits")
+    if isinstance(splits, dict):
+        named["splits"] = dict(zip(words["splits"], splits.values(), strict=True))
+    elif splits is not None:
+        named["splits"] = words["splits"]
+    return content | named
+
+
 def load_description(path: Path) -> Description:
     """Read a description file.
 
@@ -224,7 +251,7 @@ def load_description(path: Path) -> Description:
             f"description {path} not found; `mmrs sample generic --out DIR` writes an example with its description, "
             "docs/your-own-data.md explains the keys."
         )
-    content = load_yaml(path)
+    content = _with_written_names(load_yaml(path), parse_words(path.read_text(encoding="utf-8").removeprefix("\ufeff")))
     classes = content.get("classes")
     if isinstance(classes, str):
         file = path.parent / classes

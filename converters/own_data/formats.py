@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from converters.formats.coco import bbox, known_category, read_coco
+from converters.formats.coco import bbox, is_crowd, known_category, read_coco
 from converters.formats.dota import read_dota
 from converters.formats.folders import read_class_folders
 from converters.formats.llava import read_llava
@@ -23,7 +23,7 @@ from mmrs.errors import BadItem
 from mmrs.imaging.probe import MAX_SCENE_PIXELS, probe
 from mmrs.instructions import prompts
 from mmrs.record import Annotations, Provenance, Question
-from mmrs.source import Item
+from mmrs.source import Item, ensure_unique_stems
 
 LABEL_SUFFIX = {"voc": ".xml", "dota": ".txt", "yolo": ".txt", "yolo-obb": ".txt"}
 
@@ -35,6 +35,7 @@ class FoundItems:
     items: tuple[Item, ...]
     notes: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
+    unread_rows: tuple[Problem, ...] = ()
 
 
 def find_items(described: DescribedSet, root: Path, split: str) -> FoundItems:
@@ -101,7 +102,8 @@ def _class_folders(own: Description, root: Path, folder: Path) -> FoundItems:
         for label, paths in found.images.items()
         for path in paths
     ]
-    return FoundItems(tuple(sorted(items, key=lambda item: item.stem)), found.notes, found.problems)
+    unique, repeats = ensure_unique_stems(items)
+    return FoundItems(unique, found.notes, found.problems + repeats)
 
 
 def _label_files(own: Description, root: Path, images: FileTree, folder: Path) -> FoundItems:
@@ -112,7 +114,7 @@ def _label_files(own: Description, root: Path, images: FileTree, folder: Path) -
     items, problems = [], list(labels.problems)
     without = 0
     for stem, image in images.by_stem.items():
-        label = labels.by_stem.get(stem)
+        label = labels.partner(stem, image)
         if label is not None:
             items.append(Item(stem, image, (label,)))
         elif own.format.startswith("yolo"):
@@ -124,29 +126,31 @@ def _label_files(own: Description, root: Path, images: FileTree, folder: Path) -
     problems += [
         (str(path), "label file without an image")
         for stem, path in labels.by_stem.items()
-        if stem not in images.by_stem and path.name != "classes.txt"
+        if not images.has(stem) and path.name != "classes.txt"
     ]
     notes = (f"{without} images have no label file and count as images without objects",) if without else ()
     return FoundItems(tuple(items), notes, tuple(problems))
 
 
 def _coco(described: DescribedSet, root: Path, images: FileTree, source: Path) -> FoundItems:
-    parsed = read_shared("generic", root, source, read_coco, options=described.command_options)
+    parsed = read_shared("generic", root, source, read_coco, "mend it", described.command_options)
     kept = ("id", "bbox", "label", "iscrowd")
     rows = (
         (row.file_name, {"size": row.size, "rows": [{key: one.get(key) for key in kept} for one in row.rows]})
         for row in parsed.images
     )
-    return _named(images, source, rows, parsed.problems)
+    return replace(_named(images, source, rows, parsed.problems), unread_rows=parsed.unread_rows)
 
 
 def _llava(described: DescribedSet, root: Path, images: FileTree, source: Path) -> FoundItems:
-    parsed = read_shared("generic", root, source, read_llava, options=described.command_options)
+    parsed = read_shared("generic", root, source, read_llava, "mend it", described.command_options)
     rows = (
         (row.name, {"ids": list(row.ids), "conversations": [[list(pair) for pair in one] for one in row.conversations]})
         for row in parsed.images
     )
-    return _named(images, source, rows, parsed.problems)
+    found = _named(images, source, rows, parsed.problems)
+    note = f"{parsed.repeats} conversations of {source.name} repeat another one of their image and were left out"
+    return replace(found, notes=(*found.notes, note)) if parsed.repeats else found
 
 
 def _named(
@@ -165,13 +169,23 @@ def _named(
         stem = stems.get(image) if image else None
         if image is None or stem is None:
             missing.append((str(source), f"image {name} is named but is not there"))
-        elif stem in items:
-            missing.append((str(source), f"image {name} is {items[stem].image.name}, which is named before"))
-        else:
+        elif stem not in items:
             items[stem] = Item(stem, image, (source,), payload)
+        elif (joined := _joined(items[stem].payload, payload)) is not None:
+            # Two spellings of one file: what is said under both is known of the one image.
+            items[stem] = replace(items[stem], payload=joined)
+        else:
+            missing.append((str(source), f"image {name} is {items[stem].image.name}, which has another size before"))
     rest = len(images.by_stem) - len(items)
     notes = (f"{rest} images are not named by {source.name} and were left out",) if rest else ()
     return FoundItems(tuple(items[stem] for stem in sorted(items)), notes, problems + tuple(missing))
+
+
+def _joined(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Lists one after the other; None where the two say different things of anything else."""
+    if any(first[key] != second[key] for key in first if not isinstance(first[key], list)):
+        return None
+    return {key: value + second[key] if isinstance(value, list) else value for key, value in first.items()}
 
 
 def _coco_objects(item: Item, path: str) -> list[BoxObject]:
@@ -180,7 +194,7 @@ def _coco_objects(item: Item, path: str) -> list[BoxObject]:
         label = known_category(row, path)
         x, y, width, height = bbox(row, 4, path)
         box = check_box((x, y, x + width, y + height), path, allow_empty=True)
-        crowd = bool(row["iscrowd"])
+        crowd = is_crowd(row, path)
         objects.append(BoxObject(label, box, ignore=crowd, flags={"iscrowd": True} if crowd else {}))
     return objects
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from converters.base import register
+from converters.formats.split_lists import paired
 from converters.formats.text import read_bytes
 from converters.formats.vqa import QuestionAnswer, parse_question_text
-from converters.layout import FileList, Problem, ignored_note, layout_error, list_files, locate_root
+from converters.layout import ignored_note, layout_error, list_files, locate_root
 from converters.splits import SeededSplit
 from converters.vqa.items import from_payload, payload
 from mmrs.record import Annotations
@@ -32,11 +33,11 @@ class Crsvqa(SeededSplit):
         if data is None:
             raise layout_error(self.name, base, "has no folders data/image and data/text")
         files, texts = list_files(data / "image", base), list_files(data / "text", base, {".txt"})
-        both = [stem for stem in files.by_stem if stem in texts.by_stem]
-        chosen = self.part(both, str, split)
-        items = tuple(Item(stem, files.by_stem[stem], (texts.by_stem[stem],)) for stem in sorted(chosen))
+        both, alone = paired(files, texts, "text file")
+        chosen = self.part(both, lambda pair: pair[0], split)
+        items = tuple(Item(stem, image, (text,)) for stem, image, text in sorted(chosen))
         notes += ignored_note(data / "image", files.ignored) + ignored_note(data / "text", texts.ignored)
-        return Discovery(items, notes, shared_problems=(*files.problems, *texts.problems, *_alone(files, texts)))
+        return Discovery(items, notes, shared_problems=(*files.problems, *texts.problems, *alone))
 
     def read(self, item: Item) -> Annotations:
         """Questions of the image's text, with the types that the authors' loader infers from words of the question."""
@@ -52,15 +53,6 @@ def _data(root: Path) -> Path | None:
         if (folder / "image").is_dir() and (folder / "text").is_dir():
             return folder
     return None
-
-
-def _alone(files: FileList, texts: FileList) -> list[Problem]:
-    alone = [
-        (str(path), "image without a text file") for stem, path in files.by_stem.items() if stem not in texts.by_stem
-    ]
-    return alone + [
-        (str(path), "text file without an image") for stem, path in texts.by_stem.items() if stem not in files.by_stem
-    ]
 
 
 def _type(question: str) -> str:

@@ -85,7 +85,7 @@ class HitUav(Converter):
         if lacking:
             notes += (f"{lacking} images have no file in rotate_xml; none of their objects is known to be truncated",)
         own = listed.problems + image_problems + repeats + of_split
-        return Discovery(unique, notes, own, shared_problems=listed.shared_problems + shared)
+        return Discovery(unique, notes, own, listed.unread_rows, shared_problems=listed.shared_problems + shared)
 
     def read(self, item: Item) -> Annotations:
         """Objects with raw rotated boxes in ``flags['rotated']`` = [cx, cy, width, height, angle]."""

@@ -31,6 +31,7 @@ class ListedFile:
     entries: dict[str, tuple[tuple[Path, ...], dict[str, Any]]]
     problems: tuple[Problem, ...]
     shared_problems: tuple[Problem, ...] = ()
+    unread_rows: tuple[Problem, ...] = ()
 
     @property
     def stems(self) -> set[str]:
@@ -77,7 +78,7 @@ def _listed_json(source: Path) -> ListedFile:
             problems.append((str(source), error.reason))
             continue
         entries[image.file_name] = ((source,), _payload(image))
-    return ListedFile(entries, tuple(problems))
+    return ListedFile(entries, tuple(problems), unread_rows=coco.unread_rows)
 
 
 def _payload(image: CocoImage) -> dict[str, Any]:

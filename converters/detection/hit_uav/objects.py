@@ -7,7 +7,7 @@ from typing import Any
 from converters.detection.hit_uav.files import Layout
 from converters.formats.coco import bbox, known_category
 from converters.formats.shapes import BoxObject, check_box, check_rotated
-from converters.formats.text import shown
+from converters.formats.text import flag, shown
 from converters.formats.voc import VocFile
 from mmrs.errors import BadItem
 from mmrs.source import Item
@@ -29,13 +29,10 @@ def xml_objects(voc: VocFile, layout: Layout, path: str) -> list[BoxObject]:
 
 
 def _json_object(row: dict[str, Any], layout: Layout, path: str) -> BoxObject:
-    label, difficult = known_category(row, path), row.get("difficult", False)
-    if difficult not in (0, 1):
-        raise BadItem(
-            f"difficult of annotation {shown(row.get('id'))} is {shown(difficult)}, true or false expected", path
-        )
+    label = known_category(row, path)
+    difficult = flag(row.get("difficult"), f"difficult of annotation {shown(row.get('id'))}", path)
     if layout == "rotate_json":
         cx, cy, width, height, angle = bbox(row, 5, path)
-        return BoxObject(label, None, check_rotated((cx, cy, width, height, angle), path), bool(difficult))
+        return BoxObject(label, None, check_rotated((cx, cy, width, height, angle), path), difficult)
     xmin, ymin, width, height = bbox(row, 4, path)
-    return BoxObject(label, check_box((xmin, ymin, xmin + width, ymin + height), path), None, bool(difficult))
+    return BoxObject(label, check_box((xmin, ymin, xmin + width, ymin + height), path), None, difficult)

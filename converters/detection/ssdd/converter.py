@@ -16,7 +16,7 @@ from converters.base import Converter, register
 from converters.catalog import Counts
 from converters.detection.ssdd.files import PACK, STYLES, SUBSETS, Style, Subset, find_split, has_style, locate
 from converters.detection.ssdd.xml import read_ssdd
-from converters.formats.coco import bbox, known_category
+from converters.formats.coco import bbox, is_crowd, known_category
 from converters.formats.dota import read_dota
 from converters.formats.objects import annotated
 from converters.formats.polygons import as_corners, coco_points, min_area_corners
@@ -63,7 +63,7 @@ class Ssdd(Converter):
         style, subset = self._style(base)
         found = find_split(self.name, base, style, subset, split)
         taken = f"annotations taken from {style}" + (f" of {subset}" if subset else "")
-        return Discovery(found.items, (*notes, taken, *found.notes), found.problems)
+        return replace(found, notes=(*notes, taken, *found.notes))
 
     def read(self, item: Item) -> Annotations:
         """Objects in file order; ``place`` is inshore or offshore where the lists of the test set are there."""
@@ -114,4 +114,9 @@ def coco_object(row: dict[str, Any], path: str) -> BoxObject:
     elif len(points):
         corners = as_corners(min_area_corners(points))
     box = check_box((x, y, x + width, y + height), path, allow_empty=True)
-    return BoxObject(label, box, corners=corners, ignore=row.get("iscrowd") == 1)
+    return BoxObject(
+        label,
+        box,
+        corners=corners,
+        ignore=is_crowd(row, path),
+    )

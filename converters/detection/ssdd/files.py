@@ -129,7 +129,7 @@ def _from_json(name: str, base: Path, source: Path, images: FileList, places: di
         payload: dict[str, Any] = {"rows": [{key: row[key] for key in KEPT if key in row} for row in image.rows]}
         payload |= {"size": None if image.size is None else list(image.size), "place": places.get(path.stem)}
         items.append(Item(path.stem, path, (source,), payload))
-    return Discovery(tuple(items), (), (*coco.problems, *images.problems, *missing))
+    return Discovery(tuple(items), (), (*coco.problems, *images.problems, *missing), coco.unread_rows)
 
 
 def _pair(images: FileList, labels: FileList, places: dict[str, str]) -> Discovery:

@@ -31,8 +31,9 @@ from converters.formats.tree import FileTree, list_tree
 from converters.layout import Problem, find_below, last_parts, layout_error
 from converters.splits import SeededSplit
 from mmrs.errors import BadItem, UserError
+from mmrs.imaging.suffixes import without_known_suffix
 from mmrs.record import Annotations, Provenance
-from mmrs.source import Discovery, Item
+from mmrs.source import Discovery, Item, ensure_unique_stems
 
 LABEL_FILES: dict[Form, str] = {"voc": "VOC files", "yolo": "YOLO files"}
 LOOKED_AT = 300
@@ -137,25 +138,30 @@ class UndocumentedBoxes(SeededSplit):
 
     def _items(self, images: FileTree, labels: Labels, known: ClassMap) -> tuple[list[Item], int]:
         payload = {"form": labels.form, "classes": known.classes, "ignored": list(known.ignored)}
-        found: dict[str, Item] = {}
+        found: list[Item] = []
+        folders: dict[str, str] = {}
         unlabelled = 0
         for subpath, image in images.by_path.items():
             label = labels.nearest(subpath)
             stem, moment = self.naming(subpath)
+            folder = subpath.rpartition("/")[0]
             if label is None:
                 unlabelled += 1
-            elif stem in found:
+            elif folders.setdefault(stem, folder) != folder:
                 raise self._repeated(images, PurePosixPath(subpath).stem)
             else:
-                found[stem] = Item(stem, image, (label,), payload, moment if moment != stem else None)
-        return sorted(found.values(), key=lambda item: item.stem), unlabelled
+                found.append(Item(stem, image, (label,), payload, moment if moment != stem else None))
+        return list(ensure_unique_stems(found)[0]), unlabelled
 
     def _part(self, root: Path, items: list[Item], split: str) -> tuple[list[Item], str]:
         texts = list_tree(root, root, {".txt"}).by_path
         lists = {part: [texts[path] for path in texts if path.endswith(f"Main/{part}.txt")] for part in self.splits}
         if all(len(found) == 1 for found in lists.values()):
             source = lists[split][0]
-            named = {PurePosixPath(word).stem for _, word in read_shared(self.name, root, source, read_ids)}
+            named = {
+                without_known_suffix(word.rpartition("/")[2])
+                for _, word in read_shared(self.name, root, source, read_ids)
+            }
             return [item for item in items if item.image.stem in named], f"split taken from {source}"
         chosen = set(self.part(sorted({_moment(item) for item in items}), str, split))
         how = f"there are no lists of splits: {self.train_share:g} of the images are train, by seed {self.seed}"

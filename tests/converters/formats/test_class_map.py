@@ -19,8 +19,8 @@ def test_names_numbers_and_regions_that_count_as_nothing():
         ("", "content is None"),
         ("- ship", "lines of the form"),
         ("ship: [a]", "category of 'ship'"),
-        ("ship: 3", "category of 'ship' is 3"),
-        ("1.5: ship", "label 1.5"),
+        ("~: ship", "label None is no name or number; put it in quotes"),
+        ("ship: a\nship: b", "key 'ship' is written twice"),
         ("ship:", "no label has a category"),
         ("a: b: c", "not YAML"),
         ("&a [*a]: 1", "not YAML"),
@@ -29,6 +29,12 @@ def test_names_numbers_and_regions_that_count_as_nothing():
 def test_bad_maps(text, words):
     with pytest.raises(BadItem, match=words):
         parse_class_map(text.encode(), "x")
+
+
+@pytest.mark.parametrize("word", ["on", "Off", "yes", "n", "0737", "0x1F", "12:30", "2024-01-05", "1.0", "1e3", ".inf"])
+def test_words_are_names_as_they_are_written(word):
+    known = parse_class_map(f"{word}: ship\nship: {word}\n".encode(), "x")
+    assert known.classes == {word: "ship", "ship": word}
 
 
 @given(st.binary(max_size=60) | st.text(max_size=40).map(str.encode))

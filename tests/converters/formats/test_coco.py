@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from converters.formats.coco import bbox, parse_coco
+from converters.formats.coco import bbox, is_crowd, parse_coco
 from mmrs.errors import BadItem
 
 
@@ -48,27 +48,82 @@ def test_numbers_as_ids_may_be_text():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"annotations": tables()["annotations"][:1] * 2}, "repeats annotation id 5"),
         ({"annotations": [{"id": 1, "image_id": 77, "category_id": 0}]}, "names image 77, which the file lacks"),
         ({"annotations": [{"id": 1}]}, "has no image_id"),
-        ({"annotations": [None]}, "has no image_id"),
+        ({"annotations": [None]}, "annotations[0] is None (null), an object is expected"),
+        ({"annotations": [{"id": 1, "image_id": True}]}, "has the image_id True (true or false); a number or a text"),
         (
-            {"images": [{"id": 1, "file_name": "a.jpg"}, {"id": 1, "file_name": "b.jpg"}], "annotations": []},
-            "repeats im",
+            {
+                "images": [
+                    {"id": 1, "file_name": "a.jpg", "width": 3, "height": 3},
+                    {"id": 2, "file_name": "a.jpg", "width": 4, "height": 3},
+                ],
+                "annotations": [],
+            },
+            "images[1] gives a.jpg another size",
         ),
-        (
-            {"images": [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "a.jpg"}], "annotations": []},
-            "repeats fi",
-        ),
-        ({"images": [{"file_name": "a.jpg"}], "annotations": []}, "no id or no file name"),
-        ({"images": [{"id": True, "file_name": "a.jpg"}], "annotations": []}, "no id or no file name"),
+        ({"images": [{"file_name": "a.jpg"}], "annotations": []}, "images[0] has no id"),
+        ({"images": [{"id": 1}], "annotations": []}, "images[0] has no file_name"),
+        ({"images": [{"id": 1, "file_name": 5}], "annotations": []}, "has the file_name 5 (a number); a text"),
+        ({"images": [{"id": [1], "file_name": "a.jpg"}], "annotations": []}, "has the id [1] (a list); a number"),
         ({"images": [{"id": 1, "file_name": "a", "width": "x", "height": 1}], "annotations": []}, "width is 'x'"),
-        ({"categories": [{"id": 0}], "annotations": []}, "no id or name"),
+        ({"categories": [{"id": 0}], "annotations": []}, "has the name None (null); a text is expected"),
+        ({"categories": [{"id": 0.5, "name": "x"}], "annotations": []}, "has the id 0.5 (a number)"),
     ],
 )
 def test_rows_that_cannot_be_used_become_problems(changes, words):
-    problems = parse(tables(**changes)).problems
-    assert len(problems) == 1 and words in problems[0][1]
+    coco = parse(tables(**changes))
+    (problem,) = coco.problems + coco.unread_rows
+    assert words in problem[1]
+    assert bool(coco.unread_rows) == ("annotations" in words or "image_id" in words or "names image 77" in words)
+
+
+def test_annotation_ids_are_no_keys():
+    """Many files count them from the start again in every image."""
+    rows = [{"id": 0, "image_id": image, "category_id": 0, "bbox": [x, 2, 3, 4]} for image in (1, 2) for x in (1, 9)]
+    coco = parse(tables(annotations=rows))
+    assert [len(image.rows) for image in coco.images] == [2, 2] and coco.problems == coco.unread_rows == ()
+
+
+@pytest.mark.parametrize(
+    ("image_id", "named"),
+    [("0000001_02999_d_0000005", "0000001_02999_d_0000005"), ("7", 7), (7.0, 7), (-7, "-7"), (0, 0), (" x ", "x")],
+)
+def test_ids_are_numbers_or_text(image_id, named):
+    images = [{"id": image_id, "file_name": "a.jpg"}, {"id": "007", "file_name": "b.jpg"}]
+    rows = [{"id": 1, "image_id": named, "category_id": "0", "bbox": [1, 2, 3, 4]}]
+    coco = parse(tables(images=images, annotations=rows))
+    assert [len(image.rows) for image in coco.images] == [1, 0] and coco.problems == coco.unread_rows == ()
+    assert coco.images[0].rows[0]["label"] == "ship"
+
+
+def test_an_id_of_two_images_joins_neither_and_two_ids_of_one_image_both():
+    images = [{"id": 1, "file_name": "a.jpg"}, {"id": 1, "file_name": "b.jpg"}]
+    images += [{"id": 2, "file_name": "c.jpg"}, {"id": 3, "file_name": "c.jpg"}]
+    rows = [{"id": n, "image_id": image, "category_id": 0, "bbox": [n, 2, 3, 4]} for n, image in enumerate((1, 2, 3))]
+    coco = parse(tables(images=images, annotations=rows))
+    assert [(image.file_name, len(image.rows)) for image in coco.images] == [("c.jpg", 2)]
+    assert len(coco.unread_rows) == 1 and len(coco.problems) == 2
+
+
+def test_a_category_id_with_two_names_names_no_row():
+    coco = parse(tables(categories=[{"id": 0, "name": "ship"}, {"id": 0, "name": "boat"}]))
+    assert coco.images[1].rows[0]["label"] is None and "names id 0 'boat'" in coco.problems[0][1]
+    assert parse(tables(categories=[{"id": 0, "name": "ship"}] * 2)).problems == ()
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(None, False), (0, False), (1, True), ("0", False), ("1", True), (True, True), ("False", False), ("yes", True)],
+)
+def test_crowds_are_told_by_what_the_value_means(value, expected):
+    assert is_crowd({"id": 5, "iscrowd": value}, "x.json") is expected
+
+
+@pytest.mark.parametrize("value", [2, "2", "crowd", [], {}])
+def test_other_marks_of_a_crowd_are_named(value):
+    with pytest.raises(BadItem, match="iscrowd of annotation 5 is"):
+        is_crowd({"id": 5, "iscrowd": value}, "x.json")
 
 
 @pytest.mark.parametrize("value", [[], {}, {"images": [], "categories": []}, tables(annotation=[]), tables(images={})])

@@ -43,13 +43,13 @@ def test_difficult(flag, expected):
         ("note: this is no header", "8 numbers, a class"),
         ("imagesource GoogleEarth", "8 numbers, a class"),
         (LINE.rsplit(" ", 1)[0], "8 words"),
-        (LINE + " 0 0", "11 words"),
+        (LINE + " 0 0", "unknown class 'plane 0'"),
         (LINE.replace("plane", "plan"), r"unknown class 'plan' \(did you mean 'plane'\?\)"),
         (LINE.replace("2.0", "x", 1), "corner is 'x'"),
         (LINE.replace("2.0", "nan", 1), "corner is 'nan'"),
         (LINE.replace("2.0", "1e999", 1), "beyond"),
         (LINE + " 3", "difficult is 3"),
-        (LINE + " yes", "difficult is 'yes'"),
+        (LINE + " yes", "unknown class 'plane yes'"),
         ("1 2 3 4 5 6 7 plane 0", "corner is 'plane'|unknown class"),
     ],
 )
@@ -57,6 +57,19 @@ def test_bad_lines_are_named(line, words):
     with pytest.raises(BadItem, match=words) as caught:
         parse(f"gsd:None\n\n{line}\n")
     assert (caught.value.path, caught.value.line) == ("P0001.txt", 3)
+
+
+@pytest.mark.parametrize("written", ["Small-Vehicle", "small_vehicle", "small vehicle", "SMALLVEHICLE"])
+@pytest.mark.parametrize("flag", ["", " 0", " 1"])
+def test_classes_are_matched_without_regard_to_case_blanks_and_marks(written, flag):
+    (obj,) = parse(LINE.replace("plane", written) + flag).objects
+    assert (obj.label, obj.difficult) == (written, int(flag or 0))
+
+
+def test_a_name_that_ends_in_a_number_is_no_flag():
+    line = LINE.replace("plane", "LSD 41")
+    objects = parse_dota(f"{line}\n{line} 1".encode(), "x", ("LSD 41", "plane")).objects
+    assert [(obj.label, obj.difficult) for obj in objects] == [("LSD 41", 0), ("LSD 41", 1)]
 
 
 def test_not_utf8():

@@ -32,6 +32,16 @@ def test_system_turn_other_speaker_words_and_one_image_in_a_list():
     assert parse(row).images[0].conversations == ((("Q", "A"),),)
 
 
+def test_ids_are_no_keys_and_only_a_word_for_word_repetition_is_one():
+    rows = [sample("Q", "A"), sample("Why?", "So."), sample("Q", "A"), sample("Q", "A", image="c.jpg")]
+    found = parse(*rows)
+    assert [(image.name, image.ids, len(image.conversations)) for image in found.images] == [
+        ("a/b.jpg", ("1",), 2),
+        ("c.jpg", ("1",), 1),
+    ]
+    assert found.problems == () and found.repeats == 1
+
+
 def test_byte_order_mark():
     assert parse_llava(b"\xef\xbb\xbf[]", "x").images == ()
 
@@ -42,7 +52,6 @@ def test_byte_order_mark():
         (1, r"\[1\] is a int"),
         (sample("Q", "A", id="2", image=None), "one file name is expected"),
         (sample("Q", "A", id="2", image=["a", "b"]), "one file name is expected"),
-        (sample("Q", "A", id="0"), "repeats id '0'"),
         (sample("Q", id="2"), "has 1 turns"),
         (sample(id="2"), "no list `conversations`"),
         (sample("Q", "", id="2"), "turn without text"),
