@@ -175,15 +175,13 @@ def _windows(source: Source, item: Item, header: ImageProbe, seed: int) -> tuple
     tiling = source.tiling
     if tiling is None:
         raise ValueError(f"source {source.name} is not tiled")
-    if header.orientation != 1:
-        raise BadItem(f"scene has EXIF orientation {header.orientation}; windows need 1", str(item.image))
     known = source.read(item)
-    objects, reasons = check_objects(known.objects, header.width, header.height)
+    objects, reasons = check_objects(known.objects, *header.upright_size)
     unread = (*known.unread, *(UnreadRow(reason=reason) for reason in reasons))
     # A tile that seems empty may hold what such a row meant, so it is no negative.
     keep_empty = 0.0 if unread else tiling.keep_empty
     kept = []
-    for window in plan_windows(header.width, header.height, tiling):
+    for window in plan_windows(*header.upright_size, tiling):
         tile = PlannedSample(item, header, window)
         shown = cut_to_window(objects, window, tiling.min_iof)
         has_objects = any(not shown_object.ignore for _, shown_object in shown)

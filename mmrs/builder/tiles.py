@@ -55,7 +55,9 @@ def open_tiles(
         for _, group in groupby(tiled, key=lambda sample: sample.item.stem):
             members = list(group)
             windows = [sample.window for sample in members if sample.window is not None]
-            tiles = read_rendered_windows(members[0].item.image, windows, source.sensor, source.bands)
+            first = members[0]
+            orientation = first.probe.orientation
+            tiles = read_rendered_windows(first.item.image, windows, source.sensor, source.bands, orientation)
             try:
                 for sample, (pixels, rule) in zip(members, tiles, strict=True):
                     spool.add(sample.stem, encode_pixels(pixels, suffix, "tile of a scene", rule))

@@ -1,4 +1,9 @@
-"""What an image file's header says, and whether its bytes can be stored unchanged. No pixel is decoded here."""
+"""What an image file's header says, and whether its bytes can be stored unchanged. No pixel is decoded here.
+
+Which library reads a file is decided here, once. TIFFs are rasterio's, all of them: what Pillow makes of their depth,
+layout and sparseness is noise for some. Where rasterio refuses one, Pillow is asked, for 8 bits at most, and the reason
+says so. All other formats are Pillow's up to 8 bits and where no bands are selected, else rasterio's.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +12,18 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from PIL import BmpImagePlugin, GifImagePlugin, Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
+from PIL.ImageFile import ImageFile
 
 from mmrs.errors import BadItem
 from mmrs.imaging.jpeg_header import PlainJpeg, read_plain_jpeg
-from mmrs.imaging.raster import open_scene, raster_driver, stored_bands
+from mmrs.imaging.orientation import UPRIGHT, orientation_of_image, turn_of
+from mmrs.imaging.raster import UnreadableScene, lookup_table, open_scene, raster_driver, stored_bands
+from mmrs.imaging.tiff_header import read_tiff_header, without_orientation
 from mmrs.source import BandSelection
 
 MAX_PIXELS = 178_956_970
@@ -34,16 +42,16 @@ FORMATS = (
     GifImagePlugin.GifImageFile.format,
     WebPImagePlugin.WebPImageFile.format,
 )
-_ORIENTATION_TAG = 0x0112
+_BITS_TAG = 258
 _FORMAT_OF_DRIVER = {"GTiff": "TIFF"}
 
 
 @dataclass(frozen=True, slots=True)
 class ImageProbe:
-    """Header facts. `width` and `height` in pixels as stored, before any EXIF rotation.
+    """Header facts. `width` and `height` in pixels as stored, before they are turned by `orientation` (1..8).
 
     `reencode` says why the file's bytes cannot be stored as they are, None where they can. The pixels of a `raster` are
-    read through rasterio and rendered: more than 8 bits a sample, selected bands, or a TIFF that Pillow does not know.
+    read through rasterio and rendered: TIFFs, more than 8 bits a sample, or selected bands.
     """
 
     width: int
@@ -65,34 +73,29 @@ class ImageProbe:
 
     @property
     def upright_size(self) -> tuple[int, int]:
-        """(width, height) in pixels after the EXIF rotation."""
-        return (self.height, self.width) if self.orientation >= 5 else (self.width, self.height)
+        """(width, height) in pixels of the upright picture."""
+        return turn_of(self.orientation).size(self.width, self.height)
 
 
-class _UnknownFormat(BadItem):
-    pass
-
-
-def probe(path: Path, max_pixels: int = MAX_PIXELS, selection: BandSelection | None = None) -> ImageProbe:
+def probe(
+    path: Path, max_pixels: int = MAX_PIXELS, selection: BandSelection | None = None, data: bytes | None = None
+) -> ImageProbe:
     """Read the header of an image file; `selection` is the source's choice of bands where it has one.
+
+    `data` is the file's content where it was read already; `path` then only names it.
 
     Raises:
         BadItem: missing, empty, unknown or damaged header, more than `max_pixels` pixels, or bands that are not there.
     """
-    if selection is not None:
-        return _raster_header(path, max_pixels, selection, 1)
-    if (plain := read_plain_jpeg(path)) is not None:
+    if selection is None and data is None and (plain := read_plain_jpeg(path)) is not None:
         return _plain_header(*plain, path, max_pixels)
-    try:
-        with open_image(path, max_pixels) as image:
-            orientation = _orientation(image)
-            if not _more_than_8_bits(image):
-                return _header(path, image, orientation)
-    except _UnknownFormat:
-        if raster_driver(path) != "GTiff":
-            raise
-        orientation = 1
-    return _raster_header(path, max_pixels, None, orientation)
+    if raster_driver(path, data) == "GTiff":
+        return _tiff_header(path, max_pixels, selection, data)
+    with open_image(path, max_pixels, data) as image:
+        orientation = orientation_of_image(image)
+        if selection is None and not _more_than_8_bits(image):
+            return _header(_file_facts(path, data), image, orientation)
+    return _raster_header(path, max_pixels, selection, orientation, data)
 
 
 def _plain_header(jpeg: PlainJpeg, status: os.stat_result, path: Path, max_pixels: int) -> ImageProbe:
@@ -101,44 +104,86 @@ def _plain_header(jpeg: PlainJpeg, status: os.stat_result, path: Path, max_pixel
     return ImageProbe(jpeg.width, jpeg.height, "JPEG", jpeg.mode, size, changed, orientation=1, reencode=None)
 
 
-def _header(path: Path, image: Image.Image, orientation: int) -> ImageProbe:
+def _file_facts(path: Path, data: bytes | None) -> tuple[int, int]:
+    """(bytes, time of the last change in ns); content without a file has no time."""
+    if data is not None:
+        return len(data), 0
     status = path.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def _header(facts: tuple[int, int], image: ImageFile, orientation: int) -> ImageProbe:
     return ImageProbe(
         width=image.width,
         height=image.height,
         format=image.format or "",
         mode=image.mode,
-        file_bytes=status.st_size,
-        mtime_ns=status.st_mtime_ns,
+        file_bytes=facts[0],
+        mtime_ns=facts[1],
         orientation=orientation,
         reencode=_reencode_reason(image, orientation),
     )
 
 
-def _raster_header(path: Path, max_pixels: int, selection: BandSelection | None, orientation: int) -> ImageProbe:
-    if not path.is_file():
-        raise BadItem("image file not found", str(path))
-    with open_scene(path) as scene:
+def _tiff_header(path: Path, max_pixels: int, selection: BandSelection | None, data: bytes | None) -> ImageProbe:
+    with path.open("rb") if data is None else io.BytesIO(data) as file:
+        stated = read_tiff_header(file)
+    try:
+        return _raster_header(path, max_pixels, selection, stated.orientation, data, stated.meaning)
+    except UnreadableScene as error:
+        if selection is not None:
+            raise
+        with open_small_tiff(path, error, max_pixels, data) as image:
+            found = _header(_file_facts(path, data), image, stated.orientation)
+    return replace(found, reencode=f"format TIFF, read by Pillow{_turned(stated.orientation)}")
+
+
+def _raster_header(
+    path: Path,
+    max_pixels: int,
+    selection: BandSelection | None,
+    orientation: int,
+    data: bytes | None,
+    meaning: str | None = None,
+) -> ImageProbe:
+    with open_scene(path, data) as scene:
         _check_pixels(scene.width, scene.height, max_pixels, path)
         bands = stored_bands(scene, selection, path)
-        status, name = path.stat(), _FORMAT_OF_DRIVER.get(scene.driver, scene.driver)
-        listed = ", ".join(map(str, bands))
-        of_bands = f", band{'s' * (len(bands) > 1)} {listed} of {scene.count}" if len(bands) < scene.count else ""
-        turned = f", EXIF orientation {orientation}" if orientation != 1 else ""
+        colours = scene.tags(ns="IMAGE_STRUCTURE").get("SOURCE_COLOR_SPACE")
+        if colours is None and meaning is not None and selection is None:
+            raise BadItem(f"the TIFF's samples are {meaning}, no grey or RGB; convert it to RGB", str(path))
+        if colours is not None and orientation != UPRIGHT:
+            # GDAL has them converted by a function of libtiff that turns some of them, strip by strip.
+            raise UnreadableScene(f"{colours} of orientation {orientation} are not read by rasterio", str(path))
+        facts, name = _file_facts(path, data), _FORMAT_OF_DRIVER.get(scene.driver, scene.driver)
         return ImageProbe(
             width=scene.width,
             height=scene.height,
             format=name,
             mode=f"{scene.count} x {scene.dtypes[0]}",
-            file_bytes=status.st_size,
-            mtime_ns=status.st_mtime_ns,
+            file_bytes=facts[0],
+            mtime_ns=facts[1],
             orientation=orientation,
-            reencode=f"format {name}, {scene.dtypes[0]}{of_bands}{turned}",
+            reencode=f"format {name}{_of_samples(scene, selection, bands)}{_turned(orientation)}",
             raster=True,
         )
 
 
-def _more_than_8_bits(image: Image.Image) -> bool:
+def _of_samples(scene: Any, selection: BandSelection | None, bands: tuple[int, ...]) -> str:
+    """What is said of a raster's samples, bands and pages; nothing for plain 8 bits."""
+    pages = f", first of {len(scene.subdatasets)} pages" if len(scene.subdatasets) > 1 else ""
+    if selection is None and (scene.dtypes[0] == "uint8" or lookup_table(scene, bands[0]) is not None):
+        return pages
+    listed = ", ".join(map(str, bands))
+    of_bands = f", band{'s' * (len(bands) > 1)} {listed} of {scene.count}" if len(bands) < scene.count else ""
+    return f", {scene.dtypes[0]}{of_bands}{pages}"
+
+
+def _turned(orientation: int) -> str:
+    return f", EXIF orientation {orientation}" if orientation != UPRIGHT else ""
+
+
+def _more_than_8_bits(image: ImageFile) -> bool:
     # Pillow opens 16-bit colour as RGB and drops the lower byte of every sample; only the raw mode tells.
     tiles = getattr(image, "tile", [])
     raw = [tile.args[0] if isinstance(tile.args, tuple) and tile.args else tile.args for tile in tiles]
@@ -151,7 +196,27 @@ def _check_pixels(width: int, height: int, limit: int, path: Path) -> None:
 
 
 @contextmanager
-def open_image(path: Path, max_pixels: int = MAX_PIXELS, data: bytes | None = None) -> Iterator[Image.Image]:
+def open_small_tiff(
+    path: Path, refused: BadItem, max_pixels: int = MAX_PIXELS, data: bytes | None = None
+) -> Iterator[ImageFile]:
+    """A TIFF as it is stored, through Pillow after rasterio `refused` it; only of samples of 1 to 8 bits.
+
+    Raises:
+        BadItem: Pillow refuses it too, or it has more bits.
+    """
+    try:
+        content = path.read_bytes() if data is None else data
+        with open_image(path, max_pixels, without_orientation(content)) as image:
+            bits = image.tag_v2.get(_BITS_TAG, (1,)) if isinstance(image, TiffImagePlugin.TiffImageFile) else (0,)
+            if not 1 <= max(bits) <= 8:
+                raise BadItem(f"only 1 to 8 bits are read, not {max(bits)}")
+            yield image
+    except BadItem as error:
+        raise BadItem(f"{refused.reason}; with Pillow: {error.reason}", str(path)) from error
+
+
+@contextmanager
+def open_image(path: Path, max_pixels: int = MAX_PIXELS, data: bytes | None = None) -> Iterator[ImageFile]:
     """Open an image without decoding it; every fault of the file becomes `BadItem`.
 
     `data` is the file's content where it was read already.
@@ -168,7 +233,7 @@ def open_image(path: Path, max_pixels: int = MAX_PIXELS, data: bytes | None = No
             _check_pixels(image.width, image.height, max_pixels, path)
             yield image
     except UnidentifiedImageError as error:
-        raise _UnknownFormat("not an image: no known format fits the file's first bytes", str(path)) from error
+        raise BadItem("not an image: no known format fits the file's first bytes", str(path)) from error
     except (OSError, SyntaxError, ValueError, EOFError, IndexError) as error:
         if isinstance(error, BadItem):
             raise
@@ -186,13 +251,7 @@ def _without_pillow_limit() -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = limit
 
 
-def _orientation(image: Image.Image) -> int:
-    # The PNG reader's own `getexif` decodes the whole picture in search of a chunk behind it.
-    value = Image.Image.getexif(image).get(_ORIENTATION_TAG, 1)
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def _reencode_reason(image: Image.Image, orientation: int) -> str | None:
+def _reencode_reason(image: ImageFile, orientation: int) -> str | None:
     if image.format not in ("JPEG", "PNG"):
         return f"format {image.format}"
     if getattr(image, "n_frames", 1) > 1:

@@ -6,9 +6,11 @@ formats that the sources use are tried, and no file beside the image (statistics
 
 from __future__ import annotations
 
+import os
+import stat
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,36 +34,72 @@ _DRIVERS = (
     (b"BM", "BMP"),
 )
 _STRIP_PIXELS = 2_000_000
+_PICTURE_COLOURS = frozenset({"undefined", "gray", "palette", "red", "green", "blue", "alpha", "nir"})
+_TABLE_ENTRIES = {"uint8": 1 << 8, "uint16": 1 << 16}
 
 
-def raster_driver(path: Path) -> str | None:
-    """GDAL's driver for a file by its first bytes, None where no format of the sources fits or nothing can be read."""
+class UnreadableScene(BadItem):
+    """rasterio cannot read the file; another library might."""
+
+
+def raster_driver(path: Path, data: bytes | None = None) -> str | None:
+    """GDAL's driver for a file by its first bytes, None where no format of the sources fits or nothing can be read.
+
+    `data` is the file's content where it was read already.
+    """
     try:
-        with path.open("rb") as file:
-            start = file.read(4)
+        start = _first_bytes(path) if data is None else data[:4]
     except OSError:
         return None
     return next((driver for magic, driver in _DRIVERS if start.startswith(magic)), None)
 
 
-@contextmanager
-def open_scene(path: Path) -> Iterator[Any]:
-    """A rasterio dataset; every fault of the file, also while it is read, becomes `BadItem`."""
-    import rasterio
-    from rasterio.errors import NotGeoreferencedWarning, RasterioError
+def _first_bytes(path: Path) -> bytes:
+    # Without O_NONBLOCK a named pipe would keep us waiting for its writer.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, 4) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
+    finally:
+        os.close(descriptor)
 
-    driver = raster_driver(path)
+
+@contextmanager
+def open_scene(path: Path, data: bytes | None = None) -> Iterator[Any]:
+    """A rasterio dataset; every fault of the file, also while it is read, becomes `UnreadableScene`.
+
+    `data` is the file's content where it was read already.
+
+    Raises:
+        BadItem: no known format, or rasterio is not installed (training does without it).
+    """
+    driver = raster_driver(path, data)
     if driver is None:
         raise BadItem("scene cannot be read: no known format fits the file's first bytes", str(path))
     try:
-        with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
+        import rasterio
+        from rasterio.errors import NotGeoreferencedWarning, RasterioError
+        from rasterio.io import MemoryFile
+    except ImportError as error:
+        raise BadItem(f"a {driver} of this kind needs rasterio: pip install rasterio", str(path)) from error
+    try:
+        with ExitStack() as opened:
+            opened.enter_context(rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"))
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", NotGeoreferencedWarning)
-                scene = rasterio.open(path, driver=driver)
-            with scene:
-                yield scene
+                if data is None:
+                    scene = rasterio.open(path, driver=driver)
+                else:
+                    scene = opened.enter_context(MemoryFile(data)).open(driver=driver)
+            yield opened.enter_context(scene)
     except RasterioError as error:
-        raise BadItem(f"scene cannot be read: {error}", str(path)) from error
+        raise UnreadableScene(f"scene cannot be read: {_root_message(error)}", str(path)) from error
+
+
+def _root_message(error: BaseException) -> str:
+    """What GDAL said; rasterio often only points to it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error)
 
 
 def stored_bands(scene: Any, selection: BandSelection | None, path: Path) -> tuple[int, ...]:
@@ -70,7 +108,8 @@ def stored_bands(scene: Any, selection: BandSelection | None, path: Path) -> tup
     A second band of two (alpha, or the cross polarisation of SAR) and a fourth of four are left out.
 
     Raises:
-        BadItem: the file lacks a selected band, or has more than four and its source selects none.
+        BadItem: the file lacks a selected band, has more than four and its source selects none, or has colours that are
+            neither grey, RGB nor a palette.
     """
     if selection is not None:
         if max(selection.bands) > scene.count:
@@ -79,7 +118,49 @@ def stored_bands(scene: Any, selection: BandSelection | None, path: Path) -> tup
         return selection.bands
     if scene.count > 4:
         raise BadItem(f"image has {scene.count} bands; 1 to 4 are known without a band selection", str(path))
+    colours = [colour.name for colour in scene.colorinterp]
+    if not _PICTURE_COLOURS.issuperset(colours):
+        stated = f"image has the bands {', '.join(colours)} of {scene.dtypes[0]}"
+        raise BadItem(f"{stated}; convert it to RGB, or select bands", str(path))
     return (1,) if scene.count < 3 else (1, 2, 3)
+
+
+def sample_type(scene: Any, band: int) -> np.dtype[Any]:
+    """The numpy type in which a band is read."""
+    stated = scene.dtypes[band - 1]
+    # GDAL has a complex type of integers, numpy has not.
+    return np.dtype("complex64" if stated == "complex_int16" else stated)
+
+
+def is_min_white(scene: Any) -> bool:
+    """Whether 0 is white. GDAL leaves such samples as they are."""
+    return scene.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES"
+
+
+def lookup_table(scene: Any, band: int) -> npt.NDArray[np.uint8] | None:
+    """What the samples of a band look like, where they are no levels themselves.
+
+    Returns:
+        ``(N, 3)`` for a palette, ``(N,)`` for levels of fewer than 8 bits or where 0 is white, None for all else.
+    """
+    from rasterio.enums import ColorInterp
+
+    stated = scene.dtypes[band - 1]
+    bits = int(scene.tags(band, ns="IMAGE_STRUCTURE").get("NBITS", 8))
+    if stated not in _TABLE_ENTRIES or (is_min_white(scene) and stated != "uint8"):
+        return None
+    if scene.colorinterp[band - 1] == ColorInterp.palette:
+        # A palette need not define all entries; pixels use the defined ones only.
+        table = np.zeros((_TABLE_ENTRIES[stated], 3), dtype=np.uint8)
+        for index, colour in scene.colormap(band).items():
+            table[index] = colour[:3]
+        # GDAL gives a palette, too, to what is black and white, and to levels whose 0 is white.
+        is_grey = (bits == 1 or is_min_white(scene)) and bool((table == table[:, :1]).all())
+        return table[:, 0] if is_grey else table
+    if stated == "uint8" and bits < 8:
+        levels = np.arange(1 << 8, dtype=np.float64) * 255 / ((1 << bits) - 1)
+        return np.floor(np.minimum(levels, 255) + 0.5).astype(np.uint8)
+    return None
 
 
 def read_plain(scene: Any, bands: Sequence[int], area: tuple[int, int, int, int]) -> npt.NDArray[Any]:

@@ -47,6 +47,7 @@ class RenderRule:
     f is the identity for `kind` ``linear`` and ``dB``, else the named logarithm of the value or of its floor (1 for
     ``20*log10``, 1e-10 for ``10*log10``). `low` and `high` are in units of f, `bits` those of a sample of the source.
     `percentiles` is None for fixed limits. `nodata` and, with `zero_is_nodata`, 0 are no values.
+    With `min_is_white` the result is 255 minus that.
     """
 
     kind: Kind
@@ -57,6 +58,7 @@ class RenderRule:
     nodata: float | None = None
     zero_is_nodata: bool = False
     bands: tuple[int, ...] | None = None
+    min_is_white: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for the record, without what does not apply."""
@@ -67,6 +69,8 @@ class RenderRule:
             stated["nodata"] = self.nodata
         if self.bands is not None:
             stated["bands"] = list(self.bands)
+        if self.min_is_white:
+            stated["min_is_white"] = True
         return stated
 
     def apply(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
@@ -95,7 +99,8 @@ class RenderRule:
         if span <= 0:
             return np.zeros(pixels.shape, dtype=np.uint8)
         scaled = np.clip((_scaled(values, self.kind) - self.low) / span, 0, 1) * 255
-        return np.where(valid, np.floor(scaled + 0.5), 0).astype(np.uint8)
+        levels = np.floor(scaled + 0.5)
+        return np.where(valid, 255 - levels if self.min_is_white else levels, 0).astype(np.uint8)
 
 
 def valid_pixels(pixels: npt.NDArray[Any], nodata: float | None, zero_is_nodata: bool) -> npt.NDArray[np.bool_]:

@@ -11,11 +11,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
+from PIL.ImageFile import ImageFile
 
 from mmrs.errors import BadItem
 from mmrs.imaging.hashing import fingerprint, reduced_size
-from mmrs.imaging.probe import ImageProbe, open_image
+from mmrs.imaging.orientation import turn_of
+from mmrs.imaging.probe import ImageProbe, open_image, open_small_tiff
+from mmrs.imaging.raster import UnreadableScene
 from mmrs.imaging.windows import read_rendered_windows
 from mmrs.record import Sensor, Window
 from mmrs.source import BandSelection
@@ -24,16 +28,6 @@ Validation = Literal["L0", "L1", "L2"]
 _JPEG_QUALITY = 97
 _JPEG_SCAN, _JPEG_END = b"\xff\xda", b"\xff\xd9"
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
-# EXIF orientation -> the turn that makes the picture upright.
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +41,18 @@ class StoredImage:
     reencoded: str | None
     render: dict[str, Any] | None
     perceptual_hash: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class UprightPicture:
+    """uint8 pixels ``(H, W)`` or ``(H, W, 3)``; `render` is the rule where more than 8 bits were rendered.
+
+    `remark` continues the reason for which the image is encoded anew.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    render: dict[str, Any] | None = None
+    remark: str = ""
 
 
 def reencode_reason(probe: ImageProbe, suffix: Literal["jpg", "png"]) -> str | None:
@@ -76,8 +82,37 @@ def store_file(
     reason = reencode_reason(probe, suffix)
     if reason is None:
         return _pass_through(path, probe, validation)
-    pixels, rule = _render(path, probe, sensor, selection) if probe.raster else (_decode_upright(path, probe), None)
-    return encode_pixels(pixels, suffix, reason, rule)
+    picture = read_upright(path, probe, sensor, selection)
+    return encode_pixels(picture.pixels, suffix, reason + picture.remark, picture.render)
+
+
+def read_upright(
+    path: Path, probe: ImageProbe, sensor: Sensor, selection: BandSelection | None = None, data: bytes | None = None
+) -> UprightPicture:
+    """Decode a whole image: turned upright, colours resolved, rendered to 8 bits. The only way from a file to pixels.
+
+    `data` is the file's content where it was read already.
+
+    Raises:
+        BadItem: the file cannot be decoded.
+    """
+    turn = turn_of(probe.orientation)
+    if not probe.raster and probe.format != "TIFF":
+        with open_image(path, data=data) as image:
+            return UprightPicture(turn.pixels(_eight_bit(image, path)))
+    if not probe.raster:
+        with open_small_tiff(path, BadItem("rasterio refused its header"), data=data) as image:
+            return UprightPicture(turn.pixels(_eight_bit(image, path)))
+    width, height = probe.upright_size
+    whole = Window(x=0, y=0, width=width, height=height)
+    try:
+        ((pixels, rule),) = read_rendered_windows(path, [whole], sensor, selection, probe.orientation, data)
+    except UnreadableScene as error:
+        if probe.format != "TIFF" or selection is not None:
+            raise
+        with open_small_tiff(path, error, data=data) as image:
+            return UprightPicture(turn.pixels(_eight_bit(image, path)), remark=", read by Pillow")
+    return UprightPicture(pixels, rule)
 
 
 def encode_pixels(
@@ -127,26 +162,12 @@ def _check_end(data: bytes, path: Path, probe: ImageProbe) -> None:
         raise BadItem(f"image is cut off: {probe.format} of {len(data)} bytes without its end marker", str(path))
 
 
-def _render(
-    path: Path, probe: ImageProbe, sensor: Sensor, selection: BandSelection | None
-) -> tuple[np.ndarray, dict[str, Any] | None]:
-    whole = Window(x=0, y=0, width=probe.width, height=probe.height)
-    ((pixels, rule),) = read_rendered_windows(path, [whole], sensor, selection)
-    return np.asarray(_upright(Image.fromarray(pixels), probe)), rule
-
-
-def _upright(image: Image.Image, probe: ImageProbe) -> Image.Image:
-    turn = _TURNS.get(probe.orientation)
-    return image if turn is None else image.transpose(turn)
-
-
-def _decode_upright(path: Path, probe: ImageProbe) -> np.ndarray:
-    with open_image(path) as image:
-        upright = _upright(image, probe)
-        if upright.mode in ("L", "RGB"):
-            return np.asarray(upright)
-        if upright.mode in ("1", "LA", "La"):
-            return np.asarray(upright.convert("L"))
-        if upright.mode in ("P", "PA", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB"):
-            return np.asarray(upright.convert("RGB"))
-        raise BadItem(f"image mode {upright.mode} has no rendering rule", str(path))
+def _eight_bit(image: ImageFile, path: Path) -> npt.NDArray[np.uint8]:
+    """The pixels as Pillow decodes them, grey or RGB."""
+    if image.mode in ("L", "RGB"):
+        return np.asarray(image)
+    if image.mode in ("1", "LA", "La"):
+        return np.asarray(image.convert("L"))
+    if image.mode in ("P", "PA", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB"):
+        return np.asarray(image.convert("RGB"))
+    raise BadItem(f"image mode {image.mode} has no rendering rule", str(path))

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mmrs.imaging.raster import open_scene, read_plain, stored_bands, strips
+from mmrs.imaging.orientation import UPRIGHT, Turn, turn_of
+from mmrs.imaging.raster import (
+    is_min_white,
+    lookup_table,
+    open_scene,
+    read_plain,
+    sample_type,
+    stored_bands,
+    strips,
+)
 from mmrs.imaging.render import choose_rule
 from mmrs.record import Sensor, Window
 from mmrs.source import BandSelection, Tiling
@@ -36,7 +46,12 @@ def _starts(side: int, tiling: Tiling) -> list[int]:
 
 
 def read_rendered_windows(
-    path: Path, windows: Sequence[Window], sensor: Sensor, selection: BandSelection | None = None
+    path: Path,
+    windows: Sequence[Window],
+    sensor: Sensor,
+    selection: BandSelection | None = None,
+    orientation: int = UPRIGHT,
+    data: bytes | None = None,
 ) -> Iterator[tuple[npt.NDArray[np.uint8], dict[str, Any] | None]]:
     """Each window as uint8 ``(H, W)`` or ``(H, W, 3)`` with the one rule of the scene (None for 8-bit scenes).
 
@@ -45,42 +60,43 @@ def read_rendered_windows(
     scene, and one window.
 
     One open serves all windows: PNG has no random access, so windows in row order cost one pass over the file. A fourth
-    band (alpha) is dropped; a palette is resolved.
+    band (alpha) is dropped; a palette is resolved, and levels of fewer than 8 bits are spread over 0..255.
+
+    Args:
+        path: the scene.
+        windows: in the upright scene.
+        sensor: decides the rule.
+        selection: the source's choice of bands where it has one.
+        orientation: `ImageProbe.orientation`.
+        data: the file's content where it was read already.
 
     Raises:
         BadItem: rasterio cannot read the scene or a window, the scene lacks a band of `selection`, or it has more than
             8 bits and no valid pixel.
     """
-    with open_scene(path) as scene:
+    turn = turn_of(orientation)
+    with open_scene(path, data) as scene:
         bands = stored_bands(scene, selection, path)
-        dtype = np.dtype(scene.dtypes[bands[0] - 1])
-        if dtype == np.uint8:
-            for pixels in _cut(scene, windows, bands):
+        dtype = sample_type(scene, bands[0])
+        if dtype == np.uint8 or lookup_table(scene, bands[0]) is not None:
+            for pixels in _cut(scene, windows, bands, turn):
                 yield pixels, None
             return
         cross = (scene.descriptions[bands[0] - 1] or "").strip().upper().endswith(_CROSS_POLARISED)
         rule = choose_rule(lambda: strips(scene, bands), dtype, sensor, selection, scene.nodata, cross)
+        if is_min_white(scene):
+            rule = replace(rule, min_is_white=True)
         stated = rule.to_dict()
-        for pixels in _cut(scene, windows, bands):
+        for pixels in _cut(scene, windows, bands, turn):
             yield rule.apply(pixels), stated
 
 
-def _cut(scene: Any, windows: Sequence[Window], bands: Sequence[int]) -> Iterator[np.ndarray]:
-    from rasterio.enums import ColorInterp
-
-    indexed = scene.colorinterp[0] == ColorInterp.palette and scene.dtypes[0] == "uint8"
-    palette = _colours(scene.colormap(1)) if indexed else None
+def _cut(scene: Any, windows: Sequence[Window], bands: Sequence[int], turn: Turn) -> Iterator[np.ndarray]:
+    table = lookup_table(scene, bands[0])
     for window in windows:
-        pixels = read_plain(scene, bands, (window.x, window.y, window.width, window.height))
-        if palette is not None:
-            yield palette[pixels[0]]
-        else:
-            yield pixels[0] if len(bands) == 1 else np.moveaxis(pixels, 0, -1)
-
-
-def _colours(palette: dict[int, tuple[int, ...]]) -> np.ndarray:
-    # A palette need not define all 256 entries; pixels use the defined ones only.
-    table = np.zeros((256, 3), dtype=np.uint8)
-    for index, colour in palette.items():
-        table[index] = colour[:3]
-    return table
+        area = turn.stored_window(window, scene.width, scene.height)
+        pixels = read_plain(scene, bands, (area.x, area.y, area.width, area.height))
+        shown = pixels if table is None else table[pixels]
+        # A palette's colours are the last axis already; it has one band.
+        is_flat = len(bands) == 1 or (table is not None and table.ndim == 2)
+        yield turn.pixels(shown[0] if is_flat else np.moveaxis(shown, 0, -1))
