@@ -7,10 +7,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from converters.base import Converter, get
+    from converters.base import Converter, get, option_names
     from converters.catalog import SourceFacts, facts, names
 
-__all__ = ["Converter", "SourceFacts", "facts", "get", "names"]
+__all__ = ["Converter", "SourceFacts", "facts", "get", "names", "option_names"]
 
 _HOMES = {
     "Converter": "converters.base",
@@ -18,6 +18,7 @@ _HOMES = {
     "facts": "converters.catalog",
     "get": "converters.base",
     "names": "converters.catalog",
+    "option_names": "converters.base",
 }
 
 

@@ -138,6 +138,11 @@ def register(name: str) -> Callable[[C], C]:
     return mark
 
 
+def option_names(name: str) -> tuple[str, ...]:
+    """The options of a source. Raises `UserError` when there is no such source."""
+    return tuple(field.name for field in dataclasses.fields(_converter_class(catalog.facts(name))))
+
+
 def get(name: str, **options: Any) -> Converter:
     """The converter of a source with the given options. Imports that source's module only.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -65,7 +66,7 @@ def _one(name: str) -> str:
     lines += [f"  layout     {layout}: {text}" for layout, text in fact.layouts.items()]
     for option in option_texts(converters.get(name)):
         lines.append(f"  option     {option.name}: {option.sentence}")
-        lines.append(f"             {option.values} (default {option.default}); `--set {option.name}=VALUE`")
+        lines.append(f"             {option.values} (default {option.default}); `--option {option.name}=VALUE`")
     return "\n".join(lines)
 
 
@@ -88,7 +89,10 @@ def write_sample(name: str, out: Path, seed: int, options: Mapping[str, str]) ->
     values = {key: _value(text) for key, text in options.items()}
     summary = samples.write(name, out, seed=seed, **values)
     facts = ", ".join(f"{key} {value}" for key, value in summary.items())
-    return f"generated {name} in {out}: {facts}\nnext: `mmrs scan {name} {out}`"
+    command = ["mmrs scan", name, shlex.quote(str(out))]
+    if "description" in summary:
+        command.append(f"--option {shlex.quote('description=' + summary['description'])}")
+    return f"generated {name} in {out}: {facts}\nnext: `{' '.join(command)}`"
 
 
 def _value(text: str) -> Any:

@@ -287,14 +287,21 @@ def _distance(root: Path, folder: Path) -> str:
     return "one folder down" if folder.parent == root else "two folders down"
 
 
-def layout_error(name: str, root: Path, reason: str, expected: Sequence[str] = ()) -> UserError:
-    """An error that says what was found in `root`, what was expected, and what to type next."""
+def layout_error(
+    name: str, root: Path, reason: str, expected: Sequence[str] = (), example_options: str = ""
+) -> UserError:
+    """An error that says what was found in `root`, what was expected, and what to type next.
+
+    `example_options` is what `mmrs scan` needs behind the folder of the example, where it needs anything.
+    """
     lines = [f"{name}: {root} {reason}.", f"  found:    {found_entries(root)}"]
     for text in expected or facts(name).layouts.values():
         lines.append(f"  expected: {text}")
     lines += [f"  packed:   {command}" for command in packed(root)]
     lines.append(f"  next:     `mmrs sample {name} --out DIR` writes a small example of the layout;")
-    lines.append(f"            `mmrs scan {name} DIR` checks a folder.")
+    lines.append(
+        f"            `{' '.join(filter(None, ('mmrs scan', name, 'DIR', example_options)))}` checks a folder."
+    )
     return UserError("\n".join(lines))
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import converters
 from mmrs.builder.recipe import BuildRecipe, SourceRecipe, load_recipe
@@ -14,22 +15,80 @@ from mmrs.source import SourceBuild
 from mmrs.text import nearest
 
 
-def find_recipe(word: str, shipped: Mapping[str, Path], overrides: tuple[str, ...] = ()) -> BuildRecipe:
+def find_recipe(
+    word: str,
+    shipped: Mapping[str, Path],
+    overrides: tuple[str, ...] = (),
+    options: Mapping[str, Any] | None = None,
+) -> BuildRecipe:
     """The build recipe that `word` means: a file, one of the `shipped` files by name, or a source by itself.
+
+    Args:
+        overrides: ``a.b=c`` for keys of the recipe. Beside a source, ``a=b`` may also set an option of the source, as
+            `mmrs scan` takes it.
+        options: ``NAME`` or ``SOURCE.NAME`` -> value, as `with_options` takes them.
 
     Raises:
         UserError: none of these; lists the shipped recipes and names what is nearest.
     """
-    if Path(word).is_file():
-        return load_recipe(Path(word), overrides)
-    if word in shipped:
-        return load_recipe(shipped[word], overrides)
     sources = converters.names()
-    if word in sources:
-        return validated(BuildRecipe, with_overrides({"sources": [{"name": word}]}, overrides), where=f"recipe {word}")
-    raise UserError(
+    given = dict(options or {})
+    if Path(word).is_file():
+        recipe = load_recipe(Path(word), overrides)
+    elif word in shipped:
+        recipe = load_recipe(shipped[word], overrides)
+    elif word in sources:
+        keys, own = _options_apart(word, overrides)
+        content = with_overrides({"sources": [{"name": word}]}, keys)
+        recipe, given = validated(BuildRecipe, content, where=f"recipe {word}"), own | given
+    else:
+        raise _no_recipe(word, shipped, sources)
+    return with_options(recipe, given)
+
+
+def _no_recipe(word: str, shipped: Mapping[str, Path], sources: Sequence[str]) -> UserError:
+    return UserError(
         f"recipe {word} not found{nearest(word, [*shipped, *sources])}: no such file, none of the project's recipes "
         f"({', '.join(sorted(shipped))}) and no source (`mmrs sources` lists them)."
+    )
+
+
+def _options_apart(source: str, overrides: tuple[str, ...]) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Overrides of keys of a recipe, and those that name an option of the source and no such key."""
+    known = set(converters.option_names(source)) - set(BuildRecipe.model_fields)
+    keys, own = [], {}
+    for override in overrides:
+        name, separator, value = override.partition("=")
+        if separator and name in known:
+            own[name] = value
+        else:
+            keys.append(override)
+    return tuple(keys), own
+
+
+def with_options(recipe: BuildRecipe, options: Mapping[str, Any]) -> BuildRecipe:
+    """The recipe with options of its sources set: ``NAME`` where it has one source, else ``SOURCE.NAME``.
+
+    Raises:
+        UserError: the recipe does not list that source, lists it twice, or has several and none is named.
+    """
+    entries = list(recipe.sources)
+    listed = [entry.name for entry in entries]
+    for key, value in options.items():
+        source, separator, name = key.rpartition(".")
+        if not separator and len(entries) > 1:
+            example = f"--option {listed[0]}.{name}={value}"
+            raise UserError(f"--option {name}={value}: the recipe has {len(listed)} sources; say whose: `{example}`.")
+        if separator and source not in listed:
+            raise _not_listed(f"--option {key}={value}", source, listed)
+        position = listed.index(source) if separator else 0
+        entries[position] = entries[position].model_copy(update={"options": entries[position].options | {name: value}})
+    return recipe.model_copy(update={"sources": tuple(entries)})
+
+
+def _not_listed(option: str, name: str, listed: Sequence[str]) -> UserError:
+    return UserError(
+        f"{option}: the recipe does not list {name!r}{nearest(name, listed)}; it lists {', '.join(listed)}."
     )
 
 
@@ -48,10 +107,12 @@ def resolve(recipe: BuildRecipe, roots: Mapping[str, Path] | None = None) -> Sou
         UserError: unknown source, option, split or task; a training split of an evaluation-only source; a licence that
             the recipe refuses; a root given for a source that the recipe does not list; filters that leave nothing.
     """
-    roots = roots or {}
     sources = [converters.get(entry.name, **entry.options) for entry in recipe.sources]
     names = [source.name for source in sources]
-    _check_names(recipe, roots, names)
+    for name in sorted(recipe.licences.accept):
+        if name not in names:
+            raise _not_listed(f"licences.accept {name}", name, names)
+    roots = _roots_by_name(recipe, roots or {}, names)
     builds, left_out = [], []
     for entry, source in zip(recipe.sources, sources, strict=True):
         if names.count(source.name) > 1:
@@ -67,11 +128,18 @@ def resolve(recipe: BuildRecipe, roots: Mapping[str, Path] | None = None) -> Sou
     return SourcesToBuild(tuple(builds), tuple(left_out))
 
 
-def _check_names(recipe: BuildRecipe, roots: Mapping[str, Path], names: list[str]) -> None:
-    for option, given in (("--root", roots), ("licences.accept", sorted(recipe.licences.accept))):
-        for name in given:
-            if name not in names:
-                raise UserError(f"{option} {name}: the recipe does not list {name!r}; it lists {', '.join(names)}.")
+def _roots_by_name(recipe: BuildRecipe, roots: Mapping[str, Path], names: Sequence[str]) -> dict[str, Path]:
+    """Folders by the sources' own names; described data may be called ``generic`` as well where it is the only such."""
+    entries = [entry.name for entry in recipe.sources]
+    found = {}
+    for name, folder in roots.items():
+        if name in names:
+            found[name] = folder
+        elif entries.count(name) == 1:
+            found[names[entries.index(name)]] = folder
+        else:
+            raise _not_listed(f"--root {name}", name, list(dict.fromkeys([*names, *entries])))
+    return found
 
 
 def _resolve_one(recipe: BuildRecipe, entry: SourceRecipe, source: converters.Converter) -> SourceBuild | str:

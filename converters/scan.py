@@ -109,10 +109,9 @@ class Scan:
 
     def _next(self) -> str:
         """The build of what is there: the options of this scan, and the splits that are not absent."""
-        words = ["mmrs", "build", self.recipe, "--root", shlex.quote(f"{self.source}={self.root}")]
-        if self.options:
-            chosen = ", ".join(f"{name}: {value}" for name, value in self.options.items())
-            words += ["--set", shlex.quote(f"sources.0.options={{{chosen}}}")]
+        words = ["mmrs", "build", self.recipe, "--root", shlex.quote(f"{self.recipe}={self.root}")]
+        for name, value in self.options.items():
+            words += ["--option", shlex.quote(f"{name}={value}")]
         if self.absent:
             present = [part.split for part in self.splits if part.split != "train" or not self.evaluation_only]
             if not present:

@@ -21,6 +21,7 @@ class BuildOptions:
     recipe: str
     out: str
     roots: dict[str, str]
+    options: dict[str, str]
     overrides: tuple[str, ...]
     workers: int
     engine: str
@@ -44,6 +45,14 @@ class BuildOptions:
     metavar="SOURCE=DIR",
     callback=name_values,
     help="Where a source lies; repeatable.",
+)
+@click.option(
+    "--option",
+    "options",
+    multiple=True,
+    metavar="[SOURCE.]NAME=VALUE",
+    callback=name_values,
+    help="Option of a source, as `mmrs scan` takes it; repeatable. SOURCE. where the recipe has several.",
 )
 @overrides_option
 @workers_option
@@ -77,7 +86,7 @@ def build(progress: Progress, options: BuildOptions) -> None:
         raise click.UsageError("--json prints a plan: give --dry-run too")
     engine = choose_engine(options.engine, options.workers, options.address)
     open_place(options.out)
-    recipe = find_recipe(options.recipe, shipped_recipes("mmrs.builder"), options.overrides)
+    recipe = find_recipe(options.recipe, shipped_recipes("mmrs.builder"), options.overrides, options.options)
     found = resolve(recipe, {name: Path(folder) for name, folder in options.roots.items()})
     plan = run.plan_build(found.builds, recipe, options.workers, progress)
     if options.as_json:

@@ -30,7 +30,7 @@ def read_shared(
         path: the file; of several that `read` joins, the one to name where its `BadItem` names none.
         read: raises `BadItem` where the file as a whole cannot be used.
         remedy: what to do with the file; another word where it is the user's own.
-        options: what the command needs behind the folder (``--set a=b``).
+        options: what the command needs behind the folder (``--option a=b``).
 
     Raises:
         UserError: instead of the `BadItem` of `read`.

@@ -6,6 +6,7 @@ sensor, licence, splits and classes are those of the described data set.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -17,16 +18,14 @@ from converters.base import Converter, register
 from converters.catalog import SourceFacts
 from converters.formats.shared_file import read_shared
 from converters.formats.text import numbered_lines, read_bytes
-from converters.layout import Problem, layout_error
-from converters.own_data.description import DescribedSet, Description
+from converters.layout import Problem
+from converters.own_data.description import DESCRIPTION_NAME, EXAMPLE, DescribedSet, Description, own_layout_error
 from converters.own_data.formats import find_items, read_item
 from mmrs.errors import UserError
 from mmrs.imaging.suffixes import without_known_suffix
 from mmrs.record import Annotations, canonical_json
 from mmrs.seeding import seeded_shares
 from mmrs.source import Discovery, Item, Tiling
-
-DESCRIPTION_NAME = "mmrs.yaml"
 
 
 def _loaded(value: Any) -> Any:
@@ -71,7 +70,7 @@ class Generic(Converter):
         own = described.content
         self.check_split(split)
         if not root.is_dir():
-            raise layout_error("generic", root, "is not a folder", tuple(self.facts.layouts.values()))
+            raise own_layout_error(root, "is not a folder", tuple(self.facts.layouts.values()))
         found = find_items(described, root, split)
         items, notes = list(found.items), found.notes
         of_split, shared = (found.problems, ()) if own.is_templated else ((), found.problems)
@@ -83,7 +82,7 @@ class Generic(Converter):
             else:
                 items = _share(own, items, split)
         if not items and not of_split and not shared:
-            raise layout_error("generic", root, f"has no image of split {split}", [own.images])
+            raise own_layout_error(root, f"has no image of split {split}", [own.images])
         # Where all splits are cut from one file, its rows of no image are counted with the first of them.
         unread = found.unread_rows if own.is_templated or split == self.splits[0] else ()
         return Discovery(tuple(items), notes, of_split, unread, shared_problems=shared)
@@ -95,11 +94,10 @@ class Generic(Converter):
     def _described(self, root: Path | None = None) -> DescribedSet:
         if self.description is None:
             there = root is not None and (root / DESCRIPTION_NAME).is_file()
+            option = shlex.quote(f"description={root / DESCRIPTION_NAME if root and there else 'FILE'}")
             raise UserError(
-                "generic: no description of the data. Name its YAML file with "
-                f"`--set description={root / DESCRIPTION_NAME if root and there else 'FILE'}` "
-                "(recipe: `options: {description: FILE}`). `mmrs sample generic --out DIR` writes an example, "
-                "docs/your-own-data.md explains the keys."
+                f"generic: no description of the data. Name its YAML file with `--option {option}` (recipe: "
+                f"`options: {{description: FILE}}`). {EXAMPLE}"
             )
         return self.description
 
@@ -113,7 +111,7 @@ def _listed(
     """
     source = root / name
     if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or not source.is_file():
-        raise layout_error("generic", root, f"has no list file {name}", [f"{source}, one image name a line"])
+        raise own_layout_error(root, f"has no list file {name}", [f"{source}, one image name a line"])
 
     def read(path: Path) -> list[tuple[int, str]]:
         return numbered_lines(read_bytes(path), str(path))

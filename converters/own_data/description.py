@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
@@ -13,6 +14,7 @@ from pydantic import Field, field_validator, model_validator
 from converters import catalog
 from converters.catalog import SourceFacts
 from converters.formats.yolo import read_class_names
+from converters.layout import layout_error
 from mmrs.config import StrictModel, load_yaml, parse_words, validated
 from mmrs.errors import BadItem, UserError
 from mmrs.record import Sensor, Task, Text
@@ -22,6 +24,10 @@ Format = Literal["coco", "voc", "dota", "yolo", "yolo-obb", "folders", "llava"]
 TextTask = Literal["vqa", "captioning", "classification"]
 
 SPLIT = "{split}"
+DESCRIPTION_NAME = "mmrs.yaml"
+EXAMPLE = (
+    "`mmrs sample generic --out DIR` writes an example with its description, docs/your-own-data.md explains the keys."
+)
 HORIZONTAL: tuple[Task, ...] = ("detection-hbb",)
 BOTH: tuple[Task, ...] = ("detection-hbb", "detection-obb")
 TASKS: dict[Format, tuple[Task, ...]] = {
@@ -218,7 +224,12 @@ class DescribedSet:
     @property
     def command_options(self) -> str:
         """What a command on the set needs behind its folder."""
-        return f"--set description={shlex.quote(str(self.path))}"
+        return f"--option {shlex.quote(f'description={self.path}')}"
+
+
+def own_layout_error(root: Path, reason: str, expected: Sequence[str]) -> UserError:
+    """`layout_error` of described data; its example is scanned with the description beside it."""
+    return layout_error("generic", root, reason, expected, f"--option description=DIR/{DESCRIPTION_NAME}")
 
 
 def readable(label: str) -> str:
@@ -247,10 +258,7 @@ def load_description(path: Path) -> Description:
         UserError: no such file, broken YAML, an unknown key (with the nearest known one), or a wrong value.
     """
     if not path.is_file():
-        raise UserError(
-            f"description {path} not found; `mmrs sample generic --out DIR` writes an example with its description, "
-            "docs/your-own-data.md explains the keys."
-        )
+        raise UserError(f"description {path} not found. {EXAMPLE}")
     content = _with_written_names(load_yaml(path), parse_words(path.read_text(encoding="utf-8").removeprefix("\ufeff")))
     classes = content.get("classes")
     if isinstance(classes, str):

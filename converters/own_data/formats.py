@@ -17,8 +17,8 @@ from converters.formats.shared_file import read_shared
 from converters.formats.tree import FileTree, list_tree
 from converters.formats.voc import read_voc
 from converters.formats.yolo import read_yolo, yolo_boxes, yolo_quads
-from converters.layout import Problem, ignored_note, last_parts, layout_error
-from converters.own_data.description import DescribedSet, Description
+from converters.layout import Problem, ignored_note, last_parts
+from converters.own_data.description import DescribedSet, Description, own_layout_error
 from mmrs.errors import BadItem
 from mmrs.imaging.probe import MAX_SCENE_PIXELS, probe
 from mmrs.instructions import prompts
@@ -47,7 +47,7 @@ def find_items(described: DescribedSet, root: Path, split: str) -> FoundItems:
     own = described.content
     folder = root / own.path(own.images, split)
     if not folder.is_dir():
-        raise layout_error("generic", root, f"has no folder {own.path(own.images, split)}", [f"{folder}/ with images"])
+        raise own_layout_error(root, f"has no folder {own.path(own.images, split)}", [f"{folder}/ with images"])
     if own.format == "folders":
         return _class_folders(own, root, folder)
     images = list_tree(folder, root)
@@ -57,7 +57,7 @@ def find_items(described: DescribedSet, root: Path, split: str) -> FoundItems:
         found = _label_files(own, root, images, source)
     else:
         if not source.is_file():
-            raise layout_error("generic", root, f"has no file {source.relative_to(root)}", [str(source)])
+            raise own_layout_error(root, f"has no file {source.relative_to(root)}", [str(source)])
         found = (_coco if own.format == "coco" else _llava)(described, root, images, source)
     return replace(found, notes=notes + found.notes, problems=images.problems + found.problems)
 
@@ -109,7 +109,7 @@ def _class_folders(own: Description, root: Path, folder: Path) -> FoundItems:
 def _label_files(own: Description, root: Path, images: FileTree, folder: Path) -> FoundItems:
     if not folder.is_dir():
         expected = [f"{folder}/ with {LABEL_SUFFIX[own.format]} files"]
-        raise layout_error("generic", root, f"has no folder {folder.relative_to(root)}", expected)
+        raise own_layout_error(root, f"has no folder {folder.relative_to(root)}", expected)
     labels = list_tree(folder, root, {LABEL_SUFFIX[own.format]})
     items, problems = [], list(labels.problems)
     without = 0

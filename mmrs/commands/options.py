@@ -74,12 +74,13 @@ workers_option = click.option(
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 converter_options = click.option(
+    "--option",
     "--set",
     "options",
     multiple=True,
     metavar="NAME=VALUE",
     callback=name_values,
-    help="Option of the converter; repeatable.",
+    help="Option of the source, as `mmrs build` takes it too; repeatable.",
 )
 overrides_option = click.option(
     "--set", "overrides", multiple=True, metavar="A.B=C", help="Change a key of the recipe; repeatable."

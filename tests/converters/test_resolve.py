@@ -5,9 +5,10 @@ import yaml
 
 import converters
 from converters import samples
-from converters.resolve import resolve
+from converters.resolve import find_recipe, resolve
 from mmrs.builder.recipe import BuildRecipe, LicencePolicy
 from mmrs.errors import UserError
+from mmrs.installation import shipped_recipes
 
 
 def recipe(source, **keys):
@@ -37,6 +38,44 @@ def test_defaults_come_from_the_catalogue(tmp_path):
 def test_mistakes_teach(source, entry, says):
     with pytest.raises(UserError, match=says):
         resolve(recipe(source, entry=entry))
+
+
+SHIPPED = shipped_recipes("mmrs.builder")
+
+
+def options_of(word, overrides=(), **options):
+    return [entry.options for entry in find_recipe(word, SHIPPED, overrides, options).sources]
+
+
+def test_an_option_is_spelt_for_a_build_as_for_a_scan():
+    assert options_of("dota", release="1.0") == [{"release": "1.0"}]
+    assert options_of("dota", **{"dota.release": "1.0"}) == [{"release": "1.0"}]
+    # What `--set` means to `mmrs scan` a build of one source takes too, where it is no key of a recipe.
+    assert options_of("dota", ("release=1.0", "seed=3")) == [{"release": "1.0"}]
+    many = find_recipe("mmrs-1m", SHIPPED, (), {"dota.release": "1.0"})
+    assert [entry.options for entry in many.sources if entry.name == "dota"] == [{"release": "1.0"}]
+
+
+@pytest.mark.parametrize(
+    ("word", "options", "says"),
+    [
+        ("dota", {"dotta.release": "1.0"}, r"--option dotta.release=1.0: .*did you mean 'dota'"),
+        ("mmrs-1m", {"release": "1.0"}, r"say whose: `--option [a-z0-9-]+\.release=1.0`"),
+    ],
+)
+def test_an_option_of_no_source_of_the_recipe_is_refused(word, options, says):
+    with pytest.raises(UserError, match=says):
+        find_recipe(word, SHIPPED, (), options)
+
+
+def test_a_root_of_described_data_has_the_word_that_was_typed(tmp_path):
+    samples.write("generic", tmp_path / "demo")
+    options = {"description": str(tmp_path / "demo/mmrs.yaml")}
+    for name in ("generic", "my-harbour"):
+        (build,) = built(recipe("generic", entry={"options": options}), {name: tmp_path / "demo"})
+        assert (build.source.name, build.root) == ("my-harbour", tmp_path / "demo")
+    with pytest.raises(UserError, match=r"--root generc: .*did you mean 'generic'"):
+        resolve(recipe("generic", entry={"options": options}), {"generc": tmp_path})
 
 
 def refusing(allow, **more):

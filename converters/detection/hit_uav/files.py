@@ -63,7 +63,7 @@ def listed_images(root: Path, layout: Layout, split: str) -> ListedFile:
     """
     source = layout_files(root, layout, split)[0]
     read = _listed_json if layout.endswith("_json") else partial(_listed_xml, root, layout)
-    remedy = "download it again, or choose another layout with `--set layout=NAME`"
+    remedy = "download it again, or choose another layout with `--option layout=NAME`"
     return read_shared("hit-uav", root, source, read, remedy)
 
 

@@ -237,7 +237,7 @@ def test_missing_description_and_missing_places(own, tmp_path):
     with pytest.raises(UserError, match=r"description .*none\.yaml not found"):
         converters.get("generic", description=str(tmp_path / "none.yaml"))
     root, converter = own("coco")
-    with pytest.raises(UserError, match=rf"--set description={root}/mmrs.yaml"):
+    with pytest.raises(UserError, match=rf"--option description={root}/mmrs.yaml"):
         converters.get("generic").discover(root, "train")
     (root / "annotations/val.json").unlink()
     with pytest.raises(UserError, match=r"has no file annotations/val\.json"):
