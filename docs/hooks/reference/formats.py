@@ -13,12 +13,12 @@ def index_page() -> str:
     """Columns of the side index, from its schema."""
     from mmrs.shards import index
 
-    missing = [field.name for field in index.SCHEMA if field.name not in _COLUMNS]
+    missing = [field.name for field in index.INDEX_SCHEMA if field.name not in _COLUMNS]
     if missing:
         raise LookupError(f"column {missing[0]!r} of the index has no sentence in {__file__}")
     rows = [
         (field.name, f"`{field.type}`" + (" or null" if field.nullable else ""), _COLUMNS[field.name])
-        for field in index.SCHEMA
+        for field in index.INDEX_SCHEMA
     ]
     introduction = prose(inspect.getdoc(index) or "")
     return "\n".join(["# Columns of the index\n", introduction, table(("column", "type", "meaning"), rows)])
