@@ -87,7 +87,7 @@ def first_stem(data: bytes) -> str:
 FROM_SAMPLES: dict[str, tuple[str, str, Parse]] = {
     "voc": ("hit-uav", "normal_xml/Annotations/*.xml", lambda data: voc.parse_voc(data, "x")),
     "robndbox": ("hit-uav", "rotate_xml/Annotations/*.xml", lambda data: voc.parse_voc(data, "x")),
-    "dior-r": ("dior", "**/Oriented*/*.xml", lambda data: voc.parse_voc(data, "x", True)),
+    "dior-r": ("dior", "**/Oriented*/*.xml", lambda data: voc.parse_voc(data, "x")),
     "coco": ("hit-uav", "*_json/annotations/val.json", lambda data: coco.parse_coco(data, "x")),
     "dota": ("dota", "**/labelTxt*/*.txt", lambda data: dota.parse_dota(data, "x", DOTA)),
     "captions": ("rsicd", "**/*.json", lambda data: captions.parse_captions(data, "x")),

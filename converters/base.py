@@ -63,6 +63,11 @@ class Converter(ABC):
         return self.facts.tasks
 
     @property
+    def optional_tasks(self) -> Sequence[Task]:
+        """Tasks that `Discovery.tasks` may add where the annotations allow them."""
+        return ()
+
+    @property
     def splits(self) -> Sequence[str]:
         return self.facts.splits
 

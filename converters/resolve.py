@@ -145,7 +145,8 @@ def _roots_by_name(recipe: BuildRecipe, roots: Mapping[str, Path], names: Sequen
 def _resolve_one(recipe: BuildRecipe, entry: SourceRecipe, source: converters.Converter) -> SourceBuild | str:
     """The build of one source, or why the recipe's filters leave it out."""
     splits = _splits(source, entry.splits)
-    unknown = sorted((entry.tasks or frozenset()) - set(source.tasks))
+    offered = frozenset((*source.tasks, *source.optional_tasks))
+    unknown = sorted((entry.tasks or frozenset()) - offered)
     if unknown:
         raise UserError(
             f"{entry.name} is not annotated for {unknown[0]} with these options; it has {', '.join(source.tasks)}."
@@ -155,7 +156,7 @@ def _resolve_one(recipe: BuildRecipe, entry: SourceRecipe, source: converters.Co
         source.check_split(split)
         if source.facts.evaluation_only:
             raise UserError(f"{source.name} is for evaluation only, never for training: leave out its train_splits.")
-    tasks = frozenset(source.tasks) if entry.tasks is None else entry.tasks
+    tasks = offered if entry.tasks is None else entry.tasks
     if recipe.sensors is not None and source.sensor not in recipe.sensors:
         return f"is {source.sensor}"
     if recipe.tasks is not None and not (tasks := tasks & recipe.tasks):

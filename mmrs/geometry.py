@@ -59,6 +59,12 @@ def signed_area(quads: npt.ArrayLike) -> Array:
     return cross.sum(axis=1) / 2
 
 
+def without_size(quads: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    """Which quads ``(N,)`` have no area: no more than rounding to 1/10,000 pixel makes of points on one line."""
+    quads = as_quads(quads)
+    return np.abs(signed_area(quads)) <= 1e-4 * np.ptp(quads, axis=1).max(axis=1, initial=0)
+
+
 def clockwise(quads: npt.ArrayLike) -> Array:
     """Make every quad clockwise on screen; the first corner stays first."""
     quads = as_quads(quads).copy()

@@ -103,6 +103,7 @@ class Discovery:
             but no image is lost with them.
         shared_problems: (path, reason) of findings about the whole set, the same whichever split is asked for (a file
             that no list names). Whoever reads several splits counts them once, with the first split that it reads.
+        tasks: what the annotations of this split allow beside `Source.tasks` (a file that turns its boxes).
     """
 
     items: tuple[Item, ...]
@@ -111,6 +112,7 @@ class Discovery:
     unread_rows: tuple[tuple[str, str], ...] = ()
     details: tuple[tuple[str, str], ...] = ()
     shared_problems: tuple[tuple[str, str], ...] = ()
+    tasks: tuple[Task, ...] = ()
 
 
 @runtime_checkable

@@ -133,6 +133,6 @@ def _ship(obj: BoxObject, path: str) -> BoxObject:
     """With the extent of a ring as its box, and a flag for negative numbers (is the source 1-based after all?)."""
     if obj.corners is not None:
         xs, ys = obj.corners[::2], obj.corners[1::2]
-        obj = replace(obj, box=check_box((min(xs), min(ys), max(xs), max(ys)), path, obj.line, allow_empty=True))
+        obj = replace(obj, box=check_box((min(xs), min(ys), max(xs), max(ys)), path, obj.line))
     negative = obj.box is not None and min(obj.box) < 0
     return replace(obj, flags=obj.flags | {"negative_coordinate": True}) if negative else obj

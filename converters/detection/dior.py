@@ -25,7 +25,7 @@ class Dior(BoxFolders):
     def read(self, item: Item) -> Annotations:
         """Objects in file order. The size in an oriented file is no check of the image: 33 files state another one."""
         path = item.annotations[0]
-        voc = read_voc(path, allow_empty=True)
+        voc = read_voc(path)
         check_names_image(voc, item.stem, str(path))
         raw = [from_inclusive(obj) for obj in self.boxes_of(voc, str(path))]
         oriented = self.boxes == "oriented"

@@ -37,7 +37,7 @@ class Hrrsd(Converter):
     def read(self, item: Item) -> Annotations:
         """Objects in file order."""
         path = item.annotations[0]
-        voc = read_voc(path, allow_empty=True)
+        voc = read_voc(path)
         check_names_image(voc, item.stem, str(path))
         raw = [from_inclusive(obj) for obj in voc.objects]
         return Annotations(

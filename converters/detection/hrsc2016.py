@@ -115,7 +115,7 @@ def _object(node: Element, path: str, line: int | None) -> BoxObject:
         flags["bow"] = [node_number(node, tag, path, line) for tag in ("header_x", "header_y")]
     return BoxObject(
         label,
-        check_box((xmin, ymin, xmax, ymax), path, line, allow_empty=True),
+        check_box((xmin, ymin, xmax, ymax), path, line),
         check_rotated((cx, cy, width, height, angle), path, line),
         node_flag(node, "difficult", path, line),
         node_flag(node, "truncated", path, line),

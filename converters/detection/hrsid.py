@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from converters.base import Converter, register
-from converters.formats.coco import bbox, is_crowd, known_category, read_coco
+from converters.formats.coco import polygon_fields, read_coco, row_object
 from converters.formats.objects import annotated
 from converters.formats.polygons import as_corners, coco_points, min_area_corners, pixel_squares
-from converters.formats.shapes import BoxObject, check_box
+from converters.formats.shapes import BoxObject
 from converters.formats.shared_file import read_shared
 from converters.formats.split_lists import named_images
 from converters.layout import last_parts, layout_error, list_files, locate_root
@@ -28,7 +28,6 @@ FOLDERS = {"jpg": "HRSID_JPG", "png": "HRSID_png"}
 IMAGE_FOLDERS = ("JPEGImages", "images", ".")
 # Scene, then two start/end pairs of the window; which pair counts rows is not known. P0137_<n> states no window.
 NAME = re.compile(r"(P\d+)_(\d+)_(\d+)_(\d+)_(\d+)", re.ASCII)
-KEPT = ("id", "label", "bbox", "segmentation", "iscrowd")
 
 
 @register("hrsid")
@@ -55,7 +54,7 @@ class Hrsid(Converter):
         named, missing = named_images(coco, images, source, "the image folder")
         items = []
         for image, path in named:
-            rows = [{key: row[key] for key in KEPT if key in row} for row in image.rows]
+            rows = [polygon_fields(row) for row in image.rows]
             payload = {
                 "id": image.row["id"],
                 "rows": rows,
@@ -96,11 +95,8 @@ class Hrsid(Converter):
 
 
 def _ship(row: dict[str, Any], path: str) -> BoxObject:
-    x, y, width, height = bbox(row, 4, path)
+    found = row_object(row, path)
     points = pixel_squares(coco_points(row, path))
-    return BoxObject(
-        known_category(row, path),
-        check_box((x, y, x + width, y + height), path, allow_empty=True),
-        corners=as_corners(min_area_corners(points)) if len(points) else None,
-        ignore=is_crowd(row, path),
-    )
+    if not len(points) or found.rotated is not None:
+        return found
+    return replace(found, corners=as_corners(min_area_corners(points)))

@@ -58,9 +58,9 @@ class Mar20(BoxFolders):
 def _read(path: Path) -> tuple[VocFile, bool]:
     data = read_bytes(path)
     try:
-        return parse_voc(data, str(path), allow_empty=True), False
+        return parse_voc(data, str(path)), False
     except BadItem:
         mended, count = LOST_TAG.subn(r"<\1\2>\3</\1\2>", decode(data, str(path)))
         if not count:
             raise
-        return parse_voc(mended.encode(), str(path), allow_empty=True), True
+        return parse_voc(mended.encode(), str(path)), True

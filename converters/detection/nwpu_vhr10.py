@@ -11,11 +11,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from converters.base import register
 from converters.catalog import Counts
-from converters.formats.coco import bbox, known_category, read_coco
+from converters.formats.coco import box_fields, read_coco, row_object
 from converters.formats.folders import normal_form
 from converters.formats.objects import annotated
 from converters.formats.shapes import BoxObject, check_box
@@ -94,7 +94,7 @@ class NwpuVhr10(SeededSplit):
         if item.payload is None:
             raw = read_lines(path, tuple(self.facts.classes))
         else:
-            raw = [_coco_object(row, str(path)) for row in item.payload["rows"]]
+            raw = [row_object(row, str(path)) for row in item.payload["rows"]]
         return Annotations(
             objects=annotated(raw, self.facts.classes, str(path)),
             provenance=Provenance(annotation=last_parts(path, 2), original_id=item.image.name, layout=self.annotations),
@@ -133,7 +133,7 @@ class NwpuVhr10(SeededSplit):
         named, missing = named_images(coco, images, source, "the positive image set")
         items = []
         for image, path in named:
-            rows = [{key: row.get(key) for key in ("id", "label", "bbox")} for row in image.rows]
+            rows = [box_fields(row) for row in image.rows]
             size = None if image.size is None else list(image.size)
             items.append(Item(path.stem, path, (source,), {"rows": rows, "size": size}))
         return items, [*images.problems, *coco.problems, *missing], coco.unread_rows
@@ -155,15 +155,9 @@ def parse_lines(data: bytes, path: str, labels: Sequence[str]) -> list[BoxObject
         index = int(match[5])
         if not 1 <= index <= len(labels):
             raise BadItem(f"class number {index} is out of range 1 to {len(labels)}", path, number)
-        box = check_box((x1, y1, x2, y2), path, number, allow_empty=True)
+        box = check_box((x1, y1, x2, y2), path, number)
         objects.append(BoxObject(labels[index - 1], box, line=number))
     return objects
-
-
-def _coco_object(row: dict[str, Any], path: str) -> BoxObject:
-    label = known_category(row, path)
-    x, y, width, height = bbox(row, 4, path)
-    return BoxObject(label, check_box((x, y, x + width, y + height), path, allow_empty=True))
 
 
 def _folder(base: Path, name: str) -> Path | None:

@@ -61,7 +61,7 @@ class Rsod(SeededSplit):
         """Objects in file order; ``labelled_classes`` says that other classes in the image are not labelled."""
         path = item.annotations[0]
         if self.labels == "xml":
-            voc = read_voc(path, allow_empty=True)
+            voc = read_voc(path)
             check_names_image(voc, item.stem, str(path))
             raw, size = list(voc.objects), voc.size
         else:
@@ -99,7 +99,7 @@ def parse_lines(data: bytes, path: str, stem: str) -> list[BoxObject]:
         if stem not in (words[0], without_known_suffix(words[0])):
             raise BadItem(f"line is of image {words[0]!r}, not {stem!r}", path, number)
         x1, y1, x2, y2 = (finite(word, "edge", path, number) for word in words[2:])
-        objects.append(BoxObject(words[1], check_box((x1, y1, x2, y2), path, number, allow_empty=True), line=number))
+        objects.append(BoxObject(words[1], check_box((x1, y1, x2, y2), path, number), line=number))
     return objects
 
 

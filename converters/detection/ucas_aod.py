@@ -83,7 +83,7 @@ def parse_lines(data: bytes, path: str, label: str) -> list[BoxObject]:
             raise BadItem(f"{len(words)} words in {shown(line)}; {expected} are expected", path, number)
         values = [finite(word, "number", path, number) for word in words]
         x, y, width, height = values[9:]
-        box = check_box((x, y, x + width, y + height), path, number, allow_empty=True)
+        box = check_box((x, y, x + width, y + height), path, number)
         objects.append(
             BoxObject(label, box, corners=tuple(values[:8]), line=number, flags={"angle_deg": round(values[8], 4)})
         )

@@ -90,7 +90,7 @@ def parse_lines(data: bytes, path: str, labels: tuple[str, ...]) -> list[BoxObje
         objects.append(
             BoxObject(
                 labels[category],
-                check_box((left, top, left + width, top + height), path, number, allow_empty=True),
+                check_box((left, top, left + width, top + height), path, number),
                 truncated=truncation > 0,
                 line=number,
                 ignore=score == 0,

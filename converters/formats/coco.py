@@ -10,8 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from converters.formats.polygons import coco_points
+from converters.formats.shapes import BoxObject, check_box
 from converters.formats.text import Id, finite, flag, id_of, integer, kind, parse_json, read_bytes, shown
+from converters.formats.turned import MODE_KEYS, ROTATION, UNKNOWN_TURNS, box_object
 from mmrs.errors import BadItem
+
+TURNING_KEYS = frozenset({ROTATION, *UNKNOWN_TURNS, *MODE_KEYS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +89,49 @@ def known_category(row: dict[str, Any], path: str) -> str:
 def is_crowd(row: dict[str, Any], path: str) -> bool:
     """Whether the row marks a region of many objects. Raises `BadItem` for a value that is no yes or no."""
     return flag(row.get("iscrowd"), f"iscrowd of annotation {shown(row.get('id'))}", path)
+
+
+def row_fields(row: dict[str, Any]) -> dict[str, Any]:
+    """The row's own fields over those in its ``attributes``, under lower-case names."""
+    attributes = row.get("attributes")
+    inner = attributes if isinstance(attributes, dict) else {}
+    return {str(key).lower(): value for key, value in (*inner.items(), *row.items())}
+
+
+def row_object(row: dict[str, Any], path: str) -> BoxObject:
+    """The object of an annotation row: its ``bbox`` as its fields turn it; a crowd is an ignore object.
+
+    A row without ``bbox`` has the extent of its polygons.
+
+    Raises:
+        BadItem: no category, no box, or a field that changes the box and is not understood.
+    """
+    label, fields = known_category(row, path), row_fields(row)
+    values = row.get("bbox")
+    if values is None or values == []:
+        points = coco_points(row, path)
+        if not len(points):
+            raise BadItem(f"annotation {shown(row.get('id'))} has neither bbox nor polygons", path)
+        (x1, y1), (x2, y2) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
+        found = BoxObject(label, check_box((x1, y1, x2, y2), path))
+    else:
+        length = 5 if isinstance(values, list) and len(values) == 5 else 4
+        found = box_object(bbox(row, length, path), fields, label, path)
+    crowd = is_crowd(row, path)
+    return replace(found, ignore=crowd, flags=found.flags | ({"iscrowd": True} if crowd else {}))
+
+
+def box_fields(row: dict[str, Any]) -> dict[str, Any]:
+    """What of an annotation row `row_object` needs: polygons only where there is no box."""
+    kept = ("id", "category_id", "label", "bbox", "iscrowd")
+    turning = {key: value for key, value in row_fields(row).items() if key in TURNING_KEYS and value is not None}
+    polygons = {} if row.get("bbox") else {"segmentation": row.get("segmentation")}
+    return {key: row.get(key) for key in kept} | turning | polygons
+
+
+def polygon_fields(row: dict[str, Any]) -> dict[str, Any]:
+    """As `box_fields`, with the polygons in any case."""
+    return box_fields(row) | {"segmentation": row.get("segmentation")}
 
 
 def bbox(row: dict[str, Any], length: int, path: str) -> tuple[float, ...]:
@@ -171,10 +219,12 @@ def _image_rows(table: list[Any], path: str) -> tuple[dict[Id, CocoImage], list[
             reasons.append(f"{where} ({name}) has the id {key} of {images[key].file_name}; rows of it join neither")
             shared.add(key)
         elif sizes.setdefault(name, image.size) != image.size:
-            reasons.append(f"{where} gives {name} another size than a row before")
+            reasons.append(f"{where} gives {name} another size than a row before; the image was left out")
+            shared.update(other for other, one in images.items() if one.file_name == name)
         else:
             images.setdefault(key, image)
-    reasons += [f"image {images[key].file_name} has the id {key} of another one" for key in sorted(shared, key=str)]
+    lost = sorted(shared & images.keys(), key=str)
+    reasons += [f"image {images[key].file_name} (id {key}) is left out: another row contradicts it" for key in lost]
     return {key: image for key, image in images.items() if key not in shared}, reasons
 
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from converters.catalog import nearest
 from converters.formats.folders import normal_form
-from converters.formats.shapes import BoxObject, plain_quads
+from converters.formats.shapes import BoxObject, plain_quads, states_no_size
 from mmrs.errors import BadItem
-from mmrs.geometry import Array, as_quads, canonical_quad, clockwise, quad_from_hbb, quad_from_rotated, signed_area
+from mmrs.geometry import Array, as_quads, canonical_quad, clockwise, quad_from_hbb, quad_from_rotated, without_size
 from mmrs.record import AnnotatedObject, Quad
 
 IGNORED_CATEGORY = "ignored region"
@@ -60,10 +60,10 @@ def annotated(
         BadItem: an unknown class.
     """
     quads = object_quads(raw, first_corner)
-    flat = signed_area(quads) == 0
+    flat = [states_no_size(obj) or thin for obj, thin in zip(raw, without_size(quads).tolist(), strict=True)]
     objects = []
     seen: set[tuple[str, Quad]] = set()
-    for obj, quad, no_area in zip(raw, plain_quads(quads), flat.tolist(), strict=True):
+    for obj, quad, no_area in zip(raw, plain_quads(quads), flat, strict=True):
         label = known_label(obj.label, (*classes, *ignored), path, obj.line)
         box = obj.box
         repeated = not repeats and (label, quad) in seen

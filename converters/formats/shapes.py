@@ -44,20 +44,34 @@ def plain_quads(quads: npt.ArrayLike) -> list[Quad]:
     return [((a[0], a[1]), (b[0], b[1]), (c[0], c[1]), (d[0], d[1])) for a, b, c, d in rounded.tolist()]
 
 
-def check_box(box: HBB, path: str, line: int | None = None, allow_empty: bool = False) -> HBB:
-    """The (xmin, ymin, xmax, ymax) box itself. Raises `BadItem` for an inverted one, or an empty one if not allowed."""
+def check_box(box: HBB, path: str, line: int | None = None) -> HBB:
+    """The (xmin, ymin, xmax, ymax) box itself; `states_no_size` and `without_size` say what becomes of an empty one.
+
+    Raises:
+        BadItem: an inverted box.
+    """
     xmin, ymin, xmax, ymax = box
-    if allow_empty and xmin <= xmax and ymin <= ymax:
-        return box
-    if not (xmin < xmax and ymin < ymax):
-        raise BadItem(f"box {list(box)} is inverted or empty (xmin < xmax and ymin < ymax expected)", path, line)
+    if not (xmin <= xmax and ymin <= ymax):
+        raise BadItem(f"box {list(box)} is inverted (xmin < xmax and ymin < ymax expected)", path, line)
     return box
+
+
+def states_no_size(obj: BoxObject) -> bool:
+    """Whether a box or a rotated box is written without width or height.
+
+    Asked of what is written, before edges are widened or corners computed: one pixel is added to 1-based edges, and
+    the corners of a rotated box of no height have an area of rounding noise.
+    """
+    box, rotated = obj.box, obj.rotated
+    if box is not None and (box[0] == box[2] or box[1] == box[3]):
+        return True
+    return rotated is not None and min(rotated[2:4]) == 0
 
 
 def check_rotated(
     box: tuple[float, float, float, float, float], path: str, line: int | None = None
 ) -> tuple[float, float, float, float, float]:
-    """The (cx, cy, width, height, angle) box itself. Raises `BadItem` unless width and height are positive."""
-    if box[2] <= 0 or box[3] <= 0:
+    """The (cx, cy, width, height, angle) box itself. Raises `BadItem` for a negative width or height."""
+    if box[2] < 0 or box[3] < 0:
         raise BadItem(f"rotated box {list(box)} must have a positive width and height", path, line)
     return box

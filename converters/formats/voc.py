@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
+from typing import Any
 from xml.etree.ElementTree import Element
 
-from converters.formats.shapes import BoxObject, check_box, check_rotated
+from converters.formats.shapes import BoxObject, check_rotated
 from converters.formats.text import decode, read_bytes
+from converters.formats.turned import ROTATION, UNKNOWN_TURNS, turned
 from converters.formats.xmltree import node_flag, node_number, node_size, node_text, parse_tree
 from mmrs.errors import BadItem
 from mmrs.imaging.suffixes import without_known_suffix
 
+TURNING_TAGS = frozenset({ROTATION, *UNKNOWN_TURNS})
 PLACES = ("left_top", "right_top", "right_bottom", "left_bottom")
 CORNERS = tuple(f"{axis}_{place}" for place in PLACES for axis in "xy")
 
@@ -31,26 +34,38 @@ class VocFile:
     objects: tuple[BoxObject, ...]
 
 
-def read_voc(path: Path, allow_empty: bool = False) -> VocFile:
+def read_voc(path: Path) -> VocFile:
     """Read one VOC file. Raises `BadItem`."""
-    return parse_voc(read_bytes(path), str(path), allow_empty)
+    return parse_voc(read_bytes(path), str(path))
 
 
-def parse_voc(data: bytes, path: str, allow_empty: bool = False) -> VocFile:
+def parse_voc(data: bytes, path: str) -> VocFile:
     """Parse the bytes of one VOC file.
 
     Args:
         data: the file.
         path: names it in errors.
-        allow_empty: return boxes without width or height, which some sources have, instead of refusing the file.
 
     Raises:
         BadItem: not UTF-8, not XML, document type or entities, missing nodes, numbers that are none, inverted boxes.
     """
     root, lines = parse_tree(decode(data, path), path, "annotation", "object")
-    objects = tuple(_object(node, path, lines.get(node), allow_empty) for node in root.findall("object"))
+    objects = tuple(_object(node, path, lines.get(node)) for node in root.findall("object"))
     size = node_size(root, "size/width", "size/height", path)
     return VocFile(node_text(root, "filename"), node_text(root, "folder"), size, objects)
+
+
+def _fields(node: Element, box: Element) -> dict[str, Any]:
+    """What an object says of its box: in ``attributes`` (of CVAT pairs of name and value), in the box, beside it."""
+    attributes = node.find("attributes")
+    inner = [] if attributes is None else list(attributes)
+    fields: dict[str, Any] = {
+        (pair.findtext("name") or "").strip().lower(): pair.findtext("value")
+        for pair in inner
+        if pair.tag == "attribute"
+    }
+    named = [child for child in (*inner, *node, *box) if str(child.tag).lower() in TURNING_TAGS]
+    return fields | {str(child.tag).lower(): (child.text or "").strip() or None for child in named}
 
 
 def check_names_image(voc: VocFile, stem: str, path: str) -> None:
@@ -64,7 +79,7 @@ def check_names_image(voc: VocFile, stem: str, path: str) -> None:
         raise BadItem(f"label file of another image: its filename is {voc.filename!r}, not {stem!r}", path)
 
 
-def _object(node: Element, path: str, line: int | None, allow_empty: bool) -> BoxObject:
+def _object(node: Element, path: str, line: int | None) -> BoxObject:
     label = node_text(node, "name")
     if label is None:
         raise BadItem("object without <name>", path, line)
@@ -73,9 +88,11 @@ def _object(node: Element, path: str, line: int | None, allow_empty: bool) -> Bo
         found = "both" if horizontal is not None else "neither"
         raise BadItem(f"object {label!r} has {found} of <bndbox> and <robndbox>, one expected", path, line)
     box = rotated_box = corners = None
+    flags: dict[str, Any] = {}
     if horizontal is not None:
         x1, y1, x2, y2 = (node_number(horizontal, tag, path, line) for tag in ("xmin", "ymin", "xmax", "ymax"))
-        box = check_box((x1, y1, x2, y2), path, line, allow_empty)
+        stated = turned(_fields(node, horizontal), (x1, y1, x2, y2), label, path, line)
+        box, rotated_box, flags = stated.box, stated.rotated, stated.flags
     elif rotated is not None and rotated.find(CORNERS[0]) is not None:
         corners = tuple(node_number(rotated, tag, path, line) for tag in CORNERS)
     elif rotated is not None:
@@ -89,5 +106,6 @@ def _object(node: Element, path: str, line: int | None, allow_empty: bool) -> Bo
         node_flag(node, "truncated", path, line),
         line,
         corners,
+        flags=flags,
         text=node_text(node, "description"),
     )

@@ -13,7 +13,7 @@ from xml.etree.ElementTree import Element, ParseError, TreeBuilder, XMLParser
 from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import DefusedXMLParser
 
-from converters.formats.text import finite, integer
+from converters.formats.text import finite, flag, integer
 from mmrs.errors import BadItem
 
 # What annotation tools write for a flag or a value that nobody set.
@@ -109,11 +109,14 @@ def node_number(node: Element, tag: str, path: str, line: int | None) -> float:
 
 
 def node_flag(node: Element, tag: str, path: str, line: int | None) -> bool:
-    """Whether the child `tag` is a whole number other than 0; absent and ``Unspecified`` are False."""
+    """Whether the child `tag` is a yes (`converters.formats.text.flag`) or a number other than 0; absent ones are not.
+
+    ``Unspecified`` is no too.
+    """
     text = node_text(node, tag)
-    if text is None or text == "0":
+    if text is None or text == "0" or text.lower() in UNSTATED:
         return False
-    return text.lower() not in UNSTATED and integer(text, tag, path, line) != 0
+    return flag(text, tag, path, line) if text.isalpha() else integer(text, tag, path, line) != 0
 
 
 def node_size(root: Element, width_tag: str, height_tag: str, path: str) -> tuple[int, int] | None:

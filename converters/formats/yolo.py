@@ -56,7 +56,7 @@ def parse_yolo(data: bytes, path: str, form: Form, classes: int) -> tuple[YoloOb
 
     Raises:
         BadItem: with the line, for a wrong number of words, an index out of range, pixels instead of fractions, or a
-            horizontal box without area.
+            negative width or height.
     """
     objects = []
     for number, line in enumerate(decode(data, path).split("\n"), 1):
@@ -130,8 +130,8 @@ def _numbers(objects: Sequence[YoloObject], length: int) -> npt.NDArray[np.float
 
 def _check_centre_box(numbers: tuple[float, ...], path: str, line: int) -> None:
     cx, cy, width, height = numbers
-    if min(width, height) <= 0:
-        raise BadItem(f"box {list(numbers)} has no area (width and height above 0 expected)", path, line)
+    if min(width, height) < 0:
+        raise BadItem(f"box {list(numbers)} has a negative width or height", path, line)
     for centre, side in ((cx, width), (cy, height)):
         if centre - side / 2 < -EDGE_TOLERANCE or centre + side / 2 > 1 + EDGE_TOLERANCE:
             reason = f"box {list(numbers)} leaves the image; cx, cy, w, h in fractions (0 to 1) are expected"

@@ -75,7 +75,7 @@ class DiorRsvg(Converter):
     def read(self, item: Item) -> Annotations:
         """The split's objects in file order and one expression for each."""
         path = item.annotations[0]
-        voc = read_voc(path, allow_empty=True)
+        voc = read_voc(path)
         raw = []
         expressions = []
         for place, position in enumerate(item.payload["positions"]):

@@ -20,10 +20,10 @@ from converters.formats.shared_file import read_shared
 from converters.formats.text import numbered_lines, read_bytes
 from converters.layout import Problem
 from converters.own_data.description import DESCRIPTION_NAME, EXAMPLE, DescribedSet, Description, own_layout_error
-from converters.own_data.formats import find_items, read_item
+from converters.own_data.formats import TURNED_BOX_TASKS, find_items, read_item
 from mmrs.errors import UserError
 from mmrs.imaging.suffixes import without_known_suffix
-from mmrs.record import Annotations, canonical_json
+from mmrs.record import Annotations, Task, canonical_json
 from mmrs.seeding import seeded_shares
 from mmrs.source import Discovery, Item, Tiling
 
@@ -58,6 +58,12 @@ class Generic(Converter):
         """As the description's options say."""
         return self.description.content.options.tiling if self.description else None
 
+    @property
+    def optional_tasks(self) -> tuple[Task, ...]:
+        """Oriented boxes, where COCO or VOC files turn their boxes."""
+        turnable = self.description is not None and self.description.content.format in ("coco", "voc")
+        return TURNED_BOX_TASKS if turnable else ()
+
     def options(self) -> dict[str, Any]:
         """The description's content as canonical JSON: where the file lies changes nothing."""
         if self.description is None:
@@ -85,7 +91,7 @@ class Generic(Converter):
             raise own_layout_error(root, f"has no image of split {split}", [own.images])
         # Where all splits are cut from one file, its rows of no image are counted with the first of them.
         unread = found.unread_rows if own.is_templated or split == self.splits[0] else ()
-        return Discovery(tuple(items), notes, of_split, unread, shared_problems=shared)
+        return Discovery(tuple(items), notes, of_split, unread, shared_problems=shared, tasks=found.tasks)
 
     def read(self, item: Item) -> Annotations:
         """Parse one image's annotation in the described format."""

@@ -7,14 +7,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from converters.formats.coco import bbox, is_crowd, known_category, read_coco
+from converters.formats.coco import box_fields, read_coco, row_object
 from converters.formats.dota import read_dota
 from converters.formats.folders import read_class_folders
 from converters.formats.llava import read_llava
 from converters.formats.objects import annotated, from_inclusive, known_label
-from converters.formats.shapes import BoxObject, check_box
+from converters.formats.shapes import BoxObject
 from converters.formats.shared_file import read_shared
+from converters.formats.text import read_bytes
 from converters.formats.tree import FileTree, list_tree
+from converters.formats.turned import states_rotation
 from converters.formats.voc import read_voc
 from converters.formats.yolo import read_yolo, yolo_boxes, yolo_quads
 from converters.layout import Problem, ignored_note, last_parts
@@ -22,20 +24,24 @@ from converters.own_data.description import DescribedSet, Description, own_layou
 from mmrs.errors import BadItem
 from mmrs.imaging.probe import MAX_SCENE_PIXELS, probe
 from mmrs.instructions import prompts
-from mmrs.record import Annotations, Provenance, Question
+from mmrs.record import Annotations, Provenance, Question, Task
 from mmrs.source import Item, ensure_unique_stems
 
+TURNED_BOX_TASKS: tuple[Task, ...] = ("detection-obb",)
+# Label files that are looked into for the kind of their boxes before they are read.
+LOOKED_AT_FOR_BOXES = 200
 LABEL_SUFFIX = {"voc": ".xml", "dota": ".txt", "yolo": ".txt", "yolo-obb": ".txt"}
 
 
 @dataclass(frozen=True, slots=True)
 class FoundItems:
-    """Items of one place (before any cut into splits), notes and problems."""
+    """Items of one place (before any cut into splits), notes and problems; `tasks` that its labels allow besides."""
 
     items: tuple[Item, ...]
     notes: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
     unread_rows: tuple[Problem, ...] = ()
+    tasks: tuple[Task, ...] = ()
 
 
 def find_items(described: DescribedSet, root: Path, split: str) -> FoundItems:
@@ -76,9 +82,9 @@ def read_item(own: Description, item: Item) -> Annotations:
     size = None
     path = str(item.annotations[0]) if item.annotations else str(item.image)
     if own.format == "coco":
-        raw, size = _coco_objects(item, path), item.payload["size"]
+        raw, size = [row_object(row, path) for row in item.payload["rows"]], item.payload["size"]
     elif own.format == "voc":
-        parsed = read_voc(item.annotations[0], allow_empty=True)
+        parsed = read_voc(item.annotations[0])
         raw = [from_inclusive(obj) for obj in parsed.objects] if own.options.one_based else list(parsed.objects)
         size = parsed.size
     elif own.format == "dota":
@@ -129,17 +135,25 @@ def _label_files(own: Description, root: Path, images: FileTree, folder: Path) -
         if not images.has(stem) and path.name != "classes.txt"
     ]
     notes = (f"{without} images have no label file and count as images without objects",) if without else ()
-    return FoundItems(tuple(items), notes, tuple(problems))
+    turned = own.format == "voc" and any(map(_states_turns, items[:LOOKED_AT_FOR_BOXES]))
+    return FoundItems(tuple(items), notes, tuple(problems), tasks=TURNED_BOX_TASKS if turned else ())
+
+
+def _states_turns(item: Item) -> bool:
+    """Whether the XML file says how its boxes are turned, be it by nothing."""
+    try:
+        data = read_bytes(item.annotations[0])
+    except BadItem:
+        return False
+    return b"<robndbox" in data or b"<rotation>" in data or b">rotation<" in data
 
 
 def _coco(described: DescribedSet, root: Path, images: FileTree, source: Path) -> FoundItems:
     parsed = read_shared("generic", root, source, read_coco, "mend it", described.command_options)
-    kept = ("id", "bbox", "label", "iscrowd")
-    rows = (
-        (row.file_name, {"size": row.size, "rows": [{key: one.get(key) for key in kept} for one in row.rows]})
-        for row in parsed.images
-    )
-    return replace(_named(images, source, rows, parsed.problems), unread_rows=parsed.unread_rows)
+    rows = ((row.file_name, {"size": row.size, "rows": [box_fields(one) for one in row.rows]}) for row in parsed.images)
+    found = _named(images, source, rows, parsed.problems)
+    turned = any(states_rotation(row) for item in found.items for row in item.payload["rows"])
+    return replace(found, unread_rows=parsed.unread_rows, tasks=TURNED_BOX_TASKS if turned else ())
 
 
 def _llava(described: DescribedSet, root: Path, images: FileTree, source: Path) -> FoundItems:
@@ -186,17 +200,6 @@ def _joined(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, An
     if any(first[key] != second[key] for key in first if not isinstance(first[key], list)):
         return None
     return {key: value + second[key] if isinstance(value, list) else value for key, value in first.items()}
-
-
-def _coco_objects(item: Item, path: str) -> list[BoxObject]:
-    objects = []
-    for row in item.payload["rows"]:
-        label = known_category(row, path)
-        x, y, width, height = bbox(row, 4, path)
-        box = check_box((x, y, x + width, y + height), path, allow_empty=True)
-        crowd = is_crowd(row, path)
-        objects.append(BoxObject(label, box, ignore=crowd, flags={"iscrowd": True} if crowd else {}))
-    return objects
 
 
 def _yolo_objects(own: Description, item: Item) -> list[BoxObject]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mmrs.geometry import as_quads, signed_area
+from mmrs.geometry import as_quads, without_size
 from mmrs.polygons import crossing_edges, iof_in_window
 from mmrs.record import AnnotatedObject, Expression, Window
 
@@ -29,14 +29,14 @@ def check_objects(
     if not objects:
         return [], []
     quads = as_quads([item.quad for item in objects])
-    areas = np.abs(signed_area(quads))
+    sizeless = without_size(quads)
     crossing = crossing_edges(quads)
     inside = iof_in_window(quads, (0, 0, width, height))
     overhang = np.maximum(-quads.min(axis=(1, 2)), (quads - [width, height]).max(axis=(1, 2)))
     kept, reasons = [], []
     for index, item in enumerate(objects):
         extent = [round(value, 2) for value in item.extent()]
-        if areas[index] == 0 and not item.ignore:
+        if sizeless[index] and not item.ignore:
             reasons.append(f"object {index} ({item.label}) has no area: {extent}")
         elif inside[index] == 0 and not item.ignore:
             reasons.append(f"object {index} ({item.label}) lies outside the {width}x{height} image: {extent}")

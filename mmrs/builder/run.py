@@ -85,7 +85,7 @@ def plan_build(sources: Sequence[SourceBuild], recipe: BuildRecipe, workers: int
 
 def _split_tasks(survey: SplitSurvey, recipe: BuildRecipe, exclusions: Mapping[str, str]) -> list[ShardTask]:
     source, asked = survey.build.source, survey.build.tasks
-    offered = frozenset(source.tasks)
+    offered = frozenset((*source.tasks, *survey.tasks))
     tasks: frozenset[Task] = offered if asked is None else asked & offered  # type: ignore[assignment]
     prefix = f"{source.name}/{survey.split}/"
     training = survey.split in survey.build.train_splits
@@ -230,7 +230,7 @@ def _source_entries(plan: BuildPlan, results: dict[str, ShardResult]) -> dict[st
         entries[name] = SourceEntry(
             sensor=source.sensor,
             licence=source.licence,
-            tasks=tuple(sorted(tasks[0].render.tasks)) if tasks else (),
+            tasks=tuple(sorted({name for task in tasks for name in task.render.tasks})),
             train_splits=tuple(split for split in surveys[0].build.splits if split in surveys[0].build.train_splits),
             categories=tuple(source.categories),
             image_suffix={task.split: task.suffix for task in tasks},

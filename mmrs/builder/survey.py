@@ -15,7 +15,7 @@ from mmrs.errors import BadItem, UserError
 from mmrs.imaging.probe import MAX_PIXELS, MAX_SCENE_PIXELS, ImageProbe, probe
 from mmrs.imaging.windows import plan_windows
 from mmrs.progress import Progress
-from mmrs.record import UnreadRow, Window
+from mmrs.record import Task, UnreadRow, Window
 from mmrs.seeding import is_in_share, seeded_order
 from mmrs.shards.quarantine import QuarantineEntry, entry_for, relative_to_root, row_entry
 from mmrs.source import Item, Source, SourceBuild
@@ -29,13 +29,14 @@ _Read = tuple[list[tuple[int, ImageProbe, Window | None]], list[QuarantineEntry]
 
 @dataclass(frozen=True, slots=True)
 class SplitSurvey:
-    """One split of one source: the samples to store, what cannot be stored, and notes for the user."""
+    """One split of one source: the samples to store, what cannot be stored, notes, and tasks besides."""
 
     build: SourceBuild
     split: str
     samples: tuple[PlannedSample, ...]
     quarantine: tuple[QuarantineEntry, ...]
     notes: tuple[str, ...]
+    tasks: tuple[Task, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class _Found:
     items: tuple[Item, ...]
     quarantine: tuple[QuarantineEntry, ...]
     notes: tuple[str, ...]
+    tasks: tuple[Task, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ def survey_splits(builds: Sequence[SourceBuild], seed: int, workers: int, progre
     for members in samples:
         members.sort(key=lambda sample: sample.stem)
     return [
-        SplitSurvey(one.build, one.split, tuple(members), tuple(entries), one.notes)
+        SplitSurvey(one.build, one.split, tuple(members), tuple(entries), one.notes, one.tasks)
         for one, members, entries in zip(found, samples, quarantine, strict=True)
     ]
 
@@ -134,7 +136,7 @@ def _discover(build: SourceBuild, split: str, seed: int) -> _Found:
     quarantine += [_found_entry(build, split, "object", *row) for row in found.unread_rows]
     quarantine += [_found_entry(build, split, "part", *detail) for detail in found.details]
     quarantine += [_found_entry(build, split, "set", *problem) for problem in shared]
-    return _Found(build, split, items, tuple(quarantine), found.notes)
+    return _Found(build, split, items, tuple(quarantine), found.notes, found.tasks)
 
 
 def _found_entry(

@@ -16,11 +16,11 @@ from converters.base import Converter, register
 from converters.catalog import Counts
 from converters.detection.ssdd.files import PACK, STYLES, SUBSETS, Style, Subset, find_split, has_style, locate
 from converters.detection.ssdd.xml import read_ssdd
-from converters.formats.coco import bbox, is_crowd, known_category
+from converters.formats.coco import row_object
 from converters.formats.dota import read_dota
 from converters.formats.objects import annotated
 from converters.formats.polygons import as_corners, coco_points, min_area_corners
-from converters.formats.shapes import BoxObject, check_box
+from converters.formats.shapes import BoxObject
 from converters.formats.voc import check_names_image
 from converters.layout import last_parts, layout_error
 from mmrs.record import Annotations, Provenance, Task
@@ -105,18 +105,9 @@ class Ssdd(Converter):
 
 def coco_object(row: dict[str, Any], path: str) -> BoxObject:
     """One COCO row: the box as written, and the polygon's four corners or the least rectangle around it."""
-    label = known_category(row, path)
-    x, y, width, height = bbox(row, 4, path)
+    found = row_object(row, path)
     points = coco_points(row, path)
-    corners = None
-    if points.size == QUAD_NUMBERS:
-        corners = as_corners(points)
-    elif len(points):
-        corners = as_corners(min_area_corners(points))
-    box = check_box((x, y, x + width, y + height), path, allow_empty=True)
-    return BoxObject(
-        label,
-        box,
-        corners=corners,
-        ignore=is_crowd(row, path),
-    )
+    if not len(points) or found.rotated is not None:
+        return found
+    quad = points if points.size == QUAD_NUMBERS else min_area_corners(points)
+    return replace(found, corners=as_corners(quad))

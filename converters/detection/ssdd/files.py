@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from converters.formats.coco import read_coco
+from converters.formats.coco import polygon_fields, read_coco
 from converters.formats.shared_file import read_shared
 from converters.formats.split_lists import named_images, paired
 from converters.layout import FileList, layout_error, list_files, list_subfolders, locate_root, merge_files
@@ -21,7 +21,6 @@ PACK: tuple[Style, ...] = ("mmrotate", "mmrotate_json")
 PLACES = ("inshore", "offshore")
 ARCHIVE_FOLDER = "Official-SSDD-OPEN"
 TEST_ENDINGS = ("1", "9")
-KEPT = ("id", "label", "bbox", "segmentation", "iscrowd")
 
 
 def locate(name: str, root: Path) -> tuple[Path, tuple[str, ...]]:
@@ -126,7 +125,7 @@ def _from_json(name: str, base: Path, source: Path, images: FileList, places: di
     named, missing = named_images(coco, images, source, "any image folder")
     items = []
     for image, path in named:
-        payload: dict[str, Any] = {"rows": [{key: row[key] for key in KEPT if key in row} for row in image.rows]}
+        payload: dict[str, Any] = {"rows": [polygon_fields(row) for row in image.rows]}
         payload |= {"size": None if image.size is None else list(image.size), "place": places.get(path.stem)}
         items.append(Item(path.stem, path, (source,), payload))
     return Discovery(tuple(items), (), (*coco.problems, *images.problems, *missing), coco.unread_rows)

@@ -59,7 +59,7 @@ def read_objects(path: Path, form: Form, image: Path) -> list[BoxObject]:
         BadItem: the file cannot be used, or for YOLO the image's header cannot be read.
     """
     if form == "voc":
-        return list(read_voc(path, allow_empty=True).objects)
+        return list(read_voc(path).objects)
     objects = read_yolo(path, "hbb", MOST_CLASSES)
     boxes = yolo_boxes(objects, *probe(image).upright_size).tolist()
     return [
@@ -74,7 +74,7 @@ def count_classes(paths: Iterable[Path], form: Form) -> dict[str, int]:
     for path in paths:
         try:
             if form == "voc":
-                counts.update(obj.label for obj in read_voc(path, allow_empty=True).objects)
+                counts.update(obj.label for obj in read_voc(path).objects)
             else:
                 counts.update(line.split()[0] for _, line in numbered_lines(read_bytes(path), str(path)))
         except BadItem:

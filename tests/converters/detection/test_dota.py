@@ -106,7 +106,7 @@ def test_corners_outside_the_image_are_kept(fake):
         (f"gsd:1\n{LINE.replace('plane', 'container-crane')} 0", "unknown class 'container-crane'", 2),
         ("gsd:1\nhello world\n", "8 numbers, a class", 2),
         ("gsd:far\n", "gsd is 'far'", None),
-        (f"{LINE} nan", "difficult is 'nan'", 1),
+        (f"{LINE} nan", "unknown class 'plane nan'", 1),
     ],
 )
 def test_bad_labels(fake, text, words, line):

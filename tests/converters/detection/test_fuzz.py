@@ -24,10 +24,10 @@ HRSC_OBJECT = "".join(f"<{tag}>{value}</{tag}>" for tag, value in HRSC.items())
 RING = "".join(f"<point>{point}</point>" for point in ("1,2", "5,2", "5,9", "1,9", "1,2"))
 
 PARSERS = {
-    "corners": (f"<annotation>{OBJECT}</annotation>", lambda data: parse_voc(data, "x", True).objects),
+    "corners": (f"<annotation>{OBJECT}</annotation>", lambda data: parse_voc(data, "x").objects),
     "description": (
         f"<annotation><object><name>ship</name>{BOX}<description>A ship</description></object></annotation>",
-        lambda data: parse_voc(data, "x", True).objects,
+        lambda data: parse_voc(data, "x").objects,
     ),
     "fair1m": (
         "<annotation><size><width>9</width><height>9</height></size><objects><object><possibleresult><name>ship</name>"

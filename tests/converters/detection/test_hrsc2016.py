@@ -88,7 +88,7 @@ def test_train_and_test_folders_instead_of_the_whole(fake):
     [
         ("<mbox_ang>-0.2144308</mbox_ang>", "", "without <mbox_ang>"),
         ("<Class_ID>100000013</Class_ID>", "", "object without <Class_ID>"),
-        ("<mbox_w>778.1303</mbox_w>", "<mbox_w>0</mbox_w>", "positive width"),
+        ("<mbox_w>778.1303</mbox_w>", "<mbox_w>-1</mbox_w>", "positive width"),
         ("<Annotated>1</Annotated>", "<Annotated>0</Annotated>", "not annotated"),
         ("HRSC_Image>", "annotation>", "<HRSC_Image> expected"),
         ("<box_xmin>194</box_xmin>", "<box_xmin>x</box_xmin>", "box_xmin is 'x'"),

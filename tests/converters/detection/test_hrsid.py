@@ -121,8 +121,8 @@ def test_scene_and_window_come_from_the_name(fake):
         ({"segmentation": [[1, 2, 3]]}, "lists of x, y are expected"),
         ({"segmentation": [["a", "b"]]}, "a finite number is expected"),
         ({"bbox": [1, 2, 3]}, "4 numbers are expected"),
-        ({"bbox": [1, 2, -3, 4]}, "inverted or empty"),
-        ({"category_id": 9}, "category id that the file lacks"),
+        ({"bbox": [1, 2, -3, 4]}, "is inverted"),
+        ({"category_id": 9}, "of which the file has no name"),
     ],
 )
 def test_bad_rows(fake, fields, words):

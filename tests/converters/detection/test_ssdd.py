@@ -178,7 +178,7 @@ def test_wrong_angles_are_flagged():
         ("<segm><point-1>1,2</point-1><point-2>1,9</point-2></segm>", "2 points"),
         ("<segm><point-1>1;2</point-1></segm>", "the text x,y"),
         ("<segm><point-1>1,b</point-1></segm>", "point-1 is 'b'"),
-        (BOX.replace(">1<", ">31<"), "inverted or empty"),
+        (BOX.replace(">1<", ">31<"), "is inverted"),
         (f"<rotated_bndbox>{CORNERS.replace('<y4>5</y4>', '')}</rotated_bndbox>", "without <y4>"),
     ],
 )

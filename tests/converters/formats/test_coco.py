@@ -52,16 +52,6 @@ def test_numbers_as_ids_may_be_text():
         ({"annotations": [{"id": 1}]}, "has no image_id"),
         ({"annotations": [None]}, "annotations[0] is None (null), an object is expected"),
         ({"annotations": [{"id": 1, "image_id": True}]}, "has the image_id True (true or false); a number or a text"),
-        (
-            {
-                "images": [
-                    {"id": 1, "file_name": "a.jpg", "width": 3, "height": 3},
-                    {"id": 2, "file_name": "a.jpg", "width": 4, "height": 3},
-                ],
-                "annotations": [],
-            },
-            "images[1] gives a.jpg another size",
-        ),
         ({"images": [{"file_name": "a.jpg"}], "annotations": []}, "images[0] has no id"),
         ({"images": [{"id": 1}], "annotations": []}, "images[0] has no file_name"),
         ({"images": [{"id": 1, "file_name": 5}], "annotations": []}, "has the file_name 5 (a number); a text"),
@@ -104,6 +94,13 @@ def test_an_id_of_two_images_joins_neither_and_two_ids_of_one_image_both():
     coco = parse(tables(images=images, annotations=rows))
     assert [(image.file_name, len(image.rows)) for image in coco.images] == [("c.jpg", 2)]
     assert len(coco.unread_rows) == 1 and len(coco.problems) == 2
+
+
+def test_an_image_of_two_sizes_is_left_out():
+    images = [{"id": n, "file_name": "a.jpg", "width": 3 + n, "height": 3} for n in (1, 2)]
+    coco = parse(tables(images=images))
+    assert coco.images == () and len(coco.unread_rows) == 3
+    assert ["another size" in reason for _, reason in coco.problems] == [True, False]
 
 
 def test_a_category_id_with_two_names_names_no_row():

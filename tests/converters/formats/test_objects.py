@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from converters.formats.objects import annotated, from_inclusive, known_label, object_quads
+from converters.formats.polygons import as_corners, min_area_corners
 from converters.formats.shapes import BoxObject
 from mmrs.errors import BadItem
 
@@ -63,3 +64,20 @@ def test_inclusive_edges(box, expected):
 def test_inclusive_edges_leave_corners_alone():
     obj = BoxObject("ship", corners=(1, 1, 2, 1, 2, 2, 1, 2))
     assert from_inclusive(obj) is obj
+
+
+FLAT = [
+    BoxObject("T-junction", (1, 2, 1, 9)),
+    BoxObject("T-junction", rotated=(50, 50, 30, 0, 0.3)),
+    BoxObject("T-junction", rotated=(50, 50, 0, 30, 1.1)),
+    BoxObject("T-junction", corners=(1, 1, 9, 9, 9, 9, 1, 1)),
+    BoxObject("T-junction", corners=as_corners(min_area_corners([[0.1, 0.1], [10.3, 20.7], [5.2, 10.4]]))),
+    BoxObject("T-junction", (1, 2, 1, 9), corners=(1, 2, 4, 2, 4, 9, 1, 9)),
+    from_inclusive(BoxObject("T-junction", (4, 2, 4, 9))),
+]
+
+
+@pytest.mark.parametrize("flat", FLAT)
+def test_a_box_of_no_size_is_ignored_whatever_form_it_came_in(flat):
+    (obj,) = annotated([flat], CLASSES, "x")
+    assert obj.ignore and obj.flags == {"zero_area": True}

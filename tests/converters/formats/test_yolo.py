@@ -49,7 +49,7 @@ def test_rounded_edges_are_clipped():
         ("0 0.5 nan 0.5 0.5", "hbb", "coordinate is 'nan'"),
         ("0 320 240 50 50", "hbb", "fractions"),
         ("0 0.9 0.5 0.5 0.5", "hbb", "leaves the image"),
-        ("0 0.5 0.5 0 0.5", "hbb", "no area"),
+        ("0 0.5 0.5 -0.1 0.5", "hbb", "negative width"),
         ("0 10 20 30 20 30 40 10 40", "obb", "no fractions"),
     ],
 )

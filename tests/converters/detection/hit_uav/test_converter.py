@@ -245,9 +245,9 @@ def test_xml_of_the_other_box_kind(fake):
     [
         ("bbox", [1, 2, 3], "3\\], 5 numbers are expected"),
         ("bbox", [1, 2, 3, 4, None], "a finite number is expected"),
-        ("bbox", [1, 2, 0, 4, 0], "positive width and height"),
-        ("category_id", 17, "category id that the file lacks"),
-        ("difficult", "no", "true or false expected"),
+        ("bbox", [1, 2, -1, 4, 0], "positive width and height"),
+        ("category_id", 17, "of which the file has no name"),
+        ("difficult", "maybe", "true or false is expected"),
     ],
 )
 def test_bad_json_objects_cost_their_image_only(fake, field, value, words):
@@ -281,7 +281,8 @@ def test_rows_and_images_without_a_partner_are_problems(fake):
     found, _ = read_all(root, "train", layout="rotate_json")
     reasons = " | ".join(reason for _, reason in found.problems)
     assert len(found.items) == 11
-    assert "names image 9999" in reasons and "'../../../secret.jpg' is not a plain name" in reasons
+    assert ["names image 9999" in reason for _, reason in found.unread_rows] == [True]
+    assert "'../../../secret.jpg' is not a plain name" in reasons
     # The image whose row lost its name, and the stray one.
     assert reasons.count("no annotation file names this image") == 2
 
