@@ -149,7 +149,8 @@ def _resolve_one(recipe: BuildRecipe, entry: SourceRecipe, source: converters.Co
     unknown = sorted((entry.tasks or frozenset()) - offered)
     if unknown:
         raise UserError(
-            f"{entry.name} is not annotated for {unknown[0]} with these options; it has {', '.join(source.tasks)}."
+            f"{entry.name} is not annotated for {unknown[0]}{nearest(unknown[0], source.tasks)}"
+            f" with these options; it has {', '.join(source.tasks)}."
         )
     train_splits = entry.train_splits if entry.train_splits is not None else recipe.train_splits
     for split in entry.train_splits or ():

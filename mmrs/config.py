@@ -167,9 +167,23 @@ def _explain(model: type[BaseModel], fault: Any) -> str:
     if fault["type"] == "string_type" and isinstance(fault.get("input"), bool | int | float):
         return f"{where}: {fault['input']!r} is read as a {type(fault['input']).__name__}; a name is put in quotes"
     if fault["type"] != "extra_forbidden":
-        return f"{where}: {fault['msg']} (found {fault.get('input')!r})" if location else str(fault["msg"])
+        return (
+            f"{where}: {fault['msg']} (found {fault.get('input')!r}{_nearest_value(fault)})"
+            if location
+            else str(fault["msg"])
+        )
     near = _nearest_key(model, location)
     return f"{where}: unknown key" + (f"; did you mean {near!r}?" if near else "")
+
+
+def _nearest_value(fault: Any) -> str:
+    """Of a text that none of a key's values is, the value that was meant."""
+    from mmrs.text import nearest
+
+    found = fault.get("input")
+    if fault["type"] not in ("literal_error", "enum") or not isinstance(found, str):
+        return ""
+    return nearest(found, re.findall(r"'([^']*)'", fault.get("ctx", {}).get("expected", "")))
 
 
 def _nearest_key(model: type[BaseModel], location: list[str]) -> str | None:

@@ -23,13 +23,15 @@ class BadItem(ValueError):
         reason: what is wrong, in a form a person can act on.
         path: the file at fault, as the user would find it.
         line: 1-based line of a text file, where one is known.
+        remedy: what mends the file, where the fault itself says it.
     """
 
-    def __init__(self, reason: str, path: str | None = None, line: int | None = None):
+    def __init__(self, reason: str, path: str | None = None, line: int | None = None, remedy: str | None = None):
         super().__init__(reason)
         self.reason = reason
         self.path = path
         self.line = line
+        self.remedy = remedy
 
     def __reduce__(self):
-        return (type(self), (self.reason, self.path, self.line))
+        return (type(self), (self.reason, self.path, self.line, self.remedy))

@@ -40,5 +40,8 @@ def bytes_text(count: float) -> str:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """`` (did you mean 'x'?)`` for a misspelt word, or nothing where no known word is close."""
-    matches = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.5)
+    names = list(known)
+    matches = difflib.get_close_matches(word.lower(), names, n=1, cutoff=0.5)
+    if not matches and len(word) > 2:
+        matches = [name for name in names if word.lower() in name][:1]
     return f" (did you mean {matches[0]!r}?)" if matches else ""

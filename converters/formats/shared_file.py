@@ -29,7 +29,7 @@ def read_shared(
         name: of the source, `root` its folder: the command that the error ends with names both.
         path: the file; of several that `read` joins, the one to name where its `BadItem` names none.
         read: raises `BadItem` where the file as a whole cannot be used.
-        remedy: what to do with the file; another word where it is the user's own.
+        remedy: what to do with the file where its `BadItem` does not say it; another word for the user's own.
         options: what the command needs behind the folder (``--option a=b``).
 
     Raises:
@@ -41,6 +41,6 @@ def read_shared(
         line = f" (line {error.line})" if error.line else ""
         command = " ".join(filter(None, ("mmrs scan", name, shlex.quote(str(root)), options)))
         raise UserError(
-            f"{name}: {error.path or path}{line}: {error.reason}. A whole split depends on this file: {remedy}, then "
-            f"`{command}`."
+            f"{name}: {error.path or path}{line}: {error.reason}. A whole split depends on this file: "
+            f"{error.remedy or remedy}, then `{command}`."
         ) from error

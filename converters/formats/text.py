@@ -22,6 +22,7 @@ _KINDS = {
     list: "a list",
     dict: "an object",
 }
+_NOT_FINITE = re.compile(r"NaN|-?Infinity")
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
@@ -57,6 +58,9 @@ def parse_json(data: bytes, path: str) -> Any:
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
+        if word := _NOT_FINITE.search(text, max(0, error.pos - 2), error.pos + len("-Infinity")):
+            reason = f"{word[0]} is no value of JSON (character {word.start()})"
+            raise BadItem(reason, path, error.lineno, "write null or a number in its place") from error
         raise BadItem(f"not JSON: {error.msg} (character {error.pos})", path, error.lineno) from error
 
 

@@ -16,6 +16,7 @@ from mmrs.curation.groups import Groups
 from mmrs.curation.links import Index
 from mmrs.errors import UserError
 from mmrs.shards.manifest import Manifest
+from mmrs.text import nearest
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,10 @@ def policy_of(manifest: Manifest, train_splits: Collection[str] = ()) -> Policy:
     known = sorted({split for source in manifest.sources.values() for split in source.splits})
     for split in train_splits:
         if split not in known:
-            raise UserError(f"--train-split {split}: no source has such a split; there are {', '.join(known)}.")
+            raise UserError(
+                f"--train-split {split}: no source has such a split{nearest(split, known)}"
+                f"; there are {', '.join(known)}."
+            )
     trained = set()
     for name, source in manifest.sources.items():
         splits = [split for split in source.splits if split in train_splits] if train_splits else source.train_splits

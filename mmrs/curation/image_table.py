@@ -151,4 +151,6 @@ def open_reduced(data: bytes, mode: Literal["L", "RGB"], least_side: int, name: 
             image.draft(mode, reduced_size(*image.size, least_side))
             return image.convert(mode)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise RunFailure(f"image of {name} cannot be decoded: {error}. See `mmrs verify`.") from error
+        raise RunFailure(
+            f"image of {name} cannot be decoded: {error}. `mmrs verify` of the data set names all such."
+        ) from error

@@ -11,6 +11,7 @@ import numpy as np
 import orjson
 from pydantic import ValidationError
 
+from mmrs.advice import not_writable, see_verify
 from mmrs.curation.fingerprints import stored_thumbnails
 from mmrs.curation.group_checks import check_groups
 from mmrs.curation.groups import find_groups
@@ -109,7 +110,7 @@ def _check_shard(
         try:
             record = Record.from_json(data)
         except (ValidationError, orjson.JSONDecodeError) as error:
-            raise RunFailure(f"record of {row['id']} is not valid: {error}. See `mmrs verify`.") from error
+            raise RunFailure(f"record of {row['id']} is not valid: {error}. {see_verify(shards.location)}") from error
         findings += check_record(record, categories[shard.source], written)
     shards.close()
     return findings
@@ -129,6 +130,4 @@ def _writing(place: Place) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(
-            f"cannot write to {place}: {error}. Give --out DIR for {CURATION_NAME} and {SUMMARY_NAME}."
-        ) from error
+        raise UserError(not_writable(place, error)) from error

@@ -30,7 +30,11 @@ _SHOWN_PATHS = 5
 
 @dataclass(frozen=True, slots=True)
 class PushResult:
-    """What a push did, or with `dry_run` would do. `uploaded` and `deleted` are paths in the repository."""
+    """What a push did, or with `dry_run` would do. `uploaded` and `deleted` are paths in the repository.
+
+    `not_asked` is why a dry run knows nothing of the repository: the Hub could not be reached. All files then count as
+    lacking.
+    """
 
     repo: str
     url: str
@@ -41,6 +45,7 @@ class PushResult:
     unchanged: int
     deleted: tuple[str, ...]
     commits: int
+    not_asked: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +53,10 @@ class PushOptions:
     """How to publish, and where.
 
     `private` makes the repository private; an existing public one is refused. `dry_run` says what would be uploaded
-    and writes nothing. `allow_unknown_licences` publishes sources that state no licence, too. `endpoint` is another Hub
-    than the library's (``HF_ENDPOINT``). `token` is by default the one that ``hf auth login`` or ``HF_TOKEN`` gave.
-    `waits_seconds` lie before each new try after a failed request; tries start anew after a success.
+    and writes nothing; without a connection it goes by the manifest alone. `allow_unknown_licences` publishes sources
+    that state no licence, too. `endpoint` is another Hub than the library's (``HF_ENDPOINT``). `token` is by default
+    the one that ``hf auth login`` or ``HF_TOKEN`` gave. `waits_seconds` lie before each new try after a failed request;
+    tries start anew after a success.
     """
 
     private: bool = False
@@ -89,11 +95,16 @@ def push(
     shards, last = publication(folder, manifest, repo, notes, plots)
     files = [*shards, *last]
     check_limits(files)
-    client = HubClient(repo, options.endpoint, options.token, options.waits_seconds)
-    _check_access(client, options)
-    created = client.private is None
-    held = {} if created else client.held()
-    stale = [] if created else sorted((client.older_files() & set(held)) - {file.name for file in files})
+    client = HubClient(repo, options.endpoint, options.token, () if options.dry_run else options.waits_seconds)
+    try:
+        _check_access(client, options)
+        created = client.private is None
+        held = {} if created else client.held()
+        stale = [] if created else sorted((client.older_files() & set(held)) - {file.name for file in files})
+    except RunFailure as error:
+        if not options.dry_run:
+            raise
+        return _offline(client, files, str(error).partition("\n")[0])
     lacking = missing(files, held)
     commits = 0
     if not options.dry_run and (lacking or stale):
@@ -103,6 +114,12 @@ def push(
     uploaded, size = tuple(file.name for file in lacking), sum(file.size for file in lacking)
     unchanged = len(files) - len(lacking)
     return PushResult(repo, client.url, options.dry_run, created, uploaded, size, unchanged, tuple(stale), commits)
+
+
+def _offline(client: HubClient, files: Sequence[HubFile], reason: str) -> PushResult:
+    """What a push would send to a repository of which nothing is known."""
+    names, size = tuple(file.name for file in files), sum(file.size for file in files)
+    return PushResult(client.repo, client.url, True, False, names, size, 0, (), 0, not_asked=reason)
 
 
 def _check_access(client: HubClient, options: PushOptions) -> None:
@@ -221,7 +238,8 @@ def describe_push(result: PushResult) -> str:
         lines.append(f"{'would create' if result.dry_run else 'created'} {result.repo}")
     if result.uploaded:
         amount = f"{len(result.uploaded)} files, {bytes_text(result.uploaded_bytes)}"
-        lines.append(f"{verb} {amount} ({result.unchanged} are there already)")
+        there = "what is there already is not known" if result.not_asked else f"{result.unchanged} are there already"
+        lines.append(f"{verb} {amount} ({there})")
         shown = [f"  {name}" for name in result.uploaded[:_SHOWN_PATHS]]
         rest = len(result.uploaded) - len(shown)
         lines += [*shown, f"  ... and {rest} more"] if rest else shown
@@ -229,5 +247,7 @@ def describe_push(result: PushResult) -> str:
         lines.append(f"nothing to upload: all {result.unchanged} files are there already")
     if result.deleted:
         lines.append(f"{'would remove' if result.dry_run else 'removed'} {len(result.deleted)} files of an older push")
+    if result.not_asked:
+        lines.append(f"the Hub was not asked, this is by the manifest alone: {result.not_asked}")
     lines.append(result.url)
     return "\n".join(lines)

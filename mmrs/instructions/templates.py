@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from mmrs.errors import UserError
 from mmrs.instructions import prompts
 from mmrs.seeding import seeded_choice
+from mmrs.text import nearest
 
 # The parts that a prompt of each kind must hold, each exactly once.
 FIELDS = {
@@ -140,6 +141,7 @@ def template_set(name: str) -> TemplateSet:
     """The template set of that name. Raises UserError that lists the known ones."""
     if name not in TEMPLATES:
         raise UserError(
-            f"template set {name!r} is not known; set `templates:` to one of {', '.join(sorted(TEMPLATES))}."
+            f"template set {name!r} is not known{nearest(name, TEMPLATES)}"
+            f"; set `templates:` to one of {', '.join(sorted(TEMPLATES))}."
         )
     return TEMPLATES[name]

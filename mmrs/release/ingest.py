@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 import mmrs
+from mmrs.advice import not_writable
 from mmrs.errors import RunFailure, UserError
 from mmrs.imaging.probe import FORMATS
 from mmrs.imaging.suffixes import SOURCE_SUFFIXES
@@ -271,7 +272,7 @@ def _workspace(out: Path) -> Iterator[Path]:
     try:
         work.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"cannot write to {out}: {error}. Choose another folder with --out.") from error
+        raise UserError(not_writable(out, error)) from error
     with ExitStack() as held:
         try:
             # whole-file lock: two ingests of one process exclude each other, too
@@ -279,7 +280,7 @@ def _workspace(out: Path) -> Iterator[Path]:
         except BlockingIOError as error:
             raise UserError(f"another `mmrs release ingest` is writing to {out}; wait for it.") from error
         except OSError as error:
-            raise UserError(f"cannot write to {out}: {error}. Choose another folder with --out.") from error
+            raise UserError(not_writable(out, error)) from error
         # A killed ingest, perhaps of another archive, may have left files.
         for name in STORED_FOLDERS:
             shutil.rmtree(out / name, ignore_errors=True)

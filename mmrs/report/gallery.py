@@ -15,6 +15,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from mmrs.advice import see_verify
 from mmrs.errors import RunFailure
 from mmrs.record import AnnotatedObject, Record
 from mmrs.report.plots import PALETTE
@@ -66,7 +67,7 @@ def _from_shard(data: ShardSet, number: int, count: int, seed: int) -> list[Pict
         ]
     except (OSError, ValueError) as error:
         where = data.index_location(number)
-        raise RunFailure(f"{where}: {error}. `mmrs verify {data.location}` says what is wrong.") from error
+        raise RunFailure(f"{where}: {error}. {see_verify(data.location)}") from error
 
 
 def thumbnail(image: bytes) -> bytes:

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 import polars as pl
 
+from mmrs.advice import see_verify
 from mmrs.errors import RunFailure
 from mmrs.shards.manifest import Manifest
 from mmrs.shards.reader import ShardSet
@@ -65,7 +66,7 @@ def statistics(location: Path | str) -> Statistics:
     try:
         frames = pl.collect_all(list(plans.values()))
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise RunFailure(f"{location}: an index cannot be read: {error}. `mmrs verify {location}` names it.") from error
+        raise RunFailure(f"{location}: an index cannot be read: {error}. {see_verify(location)}") from error
     return Statistics(manifest.id, dict(zip(plans, frames, strict=True)))
 
 

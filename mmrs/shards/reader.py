@@ -23,6 +23,7 @@ from mmrs.shards.manifest import Manifest, ShardEntry, load_manifest
 from mmrs.shards.quarantine import QUARANTINE_NAME
 from mmrs.storage.place import read_digested
 from mmrs.storage.urls import parse_location
+from mmrs.text import nearest
 
 
 @dataclass
@@ -77,7 +78,10 @@ class ShardSet:
         known = self.manifest.sources
         unknown = sorted(set(sources or ()) - set(known))
         if unknown:
-            raise UserError(f"{self.location} has no source {unknown[0]!r}; it has {', '.join(sorted(known))}.")
+            raise UserError(
+                f"{self.location} has no source {unknown[0]!r}{nearest(unknown[0], known)}"
+                f"; it has {', '.join(sorted(known))}."
+            )
         numbers = [
             number
             for number, shard in enumerate(self.manifest.shards)
@@ -92,7 +96,9 @@ class ShardSet:
                     f"{self.location} was built with nothing{of} to train on; it has {have}. Name splits "
                     "(`--set data.splits=[...]`), or build it with other `train_splits`."
                 )
-            raise UserError(f"{self.location} has no split {' or '.join(map(repr, splits))}{of}; it has {have}.")
+            known_splits = sorted({shard.split for shard in self.manifest.shards})
+            asked = " or ".join(f"{split!r}{nearest(split, known_splits)}" for split in splits)
+            raise UserError(f"{self.location} has no split {asked}{of}; it has {have}.")
         return numbers
 
     @property

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmrs.advice import not_writable
 from mmrs.errors import UserError
 from mmrs.storage.atomic import TEMPORARY_MARK, atomic_writer, publish_file, remove_temporaries, write_atomic
 from mmrs.storage.locks import whole_file_lock
@@ -65,7 +66,7 @@ class LocalPlace:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"cannot write to {self.root}: {error}. Choose another folder with --out.") from error
+            raise UserError(not_writable(self.root, error)) from error
         token = secrets.token_hex(16)
         with ExitStack() as held:
             try:
@@ -78,7 +79,7 @@ class LocalPlace:
                     f"another `mmrs build` is writing to {self.root}; wait for it or take another --out."
                 ) from error
             except OSError as error:
-                raise UserError(f"cannot lock {self.root}: {error}. Choose another folder with --out.") from error
+                raise UserError(not_writable(f"{self.root} (its lock)", error)) from error
             yield token
 
     def check(self, token: str) -> None:

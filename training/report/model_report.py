@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from mmrs.errors import UserError
+from mmrs.text import nearest
 from training.config import TrainConfig
 from training.model import EarthGPTConfig, EarthGPTForConditionalGeneration, preset
 from training.model.accounting import activation_memory, cache_bytes, state_memory, step_flops
@@ -58,7 +59,7 @@ def _configuration(model: str) -> EarthGPTConfig:
         return EarthGPTConfig.from_pretrained(check_model_folder(Path(model)))
     if model not in PRESETS:
         raise UserError(
-            f"{model} is neither a folder nor a preset ({', '.join(PRESETS)}). Make a folder "
+            f"{model} is neither a folder nor a preset{nearest(model, PRESETS)} ({', '.join(PRESETS)}). Make a folder "
             "with `mmrs init`, or give RUN/model."
         )
     return preset(model, **_VOCABULARY)

@@ -29,6 +29,7 @@ from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from mmrs.advice import removal
 from mmrs.config import StrictModel
 from mmrs.errors import RunFailure, UserError
 from mmrs.storage.atomic import atomic_folder, file_sha256, remove_folder
@@ -296,7 +297,7 @@ def _damaged(path: Path, file: str, reason: str) -> RunFailure:
     fallback = older[-1] if older else "the start of the run"
     return RunFailure(
         f"checkpoint file {path / file} cannot be used: {reason}. "
-        f"Delete its folder to continue from {fallback}: rm -r {path}"
+        f"Delete its folder to continue from {fallback}: {removal(path)}"
     )
 
 

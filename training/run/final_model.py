@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from mmrs.advice import removal
 from mmrs.errors import UserError
 from mmrs.storage.atomic import atomic_folder, file_sha256
 from training.config import StageConfig, TrainConfig, load_config
@@ -49,10 +51,10 @@ def export_checkpoint(checkpoint: Path, out: Path) -> Path:
     if not (checkpoint / DONE).is_file() or not (run / "config.yaml").is_file():
         raise UserError(
             f"{checkpoint} is no checkpoint of a run. Give a folder such as RUN/checkpoints/step-00000100; "
-            f"`ls {checkpoint.parent}` shows those that are there."
+            f"`ls {shlex.quote(str(checkpoint.parent))}` shows those that are there."
         )
     if (out / "model").exists():
-        raise UserError(f"{out / 'model'} exists already. Choose another folder, or: rm -r {out / 'model'}")
+        raise UserError(f"{out / 'model'} exists already. Choose another folder, or: {removal(out / 'model')}")
     config = load_config(run / "config.yaml")
     base = check_model_folder(config.model.path or run / "model-init", "the run's base")
     digest = folder_digest(base)

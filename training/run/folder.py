@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from mmrs.advice import removal
 from mmrs.errors import UserError
 from mmrs.storage.locks import record_lock
 from training.config import TrainConfig, check_resume_bound_fields, load_config, resume_bound_fields
@@ -21,7 +22,7 @@ def check_run_folder(config: TrainConfig, fresh: bool) -> None:
     if not out.exists() or not any(out.iterdir()):
         return
     if fresh:
-        raise UserError(f"{out} is not empty. Leave out --fresh to resume it, choose another `out`, or: rm -r {out}")
+        raise UserError(f"{out} is not empty. Leave out --fresh to resume it, choose another `out`, or: {removal(out)}")
     saved = out / "config.yaml"
     if not saved.is_file():
         if {path.name for path in out.iterdir()} <= {"lock"}:

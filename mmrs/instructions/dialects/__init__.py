@@ -12,6 +12,7 @@ from types import MappingProxyType
 from mmrs.errors import UserError
 from mmrs.instructions.dialects import mmrs, mmrs1m
 from mmrs.instructions.dialects.dialect import HORIZONTAL, ORIENTED, Dialect, ParsedBoxes
+from mmrs.text import nearest
 
 __all__ = ["DIALECTS", "HORIZONTAL", "ORIENTED", "Dialect", "ParsedBoxes", "dialect", "register_dialect"]
 
@@ -28,7 +29,10 @@ def register_dialect(new: Dialect) -> None:
 def dialect(name: str) -> Dialect:
     """The dialect of that name. Raises UserError that lists the known ones."""
     if name not in DIALECTS:
-        raise UserError(f"dialect {name!r} is not known; set `dialect:` to one of {', '.join(sorted(DIALECTS))}.")
+        raise UserError(
+            f"dialect {name!r} is not known{nearest(name, DIALECTS)}"
+            f"; set `dialect:` to one of {', '.join(sorted(DIALECTS))}."
+        )
     return DIALECTS[name]
 
 

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from converters.formats.shared_file import read_shared
 from converters.formats.text import decode, finite, integer, parse_json, read_bytes
-from mmrs.errors import BadItem
+from mmrs.errors import BadItem, UserError
 
 
 def test_not_utf8_names_offset_and_line():
@@ -22,6 +23,13 @@ def test_byte_order_mark_is_dropped():
 def test_not_json(data):
     with pytest.raises(BadItem):
         parse_json(data, "x.json")
+
+
+@pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
+def test_what_json_has_no_number_for_is_mended_and_not_fetched_again(word, tmp_path):
+    (tmp_path / "x.json").write_text(f'{{"a": 1,\n "b": {word}}}')
+    with pytest.raises(UserError, match=rf"x.json \(line 2\): {word} is no value of JSON.*: write null or a number"):
+        read_shared("dota", tmp_path, tmp_path / "x.json", lambda path: parse_json(path.read_bytes(), str(path)))
 
 
 def test_json_error_names_the_line():

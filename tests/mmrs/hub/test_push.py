@@ -108,6 +108,17 @@ def test_a_dry_run_writes_nothing_and_says_all(data, server):
     assert writes(server) == []
 
 
+def test_a_dry_run_needs_no_network(data, server):
+    server.faults = [Fault("GET", "/api/", times=99, status=503)]
+    result = push(data, server, dry_run=True, waits_seconds=(60.0,))
+    assert len(result.uploaded) == 24 and result.not_asked and writes(server) == []
+    said = hub.describe_push(result)
+    assert "would upload 24 files" in said and "the Hub was not asked" in said and "would create" not in said
+    server.faults = [Fault("GET", "/api/", times=99, status=503)]
+    with pytest.raises(RunFailure):
+        push(data, server)
+
+
 def test_private(data, server):
     push(data, server, private=True)
     assert server.repos[REPO].private

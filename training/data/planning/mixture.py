@@ -10,7 +10,6 @@ next epoch completes; at any time the items of a group were seen equally often, 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -18,6 +17,7 @@ import numpy as np
 
 from mmrs.errors import UserError
 from mmrs.seeding import permutation
+from mmrs.text import nearest
 from training.config import MixtureRule
 from training.data.planning.selection import Selection
 
@@ -75,9 +75,8 @@ def _passes(rules: Sequence[MixtureRule], items: list[int], selection: Selection
 
 def _number(name: str, known: tuple[str, ...], what: str) -> int:
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        guess = f" Did you mean {near[0]!r}?" if near else ""
-        raise UserError(f"data.mixture: {what} {name!r} is not selected; there are {', '.join(known)}.{guess}")
+        near = nearest(name, known)
+        raise UserError(f"data.mixture: {what} {name!r} is not selected{near}; there are {', '.join(known)}.")
     return known.index(name)
 
 

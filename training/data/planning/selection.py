@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from mmrs.errors import UserError
 from mmrs.record import Record
 from mmrs.shards.reader import ShardSet
+from mmrs.text import nearest
 
 COLUMNS = ("id", "sha256", "image_offset", "image_size", "record_offset", "record_size", "dialogue_tasks")
 
@@ -137,7 +138,7 @@ def _check_splits(splits: Sequence[str] | None, parts: set[str], sets: tuple[Sha
     for split in splits or ():
         if split not in found:
             have = ", ".join(f"{shards.location} has {', '.join(shards.parts)}" for shards in sets)
-            raise UserError(f"data.splits: nothing selected has a split {split!r}; {have}.")
+            raise UserError(f"data.splits: nothing selected has a split {split!r}{nearest(split, found)}; {have}.")
 
 
 def _known(shards: ShardSet, sets: tuple[ShardSet, ...], sources: tuple[str, ...] | None) -> tuple[str, ...] | None:
@@ -200,7 +201,10 @@ def _dialogues(
     unknown = sorted(set(tasks or ()) - set(found))
     where = f"{', '.join(str(shards.location) for shards in sets)} ({', '.join(parts)})"
     if unknown:
-        raise UserError(f"data.tasks: no dialogue of {where} has task {unknown[0]!r}; it has {list(found)}.")
+        raise UserError(
+            f"data.tasks: no dialogue of {where} has task {unknown[0]!r}{nearest(unknown[0], found)}"
+            f"; it has {list(found)}."
+        )
     names = found if tasks is None else tuple(sorted(set(tasks)))
     place = np.array([names.index(name) if name in names else -1 for name in found], np.int64)
     chosen = place[task] >= 0

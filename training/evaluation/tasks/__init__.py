@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mmrs.errors import UserError
+from mmrs.text import nearest
 from training.evaluation.task import Protocol, Task
 from training.evaluation.tasks.classification import Classification
 from training.evaluation.tasks.detection import HorizontalDetection, OrientedDetection
@@ -29,7 +30,9 @@ def task_names() -> tuple[str, ...]:
 def find_task(name: str) -> Task[Any]:
     """The task of that name. Raises UserError that lists the known ones."""
     if name not in _REGISTERED:
-        raise UserError(f"task {name!r} has no scorer; choose from {', '.join(_REGISTERED)}.")
+        raise UserError(
+            f"task {name!r} has no scorer{nearest(name, _REGISTERED)}; choose from {', '.join(_REGISTERED)}."
+        )
     return _REGISTERED[name]
 
 
@@ -43,7 +46,7 @@ def check_protocols(names: tuple[str, ...]) -> None:
     known = [protocol.name for task in _REGISTERED.values() for protocol in task.protocols]
     for name in names:
         if name not in known:
-            raise UserError(f"protocol {name!r} is not known; choose from {', '.join(known)}.")
+            raise UserError(f"protocol {name!r} is not known{nearest(name, known)}; choose from {', '.join(known)}.")
 
 
 register_task(Classification())

@@ -14,8 +14,10 @@ from typing import Any
 
 import torch
 
+from mmrs.advice import not_empty
 from mmrs.errors import UserError
 from mmrs.storage.atomic import atomic_folder
+from mmrs.text import nearest
 from training.model.assembly.parts import LanguageModel, Part, read_encoder, read_language_model
 from training.model.assembly.text_check import check_texts
 from training.model.configuration import EarthGPTConfig, changed
@@ -130,13 +132,17 @@ def describe_assembly(result: Assembled) -> str:
 def _check_request(request: AssemblyRequest) -> None:
     out = request.out
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out} is not empty. Choose another folder, or: rm -r {out}")
+        raise UserError(not_empty(out))
     if not request.llm:
         raise UserError("no language model is given. Give a folder, a GGUF file or a hub name as llm.")
     if request.size not in PRESETS:
-        raise UserError(f"there is no preset {request.size!r}; choose one of {', '.join(PRESETS)}")
+        raise UserError(
+            f"there is no preset {request.size!r}{nearest(request.size, PRESETS)}; choose one of {', '.join(PRESETS)}"
+        )
     if request.dtype and request.dtype not in DTYPES:
-        raise UserError(f"dtype {request.dtype!r} is not known; choose {', '.join(DTYPES)}")
+        raise UserError(
+            f"dtype {request.dtype!r} is not known{nearest(request.dtype, DTYPES)}; choose {', '.join(DTYPES)}"
+        )
 
 
 def _read(request: AssemblyRequest) -> Parts:

@@ -14,8 +14,10 @@ from typing import Any, Literal
 
 import torch
 
+from mmrs.advice import not_empty
 from mmrs.errors import UserError
 from mmrs.storage.atomic import atomic_folder
+from mmrs.text import nearest
 from training.model.export.delta import load_delta, save_delta
 from training.model.export.plain_decoder import plain_decoder
 from training.model.folder import check_model_folder
@@ -110,13 +112,13 @@ def _check(folder: Path, out: Path, form: str, base: Path | None, dtype: str | N
         if given is not None:
             check_model_folder(given)
     if form not in FORMS:
-        raise UserError(f"there is no form {form!r}; choose one of {', '.join(FORMS)}")
+        raise UserError(f"there is no form {form!r}{nearest(form, FORMS)}; choose one of {', '.join(FORMS)}")
     if (form == "delta") != (base is not None):
         raise UserError("--base FOLDER, the model that training started from, goes with --form delta and no other")
     if form == "delta" and dtype is not None:
         raise UserError("a delta keeps the dtype that was trained; leave out --dtype")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out} is not empty. Choose another folder, or: rm -r {out}")
+        raise UserError(not_empty(out))
 
 
 def _load(folder: Path) -> EarthGPTForConditionalGeneration:
