@@ -10,7 +10,6 @@ Nothing is extracted to disk, and only members that could be part of a sample ar
 from __future__ import annotations
 
 import hashlib
-import io
 import tarfile
 from collections import Counter
 from collections.abc import Iterator
@@ -21,9 +20,10 @@ from typing import BinaryIO
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image, UnidentifiedImageError
 
-from mmrs.imaging.probe import FORMATS, MAX_PIXELS
+from mmrs.errors import BadItem
+from mmrs.imaging.probe import probe
+from mmrs.imaging.store import read_upright
 from mmrs.imaging.suffixes import MEMBER_SUFFIXES
 from mmrs.shards.tar import BLOCK
 from mmrs.storage.atomic import atomic_writer
@@ -52,8 +52,8 @@ _SCHEMA = pa.schema(
 class ForeignSample:
     """Members that a reader puts together. Offsets and sizes in bytes, headers excluded.
 
-    `image` is the suffix of its image, `width` and `height` its size in pixels, `sha256` that of its bytes; `problem`
-    says why a reader should skip the sample.
+    `image` is the suffix of its image, `width` and `height` its size in pixels when upright, `sha256` that of its
+    bytes; `problem` says why a reader should skip the sample.
     """
 
     key: str
@@ -190,18 +190,14 @@ class _Scan:
                 self._spoil(sample, f"{suffix} is no UTF-8 text: {error}")
 
     def _image(self, sample: ForeignSample, suffix: str, data: bytes) -> None:
+        named = Path(suffix)
         try:
-            with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
-                if picture.width * picture.height > MAX_PIXELS:
-                    raise ValueError(f"{picture.width} x {picture.height} pixels, more than {MAX_PIXELS}")
-                picture.load()
-                size = picture.size
-        except UnidentifiedImageError:
-            self._spoil(sample, f"{suffix} cannot be decoded: no known image format fits its first bytes")
-            return
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            header = probe(named, data=data)
+            read_upright(named, header, "optical", data=data)
+        except (BadItem, OSError, SyntaxError, ValueError) as error:
             self._spoil(sample, f"{suffix} cannot be decoded: {error}")
             return
+        size = header.upright_size
         # A sample may have more pictures (masks, depth): the one without a compound suffix is its image.
         if sample.image is None or "." in sample.image:
             sample.image, (sample.width, sample.height) = suffix, size

@@ -18,6 +18,7 @@ from pydantic import (
 
 from mmrs.config import as_list
 from mmrs.errors import UserError
+from mmrs.record import Sensor
 from mmrs.storage.urls import parse_location
 from training.config.section import Names, ResumeFree, Section, Share
 
@@ -87,6 +88,13 @@ class DataConfig(Section):
 
     webdataset_shuffle: ResumeFree[PositiveInt] = 1000
     """Samples of the shuffle buffer through which tars of others pass."""
+
+    webdataset_classes: Path | None = None
+    """File that names the numbers of ``cls`` members of tars of others, one name a line, class 0 first, or a JSON list.
+    None: ``classes.txt`` or ``classes.json`` beside local tars."""
+
+    webdataset_sensor: Sensor = "optical"
+    """What took the pictures in tars of others; decides how more than 8 bits are rendered, as in `mmrs build`."""
 
     splits: Annotated[Names | None, BeforeValidator(as_list)] = None
     """The splits to train on, of all sources alike. None: those that each source was built to train on, which is

@@ -10,37 +10,40 @@ What a sample may look like: `training.data.dialogue_parsing`.
 from __future__ import annotations
 
 import hashlib
-import io
 import random
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 from PIL import Image
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from mmrs.errors import RunFailure, UserError
+from mmrs.imaging.probe import probe
+from mmrs.imaging.store import read_upright
 from mmrs.installation import install_command
 from mmrs.seeding import permutation
 from training.config import TrainConfig
-from training.data.augment import draw, shade, turn_square
+from training.data.augment import Turns, draw, shade, turn_square
 from training.data.collate import EncodedDialogue, EncodedUnit, Pack, assemble
-from training.data.dialogue_parsing import dialogues_of, image_suffix
+from training.data.dialogue_parsing import PictureWithTexts, parse_texts, pictures_of
 from training.data.loader import BROKEN, pack_loader
 from training.data.planning.lengths import tokenizer_digest
 from training.data.planning.plan import PlanSettings
 from training.data.planning.pointer import Pointer, Position, check_same_stream
 from training.data.stream import RankOf
-from training.model.processing import IMAGE_MODES, EarthGPTProcessor, pad_and_resize
+from training.model.processing import EarthGPTProcessor, pad_and_resize
 
 SOURCE = "webdataset"
 NOTICE = (
     "data.webdataset: streamed without a plan. There is no exact epoch and no exact resume: a run that was stopped "
     "starts its shards anew, in another order, so some samples are repeated and others come later."
 )
-FORMATS = ("JPEG", "PNG", "WEBP")
+CLASS_LISTS = ("classes.txt", "classes.json")
 OPEN_PACKS = 16
 # The library builds shell commands from URLs.
 _SAFE_URL = re.compile(r"(?:https?|s3|gs|hf)://[\w.{][\w./:%+=,~{}@-]*|(?:file:)?[\w./~{][\w./%+=,~{}@-]*")
@@ -55,6 +58,7 @@ class WebdatasetStream:
     processor: EarthGPTProcessor
     config: TrainConfig
     total_steps: int
+    classes: tuple[str, ...] = ()
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -105,7 +109,8 @@ def open_webdataset(config: TrainConfig, processor: EarthGPTProcessor, max_posit
     """The stream of `data.webdataset`.
 
     Raises:
-        UserError: the library is missing, a URL is none that it should be given, or the run has no length.
+        UserError: the library is missing, a URL is none that it should be given, the run has no length, or a list of
+            class names cannot be read.
     """
     try:
         import braceexpand
@@ -133,7 +138,7 @@ def open_webdataset(config: TrainConfig, processor: EarthGPTProcessor, max_posit
         shuffle_window_blocks=0,
         packing_window_units=OPEN_PACKS,
     )
-    return WebdatasetStream(urls, settings, processor, config, config.max_steps)
+    return WebdatasetStream(urls, settings, processor, config, config.max_steps, _class_names(config, urls))
 
 
 @dataclass
@@ -154,9 +159,8 @@ class WebdatasetPacks(IterableDataset):
         while True:
             found = False
             for sample in self._samples(turn, reader, readers, packer):
-                unit = self._unit(sample, turn, packer)
-                found = found or unit is not None
-                if unit is not None:
+                for unit in self._units(sample, turn, packer):
+                    found = True
                     yield from packer.add(unit, turn)
             if not found:
                 shards = self.stream.urls[reader::readers]
@@ -186,30 +190,74 @@ class WebdatasetPacks(IterableDataset):
             webdataset.shuffle(data.webdataset_shuffle, rng=random.Random("/".join(map(str, (*key, reader))))),
         )
 
-    def _unit(self, sample: dict[str, Any], turn: int, packer: _Packer) -> EncodedUnit | None:
-        name = f"{SOURCE}/{sample['__key__']}"
+    def _units(self, sample: dict[str, Any], turn: int, packer: _Packer) -> Iterator[EncodedUnit]:
+        """The pictures of a sample with their texts; what cannot be used is noted in `packer.skipped`."""
         try:
-            suffix, dialogues = image_suffix(sample), dialogues_of(sample)
-            encoded = tuple(EncodedDialogue(*self.stream.processor.encode_dialogue(turns), 0) for turns in dialogues)
-            tokens = packer.cost(encoded)
-            settings = self.stream.settings
-            if tokens > settings.tokens_per_pack or max(map(packer.cost_of_one, encoded)) > settings.max_positions:
-                raise ValueError(f"{tokens} tokens with the image; a pack takes {settings.tokens_per_pack}")
-            pixels_CHW = self._pixels(sample[suffix], (settings.seed, self.begun_at, turn, name))
-        except (*BROKEN, KeyError, TypeError) as error:
-            packer.skipped.append((name, f"{type(error).__name__}: {error}"))
-            return None
-        return EncodedUnit(name, pixels_CHW, encoded)
+            pictures = list(pictures_of(sample))
+        except ValueError as error:
+            packer.skipped.append((f"{SOURCE}/{sample['__key__']}", f"{type(error).__name__}: {error}"))
+            return
+        for picture in pictures:
+            name = f"{SOURCE}/{picture.name}"
+            try:
+                parsed = parse_texts(picture.texts, self.stream.classes)
+                packer.skipped += [(name, f"left out: {reason}") for reason in parsed.left_out]
+                yield self._unit(picture, parsed.dialogues, turn, packer)
+            except (*BROKEN, KeyError, TypeError) as error:
+                packer.skipped.append((name, f"{type(error).__name__}: {error}"))
 
-    def _pixels(self, content: bytes, key: tuple[str | int, ...]) -> np.ndarray:
-        size, augment = self.stream.processor.image_processor.image_size, self.stream.config.data.augment
-        with Image.open(io.BytesIO(content), formats=FORMATS) as opened:
-            image = opened if opened.mode in IMAGE_MODES else opened.convert("RGB")
-            if augment is None:
-                return pad_and_resize(image, size)
-            # What the text says of places is not known here, so nothing is moved.
-            augmentation = draw(augment.model_copy(update={"dihedral": False}), *key)
-            return turn_square(pad_and_resize(shade(image, augmentation), size), augmentation)
+    def _unit(self, picture: PictureWithTexts, dialogues: Sequence[Turns], turn: int, packer: _Packer) -> EncodedUnit:
+        name = f"{SOURCE}/{picture.name}"
+        encoded = tuple(EncodedDialogue(*self.stream.processor.encode_dialogue(turns), 0) for turns in dialogues)
+        tokens = packer.cost(encoded)
+        settings = self.stream.settings
+        if tokens > settings.tokens_per_pack or max(map(packer.cost_of_one, encoded)) > settings.max_positions:
+            raise ValueError(f"{tokens} tokens with the image; a pack takes {settings.tokens_per_pack}")
+        return EncodedUnit(name, self._pixels(picture, (settings.seed, self.begun_at, turn, name)), encoded)
+
+    def _pixels(self, picture: PictureWithTexts, key: tuple[str | int, ...]) -> np.ndarray:
+        size, data = self.stream.processor.image_processor.image_size, self.stream.config.data
+        # The very functions of `mmrs build`, so that a picture looks the same whichever way it comes.
+        named = Path(picture.name)
+        header = probe(named, data=picture.image)
+        image = Image.fromarray(read_upright(named, header, data.webdataset_sensor, data=picture.image).pixels)
+        if data.augment is None:
+            return pad_and_resize(image, size)
+        # What the text says of places is not known here, so nothing is moved.
+        augmentation = draw(data.augment.model_copy(update={"dihedral": False}), *key)
+        return turn_square(pad_and_resize(shade(image, augmentation), size), augmentation)
+
+
+def _class_names(config: TrainConfig, urls: Sequence[str]) -> tuple[str, ...]:
+    """Names by number: those of `data.webdataset_classes`, else of the list beside local tars, else none.
+
+    Raises:
+        UserError: the list cannot be read, or tars lie beside lists that differ.
+    """
+    if config.data.webdataset_classes is not None:
+        return _read_class_names(config.data.webdataset_classes)
+    folders = {Path(url.removeprefix("file:")).parent for url in urls if "://" not in url}
+    found = sorted(folder / name for folder in folders for name in CLASS_LISTS if (folder / name).is_file())
+    lists = {_read_class_names(path) for path in found}
+    if len(lists) > 1:
+        raise UserError(
+            f"{', '.join(map(str, found))} name classes differently: say which with --set data.webdataset_classes="
+            f"{found[0]}"
+        )
+    return next(iter(lists), ())
+
+
+def _read_class_names(path: Path) -> tuple[str, ...]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        names = orjson.loads(text) if path.suffix == ".json" else text.splitlines()
+    except (OSError, ValueError) as error:
+        raise UserError(f"data.webdataset_classes: {path} cannot be read: {error}") from error
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name.strip() for name in names):
+        raise UserError(
+            f"data.webdataset_classes: {path} is no list of names; write one name a line, class 0 first, or a JSON list"
+        )
+    return tuple(name.strip() for name in names)
 
 
 @dataclass

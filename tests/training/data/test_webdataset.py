@@ -14,7 +14,7 @@ from PIL import Image
 from mmrs.errors import RunFailure, UserError
 from tests.training.micro import make_config
 from tests.training.shard_folder import make_shard_folder
-from training.data.dialogue_parsing import dialogues_of
+from training.data.dialogue_parsing import parse_texts, pictures_of
 from training.data.planning.pointer import Position
 from training.data.webdataset import NOTICE, open_webdataset
 from training.model import EarthGPTProcessor
@@ -159,7 +159,7 @@ def test_our_own_shards_are_webdatasets_too(tmp_path, model_folder, processor):
 )  # fmt: skip
 def test_text_in_another_form_is_refused(sample):
     with pytest.raises((ValueError, KeyError, TypeError)):
-        dialogues_of(sample)
+        parse_texts(sample)
 
 
 def test_what_cannot_work_is_refused(tmp_path, model_folder, processor):
@@ -187,3 +187,203 @@ def test_what_cannot_work_is_refused(tmp_path, model_folder, processor):
     ]:
         with pytest.raises(ValueError, match=message):
             config_of(tmp_path, pattern, model_folder, **changes)
+
+
+CHAT = [
+    {"role": "system", "content": "You are kind."},
+    {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "How many ships?"}]},
+    {"role": "assistant", "content": "Two."},
+]
+LLAVA = [
+    {"from": "human", "value": "Look at <image> and count.\n<image>"},
+    {"from": "gpt", "value": "Two."},
+    {"from": "human", "value": "And cars in <image>?"},
+    {"from": "gpt", "value": "None."},
+]
+IMG2DATASET = {"url": "https://example.org/0.jpg", "caption": "a field", "status": "success", "width": 64, "exif": "{}"}
+
+
+def as_json(content) -> bytes:
+    return json.dumps(content).encode()
+
+
+@pytest.mark.parametrize(
+    ("texts", "answers"),
+    [
+        ({"json": as_json({"conversations": LLAVA})}, [["Two.", "None."]]),
+        ({"json": as_json(LLAVA)}, [["Two.", "None."]]),
+        ({"json": as_json({"messages": CHAT})}, [["Two."]]),
+        ({"json": as_json({"conversations": LLAVA, "caption": "a field"}), "txt": b"a port"}, [["Two.", "None."]]),
+        ({"json": as_json(IMG2DATASET), "txt": b" a field \n"}, [["a field"]]),
+        ({"json": as_json(IMG2DATASET)}, [["a field"]]),
+        ({"json": as_json(IMG2DATASET), "txt": b" "}, [["a field"]]),
+        ({"json": as_json({"id": 3}), "txt": "\ufeffein Feld".encode()}, [["ein Feld"]]),
+        ({"json": as_json({"caption": ["a field", "a meadow"]})}, [["a field"], ["a meadow"]]),
+        ({"cls": b"1\n"}, [["harbor"]]),
+        ({"cls": b"sea ice"}, [["sea ice"]]),
+        ({"cls": b"7", "json": as_json({"class_name": "dam"})}, [["dam"]]),
+        ({"cls": b"0", "txt": b"a field"}, [["a field"], ["airport"]]),
+    ],
+)
+def test_what_a_text_member_is_its_content_says(texts, answers):
+    parsed = parse_texts(texts, ("airport", "harbor"))
+    assert [[text for role, text in turns if role == "gpt"] for turns in parsed.dialogues] == answers
+    assert parsed.left_out == ()
+
+
+def test_marks_are_taken_off_as_the_builder_does():
+    from converters.formats.llava import parse_llava
+
+    (image,) = parse_llava(as_json([{"id": 0, "image": "a.jpg", "conversations": LLAVA}]), "x.json").images
+    (turns,) = parse_texts({"json": as_json({"conversations": LLAVA})}).dialogues
+    assert [text for _, text in turns] == [text for exchange in image.conversations[0] for text in exchange]
+    assert turns[0][1] == "Look at and count."
+
+
+@pytest.mark.parametrize(
+    ("texts", "reason"),
+    [
+        ({"txt": b" \n"}, "an empty caption"),
+        ({"json": as_json({"conversations": [LLAVA[0], {"from": "gpt", "value": " "}]})}, "a turn without text"),
+        ({"cls": b"3"}, "class 3 has no name: --set data.webdataset_classes=FILE"),
+        ({"cls": b"-1"}, "class -1 has no name"),
+        ({"json": as_json({"url": "x", "width": 3})}, "no dialogue, caption or class in json"),
+    ],
+)
+def test_a_sample_without_a_usable_text_says_why(texts, reason):
+    with pytest.raises(ValueError, match=reason):
+        parse_texts(texts, ("airport",))
+
+
+def test_an_empty_answer_beside_others_is_left_out_and_said():
+    content = {"dialogues": [{"turns": LLAVA}, {"turns": [LLAVA[0], {"from": "gpt", "value": ""}]}]}
+    parsed = parse_texts({"json": as_json(content), "cls": b"9"})
+    assert len(parsed.dialogues) == 1
+    assert parsed.left_out[0] == "a turn without text" and parsed.left_out[1].startswith("class 9 has no name")
+
+
+@pytest.mark.parametrize(
+    ("members", "found"),
+    [
+        (["jpg", "json"], {"k": "jpg"}),
+        (["jpg", "json", "npy", "pyd", "pickle"], {"k": "jpg"}),
+        (["webp", "txt"], {"k": "webp"}),
+        (["jpg", "seg.png", "json"], {"k": "jpg"}),
+        (["rgb.jpg", "json"], {"k.rgb": "rgb.jpg"}),
+        (["jpg", "caption.txt"], {"k": "jpg"}),
+        (["25.jpg", "25.txt", "5.jpg", "5.txt"], {"k.25": "25.jpg", "k.5": "5.jpg"}),
+    ],
+)
+def test_a_picture_goes_with_the_text_of_its_name(members, found):
+    sample = {"__key__": "k", "__url__": "a.tar"} | {member: member.encode() for member in members}
+    assert {picture.name: picture.image.decode() for picture in pictures_of(sample)} == found
+
+
+@pytest.mark.parametrize(
+    ("members", "reason"),
+    [
+        (["json"], "no image among json"),
+        (["npy", "json"], "no image among json, npy"),
+        (["jpg"], "no json, txt or cls member among jpg"),
+        (["jpg", "png", "json"], "jpg, png of one name"),
+        (["before.jpg", "after.jpg", "json"], "which image a text is about is not said"),
+    ],
+)
+def test_what_belongs_together_is_never_guessed(members, reason):
+    with pytest.raises(ValueError, match=reason):
+        list(pictures_of({"__key__": "k"} | {member: b"" for member in members}))
+
+
+def write_samples(path, samples):
+    with tarfile.open(path, "w") as tar:
+        for name, data in samples:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return str(path)
+
+
+def saved(pixels, kind, **options) -> bytes:
+    buffer = io.BytesIO()
+    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def foreign_pictures():
+    rng = np.random.default_rng(18)
+    colours = np.asarray(Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)).resize((64, 48)))
+    deep = rng.integers(0, 4000, (48, 64), dtype=np.uint16)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    rgb = Image.fromarray(colours)
+    return {
+        "jpg": saved(rgb, "JPEG"),
+        "JPG": saved(rgb, "JPEG", exif=turned),
+        "png": saved(deep, "PNG"),
+        "bmp": saved(rgb, "BMP"),
+        "gif": saved(rgb.convert("P"), "GIF", save_all=True, append_images=[rgb.rotate(180).convert("P")]),
+        "webp": saved(rgb, "WEBP", lossless=True),
+        "tif": saved(deep, "TIFF"),
+        "tiff": saved(rgb.convert("CMYK"), "TIFF"),
+        "jpeg": saved(rgb.convert("CMYK"), "JPEG"),
+        "PNG": saved(rgb.convert("RGBA"), "PNG"),
+    }
+
+
+def test_pictures_look_as_the_builder_stores_them(tmp_path, model_folder, processor):
+    from mmrs.imaging.probe import probe
+    from mmrs.imaging.store import store_file
+    from training.model import pad_and_resize
+
+    pictures = foreign_pictures()
+    samples = [
+        member
+        for number, (suffix, data) in enumerate(pictures.items())
+        for member in ((f"a/b/{number}.{suffix}", data), (f"a/b/{number}.txt", b"a field"))
+    ]
+    url = write_samples(tmp_path / "a.tar", samples)
+    config = config_of(tmp_path, url, model_folder)
+    seen = {}
+    for pack in packs_of(config, processor, 12):
+        assert pack.skipped == ()
+        for name, pixels_CHW in zip(pack.sample_ids, pack.pixel_values_NCHW, strict=True):
+            seen[int(name.rpartition("/")[2])] = pixels_CHW.numpy()
+    assert sorted(seen) == list(range(len(pictures)))
+    for number, (suffix, data) in enumerate(pictures.items()):
+        path = tmp_path / f"{number}.{suffix}"
+        path.write_bytes(data)
+        stored = store_file(path, probe(path), "jpg" if suffix == "jpg" else "png", "optical", "L1")
+        with Image.open(io.BytesIO(stored.data)) as image:
+            expected = pad_and_resize(image, processor.image_processor.image_size)
+        np.testing.assert_array_equal(seen[number], expected, err_msg=suffix)
+
+
+def test_without_rasterio_what_needs_it_is_skipped_with_the_reason(tmp_path, model_folder, processor, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "rasterio", None)
+    deep = saved(np.arange(48 * 64, dtype=np.uint16).reshape(48, 64) * 9, "PNG")
+    samples = [("0.png", deep), ("0.txt", b"deep"), ("1.jpg", jpeg(1)), ("1.txt", b"plain")]
+    packs = packs_of(config_of(tmp_path, write_samples(tmp_path / "a.tar", samples), model_folder), processor, 2)
+    assert set(names(packs)) == {1}
+    assert dict(pair for pack in packs for pair in pack.skipped)["webdataset/0"].endswith(
+        "a PNG of this kind needs rasterio: pip install rasterio"
+    )
+
+
+def test_labels_take_their_names_from_the_list_beside_the_tars(tmp_path, model_folder, processor):
+    samples = [member for n in range(3) for member in ((f"{n}.jpg", jpeg(n)), (f"{n}.cls", str(n).encode()))]
+    url = write_samples(tmp_path / "a.tar", samples)
+    with pytest.raises(RunFailure, match=r"class \d has no name: --set data.webdataset_classes=FILE"):
+        packs_of(config_of(tmp_path, url, model_folder), processor, 1)
+    (tmp_path / "classes.txt").write_text("airport\nharbor\n")
+    packs = packs_of(config_of(tmp_path, url, model_folder), processor, 2)
+    assert set(names(packs)) == {0, 1}
+    assert any("class 2 has no name" in reason for pack in packs for _, reason in pack.skipped)
+    (tmp_path / "other.json").write_text('["a", "b", "c"]')
+    given = config_of(tmp_path, url, model_folder, data={"webdataset_classes": tmp_path / "other.json"})
+    assert set(names(packs_of(given, processor, 2))) == {0, 1, 2}
+    (tmp_path / "other.json").write_text("{}")
+    with pytest.raises(UserError, match="is no list of names; write one name a line"):
+        packs_of(given, processor, 1)
