@@ -81,6 +81,12 @@ class BuildRecipe(StrictModel):
         dialect: how boxes are written: ``mmrs`` (three decimals) or ``mmrs1m`` (two, as released).
         templates: wording of prompts in training splits: ``mmrs1m`` (one each, as released) or ``diverse`` (seeded
             paraphrases). Evaluated splits always have the released wording, so that scores compare.
+        per_class_prompts: beside the prompt for all objects, one for each class that the image shows.
+        repeat_single_class: where all objects of an image are of one class, ask for that class too, although the answer
+            is that to the prompt for all objects.
+        max_objects_per_dialogue: no list of objects is longer, and none is cut. An image with more objects is asked for
+            class by class instead of for all, whatever `per_class_prompts` says; a class with more of them is asked for
+            by region, so that training text holds all objects. Evaluation does not depend on it.
         shard_bytes: planned size of a shard.
         validation: how far each image is checked. L0: header and end marker, no perceptual hash. L1 (default): decoded,
             JPEG at 1/8 scale, which walks the whole compressed stream. L2: every pixel decoded.
@@ -99,6 +105,7 @@ class BuildRecipe(StrictModel):
     dialect: str = "mmrs"
     templates: str = "mmrs1m"
     per_class_prompts: bool = True
+    repeat_single_class: bool = False
     max_objects_per_dialogue: int = Field(default=60, gt=0)
     shard_bytes: int = Field(default=256 * 2**20, gt=0)
     validation: Literal["L0", "L1", "L2"] = "L1"
@@ -126,7 +133,13 @@ class BuildRecipe(StrictModel):
         """How the dialogues of one split are rendered; `training` says whether it is trained on."""
         templates = template_set(self.templates if training else "mmrs1m")
         return RenderOptions(
-            dialect(self.dialect), tasks, self.per_class_prompts, self.max_objects_per_dialogue, templates, self.seed
+            dialect=dialect(self.dialect),
+            tasks=tasks,
+            per_class_prompts=self.per_class_prompts,
+            repeat_single_class=self.repeat_single_class,
+            max_objects_per_dialogue=self.max_objects_per_dialogue,
+            templates=templates,
+            seed=self.seed,
         )
 
     def content(self, excluded: Iterable[str] = ()) -> dict[str, Any]:

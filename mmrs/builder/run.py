@@ -68,7 +68,6 @@ class BuildResult:
     manifest: Manifest
     rebuilt: int
     quarantine: tuple[QuarantineEntry, ...]
-    dialogues_too_long: int
 
 
 def plan_build(sources: Sequence[SourceBuild], recipe: BuildRecipe, workers: int, progress: Progress) -> BuildPlan:
@@ -203,7 +202,7 @@ def _finish(
         place.remove([MANIFEST_NAME])
         raise
     place.write(MANIFEST_NAME, manifest.to_json())
-    return BuildResult(manifest, rebuilt, tuple(entries), sum(result.dialogues_too_long for result in results.values()))
+    return BuildResult(manifest, rebuilt, tuple(entries))
 
 
 def _shard_entry(task: ShardTask, result: ShardResult) -> ShardEntry:

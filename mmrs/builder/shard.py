@@ -81,7 +81,6 @@ class ShardResult(StrictModel):
     index_bytes: int
     index_sha256: str
     counts: SplitCounts
-    dialogues_too_long: int
     quarantine: tuple[QuarantineEntry, ...]
 
 
@@ -101,7 +100,7 @@ def build_shard(task: ShardTask, folder: Path) -> ShardResult:
     tar = folder / task.path
     tar.parent.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
-    counts: Counter[str] = Counter()
+    unlisted: list[int] = []
     dialogues: Counter[str] = Counter()
     quarantine: list[QuarantineEntry] = []
     left_out = {stem for stem, _ in task.excluded}
@@ -122,7 +121,7 @@ def build_shard(task: ShardTask, folder: Path) -> ShardResult:
                 | {"record_offset": record.offset, "record_size": record.size}
             )
             dialogues.update(dialogue.task for dialogue in outcome.record.dialogues)
-            counts["too_long"] += outcome.too_long
+            unlisted.append(outcome.objects_in_no_dialogue)
         tar_sha256 = writer.finish()
     buffer = io.BytesIO()
     write_index(buffer, rows)
@@ -136,8 +135,7 @@ def build_shard(task: ShardTask, folder: Path) -> ShardResult:
         sha256=tar_sha256,
         index_bytes=buffer.tell(),
         index_sha256=hashlib.sha256(buffer.getvalue()).hexdigest(),
-        counts=_counts(rows, dialogues, quarantine),
-        dialogues_too_long=counts["too_long"],
+        counts=_counts(rows, unlisted, dialogues, quarantine),
         quarantine=tuple(sorted(quarantine, key=lambda entry: entry.sort_key)),
     )
 
@@ -147,7 +145,7 @@ class _Stored:
     image: StoredImage
     record: Record
     problems: tuple[QuarantineEntry, ...]
-    too_long: int
+    objects_in_no_dialogue: int
 
 
 def _outcomes(task: ShardTask, tiles: TileSpool) -> Iterator[tuple[int, PlannedSample, _Stored | QuarantineEntry]]:
@@ -222,7 +220,8 @@ def _assemble(task: ShardTask, sample: PlannedSample, known: Annotations, image:
     problems = tuple(
         row_entry(row, task.source.name, task.split, sample.item, sample.stem, task.root) for row in reported
     )
-    return _Stored(image, record.model_copy(update={"dialogues": rendered.dialogues}), problems, rendered.too_long)
+    told = record.model_copy(update={"dialogues": rendered.dialogues})
+    return _Stored(image, told, problems, rendered.objects_in_no_dialogue)
 
 
 def _record(
@@ -289,7 +288,9 @@ def _index_row(key: str, stored: _Stored, sample: PlannedSample) -> dict[str, An
     }
 
 
-def _counts(rows: list[dict[str, Any]], dialogues: Counter[str], quarantine: list[QuarantineEntry]) -> SplitCounts:
+def _counts(
+    rows: list[dict[str, Any]], unlisted: list[int], dialogues: Counter[str], quarantine: list[QuarantineEntry]
+) -> SplitCounts:
     return SplitCounts(
         records=len(rows),
         objects=sum(row["objects"] for row in rows),
@@ -300,4 +301,6 @@ def _counts(rows: list[dict[str, Any]], dialogues: Counter[str], quarantine: lis
         quarantined_items=sum(entry.images for entry in quarantine if entry.level != "excluded"),
         quarantined_objects=sum(entry.level == "object" for entry in quarantine),
         excluded=sum(entry.level == "excluded" for entry in quarantine),
+        images_with_objects_in_no_dialogue=sum(count > 0 for count in unlisted),
+        objects_in_no_dialogue=sum(unlisted),
     )

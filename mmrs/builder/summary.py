@@ -15,6 +15,7 @@ from mmrs.builder.resume import NOT_THERE, ExistingShards
 from mmrs.builder.run import BuildPlan, BuildResult
 from mmrs.builder.shard import ShardTask
 from mmrs.imaging.store import reencode_reason
+from mmrs.shards.manifest import SplitCounts
 from mmrs.shards.quarantine import QUARANTINE_NAME, QuarantineEntry
 from mmrs.text import bytes_text, table
 
@@ -160,15 +161,15 @@ def _split_of(shard_path: str) -> tuple[str, str]:
 
 def describe_result(result: BuildResult, out: Path | str) -> str:
     """Counts by split, quarantine, and where everything is."""
-    rows = []
+    rows, unlisted = [], []
     for name, source in result.manifest.sources.items():
         for split, counts in source.splits.items():
             dialogues = ", ".join(f"{task} {count}" for task, count in counts.dialogues.items()) or "none"
-            boxes = f"{counts.objects + counts.ignored_objects} ({counts.ignored_objects} ignored)"
+            boxes = f"{counts.objects} (and {counts.ignored_objects} ignored)"
             rows.append((name, split, counts.records, boxes, counts.captions, dialogues))
+            unlisted += _unlisted(name, split, counts)
     lines = [table(("source", "split", "images", "objects", "captions", "dialogues"), rows)]
-    if result.dialogues_too_long:
-        lines.append(f"note: {result.dialogues_too_long} dialogues with too many objects were not rendered")
+    lines += unlisted
     excluded = sum(entry.level == "excluded" for entry in result.quarantine)
     if excluded:
         lines.append(f"left out by `exclude`: {excluded} images, each with its reason in {out}/{QUARANTINE_NAME}")
@@ -180,3 +181,12 @@ def describe_result(result: BuildResult, out: Path | str) -> str:
     lines.append(f"{shards} shards ({result.rebuilt} written now, {shards - result.rebuilt} already there)")
     lines.append(f"data set {result.manifest.id[:16]} in {out}; check it with `mmrs verify {out}`")
     return "\n".join(lines)
+
+
+def _unlisted(source: str, split: str, counts: SplitCounts) -> list[str]:
+    if not counts.objects_in_no_dialogue:
+        return []
+    return [
+        f"note: {source}/{split}: {counts.objects_in_no_dialogue} of {counts.objects} objects, in "
+        f"{counts.images_with_objects_in_no_dialogue} of {counts.records} images, are in no dialogue"
+    ]

@@ -15,6 +15,7 @@ from mmrs.geometry import SquareFrame, signed_area
 from mmrs.instructions.answers import parse_detections
 from mmrs.instructions.dialects import Dialect, ParsedBoxes
 from mmrs.instructions.prompts import plural
+from mmrs.instructions.regions import object_centres, region_members
 from mmrs.record import Dialogue, Record
 
 _BRACKETS = re.compile(r"\[([^\[\]]*)\]")
@@ -169,7 +170,7 @@ def _detections(
     record: Record, place: str, dialogue: Dialogue, categories: frozenset[str], dialect: Dialect
 ) -> Iterator[TextFault]:
     frame = SquareFrame(record.image.width, record.image.height)
-    shown = Counter(item.category for item in record.objects if not item.ignore)
+    shown = _asked_for(record, dialogue.turns[0].value, frame, dialect)
     answer = dialogue.turns[1].value
     for group in parse_detections(answer, frame, categories or shown.keys(), dialect):
         written = len(group.boxes.hbb) + group.boxes.malformed
@@ -186,11 +187,21 @@ def _detections(
             what = f"{group.name!r} is no class of the source, in singular or plural"
             yield _finding(record, "error", "unknown class", place, what)
         elif shown[group.category] != written:
-            what = f"lists {written} {group.name!r}, the record has {shown[group.category]}"
+            what = f"lists {written} {group.name!r}, there are {shown[group.category]}"
             yield _finding(record, "error", "box count", place, what)
     missing = _denied(answer, shown)
     if missing:
-        yield _finding(record, "error", "box count", place, f"denies {missing!r}, the record has {shown[missing]}")
+        yield _finding(record, "error", "box count", place, f"denies {missing!r}, there are {shown[missing]}")
+
+
+def _asked_for(record: Record, prompt: str, frame: SquareFrame, dialect: Dialect) -> Counter[str]:
+    """How many objects of each class are in the image, or in the region that the prompt names."""
+    objects = [item for item in record.objects if not item.ignore]
+    region = _BRACKETS.search(prompt)
+    if region is not None:
+        centres = object_centres([item.extent() for item in objects], frame)
+        objects = [objects[position] for position in region_members(region[1], centres, frame, dialect)]
+    return Counter(item.category for item in objects)
 
 
 def _without_area(boxes: ParsedBoxes) -> int:

@@ -141,12 +141,19 @@ def _usage(manifest: Manifest, configs: Sequence[CardConfig], repo: str) -> str:
 
 
 def _counts(manifest: Manifest) -> str:
-    rows = [
-        (name, source.sensor, split, part.records, part.objects, part.captions, sum(part.dialogues.values()))
-        for name, source in sorted(manifest.sources.items())
-        for split, part in source.splits.items()
-    ]
-    return "## Counts\n\n" + _table(("source", "sensor", "split", "images", "objects", "captions", "dialogues"), rows)
+    rows, unlisted = [], []
+    for name, source in sorted(manifest.sources.items()):
+        for split, part in source.splits.items():
+            objects = (part.objects, part.ignored_objects)
+            rows.append(
+                (name, source.sensor, split, part.records, *objects, part.captions, sum(part.dialogues.values()))
+            )
+            if part.objects_in_no_dialogue:
+                images = f"{part.images_with_objects_in_no_dialogue:,} images"
+                unlisted.append(f"`{name}/{split}` {part.objects_in_no_dialogue:,} objects in {images}")
+    header = ("source", "sensor", "split", "images", "objects", "ignored objects", "captions", "dialogues")
+    left_out = f"In no dialogue, although their record has them: {'; '.join(unlisted)}." if unlisted else ""
+    return "\n\n".join(part for part in ("## Counts", _table(header, rows), left_out) if part)
 
 
 def _configurations(configs: Sequence[CardConfig]) -> str:

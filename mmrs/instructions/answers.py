@@ -2,8 +2,9 @@
 
 Grammar (MMRS-1M; joining words and singular form are our choice where the release is unknown)::
 
-    answer = "There is|are " group {", " group} [" and " group] " in the image."
-           | "There are no " plural " in the image."
+    answer = "There is|are " group {", " group} [" and " group] place
+           | "There are no " plural place
+    place  = " in the image." | " in the region."
     group  = "<p>" count " " name "</p>" "[" boxes "]"
     count  = "one" .. "ten" | digits (from 11 on);  name = category when count is one, else its plural
 
@@ -15,10 +16,13 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from mmrs.geometry import SquareFrame
 from mmrs.instructions.dialects import Dialect, ParsedBoxes
 from mmrs.instructions.prompts import plural
+
+Place = Literal["image", "region"]
 
 _WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _COUNTS = {word: number for number, word in enumerate(_WORDS)} | {"no": 0, "a": 1, "an": 1}
@@ -43,21 +47,24 @@ def count_word(count: int) -> str:
     return _WORDS[count] if count < len(_WORDS) else str(count)
 
 
-def format_detections(groups: Sequence[tuple[str, int, str]]) -> str:
-    """The answer for (category, count, box text) groups, in the order given. Counts are at least 1."""
+def format_detections(groups: Sequence[tuple[str, int, str]], place: Place = "image") -> str:
+    """The answer for (category, count, box text) groups, in the order given. Counts are at least 1.
+
+    `place` is what was asked about: the whole image, or the region that the prompt names.
+    """
     if not groups:
-        return format_absence("object")
+        return format_absence("object", place)
     parts = [
         f"<p>{count_word(count)} {category if count == 1 else plural(category)}</p>{boxes}"
         for category, count, boxes in groups
     ]
     listed = parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
-    return f"There {'is' if groups[0][1] == 1 else 'are'} {listed} in the image."
+    return f"There {'is' if groups[0][1] == 1 else 'are'} {listed} in the {place}."
 
 
-def format_absence(category: str) -> str:
-    """The answer when the image has no object of the category (``object``: none at all)."""
-    return f"There are no {plural(category)} in the image."
+def format_absence(category: str, place: Place = "image") -> str:
+    """The answer when `place` has no object of the category (``object``: none at all)."""
+    return f"There are no {plural(category)} in the {place}."
 
 
 def is_absence(text: str) -> bool:

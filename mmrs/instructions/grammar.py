@@ -54,9 +54,9 @@ def _groups(categories: Collection[str], box: str) -> str:
     boxes = rf"\[{box}(?:;{box})*\]"
     one, more = _any(categories), _any([plural(category) for category in categories])
     group = rf"<p>(?:one {one}|(?:{_MANY}) {more})</p>{boxes}"
-    listed = rf"There (?:is|are) {group}(?:, {group})*(?: and {group})? in the image\."
-    absent = rf"There are no {_any([*(plural(category) for category in categories), 'objects'])} in the image\."
-    return rf"(?:{listed}|{absent})"
+    listed = rf"There (?:is|are) {group}(?:, {group})*(?: and {group})?"
+    absent = rf"There are no {_any([*(plural(category) for category in categories), 'objects'])}"
+    return rf"(?:{listed}|{absent}) in the (?:image|region)\."
 
 
 def _any(words: Collection[str]) -> str:

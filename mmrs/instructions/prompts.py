@@ -1,4 +1,4 @@
-"""Prompts of MMRS-1M, as recovered from projects that parse the release (oriented wording: our choice)."""
+"""Prompts of MMRS-1M, as recovered from projects that parse the release (oriented boxes and regions: our wording)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,15 @@ DETECTION_ALL = {
 DETECTION_CLASS = {
     "detection-hbb": "Detect {plural} shown in the image using horizontal bounding boxes.",
     "detection-obb": "Detect {plural} shown in the image using oriented bounding boxes.",
+}
+# A class with more objects than one dialogue may list is asked for by region. Not of the release.
+DETECTION_REGION = {
+    "detection-hbb": (
+        "Detect {plural} whose centres lie in the region {box} of this image using horizontal bounding boxes."
+    ),
+    "detection-obb": (
+        "Detect {plural} whose centres lie in the region {box} of this image using oriented bounding boxes."
+    ),
 }
 # Question type of whole prompts that a user's data bring along: nothing may be added to them.
 VERBATIM = "verbatim"

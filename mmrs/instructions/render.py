@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from mmrs.geometry import SquareFrame
 from mmrs.instructions import prompts
-from mmrs.instructions.answers import format_absence, format_detections
+from mmrs.instructions.answers import Place, format_detections
 from mmrs.instructions.dialects import Dialect
+from mmrs.instructions.regions import cut_regions, object_centres
 from mmrs.instructions.templates import TEMPLATES, TemplateSet
 from mmrs.record import AnnotatedObject, Dialogue, Record, Task, Turn
+
+_DETECTIONS: frozenset[Task] = frozenset({"detection-hbb", "detection-obb"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +25,9 @@ class RenderOptions:
         dialect: how boxes are written.
         tasks: tasks to render, of those that the source is annotated for.
         per_class_prompts: beside the prompt for all objects, one prompt for each class present.
-        max_objects_per_dialogue: a dialogue with more objects is not rendered (and counted): a cut list would teach
-            a false count.
+        repeat_single_class: where all objects are of one class, ask for that class too, with the same answer.
+        max_objects_per_dialogue: no list is longer, and none is cut, which would teach a false count. An image with
+            more objects is asked for each class, a class with more of them by region (`mmrs.instructions.regions`).
         templates: wording of the prompts.
         seed: of the choice among several wordings.
     """
@@ -31,6 +35,7 @@ class RenderOptions:
     dialect: Dialect
     tasks: frozenset[Task]
     per_class_prompts: bool = True
+    repeat_single_class: bool = False
     max_objects_per_dialogue: int = 60
     templates: TemplateSet = TEMPLATES["mmrs1m"]
     seed: int = 0
@@ -42,6 +47,7 @@ class RenderOptions:
             "dialect": list(self.dialect.state()),
             "tasks": sorted(self.tasks),
             "per_class_prompts": self.per_class_prompts,
+            "repeat_single_class": self.repeat_single_class,
             "max_objects_per_dialogue": self.max_objects_per_dialogue,
             "templates": {kind: list(texts) for kind, texts in self.templates.wordings.items()},
             "seed": self.seed if several else None,
@@ -50,10 +56,24 @@ class RenderOptions:
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """Dialogues of one record, and how many were left out because they had too many objects."""
+    """Dialogues of one record, and how many of its objects a detection task was to list and no dialogue lists.
+
+    Ignored objects are never to be listed.
+    """
 
     dialogues: tuple[Dialogue, ...]
-    too_long: int
+    objects_in_no_dialogue: int
+
+
+@dataclass(frozen=True, slots=True)
+class _ObjectList:
+    """A list of objects that is asked for: the kind of prompt (after the task's name) and its parts, the objects, and
+    what is said to hold them all."""
+
+    kind: str
+    parts: dict[str, str]
+    objects: tuple[AnnotatedObject, ...]
+    place: Place = "image"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,18 +98,13 @@ def render(record: Record, options: RenderOptions) -> Rendered:
             kind = None if item.type == prompts.VERBATIM else "vqa"
             drafts.append(_Draft("vqa", kind, {"question": item.question}, item.answer))
     drafts += _region_drafts(record, options)
-    too_long = 0
-    for task in ("detection-hbb", "detection-obb"):
-        if task not in options.tasks:
-            continue
-        for kind, parts, objects, absent in _detection_prompts(record, task, options):
-            if len(objects) > options.max_objects_per_dialogue:
-                too_long += 1
-                continue
-            answer = _detection_answer(objects, record, task, options.dialect) if objects else format_absence(absent)
-            drafts.append(_Draft(task, kind, parts, answer))
+    lists = list(_object_lists(record, options)) if options.tasks & _DETECTIONS else []
+    for task in sorted(options.tasks & _DETECTIONS):
+        for asked in lists:
+            answer = _detection_answer(asked, record, task, options.dialect)
+            drafts.append(_Draft(task, task + asked.kind, asked.parts, answer))
     dialogues = tuple(_worded(draft, options, record.id, number) for number, draft in enumerate(drafts))
-    return Rendered(dialogues, too_long)
+    return Rendered(dialogues, _unlisted(record, lists) if options.tasks & _DETECTIONS else 0)
 
 
 def _worded(draft: _Draft, options: RenderOptions, record: str, number: int) -> Dialogue:
@@ -117,36 +132,57 @@ def _turn(sender: Literal["human", "gpt"], value: str) -> Turn:
     return Turn(**{"from": sender}, value=value)
 
 
-def _detection_prompts(
-    record: Record, task: Task, options: RenderOptions
-) -> Iterator[tuple[str, dict[str, str], list[AnnotatedObject], str]]:
-    """(kind of prompt, its parts, the objects asked for, the name to deny when there are none)."""
+def _object_lists(record: Record, options: RenderOptions) -> Iterator[_ObjectList]:
     # A row that was not understood may be an object of any class: no list of all, or of all of a class, is known true.
     if record.unread_rows:
         return
-    shown = [item for item in record.objects if not item.ignore]
+    shown = tuple(item for item in record.objects if not item.ignore)
     # An image with ignored objects alone is not empty, and one that is labelled for some classes only may hold others:
     # neither a list of all objects nor "no objects" would be true of them.
-    if (shown or not record.objects) and "labelled_classes" not in record.metadata:
-        yield task, {}, shown, "object"
-    if options.per_class_prompts:
-        for category in _in_order(item.category for item in shown):
-            members = [item for item in shown if item.category == category]
-            yield f"{task} class", {"plural": prompts.plural(category)}, members, category
+    all_known = bool(shown or not record.objects) and "labelled_classes" not in record.metadata
+    fits = len(shown) <= options.max_objects_per_dialogue
+    if all_known and fits:
+        yield _ObjectList("", {}, shown)
+    classes = _in_order(item.category for item in shown)
+    said_already = all_known and fits and len(classes) == 1 and not options.repeat_single_class
+    crowded = all_known and not fits
+    if said_already or not (options.per_class_prompts or crowded):
+        return
+    for category in classes:
+        yield from _class_lists(category, [item for item in shown if item.category == category], record, options)
 
 
-def _in_order(categories: Collection[str] | Iterator[str]) -> list[str]:
+def _class_lists(
+    category: str, members: Sequence[AnnotatedObject], record: Record, options: RenderOptions
+) -> Iterator[_ObjectList]:
+    parts = {"plural": prompts.plural(category)}
+    if len(members) <= options.max_objects_per_dialogue:
+        yield _ObjectList(" class", parts, tuple(members))
+        return
+    frame = SquareFrame(record.image.width, record.image.height)
+    centres = object_centres([item.extent() for item in members], frame)
+    for region in cut_regions(centres, frame, options.dialect, options.max_objects_per_dialogue):
+        inside = tuple(members[position] for position in region.members)
+        yield _ObjectList(" region", parts | {"box": region.text}, inside, "region")
+
+
+def _unlisted(record: Record, lists: Sequence[_ObjectList]) -> int:
+    listed = {id(item) for asked in lists for item in asked.objects}
+    return sum(not item.ignore and id(item) not in listed for item in record.objects)
+
+
+def _in_order(categories: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(categories))
 
 
-def _detection_answer(objects: Sequence[AnnotatedObject], record: Record, task: Task, dialect: Dialect) -> str:
+def _detection_answer(asked: _ObjectList, record: Record, task: Task, dialect: Dialect) -> str:
     frame = SquareFrame(record.image.width, record.image.height)
     groups = []
-    for category in _in_order(item.category for item in objects):
-        members = [item for item in objects if item.category == category]
+    for category in _in_order(item.category for item in asked.objects):
+        members = [item for item in asked.objects if item.category == category]
         if task == "detection-hbb":
             boxes = dialect.format_hbb([item.extent() for item in members], frame)
         else:
             boxes = dialect.format_obb([item.quad for item in members], frame)
         groups.append((category, len(members), boxes))
-    return format_detections(groups)
+    return format_detections(groups, asked.place)

@@ -27,6 +27,8 @@ FIELDS = {
     "detection-obb": (),
     "detection-hbb class": ("plural",),
     "detection-obb class": ("plural",),
+    "detection-hbb region": ("plural", "box"),
+    "detection-obb region": ("plural", "box"),
 }
 
 
@@ -69,6 +71,8 @@ _RELEASED = {
     "detection-obb": (prompts.DETECTION_ALL["detection-obb"],),
     "detection-hbb class": (prompts.DETECTION_CLASS["detection-hbb"],),
     "detection-obb class": (prompts.DETECTION_CLASS["detection-obb"],),
+    "detection-hbb region": (prompts.DETECTION_REGION["detection-hbb"],),
+    "detection-obb region": (prompts.DETECTION_REGION["detection-obb"],),
 }
 
 # Each states the form of the answer where the released wording does: a word for classes and questions, the kind of box.
@@ -128,6 +132,18 @@ _PARAPHRASES = {
         "Where are the {plural}? Answer with oriented bounding boxes.",
         "Locate every one of the {plural} in the scene using oriented bounding boxes.",
         "How many {plural} does the image show, and where? Use oriented bounding boxes.",
+    ),
+    "detection-hbb region": (
+        "Find all {plural} with their centres inside {box} and give their horizontal bounding boxes.",
+        "Where are the {plural} whose centres the region {box} holds? Answer with horizontal bounding boxes.",
+        "Locate every one of the {plural} centred in the part {box} of the scene using horizontal bounding boxes.",
+        "How many {plural} have their centres in the region {box}, and where? Use horizontal bounding boxes.",
+    ),
+    "detection-obb region": (
+        "Find all {plural} with their centres inside {box} and give their oriented bounding boxes.",
+        "Where are the {plural} whose centres the region {box} holds? Answer with oriented bounding boxes.",
+        "Locate every one of the {plural} centred in the part {box} of the scene using oriented bounding boxes.",
+        "How many {plural} have their centres in the region {box}, and where? Use oriented bounding boxes.",
     ),
 }
 

@@ -34,7 +34,8 @@ class Statistics:
     """Tables by name: ``source``, ``split``, ``sensor``, ``task``, ``class``, ``size``, ``text_length``.
 
     ``source``: licence, the splits meant for training, and what was found and not stored. ``split``: images, objects,
-    ignored objects, captions, dialogues, image bytes and re-encoded images of each split. ``sensor``: the same by
+    ignored objects, captions, dialogues, image bytes and re-encoded images of each split, and the objects that a
+    detection task was to list and no dialogue does, with their images. ``sensor``: the same by
     sensor. ``task``: dialogues, images and characters. ``class``: images that show an object of the class (kind
     ``object``) or are labelled with it (kind ``label``). ``size``: images by their longer side in pixels, ``up_to``
     inclusive, null for larger. ``text_length``: dialogues of a task by characters, likewise.
@@ -56,7 +57,7 @@ def statistics(location: Path | str) -> Statistics:
     samples = samples_frame(manifest, shards.index_files())
     plans = {
         "source": _sources(manifest),
-        "split": _totals(samples, "source", "sensor", "split"),
+        "split": _splits(samples, manifest),
         "sensor": _totals(samples, "sensor"),
         "task": _tasks(samples),
         "class": _classes(samples),
@@ -98,6 +99,20 @@ def _sources(manifest: Manifest) -> pl.LazyFrame:
     ]
     texts = dict.fromkeys(("source", "sensor", "licence", "trained_on"), pl.String)
     return pl.LazyFrame(rows, schema=texts | dict.fromkeys(sums, pl.Int64))
+
+
+def _splits(samples: pl.LazyFrame, manifest: Manifest) -> pl.LazyFrame:
+    unlisted = ("images_with_objects_in_no_dialogue", "objects_in_no_dialogue")
+    rows = [
+        {"source": name, "split": split} | {column: getattr(counts, column) for column in unlisted}
+        for name, source in manifest.sources.items()
+        for split, counts in source.splits.items()
+    ]
+    counted = pl.LazyFrame(
+        rows, schema=dict.fromkeys(("source", "split"), pl.String) | dict.fromkeys(unlisted, pl.Int64)
+    )
+    by = ("source", "sensor", "split")
+    return _totals(samples, *by).join(counted, on=("source", "split"), how="left").sort(by)
 
 
 def _totals(samples: pl.LazyFrame, *by: str) -> pl.LazyFrame:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import orjson
-from pydantic import Field, ValidationError
+from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from mmrs.config import StrictModel
 from mmrs.errors import UserError
@@ -23,6 +23,7 @@ MANIFEST_NAME = "manifest.json"
 SHARD_PATH = r"^[a-z0-9-]+/[a-z0-9_-]+-\d{5}-of-\d{5}\.tar$"
 # Digests name files of a reader's cache, so those of a stranger's manifest must be digests.
 SHA256 = r"^[0-9a-f]{64}$"
+_ABSENT_AT_ZERO = ("images_with_objects_in_no_dialogue", "objects_in_no_dialogue")
 
 
 class ShardEntry(StrictModel):
@@ -45,7 +46,9 @@ class ShardEntry(StrictModel):
 class SplitCounts(StrictModel):
     """What a split holds. `dialogues` counts per task; `quarantined_*` were found bad and `excluded` are sound images
     that the recipe leaves out by name: neither are stored. Findings about a whole source count as items of its first
-    split."""
+    split. `objects` are not ignored; `objects_in_no_dialogue` are those that a detection task was to list and that no
+    dialogue does, in `images_with_objects_in_no_dialogue`: they are missing in training text, never in evaluation. The
+    JSON has these two only where they are not 0, so that earlier data sets keep their id."""
 
     records: int = 0
     objects: int = 0
@@ -56,6 +59,13 @@ class SplitCounts(StrictModel):
     quarantined_items: int = 0
     quarantined_objects: int = 0
     excluded: int = 0
+    images_with_objects_in_no_dialogue: int = 0
+    objects_in_no_dialogue: int = 0
+
+    @model_serializer(mode="wrap")
+    def _without_zeros(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = serialise(self)
+        return {name: value for name, value in values.items() if value or name not in _ABSENT_AT_ZERO}
 
 
 class SourceEntry(StrictModel):

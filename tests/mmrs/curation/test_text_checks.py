@@ -85,6 +85,17 @@ def test_a_list_that_is_not_that_of_the_record():
     assert found(with_answer(value, shorter)) == [("error", "box count", "dialogues[0]")]
 
 
+def test_a_list_that_is_not_that_of_its_region():
+    boxes = [("ship", (10.0 * n, 5.0 * n, 10.0 * n + 8, 5.0 * n + 8)) for n in range(61)]
+    value = rendered(record(boxes))
+    first, second = (dialogue.turns for dialogue in value.dialogues if dialogue.task == "detection-hbb")
+    assert "region" in first[0].value
+    assert found(value) == []
+    number = [dialogue.turns for dialogue in value.dialogues].index(first)
+    swapped = with_answer(value, second[1].value, number)
+    assert found(swapped) == [("error", "box count", f"dialogues[{number}]")]
+
+
 def test_objects_that_are_denied():
     value = rendered(record(BOXES))
     assert found(with_answer(value, "There are no ships in the image.", 2)) == [("error", "box count", "dialogues[2]")]

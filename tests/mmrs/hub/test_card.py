@@ -10,7 +10,7 @@ from mmrs.hub.card import SourceNote, make_card
 from mmrs.hub.configs import card_configs
 from mmrs.hub.features import record_features, shard_features
 from mmrs.record import Record
-from mmrs.shards.manifest import Manifest, ShardEntry, SourceEntry, SplitCounts
+from mmrs.shards.manifest import Manifest, ShardEntry, SourceEntry, SplitCounts, parse_manifest
 
 
 def manifest(sources, licence="CC-BY-4.0"):
@@ -136,3 +136,16 @@ def test_the_card_of_all_sources_stays_small():
     tasks = {"detection-hbb": 1, "captioning": 1, "vqa": 1}
     many = {f"source-{number}": {"train": ("jpg", 20, tasks), "test": ("jpg", 5, tasks)} for number in range(40)}
     assert len(make_card(manifest(many), "org/name")) < 200_000
+
+
+def test_objects_in_no_dialogue_are_told_by_split_and_absent_where_there_are_none():
+    whole = manifest(TWO)
+    assert "In no dialogue" not in make_card(whole, "us/them") and b"in_no_dialogue" not in whole.to_json()
+    counts = {"images_with_objects_in_no_dialogue": 2, "objects_in_no_dialogue": 1234}
+    splits = whole.sources["ssdd"].splits
+    ssdd = whole.sources["ssdd"].model_copy(
+        update={"splits": splits | {"train": splits["train"].model_copy(update=counts)}}
+    )
+    told = whole.model_copy(update={"sources": whole.sources | {"ssdd": ssdd}}).with_id()
+    assert "`ssdd/train` 1,234 objects in 2 images" in make_card(told, "us/them")
+    assert parse_manifest(told.to_json(), "").sources["ssdd"].splits["train"].objects_in_no_dialogue == 1234

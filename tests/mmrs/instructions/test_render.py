@@ -1,15 +1,24 @@
 """Record -> dialogues: what is asked, and what is never said."""
 
+import re
+from collections import Counter
+
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mmrs.geometry import SquareFrame, quad_from_hbb
 from mmrs.instructions import prompts
-from mmrs.instructions.answers import parse_detections
+from mmrs.instructions.answers import count_word, parse_detections
 from mmrs.instructions.dialects import DIALECTS
+from mmrs.instructions.grammar import answer_pattern
+from mmrs.instructions.regions import cut_regions, object_centres, region_members
 from mmrs.instructions.render import RenderOptions, render
 from mmrs.record import AnnotatedObject, ImageInfo, Question, Record
 
 ALL = frozenset({"classification", "captioning", "detection-hbb", "detection-obb"})
+HORIZONTAL = frozenset({"detection-hbb"})
 
 
 def make_record(objects=(), **parts) -> Record:
@@ -80,16 +89,97 @@ def test_an_empty_image_says_so():
     assert dialogue.turns[1].value == "There are no objects in the image."
 
 
-@pytest.mark.parametrize(("limit", "kept", "left_out"), [(3, 2, 0), (2, 0, 2)])
-def test_a_list_is_never_cut(limit, kept, left_out):
-    boxes = [("car", (10 * n, 20, 10 * n + 8, 50), False) for n in range(3)]
-    rendered = render(make_record(boxes), options(frozenset({"detection-hbb"}), max_objects_per_dialogue=limit))
-    assert (len(rendered.dialogues), rendered.too_long) == (kept, left_out)
+def crowd(count, name="ship", seed=0):
+    """Boxes of 8 by 6 pixels, most of them in one corner."""
+    corners = np.random.default_rng(seed).beta(0.8, 3, (count, 2)) * (630, 500)
+    return [(name, (x, y, x + 8, y + 6), False) for x, y in corners.tolist()]
+
+
+def read_boxes(dialogue, names=("ship", "car")):
+    groups = parse_detections(dialogue.turns[1].value, SquareFrame(640, 512), names, DIALECTS["mmrs"])
+    assert all(group.count == len(group.boxes.hbb) and not group.boxes.malformed for group in groups)
+    return [(group.category, *box) for group in groups for box in group.boxes.hbb.round(1).tolist()]
+
+
+def test_one_class_is_said_once_unless_both_are_asked_for():
+    record = make_record(crowd(3))
+    (all_objects,) = render(record, options(HORIZONTAL)).dialogues
+    assert all_objects.turns[0].value == prompts.DETECTION_ALL["detection-hbb"]
+    both = render(record, options(HORIZONTAL, repeat_single_class=True)).dialogues
+    assert len(both) == 2 and both[0].turns[1] == both[1].turns[1]
+
+
+@pytest.mark.parametrize("per_class", [True, False])
+def test_beyond_the_limit_classes_take_the_place_of_all_objects(per_class):
+    record = make_record([*crowd(4), *crowd(3, "car", 1)])
+    rendered = render(record, options(HORIZONTAL, max_objects_per_dialogue=6, per_class_prompts=per_class))
+    assert [d.turns[0].value.split()[1] for d in rendered.dialogues] == ["ships", "cars"]
+    assert [len(read_boxes(dialogue)) for dialogue in rendered.dialogues] == [4, 3]
+    assert rendered.objects_in_no_dialogue == 0
+
+
+@pytest.mark.parametrize("name", sorted(DIALECTS))
+@pytest.mark.parametrize("task", ["detection-hbb", "detection-obb"])
+def test_beyond_the_limit_of_a_class_regions_hold_every_object_once(name, task):
+    """61 ships, and 40 cars that fit: no list is longer than 60, none is cut, and each says what its region holds."""
+    dialect, frame = DIALECTS[name], SquareFrame(640, 512)
+    record = make_record([*crowd(61), *crowd(40, "car", 1)])
+    rendered = render(record, RenderOptions(dialect, frozenset({task})))
+    assert rendered.objects_in_no_dialogue == 0
+    regions, cars = rendered.dialogues[:-1], rendered.dialogues[-1]
+    assert len(regions) == 2 and cars.turns[0].value.startswith("Detect cars shown in the image")
+    ships = [item.extent() for item in record.objects if item.category == "ship"]
+    centres = object_centres(ships, frame)
+    found = []
+    for dialogue in regions:
+        (region,) = re.findall(r"\[(.*?)\]", dialogue.turns[0].value)
+        inside = region_members(region, centres, frame, dialect)
+        written = dialect.format_hbb([ships[position] for position in inside], frame)
+        if task == "detection-hbb":
+            assert (
+                dialogue.turns[1].value == f"There are <p>{count_word(len(inside))} ships</p>{written} in the region."
+            )
+        x1, y1, x2, y2 = dialect.parse(region, frame).hbb[0]
+        assert all(x1 - 4 <= x <= x2 + 4 and y1 - 4 <= y <= y2 + 4 for x, y in centres[inside])
+        assert re.fullmatch(answer_pattern(task, ["ship", "car"], dialect), dialogue.turns[1].value)
+        found += inside
+    assert sorted(found) == list(range(61))
+
+
+@given(
+    count=st.integers(0, 200), most=st.integers(1, 20), seed=st.integers(0, 99), name=st.sampled_from(sorted(DIALECTS))
+)
+@settings(deadline=None, max_examples=40)
+def test_regions_part_all_that_the_grid_can_part(count, most, seed, name):
+    frame, dialect = SquareFrame(1000, 300), DIALECTS[name]
+    # Multiples of ten lie on steps of either grid, so many centres lie on cuts, and some are the same.
+    centres = np.random.default_rng(seed).integers(0, (101, 31), (count, 2)) * 10.0
+    regions = cut_regions(centres, frame, dialect, most)
+    members = [member for region in regions for member in region.members]
+    assert len(set(members)) == len(members)
+    assert all(0 < len(region.members) <= most for region in regions)
+    assert all(region_members(region.text[1:-1], centres, frame, dialect) == list(region.members) for region in regions)
+    left = np.delete(centres, members, axis=0)
+    # Only a place with more objects than a list may have is left over; at the far edge two places share a region.
+    places = Counter(map(tuple, np.minimum(left, (990, 290)).tolist()))
+    assert all(shared > most for shared in places.values())
+
+
+def test_only_objects_at_one_place_are_left_out_and_counted():
+    record = make_record([("ship", (10, 20, 18, 26), False)] * 5 + crowd(4))
+    rendered = render(record, options(HORIZONTAL, max_objects_per_dialogue=4))
+    assert rendered.objects_in_no_dialogue == 5
+    assert sum(len(read_boxes(dialogue)) for dialogue in rendered.dialogues) == 4
+
+
+def test_objects_of_an_image_with_unread_rows_are_counted_too():
+    assert render(make_record(crowd(4), metadata={"unread_rows": 1}), options(HORIZONTAL)).objects_in_no_dialogue == 4
+    assert render(make_record(crowd(4)), options(frozenset({"captioning"}))).objects_in_no_dialogue == 0
 
 
 def test_boxes_in_text_are_clipped_to_the_image():
     record = make_record([("car", (-40, -10, 20, 30), False)])
-    (dialogue, _) = render(record, options(frozenset({"detection-hbb"}))).dialogues
+    (dialogue,) = render(record, options(frozenset({"detection-hbb"}))).dialogues
     (group,) = parse_detections(dialogue.turns[1].value, SquareFrame(640, 512), ["car"], DIALECTS["mmrs"])
     assert group.boxes.hbb[0].tolist() == pytest.approx([0, 0, 20, 30], abs=0.33)
     assert dialogue.turns[0].value == prompts.DETECTION_ALL["detection-hbb"]
@@ -133,7 +223,7 @@ def test_nothing_is_said_of_all_objects_where_a_row_was_not_understood():
     """The row may be an object of any class, so neither a list of all nor one of a class nor "no objects" is known."""
     expressions = ({"text": "The car", "object": 0},)
     record = make_record([("car", (10, 20, 60, 50), False)], expressions=expressions, captions=("a road .",))
-    asked = options(ALL | {"visual-grounding"})
+    asked = options(ALL | {"visual-grounding"}, repeat_single_class=True)
     whole = [dialogue.task for dialogue in render(record, asked).dialogues]
     assert whole.count("detection-hbb") == 2 and whole.count("detection-obb") == 2
     partly = record.model_copy(update={"metadata": {"unread_rows": 1}})
