@@ -23,7 +23,8 @@ class Decoding:
 
     Args:
         batch_size: prompts generated at once; of one task, so that a batch ends when its answers do.
-        max_new_tokens: longest answer; 0: what each task allows.
+        max_new_tokens: longest answer; 0: what each task allows, and as much as its longest right answer takes, as far
+            as the model has positions. Answers that are cut all the same are counted.
         constrained: no answer can leave its task's grammar; scores are then not comparable with any others.
     """
 
@@ -35,7 +36,9 @@ class Decoding:
         """A phrase for the file of scores."""
         how = "constrained to the answer grammar" if self.constrained else "unconstrained"
         longest = (
-            f"at most {self.max_new_tokens} tokens" if self.max_new_tokens else "as many tokens as the task allows"
+            f"at most {self.max_new_tokens} tokens"
+            if self.max_new_tokens
+            else "as many tokens as the longest reference"
         )
         return f"greedy, {how}, {longest}"
 
@@ -54,12 +57,21 @@ def generate_answers(
     answers: dict[str, Answer] = {}
     for task in sorted({question.task for question in questions}):
         asked = [question for question in questions if question.task == task]
+        longest = decoding.max_new_tokens or longest_answer(task, asked, processor)
         for start in range(0, len(asked), decoding.batch_size):
             batch = asked[start : start + decoding.batch_size]
-            for answer in _answer_batch(model, processor, data, batch, decoding, grammar):
+            for answer in _answer_batch(model, processor, data, batch, longest, grammar):
                 answers[answer.id] = answer
             advance(len(batch))
     return [answers[question.id] for question in questions]
+
+
+def longest_answer(name: str, questions: Sequence[Question[Any]], processor: EarthGPTProcessor) -> int:
+    """Tokens that the longest right answer to any of the questions takes, its end included; at least the task's own."""
+    task = find_task(name)
+    references = {task.reference(question) for question in questions}
+    counts = [len(ids) for ids in processor.tokenizer(sorted(references), add_special_tokens=False)["input_ids"]]
+    return max(task.max_new_tokens, max(counts) + 1)
 
 
 def _answer_batch(
@@ -67,10 +79,10 @@ def _answer_batch(
     processor: EarthGPTProcessor,
     data: ShardSet,
     batch: Sequence[Question[Any]],
-    decoding: Decoding,
+    longest: int,
     grammar: AnswerGrammar | None,
 ) -> list[Answer]:
-    """Answers to questions of one task."""
+    """Answers to questions of one task, of at most `longest` tokens."""
     task = find_task(batch[0].task)
     images = [open_image(data, question) for question in batch]
     inputs = processor(images=images, text=[question.prompt for question in batch]).to(model.device)
@@ -83,7 +95,7 @@ def _answer_batch(
         # transformers types `self` by a protocol that none of its own models meets.
         generated = model.generate(  # type: ignore[misc]
             **inputs,
-            max_new_tokens=decoding.max_new_tokens or task.max_new_tokens,
+            max_new_tokens=max(1, min(longest, model.config.get_text_config().max_position_embeddings - prompt_length)),
             do_sample=False,
             logits_processor=constraints,
         )

@@ -65,18 +65,23 @@ def count_detections(
     return DetectionCounts(found, len(unmatched) + malformed, int((~ignored).sum()) - found)
 
 
-def f1(counts: npt.ArrayLike) -> tuple[float, float, float]:
-    """(precision, recall, F1) from ``(N, 3)`` rows of true positives, false positives, false negatives, summed."""
+def f1(counts: npt.ArrayLike) -> tuple[float, float, float] | None:
+    """(precision, recall, F1) from ``(N, 3)`` rows of true positives, false positives, false negatives, summed.
+
+    None where there is nothing to find: neither right nor wrong answers have a recall then.
+    """
     found, wrong, missed = np.asarray(counts, dtype=np.float64).reshape(-1, 3).sum(axis=0)
+    if found + missed == 0:
+        return None
     precision = found / (found + wrong) if found + wrong else 0.0
-    recall = found / (found + missed) if found + missed else 0.0
-    score = 2 * found / (2 * found + wrong + missed) if 2 * found + wrong + missed else 0.0
-    return float(precision), float(recall), float(score)
+    score = 2 * found / (2 * found + wrong + missed)
+    return float(precision), float(found / (found + missed)), float(score)
 
 
-def f1_score(counts: npt.ArrayLike) -> float:
+def f1_score(counts: npt.ArrayLike) -> float | None:
     """The last of `f1`."""
-    return f1(counts)[2]
+    scores = f1(counts)
+    return None if scores is None else scores[2]
 
 
 def ratio(counts: npt.ArrayLike) -> float:
@@ -95,11 +100,17 @@ def sum_by_image(images: Sequence[str], rows: npt.ArrayLike) -> npt.NDArray[np.f
 
 
 def bootstrap_interval(
-    rows: npt.ArrayLike, score: Callable[[npt.NDArray[np.float64]], float], seed: int = 0
-) -> tuple[float, float]:
-    """95 % interval of ``score(rows)`` when images are drawn with replacement; `rows` has one row per image."""
+    rows: npt.ArrayLike, score: Callable[[npt.NDArray[np.float64]], float | None], seed: int = 0
+) -> tuple[float, float] | None:
+    """95 % interval of ``score(rows)`` when images are drawn with replacement; `rows` has one row per image.
+
+    Draws whose score is undefined (None) are left out; None where all are.
+    """
     values = np.asarray(rows, dtype=np.float64)
     generator = np.random.default_rng(seed)
     draws = [score(values[generator.integers(0, len(values), len(values))]) for _ in range(_RESAMPLES)]
-    low, high = np.percentile(draws, [2.5, 97.5])
+    defined = [value for value in draws if value is not None]
+    if not defined:
+        return None
+    low, high = np.percentile(defined, [2.5, 97.5])
     return float(low), float(high)

@@ -20,7 +20,7 @@ class ScoreRow:
     """One value and all that it must be read with.
 
     Args:
-        metric: what `value` is; `interval_95` is drawn over images.
+        metric: what `value` is, None where it is undefined; `interval_95` is drawn over images.
         failed: answers that could not be read whole; all stay in the denominator.
         failures: the same by reason; one answer can have several.
         constant_value: what the same protocol gives for answers that do not look at the images.
@@ -33,13 +33,13 @@ class ScoreRow:
     rule: str
     source: str
     metric: str
-    value: float
-    interval_95: tuple[float, float]
+    value: float | None
+    interval_95: tuple[float, float] | None
     images: int
     questions: int
     failed: int
     failures: Mapping[str, int]
-    constant_value: float
+    constant_value: float | None
     constant_answers: Mapping[str, int]
     details: Mapping[str, Any]
 
@@ -80,6 +80,11 @@ def describe_rows(rows: Sequence[ScoreRow]) -> str:
     return table(header, [_cells(row) for row in rows])
 
 
+def value_text(value: float | None) -> str:
+    """Three decimals, or that there is none."""
+    return "undefined" if value is None else f"{value:.3f}"
+
+
 def _row(task: Task[Any], protocol: Protocol[Any], source: str, pairs: Sequence[Answered[Any]]) -> ScoreRow:
     scores = protocol.score(pairs)
     questions = [pair.question for pair in pairs]
@@ -105,16 +110,16 @@ def _row(task: Task[Any], protocol: Protocol[Any], source: str, pairs: Sequence[
 
 
 def _cells(row: ScoreRow) -> tuple[str | int, ...]:
-    low, high = row.interval_95
+    interval = "" if row.interval_95 is None else "{:.3f} to {:.3f}".format(*row.interval_95)
     why = ", ".join(f"{reason.replace('_', ' ')} {count}" for reason, count in row.failures.items())
     return (
         row.task,
         row.source,
         row.protocol,
         row.metric,
-        f"{row.value:.3f}",
-        f"{low:.3f} to {high:.3f}",
-        f"{row.constant_value:.3f}",
+        value_text(row.value),
+        interval,
+        value_text(row.constant_value),
         row.images,
         row.questions,
         row.failed,

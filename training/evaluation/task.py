@@ -91,13 +91,13 @@ class Scores:
     """What one protocol measures on the questions of one source.
 
     Args:
-        value: of the protocol's metric.
-        interval: its 95 % interval, by drawing images (not questions) with replacement.
+        value: of the protocol's metric; None where it is undefined (F1 where there is no object to find).
+        interval: its 95 % interval, by drawing images (not questions) with replacement; None likewise.
         details: further numbers, plain values by name.
     """
 
-    value: float
-    interval: tuple[float, float]
+    value: float | None
+    interval: tuple[float, float] | None
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -123,7 +123,7 @@ class Task(ABC, Generic[T]):
 
     name: ClassVar[str]
     max_new_tokens: ClassVar[int]
-    """Longest answer, where nothing else is asked for."""
+    """Longest answer where nothing else is asked for and no reference is longer."""
 
     @property
     @abstractmethod
@@ -141,6 +141,10 @@ class Task(ABC, Generic[T]):
     @abstractmethod
     def constant_answers(self, questions: Sequence[Question[T]]) -> Sequence[str]:
         """What one would answer to each question without seeing the images: the row every score is compared with."""
+
+    def reference(self, question: Question[T]) -> str:
+        """The right answer as a model of ours would write it, as far as its length goes; empty where it is short."""
+        return ""
 
     def pattern(self, question: Question[T]) -> str | None:
         """Regular expression of all answers, for constrained generation; None where any text is one."""

@@ -1,6 +1,7 @@
 """Evaluation end to end on a model that answers as told, and on a real tiny one."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import orjson
@@ -9,19 +10,24 @@ from click.testing import CliRunner
 from PIL import Image
 
 from cli import main
+from mmrs.builder.recipe import BuildRecipe
+from mmrs.builder.run import build, plan_build
 from mmrs.errors import UserError
 from mmrs.instructions.answers import format_detections
 from mmrs.progress import Progress
 from mmrs.record import Record
+from mmrs.shards.reader import ShardSet
+from tests.support.sources import noise_image, toy_build
 from training.evaluation.answers import read_answers, write_answers
-from training.evaluation.generate import Decoding
+from training.evaluation.generate import Decoding, longest_answer
 from training.evaluation.questions import QuestionScope, load_questions
 from training.evaluation.rescore import RescoreConfig, rescore
 from training.evaluation.run import EvaluationConfig, evaluate
 from training.evaluation.score_file import describe_scores
-from training.evaluation.scores import score
+from training.evaluation.scores import describe_rows, score
 from training.evaluation.task import Answer, Answered, AnswerForm, Question
 from training.evaluation.tasks import find_task
+from training.model import EarthGPTProcessor
 
 QUIET = Progress(quiet=True)
 HORIZONTAL = QuestionScope(tasks=("detection-hbb",))
@@ -50,6 +56,18 @@ def with_objects(question, objects):
     """The same question of a record with other objects."""
     record = question.record.model_copy(update={"objects": tuple(objects)})
     return Question(question.id, question.task, question.prompt, question.truth, record, question.form, question.row)
+
+
+def build_test_split(folder, contents, **recipe):
+    """A data set whose test split has one image of 64 x 48 pixels for each list of (class, box)."""
+    root = folder / "toy"
+    (root / "test").mkdir(parents=True)
+    for number, objects in enumerate(contents):
+        (root / "test" / f"{number}.jpg").write_bytes(noise_image(np.random.default_rng(number)))
+        (root / "test" / f"{number}.json").write_text(json.dumps({"size": [64, 48], "objects": objects}))
+    made = BuildRecipe.model_validate({"sources": [{"name": "toy"}]} | recipe)
+    build(plan_build([toy_build(root, splits=("test",))], made, 1, QUIET), made, folder / "out", 1, QUIET)
+    return ShardSet(folder / "out")
 
 
 def score_one(questions, texts, protocols=()):
@@ -133,6 +151,47 @@ def test_unknown_tasks_splits_and_dialects_teach(data):
         load_questions(data, QuestionScope(tasks=("classification",)))
     with pytest.raises(UserError, match="mmrs, mmrs1m"):
         load_questions(data, QuestionScope(dialect="klingon"))
+
+
+@pytest.mark.parametrize("task", ["detection-hbb", "detection-obb"])
+def test_a_scene_with_more_objects_than_a_text_may_list_is_asked_and_counted(tmp_path, task):
+    """Its truth is the record's 61 ships, whatever its text holds."""
+    ships = [("ship", [6 * (n % 10), 6 * (n // 10), 6 * (n % 10) + 5, 6 * (n // 10) + 5]) for n in range(61)]
+    shards = build_test_split(tmp_path, [ships, [("car", [3, 3, 30, 30])]])
+    questions = load_questions(shards, QuestionScope(tasks=(task,)))
+    assert sorted(len(question.truth.categories) for question in questions) == [1, 61]
+    row = score_one(questions, map(perfect, questions))
+    assert (row.value, row.details["true_positives"], row.images, row.failed) == (1, 62, 2, 0)
+    silent = ["There are no objects in the image." if len(q.record.objects) > 1 else perfect(q) for q in questions]
+    assert score_one(questions, silent).details["false_negatives"] == 61
+
+
+def test_a_split_without_objects_has_no_f1(tmp_path):
+    questions = load_questions(build_test_split(tmp_path, [[], []]), HORIZONTAL)
+    for answers, wrong in (
+        (map(perfect, questions), 0),
+        (["There is <p>one car</p>[0.1,0.2,0.3,0.4] in the image."] * 2, 2),
+    ):
+        row = score_one(questions, answers)
+        assert (row.value, row.interval_95, row.constant_value) == (None, None, None)
+        assert (row.details["recall"], row.details["false_positives"], row.failed) == (None, wrong, 0)
+        assert "undefined" in describe_rows([row]) and "0.000" not in describe_rows([row])
+
+
+def test_answers_may_be_as_long_as_the_longest_right_one(data, model_folder):
+    processor = EarthGPTProcessor.from_pretrained(model_folder)
+    questions = load_questions(data, HORIZONTAL)
+    needed = [
+        len(processor.tokenizer(perfect(question), add_special_tokens=False)["input_ids"]) for question in questions
+    ]
+    task = find_task("detection-hbb")
+    assert [task.reference(question) for question in questions] == [perfect(question) for question in questions]
+    assert longest_answer(task.name, questions, processor) == max(task.max_new_tokens, max(needed) + 1)
+    many = [with_objects(question, question.record.objects * 9) for question in questions]
+    ((_, truth),) = task.ask(many[0].record, many[0].form)
+    crowded = replace(many[0], truth=truth)
+    needed = len(processor.tokenizer(perfect(crowded), add_special_tokens=False)["input_ids"])
+    assert longest_answer(task.name, [*questions, crowded], processor) == max(task.max_new_tokens, needed + 1)
 
 
 def test_a_limit_takes_the_first_images(data):

@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmrs.geometry import box_iou
-from training.evaluation.metrics import bootstrap_interval, count_detections, f1, normalise_answer, ratio, sum_by_image
+from training.evaluation.metrics import (
+    bootstrap_interval,
+    count_detections,
+    f1,
+    f1_score,
+    normalise_answer,
+    ratio,
+    sum_by_image,
+)
 
 corner = st.integers(0, 20)
 box = st.tuples(corner, corner, st.integers(4, 12), st.integers(4, 12)).map(
@@ -77,10 +85,19 @@ def test_malformed_boxes_are_false_positives():
 
 @pytest.mark.parametrize(
     ("rows", "expected"),
-    [([(1, 0, 0)], (1, 1, 1)), ([(0, 0, 0)], (0, 0, 0)), ([(1, 1, 0), (1, 0, 2)], (2 / 3, 0.5, 4 / 7))],
+    [([(1, 0, 0)], (1, 1, 1)), ([(0, 3, 1)], (0, 0, 0)), ([(1, 1, 0), (1, 0, 2)], (2 / 3, 0.5, 4 / 7))],
 )
 def test_f1_by_hand(rows, expected):
     assert f1(rows) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("rows", [[(0, 0, 0)], [(0, 2, 0), (0, 0, 0)]])
+def test_f1_is_undefined_where_there_is_nothing_to_find(rows):
+    assert f1(rows) is None and bootstrap_interval(rows, f1_score) is None
+
+
+def test_draws_without_an_object_are_left_out_of_the_interval():
+    assert bootstrap_interval([(1, 0, 0), (0, 0, 0)], f1_score) == (1, 1)
 
 
 def test_bootstrap_interval_holds_the_estimate_and_narrows():

@@ -19,7 +19,14 @@ import numpy.typing as npt
 
 from mmrs.geometry import Array, box_iou, quad_from_hbb
 from mmrs.instructions import prompts
-from mmrs.instructions.answers import ParsedGroup, count_word, format_absence, is_absence, parse_detections
+from mmrs.instructions.answers import (
+    ParsedGroup,
+    count_word,
+    format_absence,
+    format_detections,
+    is_absence,
+    parse_detections,
+)
 from mmrs.instructions.prompts import plural
 from mmrs.record import Record
 from training.evaluation.canvas import Canvas
@@ -86,11 +93,24 @@ class _Detection(Task[TrueBoxes]):
         """IoU ``(predictions, true boxes)``."""
 
     @abstractmethod
+    def written(self, question: Question[TrueBoxes], positions: npt.NDArray[np.int64]) -> str:
+        """The true shapes at `positions` in the dialect of the answers, brackets included."""
+
+    @abstractmethod
     def outlines(self, truth: TrueBoxes) -> Array:
         """The true shapes as quads ``(N, 4, 2)``."""
 
     def ask(self, record: Record, form: AnswerForm) -> Iterator[tuple[str, TrueBoxes]]:
         yield prompts.DETECTION_ALL[self.name], true_boxes(record, form)
+
+    def reference(self, question: Question[TrueBoxes]) -> str:
+        wanted = ~question.truth.ignored
+        names = np.array(question.truth.categories)[wanted]
+        groups = [
+            (name, int((names == name).sum()), self.written(question, wanted.nonzero()[0][names == name]))
+            for name in dict.fromkeys(names.tolist())
+        ]
+        return format_detections(groups)
 
     def failures(self, answered: Answered[TrueBoxes]) -> Sequence[str]:
         groups = _groups(answered)
@@ -112,7 +132,8 @@ class _Detection(Task[TrueBoxes]):
         images = [self._compare(pair, threshold) for pair in pairs]
         rows = [astuple(image.counts) for image in images]
         best = [iou for image in images for iou in image.best_iou]
-        precision, recall, value = f1(rows)
+        # Without an object to find, F1 and recall are undefined, whatever is answered.
+        precision, recall, value = f1(rows) or (None, None, None)
         found, wrong, missed = (int(count) for count in np.sum(rows, axis=0))
         return Scores(
             value=value,
@@ -121,7 +142,7 @@ class _Detection(Task[TrueBoxes]):
                 "precision": precision,
                 "recall": recall,
                 "f1_class_agnostic": f1_score([astuple(image.any_class) for image in images]),
-                "mean_best_iou": float(np.mean(best)) if best else 0.0,
+                "mean_best_iou": float(np.mean(best)) if best else None,
                 "count_accuracy": float(np.mean([image.count_is_right for image in images])),
                 "true_positives": found,
                 "false_positives": wrong,
@@ -155,6 +176,9 @@ class HorizontalDetection(_Detection):
     def iou(self, predicted: PredictedBoxes, truth: TrueBoxes) -> Array:
         return box_iou(predicted.extents, truth.extents)
 
+    def written(self, question: Question[TrueBoxes], positions: npt.NDArray[np.int64]) -> str:
+        return question.form.dialect.format_hbb(question.truth.extents[positions], question.frame)
+
     def outlines(self, truth: TrueBoxes) -> Array:
         return quad_from_hbb(truth.extents)
 
@@ -168,6 +192,9 @@ class OrientedDetection(_Detection):
         from mmrs.polygons import quad_iou  # shapely, which detection with horizontal boxes does without
 
         return quad_iou(predicted.quads, truth.quads)
+
+    def written(self, question: Question[TrueBoxes], positions: npt.NDArray[np.int64]) -> str:
+        return question.form.dialect.format_obb(question.truth.quads[positions], question.frame)
 
     def outlines(self, truth: TrueBoxes) -> Array:
         return truth.quads

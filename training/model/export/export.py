@@ -95,9 +95,9 @@ def read_scores(path: Path) -> list[dict[str, Any]]:
         return [
             {
                 **{name: str(row[name]) for name in ("source", "task", "protocol", "metric")},
-                **{name: float(row[name]) for name in ("value", "constant_value")},
+                **{name: _number(row[name]) for name in ("value", "constant_value")},
                 **{name: int(row[name]) for name in ("images", "questions", "failed")},
-                "interval_95": [float(end) for end in row["interval_95"]],
+                "interval_95": None if row["interval_95"] is None else [float(end) for end in row["interval_95"]],
                 "split": str(content["split"]),
                 "data_set_id": str(content["data_set"]),
             }
@@ -105,6 +105,10 @@ def read_scores(path: Path) -> list[dict[str, Any]]:
         ]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is no scores.json of `mmrs eval`: {type(error).__name__} {error}") from error
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
 
 
 def _check(folder: Path, out: Path, form: str, base: Path | None, dtype: str | None) -> None:

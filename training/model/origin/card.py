@@ -115,13 +115,21 @@ def _training(runs: list[dict[str, Any]]) -> str:
     return "\n".join([head, *rows])
 
 
+def _value(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"
+
+
+def _interval(ends: list[float] | None) -> str:
+    return "" if ends is None else f" ({ends[0]:.3f} to {ends[1]:.3f})"
+
+
 def _scores(scores: list[dict[str, Any]]) -> str:
     if not scores:
         return "None recorded."
     rows = [
         f"| {_cell(row['source'])} {_cell(row['split'])} | {_cell(row['protocol'])} | {_cell(row['metric'])} | "
-        f"{row['value']:.3f} ({row['interval_95'][0]:.3f} to {row['interval_95'][1]:.3f}) | "
-        f"{row['constant_value']:.3f} | {row['images']:,} | {row['questions']:,} | {row['failed']:,} | "
+        f"{_value(row['value'])}{_interval(row['interval_95'])} | "
+        f"{_value(row['constant_value'])} | {row['images']:,} | {row['questions']:,} | {row['failed']:,} | "
         f"`{row['data_set_id'][:16]}` |"
         for row in scores
     ]
