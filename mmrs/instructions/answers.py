@@ -22,7 +22,7 @@ from mmrs.geometry import SquareFrame
 from mmrs.instructions.dialects import Dialect, ParsedBoxes
 from mmrs.instructions.prompts import plural
 
-Place = Literal["image", "region"]
+AskedPlace = Literal["image", "region"]
 
 _WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _COUNTS = {word: number for number, word in enumerate(_WORDS)} | {"no": 0, "a": 1, "an": 1}
@@ -47,7 +47,7 @@ def count_word(count: int) -> str:
     return _WORDS[count] if count < len(_WORDS) else str(count)
 
 
-def format_detections(groups: Sequence[tuple[str, int, str]], place: Place = "image") -> str:
+def format_detections(groups: Sequence[tuple[str, int, str]], place: AskedPlace = "image") -> str:
     """The answer for (category, count, box text) groups, in the order given. Counts are at least 1.
 
     `place` is what was asked about: the whole image, or the region that the prompt names.
@@ -62,7 +62,7 @@ def format_detections(groups: Sequence[tuple[str, int, str]], place: Place = "im
     return f"There {'is' if groups[0][1] == 1 else 'are'} {listed} in the {place}."
 
 
-def format_absence(category: str, place: Place = "image") -> str:
+def format_absence(category: str, place: AskedPlace = "image") -> str:
     """The answer when `place` has no object of the category (``object``: none at all)."""
     return f"There are no {plural(category)} in the {place}."
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from mmrs.geometry import SquareFrame
 from mmrs.instructions import prompts
-from mmrs.instructions.answers import Place, format_detections
+from mmrs.instructions.answers import AskedPlace, format_detections
 from mmrs.instructions.dialects import Dialect
 from mmrs.instructions.regions import cut_regions, object_centres
 from mmrs.instructions.templates import TEMPLATES, TemplateSet
@@ -73,7 +73,7 @@ class _ObjectList:
     kind: str
     parts: dict[str, str]
     objects: tuple[AnnotatedObject, ...]
-    place: Place = "image"
+    place: AskedPlace = "image"
 
 
 @dataclass(frozen=True, slots=True)
