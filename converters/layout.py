@@ -19,6 +19,7 @@ from urllib.parse import unquote
 from converters.catalog import facts
 from mmrs.errors import BadItem, UserError
 from mmrs.imaging.suffixes import NAMED_SUFFIXES, SOURCE_SUFFIXES, without_known_suffix
+from mmrs.source import Absent
 
 SHOWN_ENTRIES = 8
 # Folders of archivers that hold no data: ``__MACOSX`` repeats every name with ``._`` in front.
@@ -111,7 +112,7 @@ def found_image(files: FileList, name: str, annotation: Path, fault: str) -> tup
         image = files.find(name)
     except BadItem as error:
         return None, ((str(annotation), error.reason),)
-    return image, () if image is not None else ((str(annotation), f"image {name} {fault}"),)
+    return image, () if image is not None else (Absent(str(annotation), f"image {name} {fault}"),)
 
 
 def check_plain_name(name: str) -> None:

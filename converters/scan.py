@@ -202,7 +202,7 @@ def _scan_split(
         published_objects=published.objects,
         published_captions=published.captions,
         published_questions=published.questions,
-        problems=tuple(problems),
+        problems=tuple((path, reason) for path, reason in problems),
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from mmrs.record import Annotations, Sensor, Task
 
@@ -88,6 +88,17 @@ class BandSelection:
         return None if self.low is None or self.high is None else (self.low, self.high)
 
 
+class Absent(NamedTuple):
+    """A finding, as (path, reason) among the others, that something is not there: a class folder, the image that a list
+    names, the label file of an image.
+
+    Parts of a set may be left out on purpose, so what is absent counts neither as a bad image nor as a bad row.
+    """
+
+    path: str
+    reason: str
+
+
 @dataclass(frozen=True, slots=True)
 class Discovery:
     """What a source found on disk for one split.
@@ -96,7 +107,7 @@ class Discovery:
         items: sorted by stem.
         notes: choices a user should know of, one sentence each (which variant of an unpacking was taken).
         problems: (path, reason) of files of this split, or rows that name an image, that give no usable image;
-            quarantined, never silent.
+            quarantined, never silent. Things that are not there are `Absent`, here and in `shared_problems`.
         unread_rows: (path, reason) of annotation rows of this split that belong to no known image; counted as rows, not
             as images.
         details: (path, reason) of parts left out of images that are kept (a caption without words); quarantined too,

@@ -25,7 +25,7 @@ from converters.formats.voc import parse_voc
 from converters.layout import Problem, ignored_note, last_parts, layout_error, list_files, locate_root, plain_stem
 from converters.tiled import Iof, Share, TileOverlap, TileSize
 from mmrs.record import Annotations, Provenance
-from mmrs.source import BandSelection, Discovery, Item, Tiling
+from mmrs.source import Absent, BandSelection, Discovery, Item, Tiling
 
 LABEL_SUFFIX = "-label"
 LAST_NUMBER = re.compile(r"(\d+)$", re.ASCII)
@@ -103,11 +103,11 @@ class AirSarShip(Converter):
             if number is None:
                 problems.append((str(image), "file name has no scene number, which decides the split"))
             elif scene not in by_scene:
-                problems.append((str(image), "image without a label file"))
+                problems.append(Absent(str(image), "image without a label file"))
             elif self._split(int(number[1])) == split:
                 items.append(Item(stem, image, (by_scene[scene],), None, scene))
         problems += [
-            (str(path), "label file without an image") for stem, path in by_scene.items() if not images.has(stem)
+            Absent(str(path), "label file without an image") for stem, path in by_scene.items() if not images.has(stem)
         ]
         notes += ignored_note(base / data, images.ignored)
         shared = (*problems, *images.problems, *labels.problems)

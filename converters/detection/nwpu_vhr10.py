@@ -35,7 +35,7 @@ from converters.layout import (
 from converters.splits import SeededSplit
 from mmrs.errors import BadItem
 from mmrs.record import Annotations, Provenance
-from mmrs.source import Discovery, Item
+from mmrs.source import Absent, Discovery, Item
 
 ARCHIVE_FOLDER = "NWPU VHR-10 dataset"
 COCO_FOLDER = "NWPU VHR-10_dataset_coco"
@@ -110,12 +110,12 @@ class NwpuVhr10(SeededSplit):
         labels = list_files(folder, base, {".txt"})
         problems: list[Problem] = [*images.problems, *labels.problems]
         problems += [
-            (str(path), "image without a label file")
+            Absent(str(path), "image without a label file")
             for stem, path in images.by_stem.items()
             if labels.partner(stem, path) is None
         ]
         problems += [
-            (str(path), "label file without an image")
+            Absent(str(path), "label file without an image")
             for stem, path in labels.by_stem.items()
             if not images.has(stem) and stem.isdigit()
         ]

@@ -21,7 +21,7 @@ from converters.splits import SeededSplit
 from mmrs.errors import BadItem
 from mmrs.imaging.suffixes import without_known_suffix
 from mmrs.record import Annotations, Provenance
-from mmrs.source import Discovery, Item, ensure_unique_stems
+from mmrs.source import Absent, Discovery, Item, ensure_unique_stems
 
 # The one class whose published images are not all labelled.
 PARTLY_LABELLED = "playground"
@@ -45,7 +45,7 @@ class Rsod(SeededSplit):
         folders = _class_folders(base, names)
         for label in names.values():
             if label not in folders:
-                problems.append((str(base / label), "class folder is missing"))
+                problems.append(Absent(str(base / label), "class folder is missing"))
                 continue
             labelled, unlabelled, found = self._images(folders[label], base, label)
             items += self.part(labelled, lambda item: item.stem, split)
@@ -53,7 +53,7 @@ class Rsod(SeededSplit):
             if unlabelled and label == PARTLY_LABELLED:
                 notes += (f"{len(unlabelled)} images of {label} have no label file: unlabelled, left out",)
             else:
-                problems += [(str(path), "image without a label file") for path in unlabelled]
+                problems += [Absent(str(path), "image without a label file") for path in unlabelled]
         unique, repeats = ensure_unique_stems(sorted(items, key=lambda item: item.stem))
         return Discovery(unique, notes, repeats, shared_problems=tuple(problems))
 
@@ -81,7 +81,9 @@ class Rsod(SeededSplit):
         labels = list_files(inner, base, {f".{self.labels}"})
         problems = [*images.problems, *labels.problems]
         problems += [
-            (str(path), "label file without an image") for stem, path in labels.by_stem.items() if not images.has(stem)
+            Absent(str(path), "label file without an image")
+            for stem, path in labels.by_stem.items()
+            if not images.has(stem)
         ]
         pairs = [(stem, image, labels.partner(stem, image)) for stem, image in images.by_stem.items()]
         items = [Item(stem, image, (path,), {"label": label}) for stem, image, path in pairs if path is not None]

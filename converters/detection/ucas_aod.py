@@ -20,7 +20,7 @@ from converters.layout import FileList, Problem, last_parts, list_files, locate_
 from converters.splits import SeededSplit
 from mmrs.errors import BadItem
 from mmrs.record import Annotations, Provenance
-from mmrs.source import Discovery, Item
+from mmrs.source import Absent, Discovery, Item
 
 NEGATIVE = "neg"
 NUMBERS = 13
@@ -48,7 +48,7 @@ class UcasAod(SeededSplit):
         folders = _folders(base, (*names, NEGATIVE))
         items: list[Item] = []
         problems: list[Problem] = [
-            (str(base / label), "class folder is missing") for name, label in names.items() if name not in folders
+            Absent(str(base / label), "class folder is missing") for name, label in names.items() if name not in folders
         ]
         if self.negatives and NEGATIVE not in folders:
             notes += ("there is no folder Neg of images without objects",)
@@ -104,10 +104,10 @@ def _items(name: str, label: str | None, images: FileList, labels: FileList) -> 
         elif label_file is not None:
             items.append(Item(f"{name}-{stem}", image, (label_file,), {"label": label}))
         else:
-            problems.append((str(image), "image without a label file"))
+            problems.append(Absent(str(image), "image without a label file"))
     if label is not None:
         problems += [
-            (str(path), "label file without an image")
+            Absent(str(path), "label file without an image")
             for stem, path in labels.by_stem.items()
             if not images.has(stem) and stem.upper().startswith("P")
         ]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from converters.layout import Problem, ignored_note, list_files, subfolders
 from mmrs.imaging.suffixes import SOURCE_SUFFIXES
+from mmrs.source import Absent
 
 SEPARATORS = re.compile(r"[\s_-]+")
 
@@ -67,5 +68,7 @@ def read_class_folders(
             continue
         problems += files.problems
         images[label] += tuple(files.by_stem.values())
-    problems += [(str(folders[0] / label), "class folder is missing or empty") for label in labels if not images[label]]
+    problems += [
+        Absent(str(folders[0] / label), "class folder is missing or empty") for label in labels if not images[label]
+    ]
     return ClassFolderListing(images, ignored_note(folders[0], ignored), tuple(problems))

@@ -20,7 +20,7 @@ from converters.layout import (
 )
 from mmrs.errors import BadItem
 from mmrs.imaging.suffixes import SOURCE_SUFFIXES, without_known_suffix
-from mmrs.source import Discovery, Item, ensure_unique_stems
+from mmrs.source import Absent, Discovery, Item, ensure_unique_stems
 
 Ids = tuple[tuple[int, str], ...]
 
@@ -39,9 +39,11 @@ def paired(
     """
     pairs = [(stem, path, labels.partner(stem, path)) for stem, path in sorted(images.by_stem.items())]
     both = [(stem, path, label) for stem, path, label in pairs if label is not None]
-    problems = [(str(path), f"image without a {label_file}") for _, path, label in pairs if label is None]
+    problems: list[Problem] = [
+        Absent(str(path), f"image without a {label_file}") for _, path, label in pairs if label is None
+    ]
     problems += [
-        (str(path), f"{label_file} without an image")
+        Absent(str(path), f"{label_file} without an image")
         for stem, path in sorted(labels.by_stem.items())
         if not images.has(stem)
     ]
@@ -73,7 +75,8 @@ def listed_items(source: Path, ids: Ids, images: FileList, labels: FileList) -> 
             problems.append((str(source), f"line {line}: {error.reason}"))
             continue
         if not found or label is None:
-            problems.append((str(source), f"line {line}: {name} has no {'image' if not found else 'label file'}"))
+            missing = "label file" if found else "image"
+            problems.append(Absent(str(source), f"line {line}: {name} has no {missing}"))
             continue
         for image in found:
             if image in items:

@@ -22,7 +22,7 @@ from converters.formats.voc import read_voc
 from converters.layout import FileList, Problem, last_parts, layout_error, list_files, locate_archive
 from mmrs.errors import BadItem, UserError
 from mmrs.record import Annotations, Expression, Provenance
-from mmrs.source import Discovery, Item
+from mmrs.source import Absent, Discovery, Item
 
 ARCHIVE_FOLDER = "DIOR_RSVG"
 # Objects are counted without parsing: discovery reads thousands of files, and a broken one must not shift the others.
@@ -159,7 +159,7 @@ def _items(positions: dict[str, list[int]], images: FileList, labels: FileList) 
     for stem, found in sorted(positions.items()):
         image = images.by_stem.get(stem)
         if image is None:
-            problems.append((str(labels.by_stem[stem]), f"{stem} has no image in JPEGImages"))
+            problems.append(Absent(str(labels.by_stem[stem]), f"{stem} has no image in JPEGImages"))
         else:
             items.append(Item(stem, image, (labels.by_stem[stem],), {"positions": found}))
     return items, problems

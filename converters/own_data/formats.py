@@ -25,7 +25,7 @@ from mmrs.errors import BadItem
 from mmrs.imaging.probe import MAX_SCENE_PIXELS, probe
 from mmrs.instructions import prompts
 from mmrs.record import Annotations, Provenance, Question, Task
-from mmrs.source import Item, ensure_unique_stems
+from mmrs.source import Absent, Item, ensure_unique_stems
 
 TURNED_BOX_TASKS: tuple[Task, ...] = ("detection-obb",)
 # Label files that are looked into for the kind of their boxes before they are read.
@@ -128,9 +128,9 @@ def _label_files(own: Description, root: Path, images: FileTree, folder: Path) -
             items.append(Item(stem, image))
             without += 1
         else:
-            problems.append((str(image), "image without a label file"))
+            problems.append(Absent(str(image), "image without a label file"))
     problems += [
-        (str(path), "label file without an image")
+        Absent(str(path), "label file without an image")
         for stem, path in labels.by_stem.items()
         if not images.has(stem) and path.name != "classes.txt"
     ]
@@ -182,7 +182,7 @@ def _named(
             continue
         stem = stems.get(image) if image else None
         if image is None or stem is None:
-            missing.append((str(source), f"image {name} is named but is not there"))
+            missing.append(Absent(str(source), f"image {name} is named but is not there"))
         elif stem not in items:
             items[stem] = Item(stem, image, (source,), payload)
         elif (joined := _joined(items[stem].payload, payload)) is not None:

@@ -22,7 +22,7 @@ from converters.splits import SeededSplit
 from converters.vqa.items import from_payload, items_by_image
 from mmrs.errors import BadItem
 from mmrs.record import Annotations
-from mmrs.source import Discovery, Item
+from mmrs.source import Absent, Discovery, Item
 
 # Option that names the image folder -> label files.
 LABELS = {
@@ -126,7 +126,7 @@ def _read_set(
     read: dict[Path, ImageQuestions] = {}
     for path in (labels / file for file in files):
         if not path.is_file():
-            problems.append((str(path), "label file is missing"))
+            problems.append(Absent(str(path), "label file is missing"))
             continue
         try:
             read[path] = parse_question_lines(read_bytes(path), str(path))

@@ -93,7 +93,8 @@ class BuildRecipe(StrictModel):
         licences: which licences are accepted.
         exclude: lists of images to leave out, by path or URL: ``curation.jsonl`` of `mmrs curate`, or your own (see
             `mmrs.builder.exclude`).
-        quarantine_ceiling: largest share of a source's images, or of its objects, that may be bad.
+        quarantine_ceiling: largest share of a source's images, or of its annotation rows, that may be bad. What is
+            absent (class folders, images that a list names) never counts.
     """
 
     data_root: Path = Path("data")

@@ -142,8 +142,8 @@ def build(
 
     Raises:
         UserError: another build writes to `out`, or nothing can be written there.
-        RunFailure: more bad images or objects than the recipe's ceiling allows, or the storage failed; finished shards
-            stay for the next run.
+        RunFailure: more bad images or annotation rows than the recipe's ceiling allows (told before anything is written
+            where the survey knows), nothing to store, or the storage failed; finished shards stay for the next run.
     """
     place = open_place(out)
     with place.lock(progress.note) as token:
@@ -152,6 +152,7 @@ def build(
             findings = existing_shards(plan.tasks, place)
             if announce is not None:
                 announce(findings)
+            _check_survey(plan, recipe, place)
             if findings.missing or findings.stale:
                 place.remove([MANIFEST_NAME, *findings.stale])
             written = _write_missing(findings, place, token, engine or ProcessPool(workers), progress)
@@ -197,6 +198,8 @@ def _finish(
         quarantine_sha256=hashlib.sha256(quarantine).hexdigest(),
     ).with_id()
     try:
+        if not manifest.shards:
+            raise _nothing_to_store(plan, place)
         _check_ceiling(manifest, recipe, place)
     except RunFailure:
         place.remove([MANIFEST_NAME])
@@ -249,25 +252,53 @@ def _split_counts(survey: SplitSurvey, tasks: list[ShardTask], results: dict[str
     names = set(SplitCounts.model_fields) - {"dialogues"}
     totals = {name: sum(getattr(part, name) for part in parts) for name in names}
     totals["quarantined_items"] += sum(entry.images for entry in survey.quarantine)
+    totals["absent"] += sum(entry.level == "absent" for entry in survey.quarantine)
     totals["quarantined_objects"] += sum(entry.level == "object" for entry in survey.quarantine)
     return SplitCounts(**totals, dialogues=dict(sorted(dialogues.items())))
+
+
+def _check_survey(plan: BuildPlan, recipe: BuildRecipe, place: Place) -> None:
+    """Fail before a shard is written where the survey alone shows that the build must."""
+    bad: dict[str, int] = defaultdict(int)
+    for survey in plan.surveys:
+        bad[survey.build.source.name] += sum(entry.images for entry in survey.quarantine)
+    good: dict[str, int] = defaultdict(int)
+    for task in plan.tasks:
+        good[task.source.name] += len(task.samples) - len(task.excluded)
+    try:
+        if not any(good.values()):
+            raise _nothing_to_store(plan, place)
+        for name, count in bad.items():
+            _check_share(name, "images", count, good[name], recipe, place)
+    except RunFailure:
+        place.remove([MANIFEST_NAME])
+        entries = sorted((entry for survey in plan.surveys for entry in survey.quarantine), key=lambda e: e.sort_key)
+        place.write(QUARANTINE_NAME, to_jsonl(entries))
+        raise
+
+
+def _nothing_to_store(plan: BuildPlan, place: Place) -> RunFailure:
+    first = plan.surveys[0].build
+    return RunFailure(
+        f"no image can be stored, so there is no data set. {place}/{QUARANTINE_NAME} says why; see what is there with "
+        f"`mmrs scan {first.source.name} {first.root}`."
+    )
 
 
 def _check_ceiling(manifest: Manifest, recipe: BuildRecipe, place: Place) -> None:
     for name, source in manifest.sources.items():
         counts = source.splits.values()
-        for level, bad, good in (
-            ("images", sum(part.quarantined_items for part in counts), sum(part.records for part in counts)),
-            (
-                "objects",
-                sum(part.quarantined_objects for part in counts),
-                sum(part.objects + part.ignored_objects for part in counts),
-            ),
-        ):
-            share = bad / (bad + good) if bad else 0.0
-            if share > recipe.quarantine_ceiling:
-                raise RunFailure(
-                    f"{name}: {bad} of {bad + good} {level} are bad ({share:.1%}), more than the ceiling of "
-                    f"{recipe.quarantine_ceiling:.1%}. Read {place}/{QUARANTINE_NAME}, mend the source and run again, "
-                    f"or accept them with `--set quarantine_ceiling={min(1.0, share * 1.05):.4f}`."
-                )
+        images = sum(part.records for part in counts)
+        _check_share(name, "images", sum(part.quarantined_items for part in counts), images, recipe, place)
+        rows = sum(part.objects + part.ignored_objects for part in counts)
+        _check_share(name, "rows", sum(part.quarantined_objects for part in counts), rows, recipe, place)
+
+
+def _check_share(name: str, what: str, bad: int, good: int, recipe: BuildRecipe, place: Place) -> None:
+    share = bad / (bad + good) if bad else 0.0
+    if share > recipe.quarantine_ceiling:
+        raise RunFailure(
+            f"{name}: {bad} of {bad + good} {what} are bad ({share:.1%}), more than the ceiling of "
+            f"{recipe.quarantine_ceiling:.1%}. Read {place}/{QUARANTINE_NAME}, mend the source and run again, "
+            f"or accept them with `--set quarantine_ceiling={min(1.0, share * 1.05):.4f}`."
+        )

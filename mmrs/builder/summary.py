@@ -98,7 +98,9 @@ def describe_plan(plan: BuildPlan, left_out: Sequence[tuple[str, str]] = ()) -> 
         if part["excluded"]:
             lines.append(f"{name}: {part['excluded']} images left out by `exclude`")
     header = ("source", "split", "items", "images", "shards", "planned", "re-encoded", "unusable")
-    unusable = [entry for survey in plan.surveys for entry in survey.quarantine]
+    entries = [entry for survey in plan.surveys for entry in survey.quarantine]
+    lines += _absent_lines(entries)
+    unusable = [entry for entry in entries if entry.level != "absent"]
     if unusable:
         lines.append(f"unusable: {len(unusable)} entries for {QUARANTINE_NAME}; by kind, with the first of each:")
         lines += _kinds(unusable)
@@ -110,12 +112,17 @@ def describe_plan(plan: BuildPlan, left_out: Sequence[tuple[str, str]] = ()) -> 
     return "\n".join([table(header, rows), *lines])
 
 
+def _absent_lines(entries: Sequence[QuarantineEntry]) -> list[str]:
+    absent = [entry for entry in entries if entry.level == "absent"]
+    return [f"absent: {len(absent)} things; by kind, with the first of each:", *_kinds(absent)] if absent else []
+
+
 def _kinds(entries: Sequence[QuarantineEntry]) -> list[str]:
     """A line for each kind of reason, the most frequent first; kinds do not differ in names and numbers alone."""
     kinds: dict[tuple[str, str, str], list[QuarantineEntry]] = defaultdict(list)
     for entry in entries:
         # What comes before the first colon names the image, in reasons that a whole file shares.
-        reason = entry.reason.partition(": ")[2] if entry.level not in ("item", "set") else entry.reason
+        reason = entry.reason.partition(": ")[2] if entry.level not in ("item", "set", "absent") else entry.reason
         kinds[entry.source, entry.split, _VARYING.sub("#", reason)].append(entry)
     ordered = sorted(kinds.values(), key=lambda same: -len(same))
     lines = [
@@ -173,7 +180,8 @@ def describe_result(result: BuildResult, out: Path | str) -> str:
     excluded = sum(entry.level == "excluded" for entry in result.quarantine)
     if excluded:
         lines.append(f"left out by `exclude`: {excluded} images, each with its reason in {out}/{QUARANTINE_NAME}")
-    found = [entry for entry in result.quarantine if entry.level != "excluded"]
+    lines += _absent_lines(result.quarantine)
+    found = [entry for entry in result.quarantine if entry.level not in ("excluded", "absent")]
     if found:
         lines.append(f"quarantined: {len(found)} entries in {out}/{QUARANTINE_NAME}; by kind, with the first of each:")
         lines += _kinds(found)

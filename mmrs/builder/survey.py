@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from mmrs.builder.objects import check_objects, cut_to_window
 from mmrs.builder.plan import PlannedSample
@@ -17,8 +16,8 @@ from mmrs.imaging.windows import plan_windows
 from mmrs.progress import Progress
 from mmrs.record import Task, UnreadRow, Window
 from mmrs.seeding import is_in_share, seeded_order
-from mmrs.shards.quarantine import QuarantineEntry, entry_for, relative_to_root, row_entry
-from mmrs.source import Item, Source, SourceBuild
+from mmrs.shards.quarantine import Level, QuarantineEntry, entry_for, relative_to_root, row_entry
+from mmrs.source import Absent, Item, Source, SourceBuild
 
 _IMAGES_PER_TASK, _SCENES_PER_TASK = 1024, 64
 # An item's way to another process and back costs this process more than a plain JPEG's header.
@@ -69,9 +68,9 @@ def survey_splits(builds: Sequence[SourceBuild], seed: int, workers: int, progre
     All splits are discovered before the first header is read, so a wrong path is told at once.
 
     Raises:
-        UserError: a source's layout is not there, or a split has no image at all.
+        UserError: a source's layout is not there, or there is no image in any of its splits.
     """
-    found = [_discover(build, split, seed) for build in builds for split in build.splits]
+    found = [one for build in builds for one in _discover_source(build, seed)]
     parts = [
         _Part(number, one.build.source, one.build.root, one.split, seed, items)
         for number, one in enumerate(found)
@@ -119,36 +118,50 @@ def pays(seconds_per_item: float, items: int) -> bool:
     return seconds_per_item > _SECONDS_WORTH_A_WAY and seconds_per_item * items > _SECONDS_WORTH_PROCESSES
 
 
+def _discover_source(build: SourceBuild, seed: int) -> list[_Found]:
+    """Every split of a source. A split without an image is absent, as long as another one has some."""
+    found = [_discover(build, split, seed) for split in build.splits]
+    if any(one.items or one.quarantine for one in found):
+        return [one if one.items or one.quarantine else _absent_split(one) for one in found]
+    splits = " or ".join(repr(split) for split in build.splits)
+    raise UserError(
+        f"{build.source.name}: split {splits} under {build.root} has no image; "
+        f"see what is there with `mmrs scan {build.source.name} {build.root}`."
+    )
+
+
+def _absent_split(found: _Found) -> _Found:
+    entry = _found_entry(found.build, found.split, "absent", str(found.build.root), f"split {found.split} has no image")
+    return replace(found, quarantine=(entry,))
+
+
 def _discover(build: SourceBuild, split: str, seed: int) -> _Found:
     found = build.source.discover(build.root, split)
     items = found.items
     # What concerns the whole set is the same in every split: it is counted once, whichever splits are built.
     shared = found.shared_problems if split == build.splits[0] else ()
-    if not items and not found.problems and not shared:
-        raise UserError(
-            f"{build.source.name}: split {split!r} under {build.root} has no image; "
-            f"see what is there with `mmrs scan {build.source.name} {build.root}`."
-        )
     if build.limit is not None and build.limit < len(items):
         chosen = seeded_order([item.stem for item in items], seed, "limit")[: build.limit]
         items = tuple(items[index] for index in sorted(chosen))
-    quarantine = [_found_entry(build, split, "item", *problem) for problem in found.problems]
+    quarantine = [_found_entry(build, split, _level(problem, "item"), *problem) for problem in found.problems]
     quarantine += [_found_entry(build, split, "object", *row) for row in found.unread_rows]
     quarantine += [_found_entry(build, split, "part", *detail) for detail in found.details]
-    quarantine += [_found_entry(build, split, "set", *problem) for problem in shared]
+    quarantine += [_found_entry(build, split, _level(problem, "set"), *problem) for problem in shared]
     return _Found(build, split, items, tuple(quarantine), found.notes, found.tasks)
 
 
-def _found_entry(
-    build: SourceBuild, split: str, level: Literal["item", "object", "part", "set"], path: str, reason: str
-) -> QuarantineEntry:
+def _level(problem: tuple[str, str], otherwise: Level) -> Level:
+    return "absent" if isinstance(problem, Absent) else otherwise
+
+
+def _found_entry(build: SourceBuild, split: str, level: Level, path: str, reason: str) -> QuarantineEntry:
     return QuarantineEntry(
         source=build.source.name,
         split=split,
         level=level,
         path=relative_to_root(path, build.root),
         reason=reason.replace(str(build.root) + "/", ""),
-        images=0 if level in ("object", "part") else 1,
+        images=0 if level in ("object", "part", "absent") else 1,
     )
 
 

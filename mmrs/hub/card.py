@@ -191,6 +191,8 @@ def _plots(plots: Sequence[str]) -> str:
 def _integrity(manifest: Manifest) -> str:
     counts = [part for source in manifest.sources.values() for part in source.splits.values()]
     lost, excluded = sum(part.quarantined_items for part in counts), sum(part.excluded for part in counts)
+    absent = sum(part.absent for part in counts)
+    missing = f" {absent} things of the sources are absent." if absent else ""
     left_out = f" {excluded} sound images were left out by name." if excluded else ""
     level = _CHECKED.get(manifest.recipe.get("validation", ""), "")
     trained = ", ".join(
@@ -203,8 +205,8 @@ def _integrity(manifest: Manifest) -> str:
         "## Integrity\n\n"
         f"Data set id `{manifest.id}` (sha256 of the canonical `manifest.json`, which names every shard with its "
         f"digest); built by mmrs {manifest.tool_version}.{level} Beside each tar lies its index (`.parquet`). {lost} "
-        f"images were found and could not be used.{left_out} `quarantine.jsonl` names each with its reason. Meant for "
-        f"training: {trained or 'nothing'}; all else for evaluation. `mmrs verify FOLDER` checks a downloaded copy "
+        f"images were found and could not be used.{missing}{left_out} `quarantine.jsonl` names each with its reason. "
+        f"Meant for training: {trained or 'nothing'}; all else for evaluation. `mmrs verify FOLDER` checks a copy "
         "byte by byte."
     )
 

@@ -90,7 +90,7 @@ def samples_frame(manifest: Manifest, indexes: Sequence[Path]) -> pl.LazyFrame:
 
 
 def _sources(manifest: Manifest) -> pl.LazyFrame:
-    sums = ("quarantined_items", "quarantined_objects", "excluded")
+    sums = ("quarantined_items", "quarantined_objects", "absent", "excluded")
     rows = [
         {"source": name, "sensor": source.sensor, "licence": source.licence}
         | {"trained_on": ", ".join(source.train_splits) or "nothing"}

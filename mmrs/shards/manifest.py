@@ -23,7 +23,7 @@ MANIFEST_NAME = "manifest.json"
 SHARD_PATH = r"^[a-z0-9-]+/[a-z0-9_-]+-\d{5}-of-\d{5}\.tar$"
 # Digests name files of a reader's cache, so those of a stranger's manifest must be digests.
 SHA256 = r"^[0-9a-f]{64}$"
-_ABSENT_AT_ZERO = ("images_with_objects_in_no_dialogue", "objects_in_no_dialogue")
+_ABSENT_AT_ZERO = ("absent", "images_with_objects_in_no_dialogue", "objects_in_no_dialogue")
 
 
 class ShardEntry(StrictModel):
@@ -44,11 +44,12 @@ class ShardEntry(StrictModel):
 
 
 class SplitCounts(StrictModel):
-    """What a split holds. `dialogues` counts per task; `quarantined_*` were found bad and `excluded` are sound images
-    that the recipe leaves out by name: neither are stored. Findings about a whole source count as items of its first
+    """What a split holds. `dialogues` counts per task. `quarantined_items` are bad images and `quarantined_objects` bad
+    annotation rows, `absent` are things that are not there, `excluded` sound images that the recipe leaves out by name:
+    none of them are stored. Findings about a whole source count as items of its first
     split. `objects` are not ignored; `objects_in_no_dialogue` are those that a detection task was to list and that no
     dialogue does, in `images_with_objects_in_no_dialogue`: they are missing in training text, never in evaluation. The
-    JSON has these two only where they are not 0, so that earlier data sets keep their id."""
+    JSON has these two and `absent` only where they are not 0, so that earlier data sets keep their id."""
 
     records: int = 0
     objects: int = 0
@@ -59,6 +60,7 @@ class SplitCounts(StrictModel):
     quarantined_items: int = 0
     quarantined_objects: int = 0
     excluded: int = 0
+    absent: int = 0
     images_with_objects_in_no_dialogue: int = 0
     objects_in_no_dialogue: int = 0
 

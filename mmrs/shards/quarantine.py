@@ -16,9 +16,13 @@ from mmrs.source import Item
 QUARANTINE_NAME = "quarantine.jsonl"
 
 
+Level = Literal["item", "object", "part", "set", "excluded", "absent"]
+
+
 class QuarantineEntry(StrictModel):
     """One image (level ``item``) or one annotation row of an object (level ``object``) that was not stored.
 
+    Level ``absent`` is a thing that is not there (a class folder, an image that a list names): neither image nor row.
     Level ``part`` is a caption or question left out of a stored image; level ``excluded`` is a sound image that the
     recipe's `exclude` lists. Level ``set`` is a finding about the whole source (a file that no list names), whose
     `split` is the first one that was built; it weighs against all images of the source that were built.
@@ -31,7 +35,7 @@ class QuarantineEntry(StrictModel):
 
     source: str
     split: str
-    level: Literal["item", "object", "part", "set", "excluded"]
+    level: Level
     id: str | None = None
     path: str
     line: int | None = None

@@ -13,6 +13,7 @@ from converters.formats.shared_file import read_shared
 from converters.formats.text import decode, read_bytes
 from converters.layout import FileList, Problem, check_plain_name, list_files, locate_root
 from mmrs.errors import BadItem
+from mmrs.source import Absent
 
 Layout = Literal["rotate_json", "normal_json", "normal_xml", "rotate_xml"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
@@ -103,7 +104,7 @@ def _listed_xml(root: Path, layout: Layout, source: Path) -> ListedFile:
             problems.append((str(source), f"line {number}: {error.reason}"))
             continue
         if xml is None:
-            problems.append((str(source), f"line {number}: {stem} has no XML in {root / layout / 'Annotations'}"))
+            problems.append(Absent(str(source), f"line {number}: {stem} has no XML in {root / layout / 'Annotations'}"))
         elif stem in entries:
             problems.append((str(source), f"line {number}: {stem} is listed twice"))
         else:
@@ -146,7 +147,7 @@ def find_images(
                 borrowed[folder] += 1
                 break
         else:
-            problems.append((str(own / name), f"image {name} is listed but is in no layout's image folder"))
+            problems.append(Absent(str(own / name), f"image {name} is listed but is in no layout's image folder"))
     notes = tuple(
         f"{count} images that {own.relative_to(root)} lacks were taken from {folder.relative_to(root)}"
         for folder, count in borrowed.items()

@@ -33,7 +33,7 @@ from converters.splits import SeededSplit
 from mmrs.errors import BadItem, UserError
 from mmrs.imaging.suffixes import without_known_suffix
 from mmrs.record import Annotations, Provenance
-from mmrs.source import Discovery, Item, ensure_unique_stems
+from mmrs.source import Absent, Discovery, Item, ensure_unique_stems
 
 LABEL_FILES: dict[Form, str] = {"voc": "VOC files", "yolo": "YOLO files"}
 LOOKED_AT = 300
@@ -172,7 +172,7 @@ class UndocumentedBoxes(SeededSplit):
         if not self.images:
             names = stems(images)
             problems += [
-                (str(path), "label file without an image")
+                Absent(str(path), "label file without an image")
                 for stem, places in labels.by_stem.items()
                 if stem not in names
                 for _, path in places

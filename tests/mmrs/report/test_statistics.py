@@ -96,7 +96,7 @@ def test_errors_name_the_next_step(report_set, tmp_path):
 def test_sources_say_licence_and_what_was_not_stored(report_set):
     rows = statistics(report_set).tables["source"].to_dicts()
     common = {"licence": "CC0-1.0", "trained_on": "train"}
-    common |= {"quarantined_items": 0, "quarantined_objects": 0, "excluded": 0}
+    common |= {"quarantined_items": 0, "quarantined_objects": 0, "absent": 0, "excluded": 0}
     assert rows == [
         {"source": "talk", "sensor": "sar"} | common,
         {"source": "toy", "sensor": "optical"} | common,
