@@ -25,4 +25,4 @@ class Symmetry:
         return unit - x if self.mirror_x else x, unit - y if self.mirror_y else y
 
 
-UPRIGHT = Symmetry()
+IDENTITY = Symmetry()

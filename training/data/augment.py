@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from mmrs.instructions.symmetry import UPRIGHT, Symmetry
+from mmrs.instructions.symmetry import IDENTITY, Symmetry
 from mmrs.seeding import random_words
 from training.config import AugmentConfig
 
@@ -44,7 +44,7 @@ class Augmentation:
     brightness: float = 1.0
     contrast: float = 1.0
     noise: int = 0
-    symmetry: Symmetry = UPRIGHT
+    symmetry: Symmetry = IDENTITY
     key: tuple[str | int, ...] = ()
 
 

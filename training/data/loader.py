@@ -23,7 +23,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from mmrs.errors import RunFailure, UserError
-from mmrs.instructions.symmetry import UPRIGHT
+from mmrs.instructions.symmetry import IDENTITY
 from mmrs.seeding import random_words
 from training.config import AugmentConfig
 from training.data.augment import Augmentation, Turns, draw, shade, turn_dialogues, turn_square
@@ -136,7 +136,7 @@ class PackDataset(Dataset):
         from mmrs.instructions.dialects import dialect
 
         tasks = [self.selection.tasks[self.selection.dialogue_task[entry]] for entry in entries]
-        upright = replace(augmentation, symmetry=UPRIGHT)
+        upright = replace(augmentation, symmetry=IDENTITY)
         written = dialect(self.selection.sets[self.selection.set_number[row]].manifest.dialect_name)
         moved = turn_dialogues(list(zip(tasks, turns, strict=True)), augmentation.symmetry, written)
         if moved is None:
