@@ -18,7 +18,7 @@ from converters.base import Converter, register
 from converters.catalog import SourceFacts
 from converters.formats.shared_file import read_shared
 from converters.formats.text import numbered_lines, read_bytes
-from converters.layout import Problem
+from converters.layout import Problem, plain_stem
 from converters.own_data.description import DESCRIPTION_NAME, EXAMPLE, DescribedSet, Description, own_layout_error
 from converters.own_data.formats import TURNED_BOX_TASKS, find_items, read_item
 from mmrs.errors import UserError
@@ -127,35 +127,38 @@ def _listed(
     chosen: dict[str, Item] = {}
     problems: list[Problem] = []
     for number, line in lines:
-        item = next((found for word in (line, line.split()[0]) if (found := _lookup(known, word))), None)
-        if item is None:
+        named = next((found for word in (line, line.split()[0]) if (found := _lookup(known, word))), ())
+        if not named:
             problems.append((str(source), f"line {number}: no annotated image is named {line[:80]!r}"))
-        elif item.stem in chosen:
-            problems.append((str(source), f"line {number}: {line[:80]!r} is listed twice"))
-        else:
-            chosen[item.stem] = item
+        for item in named:
+            if item.stem in chosen:
+                problems.append((str(source), f"line {number}: {line[:80]!r} is listed twice"))
+            chosen.setdefault(item.stem, item)
     return [chosen[stem] for stem in sorted(chosen)], tuple(problems)
 
 
-def _by_name(items: Iterable[Item]) -> dict[str, Item | None]:
-    """Every name of every item; None where two items share it."""
-    known: dict[str, Item | None] = {}
+def _by_name(items: Iterable[Item]) -> dict[str, tuple[Item, ...]]:
+    """Items by every name that they have: stem, plain stem, and what is left of these without leading folders."""
+    known: dict[str, tuple[Item, ...]] = {}
     for item in items:
-        parts = item.stem.split("/")
-        for start in range(len(parts)):
-            name = "/".join(parts[start:])
-            known[name] = None if name in known and known[name] is not item else item
+        for stem in dict.fromkeys((item.stem, plain_stem(item.stem, item.image))):
+            parts = stem.split("/")
+            for start in range(len(parts)):
+                name = "/".join(parts[start:])
+                known[name] = (*known.get(name, ()), item)
     return known
 
 
-def _lookup(known: dict[str, Item | None], word: str) -> Item | None:
+def _lookup(known: dict[str, tuple[Item, ...]], word: str) -> tuple[Item, ...]:
+    """The item of that name, or the items that differ in their suffix alone; none where it could be other ones."""
     parts = word.replace("\\", "/").split("/")
     for start in range(len(parts)):
         name = "/".join(parts[start:])
         for candidate in (name, without_known_suffix(name)):
-            if known.get(candidate) is not None:
-                return known[candidate]
-    return None
+            items = known.get(candidate, ())
+            if items and len({plain_stem(item.stem, item.image) for item in items}) == 1:
+                return items
+    return ()
 
 
 def _share(own: Description, items: Sequence[Item], split: str) -> list[Item]:
