@@ -82,8 +82,6 @@ def write_sample(name: str, out: Path, seed: int, options: Mapping[str, str]) ->
     Raises:
         UserError: unknown source or option, or a folder that is not empty.
     """
-    if out.exists() and any(out.iterdir()):
-        raise UserError(f"{out} is not empty; choose another --out, or delete it first.")
     if "seed" in options:
         raise UserError(f"seed is an option of its own: `mmrs sample {name} --out {out} --seed {options['seed']}`.")
     values = {key: _value(text) for key, text in options.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,9 @@ def write(name: str, out: Path, **options: Any) -> dict[str, Any]:
             )
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out} is not an empty folder; name a new one: `mmrs sample {name} --out {out}-new`.")
+        raise UserError(
+            f"{out} is not an empty folder; name a new one: `mmrs sample {name} --out {shlex.quote(f'{out}-new')}`."
+        )
     out.mkdir(parents=True, exist_ok=True)
     try:
         return validate_call(generator)(out, **options)
