@@ -1,9 +1,14 @@
-"""Text for the terminal: plain tables, sizes, and the word that was meant."""
+"""Text for the terminal: plain tables, sizes, the word that was meant, and advice that several commands give.
+
+A message ends with what the user can do next. A command in it is typed as it stands, and a test types it.
+"""
 
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 
@@ -45,3 +50,23 @@ def nearest(word: str, known: Iterable[str]) -> str:
     if not matches and len(word) > 2:
         matches = [name for name in names if word.lower() in name][:1]
     return f" (did you mean {matches[0]!r}?)" if matches else ""
+
+
+def see_verify(location: Path | str) -> str:
+    """The command that says what is damaged in a data set."""
+    return f"`mmrs verify {shlex.quote(str(location))}` says what is wrong."
+
+
+def not_writable(place: object, error: object) -> str:
+    """A folder that `--out` named and that cannot be written to."""
+    return f"cannot write to {place}: {error}. Choose another folder with --out."
+
+
+def not_empty(out: Path) -> str:
+    """A folder that is to be made and is there already, with something in it."""
+    return f"{out} is not empty. Choose another folder, or: {removal(out)}"
+
+
+def removal(folder: Path) -> str:
+    """The command that deletes a folder."""
+    return f"rm -r {shlex.quote(str(folder))}"

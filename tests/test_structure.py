@@ -25,7 +25,7 @@ TARGETS = {"mmrs": {"mmrs"}, "converters": {"mmrs", "converters"}, "training": {
 # What lies in a package, from the ground up. A part imports from lower floors alone; "__init__" is the package's own.
 FLOORS = {
     "mmrs": (
-        {"__init__", "advice", "errors", "geometry", "installation", "progress", "seeding", "text"},
+        {"__init__", "errors", "geometry", "installation", "progress", "seeding", "text"},
         {"config", "engines", "polygons", "storage"},
         {"record"},
         {"instructions", "source"},

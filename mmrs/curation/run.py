@@ -11,7 +11,6 @@ import numpy as np
 import orjson
 from pydantic import ValidationError
 
-from mmrs.advice import not_writable, see_verify
 from mmrs.curation.fingerprints import stored_thumbnails
 from mmrs.curation.group_checks import check_groups
 from mmrs.curation.groups import find_groups
@@ -29,6 +28,7 @@ from mmrs.shards.reader import ShardSet
 from mmrs.storage.open import open_place
 from mmrs.storage.place import Place
 from mmrs.storage.urls import is_writable, parse_location
+from mmrs.text import not_writable, see_verify
 
 
 def curate(

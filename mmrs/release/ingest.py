@@ -21,7 +21,6 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 import mmrs
-from mmrs.advice import not_writable
 from mmrs.errors import RunFailure, UserError
 from mmrs.imaging.probe import FORMATS
 from mmrs.imaging.suffixes import SOURCE_SUFFIXES
@@ -34,7 +33,7 @@ from mmrs.release.parts import Limits
 from mmrs.release.store import FILES_NAME, FILES_SCHEMA, RELEASE_NAME, ROWS_SCHEMA, IgnoredFile, Release, StoredFile
 from mmrs.storage.atomic import atomic_writer, file_sha256, write_atomic
 from mmrs.storage.locks import whole_file_lock
-from mmrs.text import bytes_text, table
+from mmrs.text import bytes_text, not_writable, table
 
 WORK_FOLDER = ".ingest"
 STORED_FOLDERS = ("rows", "verbatim")

@@ -15,12 +15,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from mmrs.advice import see_verify
 from mmrs.errors import RunFailure
 from mmrs.record import AnnotatedObject, Record
 from mmrs.report.plots import PALETTE
 from mmrs.seeding import seeded_order
 from mmrs.shards.reader import ShardSet
+from mmrs.text import see_verify
 
 _THUMBNAIL_PX = 512
 _JPEG_QUALITY = 82

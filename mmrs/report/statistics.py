@@ -13,12 +13,11 @@ from typing import Any
 import orjson
 import polars as pl
 
-from mmrs.advice import see_verify
 from mmrs.errors import RunFailure
 from mmrs.shards.manifest import Manifest
 from mmrs.shards.reader import ShardSet
 from mmrs.storage.atomic import atomic_folder
-from mmrs.text import bytes_text, table
+from mmrs.text import bytes_text, see_verify, table
 
 SIDE_LIMITS_PX = (128, 256, 512, 1024, 2048, 4096)
 CHARS_LIMITS = (64, 128, 256, 512, 1024, 2048, 4096)

@@ -10,11 +10,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmrs.advice import not_writable
 from mmrs.errors import UserError
 from mmrs.storage.atomic import TEMPORARY_MARK, atomic_writer, publish_file, remove_temporaries, write_atomic
 from mmrs.storage.locks import whole_file_lock
 from mmrs.storage.place import LOCK_NAME, STATE_FOLDER, not_ours
+from mmrs.text import not_writable
 
 
 @dataclass(frozen=True, slots=True)

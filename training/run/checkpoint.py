@@ -29,10 +29,10 @@ from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from mmrs.advice import removal
 from mmrs.config import StrictModel
 from mmrs.errors import RunFailure, UserError
 from mmrs.storage.atomic import atomic_folder, file_sha256, remove_folder
+from mmrs.text import removal
 from training.config import TrainConfig, check_resume_bound_fields, resume_bound_fields
 from training.data.planning.pointer import Pointer, Position
 from training.step.sharding import gathered, sharded_like

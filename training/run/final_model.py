@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from mmrs.advice import removal
 from mmrs.errors import UserError
 from mmrs.storage.atomic import atomic_folder, file_sha256
+from mmrs.text import removal
 from training.config import StageConfig, TrainConfig, load_config
 from training.data.planning.pointer import Position
 from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from mmrs.advice import removal
 from mmrs.errors import UserError
 from mmrs.storage.locks import record_lock
+from mmrs.text import removal
 from training.config import TrainConfig, check_resume_bound_fields, load_config, resume_bound_fields
 
 

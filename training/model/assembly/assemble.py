@@ -14,10 +14,9 @@ from typing import Any
 
 import torch
 
-from mmrs.advice import not_empty
 from mmrs.errors import UserError
 from mmrs.storage.atomic import atomic_folder
-from mmrs.text import nearest
+from mmrs.text import nearest, not_empty
 from training.model.assembly.parts import LanguageModel, Part, read_encoder, read_language_model
 from training.model.assembly.text_check import check_texts
 from training.model.configuration import EarthGPTConfig, changed

@@ -14,10 +14,9 @@ from typing import Any, Literal
 
 import torch
 
-from mmrs.advice import not_empty
 from mmrs.errors import UserError
 from mmrs.storage.atomic import atomic_folder
-from mmrs.text import nearest
+from mmrs.text import nearest, not_empty
 from training.model.export.delta import load_delta, save_delta
 from training.model.export.plain_decoder import plain_decoder
 from training.model.folder import check_model_folder
