@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from converters.base import register
 from converters.detection.box_folders import BoxFolders
 from converters.formats.objects import annotated, from_inclusive
-from converters.formats.voc import check_names_image, read_voc
+from converters.formats.text import read_bytes
+from converters.formats.voc import check_names_image, parse_voc_rows
 from converters.layout import last_parts
 from mmrs.record import Annotations, Provenance
 from mmrs.source import Item
@@ -25,13 +26,14 @@ class Dior(BoxFolders):
     def read(self, item: Item) -> Annotations:
         """Objects in file order. The size in an oriented file is no check of the image: 33 files state another one."""
         path = item.annotations[0]
-        voc = read_voc(path)
+        voc, unread = parse_voc_rows(read_bytes(path), str(path))
         check_names_image(voc, item.stem, str(path))
         raw = [from_inclusive(obj) for obj in self.boxes_of(voc, str(path))]
         oriented = self.boxes == "oriented"
         return Annotations(
             objects=annotated(raw, self.facts.classes, str(path)),
             metadata={"stated_size": list(voc.size)} if oriented and voc.size else {},
+            unread=unread,
             provenance=Provenance(annotation=last_parts(path, 3), original_id=item.stem, layout=self.boxes),
             declared_size=None if oriented else voc.size,
         )

@@ -16,11 +16,12 @@ from pydantic import BeforeValidator
 
 from converters.base import register
 from converters.catalog import Counts
-from converters.formats.dota import read_dota, read_meta
+from converters.formats.dota import parse_dota, read_meta
 from converters.formats.folders import normal_form
 from converters.formats.objects import annotated
+from converters.formats.rows import lines_apart
 from converters.formats.split_lists import list_folders, paired
-from converters.formats.text import finite
+from converters.formats.text import finite, read_bytes
 from converters.layout import (
     ignored_note,
     last_parts,
@@ -86,7 +87,7 @@ class Dota(TiledConverter):
     def read(self, item: Item) -> Annotations:
         """Quads start at the source's first corner; ``gsd_m`` and ``image_source`` where the file states them."""
         path = item.annotations[0]
-        parsed = read_dota(path, self.labels)
+        parsed, unread = lines_apart(read_bytes(path), lambda data: parse_dota(data, str(path), self.labels))
         header = parsed.header
         for meta in item.annotations[1:]:
             header = {**header, **read_meta(meta)}
@@ -99,6 +100,7 @@ class Dota(TiledConverter):
             metadata["acquisition_dates"] = header["acquisition dates"]
         return Annotations(
             objects=annotated(parsed.boxes, self.facts.classes, str(path), repeats=True, first_corner="as-written"),
+            unread=unread,
             metadata=metadata,
             provenance=Provenance(
                 annotation=last_parts(path, 3), original_id=item.stem, layout=f"{path.parent.name} as {self.release}"

@@ -18,6 +18,7 @@ from converters.catalog import Counts
 from converters.formats.coco import box_fields, read_coco, row_object
 from converters.formats.folders import normal_form
 from converters.formats.objects import annotated
+from converters.formats.rows import lines_apart, rows_apart
 from converters.formats.shapes import BoxObject, check_box
 from converters.formats.shared_file import read_shared
 from converters.formats.split_lists import named_images
@@ -92,11 +93,14 @@ class NwpuVhr10(SeededSplit):
             return Annotations(provenance=Provenance(original_id=item.image.name, layout="negative image set"))
         path = item.annotations[0]
         if item.payload is None:
-            raw = read_lines(path, tuple(self.facts.classes))
+            labels = tuple(self.facts.classes)
+            raw, unread = lines_apart(read_bytes(path), lambda data: parse_lines(data, str(path), labels))
         else:
-            raw = [row_object(row, str(path)) for row in item.payload["rows"]]
+            objects, unread = rows_apart(item.payload["rows"], lambda row: row_object(row, str(path)))
+            raw = list(objects)
         return Annotations(
             objects=annotated(raw, self.facts.classes, str(path)),
+            unread=unread,
             provenance=Provenance(annotation=last_parts(path, 2), original_id=item.image.name, layout=self.annotations),
             declared_size=None if item.payload is None else item.payload["size"],
         )

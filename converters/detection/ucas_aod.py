@@ -14,6 +14,7 @@ from converters.base import register
 from converters.catalog import Counts
 from converters.formats.folders import normal_form
 from converters.formats.objects import annotated
+from converters.formats.rows import lines_apart
 from converters.formats.shapes import BoxObject, check_box
 from converters.formats.text import finite, numbered_lines, read_bytes, shown
 from converters.layout import FileList, Problem, last_parts, list_files, locate_root, subfolders
@@ -66,9 +67,11 @@ class UcasAod(SeededSplit):
         if not item.annotations:
             return Annotations(provenance=Provenance(original_id=item.image.name, layout="Neg"))
         path = item.annotations[0]
-        raw = parse_lines(read_bytes(path), str(path), item.payload["label"])
+        label = item.payload["label"]
+        raw, unread = lines_apart(read_bytes(path), lambda data: parse_lines(data, str(path), label))
         return Annotations(
             objects=annotated(raw, self.facts.classes, str(path)),
+            unread=unread,
             provenance=Provenance(annotation=last_parts(path, 2), original_id=last_parts(item.image, 2)),
         )
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from converters.base import Converter, register
 from converters.formats.folders import normal_form
 from converters.formats.objects import annotated
+from converters.formats.rows import lines_apart
 from converters.formats.shapes import BoxObject, check_box
 from converters.formats.split_lists import paired
 from converters.formats.text import finite, integer, numbered_lines, read_bytes, shown
@@ -66,9 +67,10 @@ class VisDrone(Converter):
     def read(self, item: Item) -> Annotations:
         """Objects in file order; ``truncation``, ``occlusion`` (0, 1, 2) and ``score`` as written."""
         path = item.annotations[0]
-        raw = parse_lines(read_bytes(path), str(path), self.labels)
+        raw, unread = lines_apart(read_bytes(path), lambda data: parse_lines(data, str(path), self.labels))
         return Annotations(
             objects=annotated(raw, self.facts.classes, str(path), self.facts.ignored_labels),
+            unread=unread,
             provenance=Provenance(annotation=last_parts(path, 3), original_id=item.stem),
         )
 

@@ -12,12 +12,14 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 from xml.etree.ElementTree import Element
 
+from converters.formats.rows import rows_apart
 from converters.formats.shapes import BoxObject, check_rotated
 from converters.formats.text import decode, read_bytes
 from converters.formats.turned import ROTATION, UNKNOWN_TURNS, turned
 from converters.formats.xmltree import node_flag, node_number, node_size, node_text, parse_tree
 from mmrs.errors import BadItem
 from mmrs.imaging.suffixes import without_known_suffix
+from mmrs.record import UnreadRow
 
 TURNING_TAGS = frozenset({ROTATION, *UNKNOWN_TURNS})
 PLACES = ("left_top", "right_top", "right_bottom", "left_bottom")
@@ -49,10 +51,22 @@ def parse_voc(data: bytes, path: str) -> VocFile:
     Raises:
         BadItem: not UTF-8, not XML, document type or entities, missing nodes, numbers that are none, inverted boxes.
     """
+    voc, unread = parse_voc_rows(data, path)
+    if unread:
+        raise BadItem(unread[0].reason, path, unread[0].line)
+    return voc
+
+
+def parse_voc_rows(data: bytes, path: str) -> tuple[VocFile, tuple[UnreadRow, ...]]:
+    """As `parse_voc`, with the objects that cannot be used named beside the others.
+
+    Raises:
+        BadItem: the file as a whole cannot be used.
+    """
     root, lines = parse_tree(decode(data, path), path, "annotation", "object")
-    objects = tuple(_object(node, path, lines.get(node)) for node in root.findall("object"))
+    objects, unread = rows_apart(root.findall("object"), lambda node: _object(node, path, lines.get(node)))
     size = node_size(root, "size/width", "size/height", path)
-    return VocFile(node_text(root, "filename"), node_text(root, "folder"), size, objects)
+    return VocFile(node_text(root, "filename"), node_text(root, "folder"), size, objects), unread
 
 
 def _fields(node: Element, box: Element) -> dict[str, Any]:

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from converters.formats.coco import box_fields, read_coco, row_object
-from converters.formats.dota import read_dota
+from converters.formats.dota import parse_dota
 from converters.formats.folders import read_class_folders
 from converters.formats.llava import read_llava
 from converters.formats.objects import annotated, from_inclusive, known_label
+from converters.formats.rows import lines_apart, rows_apart
 from converters.formats.shapes import BoxObject
 from converters.formats.shared_file import read_shared
 from converters.formats.text import read_bytes
 from converters.formats.tree import FileTree, list_tree
 from converters.formats.turned import states_rotation
-from converters.formats.voc import read_voc
-from converters.formats.yolo import read_yolo, yolo_boxes, yolo_quads
+from converters.formats.voc import parse_voc_rows
+from converters.formats.yolo import YoloObject, parse_yolo, yolo_boxes, yolo_quads
 from converters.layout import Problem, ignored_note, last_parts
 from converters.own_data.description import DescribedSet, Description, own_layout_error
 from mmrs.errors import BadItem
 from mmrs.imaging.probe import MAX_SCENE_PIXELS, probe
 from mmrs.instructions import prompts
-from mmrs.record import Annotations, Provenance, Question, Task
+from mmrs.record import Annotations, Provenance, Question, Task, UnreadRow
 from mmrs.source import Absent, Item, ensure_unique_stems
 
 TURNED_BOX_TASKS: tuple[Task, ...] = ("detection-obb",)
@@ -79,25 +80,53 @@ def read_item(own: Description, item: Item) -> Annotations:
         )
     if own.format == "llava":
         return _read_llava(own, item)
-    size = None
     path = str(item.annotations[0]) if item.annotations else str(item.image)
-    if own.format == "coco":
-        raw, size = [row_object(row, path) for row in item.payload["rows"]], item.payload["size"]
-    elif own.format == "voc":
-        parsed = read_voc(item.annotations[0])
-        raw = [from_inclusive(obj) for obj in parsed.objects] if own.options.one_based else list(parsed.objects)
-        size = parsed.size
-    elif own.format == "dota":
-        raw = read_dota(item.annotations[0], (*own.classes, *own.options.ignored)).boxes
-    else:
-        raw = _yolo_objects(own, item)
+    rows = _box_rows(own, item, path)
+    labels = (*own.classes, *own.options.ignored)
+    known, unknown = rows_apart(rows.objects, lambda obj: _checked(obj, labels, path))
     return Annotations(
-        objects=annotated(raw, own.classes, path, own.options.ignored),
+        objects=annotated(known, own.classes, path, own.options.ignored),
         provenance=Provenance(
             annotation=last_parts(item.annotations[0], 1) if item.annotations else None, original_id=item.image.name
         ),
-        declared_size=tuple(size) if size else None,
+        declared_size=rows.size,
+        unread=rows.unread + unknown,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _BoxRows:
+    """Objects of one image, the rows that are none, and the size that the file states."""
+
+    objects: tuple[BoxObject, ...]
+    unread: tuple[UnreadRow, ...] = ()
+    size: tuple[int, int] | None = None
+
+
+def _box_rows(own: Description, item: Item, path: str) -> _BoxRows:
+    if own.format == "coco":
+        objects, unread = rows_apart(item.payload["rows"], lambda row: row_object(row, path))
+        width_height = item.payload["size"]
+        return _BoxRows(objects, unread, tuple(width_height) if width_height else None)
+    if not item.annotations:
+        return _BoxRows(())
+    data = read_bytes(item.annotations[0])
+    if own.format == "voc":
+        voc, unread = parse_voc_rows(data, path)
+        objects = tuple(map(from_inclusive, voc.objects)) if own.options.one_based else voc.objects
+        return _BoxRows(objects, unread, voc.size)
+    if own.format == "dota":
+        labels = (*own.classes, *own.options.ignored)
+        dota, unread = lines_apart(data, lambda lines: parse_dota(lines, path, labels))
+        return _BoxRows(tuple(dota.boxes), unread)
+    form: Literal["hbb", "obb"] = "obb" if own.format == "yolo-obb" else "hbb"
+    parsed, unread = lines_apart(data, lambda lines: parse_yolo(lines, path, form, len(own.classes)))
+    return _BoxRows(_yolo_boxes(own, item, parsed), unread)
+
+
+def _checked(obj: BoxObject, labels: tuple[str, ...], path: str) -> BoxObject:
+    known_label(obj.label, labels, path, obj.line)
+    return obj
 
 
 def _class_folders(own: Description, root: Path, folder: Path) -> FoundItems:
@@ -202,25 +231,22 @@ def _joined(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, An
     return {key: value + second[key] if isinstance(value, list) else value for key, value in first.items()}
 
 
-def _yolo_objects(own: Description, item: Item) -> list[BoxObject]:
-    if not item.annotations:
-        return []
-    labels = tuple(own.classes)
-    parsed = read_yolo(item.annotations[0], "obb" if own.format == "yolo-obb" else "hbb", len(labels))
+def _yolo_boxes(own: Description, item: Item, parsed: Sequence[YoloObject]) -> tuple[BoxObject, ...]:
     if not parsed:
-        return []
+        return ()
+    labels = tuple(own.classes)
     width, height = probe(item.image, MAX_SCENE_PIXELS).upright_size
     if own.format == "yolo-obb":
         quads = yolo_quads(parsed, width, height).reshape(-1, 8).tolist()
-        return [
+        return tuple(
             BoxObject(labels[obj.index], corners=tuple(quad), line=obj.line)
             for obj, quad in zip(parsed, quads, strict=True)
-        ]
+        )
     boxes = yolo_boxes(parsed, width, height).round(4).tolist()
-    return [
+    return tuple(
         BoxObject(labels[obj.index], (x1, y1, x2, y2), line=obj.line)
         for obj, (x1, y1, x2, y2) in zip(parsed, boxes, strict=True)
-    ]
+    )
 
 
 def _read_llava(own: Description, item: Item) -> Annotations:

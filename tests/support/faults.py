@@ -242,11 +242,26 @@ def label_faults(secret: Path) -> Iterator[Fault]:
     )
     yield "another root", 2, lost("annotation"), lambda p: label(p, "<kml></kml>")
     yield "deep nesting", 2, lost("XML|deep|nest|annotation"), lambda p: label(p, "<a>" * 100_000)
-    yield "unknown class", 5, lost("submarine"), lambda p: label(p, voc(BOXES.replace("plane", "submarine")))
-    yield "object without name", 2, lost("without <name>"), lambda p: label(p, voc("<object></object>"))
-    yield "object without box", 3, lost("neither"), lambda p: label(p, voc("<object><name>ship</name></object>"))
-    yield "inverted box", 4, lost("box"), lambda p: label(p, voc(inverted))
-    yield "NaN", 3, lost("NaN|number|finite"), lambda p: label(p, voc(nan))
+    yield (
+        "unknown class",
+        5,
+        Expected(1, "submarine", objects=1),
+        lambda p: label(p, voc(BOXES.replace("plane", "submarine"))),
+    )
+    yield (
+        "object without name",
+        2,
+        Expected(1, "without <name>", objects=0),
+        lambda p: label(p, voc("<object></object>")),
+    )
+    yield (
+        "object without box",
+        3,
+        Expected(1, "neither", objects=0),
+        lambda p: label(p, voc("<object><name>ship</name></object>")),
+    )
+    yield "inverted box", 4, Expected(1, "inverted", objects=0), lambda p: label(p, voc(inverted))
+    yield "NaN", 3, Expected(1, "NaN", objects=0), lambda p: label(p, voc(nan))
     yield (
         "label of another size",
         5,

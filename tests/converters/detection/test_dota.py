@@ -105,7 +105,6 @@ def test_corners_outside_the_image_are_kept(fake):
     [
         (f"gsd:1\n{LINE.replace('plane', 'container-crane')} 0", "unknown class 'container-crane'", 2),
         ("gsd:1\nhello world\n", "8 numbers, a class", 2),
-        ("gsd:far\n", "gsd is 'far'", None),
         (f"{LINE} nan", "unknown class 'plane nan'", 1),
     ],
 )
@@ -113,9 +112,18 @@ def test_bad_labels(fake, text, words, line):
     root = fake("dota")
     path = write_labels(root, text)
     converter = converters.get("dota")
-    with pytest.raises(BadItem, match=words) as caught:
+    known = converter.read(converter.discover(root, "train").items[0])
+    (row,) = known.unread
+    assert (row.path, row.line) == (str(path), line) and words in row.reason
+
+
+def test_a_header_that_is_no_number_costs_the_image(fake):
+    root = fake("dota")
+    path = write_labels(root, "gsd:far\n")
+    converter = converters.get("dota")
+    with pytest.raises(BadItem, match="gsd is 'far'") as caught:
         converter.read(converter.discover(root, "train").items[0])
-    assert (caught.value.path, caught.value.line) == (str(path), line)
+    assert caught.value.path == str(path)
 
 
 def test_releases_are_never_mixed(fake):

@@ -1,3 +1,4 @@
+import json
 import pickle
 import re
 from pathlib import Path
@@ -252,3 +253,49 @@ def test_the_place_of_the_description_changes_nothing(own, tmp_path):
     root, converter = own("coco")
     assert converter.options() == converters.get("generic", description=str(root / "mmrs.yaml")).options()
     assert own("coco", sensor="sar")[1].options() != converter.options()
+
+
+@pytest.mark.parametrize("fault", ["class", "number"])
+@pytest.mark.parametrize("form", BOXED)
+def test_a_row_that_is_not_understood_costs_itself_and_the_claims_of_its_image(own, form, fault, tmp_path):
+    """All formats alike: the other rows stay, the row is counted as a row, and nothing is said of all objects."""
+    root, converter = own(form)
+    before = read_all(root, converter)[1]
+    stem = next(stem for stem, one in before.items() if len(one.objects) > 1)
+    item = next(item for item in converter.discover(root, "train").items if item.stem == stem)
+    _spoil_last_row(item, form, fault)
+    after = read_all(root, converter)[1][stem]
+    assert after.objects == before[stem].objects[:-1] and len(after.unread) == 1
+    recipe = BuildRecipe.model_validate({"sources": [{"name": "generic"}], "quarantine_ceiling": 1.0})
+    plan = plan_build([SourceBuild(converter, root, ("train",))], recipe, 1, QUIET)
+    result = build(plan, recipe, tmp_path / "out", 1, QUIET)
+    assert [(entry.level, entry.id, entry.images) for entry in result.quarantine] == [
+        ("object", f"my-harbour/train/{stem}", 0)
+    ]
+    data = ShardSet(tmp_path / "out")
+    records = [data.record(row) for row in data.table("train").to_pylist()]
+    assert {record.id.rpartition("/")[2]: bool(record.dialogues) for record in records if record.unread_rows} == {
+        stem.rpartition("/")[2]: False
+    }
+
+
+def _spoil_last_row(item, form, fault):
+    path = item.annotations[0]
+    text = path.read_text()
+    if form == "coco":
+        tables = json.loads(text)
+        (image,) = (row for row in tables["images"] if Path(row["file_name"]).stem == item.image.stem)
+        row = [row for row in tables["annotations"] if row["image_id"] == image["id"]][-1]
+        row |= {"category_id": 77} if fault == "class" else {"bbox": [1, 2, "x", 4]}
+        path.write_text(json.dumps(tables))
+        return
+    if form == "voc":
+        start = text.rindex("<object>")
+        wrong = ("<name>", "<name>un") if fault == "class" else ("<xmin>", "<xmin>x")
+        path.write_text(text[:start] + text[start:].replace(*wrong, 1))
+        return
+    lines = text.rstrip("\n").split("\n")
+    words = lines[-1].split()
+    place = {("dota", "class"): 8, ("dota", "number"): 0}.get((form, fault), 0 if fault == "class" else 1)
+    words[place] = "77" if fault == "class" else "x"
+    path.write_text("\n".join([*lines[:-1], " ".join(words)]) + "\n")
