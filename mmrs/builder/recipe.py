@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PlainValidator, field_validator
+from pydantic import BeforeValidator, ConfigDict, Field, PlainValidator, field_validator
 
 from mmrs.config import StrictModel, as_list, load_yaml, validated
 from mmrs.instructions.dialects import dialect
@@ -20,41 +20,40 @@ Names = Annotated[tuple[str, ...], BeforeValidator(as_list)]
 Locations = Annotated[tuple[Annotated[Path | str, PlainValidator(parse_location)], ...], BeforeValidator(as_list)]
 
 
-class SourceRecipe(StrictModel):
-    """One source of a recipe.
+class _Section(StrictModel):
+    """A part of a recipe. The sentence below a field is its description in the JSON schema."""
 
-    Args:
-        name: a name of `mmrs sources`.
-        root: folder with the source as downloaded; default ``<data_root>/<name>``.
-        splits: splits to build; default all that the source has.
-        train_splits: splits that are meant to be trained on; default the recipe's.
-        tasks: tasks to render; default all that the source is annotated for.
-        limit: at most this many images of each split, chosen by the recipe's seed.
-        options: options of the converter (`mmrs sources NAME` lists them).
-    """
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class SourceRecipe(_Section):
+    """One source of a recipe."""
 
     name: str
+    """A name of `mmrs sources`."""
     root: Path | None = None
+    """Folder with the source as downloaded. None: ``<data_root>/<name>``."""
     splits: tuple[str, ...] | None = None
+    """Splits to build. None: all that the source has."""
     train_splits: tuple[str, ...] | None = None
+    """Splits that are meant to be trained on. None: the recipe's."""
     tasks: frozenset[Task] | None = None
+    """Tasks to render. None: all that the source is annotated for."""
     limit: int | None = Field(default=None, gt=0)
+    """At most this many images of each split, chosen by the recipe's seed."""
     options: dict[str, Any] = Field(default_factory=dict)
+    """Options of the converter; `mmrs sources NAME` lists them."""
 
 
-class LicencePolicy(StrictModel):
-    """Which sources may be used, by the licence that the catalogue states for them.
-
-    Args:
-        allow: ``any``; ``stated`` refuses sources that state no licence; ``commercial`` also those that are for
-            academic or other non-commercial use only.
-        accept: sources that are used all the same: their licence is then your responsibility.
-        refused: ``fail`` (default), or ``leave-out`` to build without the refused sources.
-    """
+class LicencePolicy(_Section):
+    """Which sources may be used, by the licence that the catalogue states for them."""
 
     allow: Literal["any", "stated", "commercial"] = "any"
+    """``any``; ``stated`` refuses sources that state no licence; ``commercial`` also those for academic use only."""
     accept: frozenset[str] = frozenset()
+    """Sources that are used all the same: their licence is then your responsibility."""
     refused: Literal["fail", "leave-out"] = "fail"
+    """``fail``, or ``leave-out`` to build without the refused sources."""
 
     def refusal(self, source: str, licence: str) -> str | None:
         """Why the policy refuses a source of that licence, None where it does not."""
@@ -67,53 +66,54 @@ class LicencePolicy(StrictModel):
         return None
 
 
-class BuildRecipe(StrictModel):
+class BuildRecipe(_Section):
     """A whole build. Sizes in bytes.
 
     How often training shows each source is not said here: one data set serves many mixtures (`data.mixture` of a
     training recipe).
-
-    Args:
-        data_root: folder that holds one folder per source; relative paths start at the current folder.
-        seed: of the order of samples, of limits, of kept empty tiles, and of the wording of prompts.
-        sensors, tasks, splits: of the sources listed, only these; a source that has none of them is left out.
-        train_splits: splits that are meant to be trained on; all others are evaluated on. `mmrs curate` guards them.
-        dialect: how boxes are written: ``mmrs`` (three decimals) or ``mmrs1m`` (two, as released).
-        templates: wording of prompts in training splits: ``mmrs1m`` (one each, as released) or ``diverse`` (seeded
-            paraphrases). Evaluated splits always have the released wording, so that scores compare.
-        per_class_prompts: beside the prompt for all objects, one for each class that the image shows.
-        repeat_single_class: where all objects of an image are of one class, ask for that class too, although the answer
-            is that to the prompt for all objects.
-        max_objects_per_dialogue: no list of objects is longer, and none is cut. An image with more objects is asked for
-            class by class instead of for all, whatever `per_class_prompts` says; a class with more of them is asked for
-            by region, so that training text holds all objects. Evaluation does not depend on it.
-        shard_bytes: planned size of a shard.
-        validation: how far each image is checked. L0: header and end marker, no perceptual hash. L1 (default): decoded,
-            JPEG at 1/8 scale, which walks the whole compressed stream. L2: every pixel decoded.
-        licences: which licences are accepted.
-        exclude: lists of images to leave out, by path or URL: ``curation.jsonl`` of `mmrs curate`, or your own (see
-            `mmrs.builder.exclude`).
-        quarantine_ceiling: largest share of a source's images, or of its annotation rows, that may be bad. What is
-            absent (class folders, images that a list names) never counts.
     """
 
     data_root: Path = Path("data")
+    """Folder that holds one folder per source; relative paths start at the current folder."""
     seed: int = 0
+    """Of the order of samples, of limits, of kept empty tiles, and of the wording of prompts."""
     sensors: frozenset[Sensor] | None = Field(default=None, min_length=1)
+    """Of the sources listed, only those of these sensors. None: all."""
     tasks: frozenset[Task] | None = Field(default=None, min_length=1)
+    """Only these tasks; a source that has none of them is left out. None: all."""
     splits: Names | None = Field(default=None, min_length=1)
+    """Only these splits; a source that has none of them is left out. None: all."""
     train_splits: Names = ("train",)
+    """Splits that are meant to be trained on; all others are evaluated on, and `mmrs curate` guards them."""
     dialect: str = "mmrs"
+    """How boxes are written: ``mmrs`` (three decimals), ``mmrs1m`` (two, as released), or another registered one."""
     templates: str = "mmrs1m"
+    """Wording of prompts in training splits: ``mmrs1m`` (one each, as released) or ``diverse`` (seeded paraphrases).
+    Evaluated splits always have the released wording, so that scores compare."""
     per_class_prompts: bool = True
+    """Beside the prompt for all objects, one for each class that the image shows."""
     repeat_single_class: bool = False
+    """Where all objects of an image are of one class, ask for that class too, although the answer is that to the prompt
+    for all objects."""
     max_objects_per_dialogue: int = Field(default=60, gt=0)
+    """No list of objects is longer, and none is cut. An image with more objects is asked for class by class instead of
+    for all, whatever `per_class_prompts` says; a class with more of them is asked for by region, so that training text
+    holds all objects. Evaluation does not depend on it."""
     shard_bytes: int = Field(default=256 * 2**20, gt=0)
+    """Planned size of a shard."""
     validation: Literal["L0", "L1", "L2"] = "L1"
+    """How far each image is checked. L0: header and end marker, no perceptual hash. L1: decoded, JPEG at 1/8 scale,
+    which walks the whole compressed stream. L2: every pixel decoded."""
     licences: LicencePolicy = LicencePolicy()
+    """Which licences are accepted."""
     exclude: Locations = ()
+    """Lists of images to leave out, by path or URL: ``curation.jsonl`` of `mmrs curate`, or your own (see
+    `mmrs.builder.exclude`)."""
     quarantine_ceiling: float = Field(default=0.005, ge=0, le=1)
+    """Largest share of a source's images, or of its annotation rows, that may be bad. What is absent (class folders,
+    images that a list names) never counts."""
     sources: tuple[SourceRecipe, ...] = Field(min_length=1)
+    """The sources, one entry each."""
 
     @field_validator("dialect")
     @classmethod

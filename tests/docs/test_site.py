@@ -14,6 +14,9 @@ from cli import main
 from docs.hooks.drawings import DRAWINGS
 from docs.hooks.reference.commands import walk
 from docs.hooks.reference.modules import PACKAGES, first_line
+from docs.hooks.reference.settings import meanings, sections
+from mmrs.builder.recipe import BuildRecipe
+from training.config import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = """
@@ -79,6 +82,13 @@ def test_every_command_and_option_is_there(site):
         assert context.command_path in text
         for option in command.params:
             assert isinstance(option, click.Argument) or max(option.opts, key=len) in text, (command.name, option.opts)
+
+
+@pytest.mark.parametrize("recipe", [BuildRecipe, TrainConfig])
+def test_every_key_of_a_recipe_has_its_sentence(recipe):
+    for prefix, section in sections(recipe):
+        missing = [name for name, words in meanings(section).items() if not words]
+        assert not missing, f"{prefix or recipe.__name__}: no sentence below {missing}"
 
 
 def test_every_module_has_its_line(site):

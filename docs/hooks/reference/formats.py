@@ -6,7 +6,8 @@ import inspect
 import json
 from typing import Any
 
-from docs.hooks.reference.markdown import prose, sentence, table
+from docs.hooks.reference.markdown import prose, table
+from docs.hooks.reference.schema import type_words
 
 
 def index_page() -> str:
@@ -62,28 +63,12 @@ def record_page() -> str:
 def _part(name: str, schema: dict[str, Any]) -> str:
     required = set(schema.get("required", ()))
     rows = [
-        (field, _type(what), "yes" if field in required else "", sentence(what.get("description", "")))
+        (field, type_words(what, link=True), "yes" if field in required else "")
         for field, what in schema.get("properties", {}).items()
     ]
     return f"## {name}\n\n{prose(schema.get('description', ''))}\n" + table(
-        ("field", "type", "always", "meaning"), rows
+        ("field", "type", "always"), rows
     )
-
-
-def _type(what: dict[str, Any]) -> str:
-    if "$ref" in what:
-        name = what["$ref"].rpartition("/")[2]
-        return f"[{name}](#{name.lower()})"
-    if "anyOf" in what:
-        return " or ".join(_type(one) for one in what["anyOf"])
-    if "enum" in what:
-        return ", ".join(f"`{value}`" for value in what["enum"])
-    if "const" in what:
-        return f"`{what['const']}`"
-    if what.get("type") == "array":
-        inner = [_type(one) for one in what.get("prefixItems", [what.get("items", {})])]
-        return f"list of {' and '.join(dict.fromkeys(inner))}"
-    return str(what.get("type", "any value"))
 
 
 def errors_page() -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Iterator
 from typing import Any, get_args
 
@@ -11,8 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from docs.hooks.reference.markdown import prose, sentence, table
-
-_ARGUMENT = re.compile(r"^    (\w[\w, ]*): (.*(?:\n(?: {8}.*))*)", re.MULTILINE)
+from docs.hooks.reference.schema import type_words
 
 
 def recipe_page() -> str:
@@ -45,11 +43,9 @@ def _page(title: str, introduction: str, model: type[BaseModel], with_resume: bo
     parts = [f"# {title}\n", introduction + "\n"]
     for prefix, section in sections(model):
         parts.append(f"## {f'`{prefix}`' if prefix else 'The whole recipe'}\n")
-        parts.append(prose(_summary(section)))
+        parts.append(prose(inspect.getdoc(section) or ""))
         heads = ["key", "type", "default", "meaning"] + (["resume"] if with_resume else [])
-        parts.append(
-            table(heads, [_row(section, name, field, with_resume) for name, field in section.model_fields.items()])
-        )
+        parts.append(table(heads, _rows(section, with_resume)))
     return "\n".join(parts)
 
 
@@ -71,27 +67,16 @@ def _models(annotation: Any, is_list: bool = False) -> Iterator[tuple[type[BaseM
 
 
 def meanings(section: type[BaseModel]) -> dict[str, str]:
-    """The sentence of each field: the one below it, else that of the class's ``Args``."""
-    listed: dict[str, str] = {}
-    for names, words in _ARGUMENT.findall(section.__doc__ or ""):
-        listed |= dict.fromkeys(re.split(r",\s*", names), words)
-    return {name: sentence(field.description or listed.get(name, "")) for name, field in section.model_fields.items()}
+    """The sentence of each field, from below it; empty where there is none."""
+    return {name: sentence(field.description or "") for name, field in section.model_fields.items()}
 
 
-def _summary(section: type[BaseModel]) -> str:
-    return inspect.cleandoc((section.__doc__ or "").partition("Args:")[0])
-
-
-def _row(section: type[BaseModel], name: str, field: FieldInfo, with_resume: bool) -> list[str]:
-    row = [name, f"`{_type(field)}`", _default(field), meanings(section)[name]]
-    return [*row, "yes" if _is_resume_free(field) else ""] if with_resume else row
-
-
-def _type(field: FieldInfo) -> str:
-    words = inspect.formatannotation(field.annotation) if field.annotation is not None else "Any"
-    words = re.sub(r"typing\.|pathlib\.|[a-z]\w*(?:\.\w+)*\.(?=[A-Z])", "", words)
-    words = re.sub(r"Annotated\[(.*?), .*?\](?=$|[,\]| ])", r"\1", words) if "Annotated" in words else words
-    return words.replace("NoneType", "None")
+def _rows(section: type[BaseModel], with_resume: bool) -> Iterator[list[str]]:
+    properties = section.model_json_schema()["properties"]
+    words = meanings(section)
+    for name, field in section.model_fields.items():
+        row = [name, type_words(properties[name]), _default(field), words[name]]
+        yield [*row, "yes" if _is_resume_free(field) else ""] if with_resume else row
 
 
 def _default(field: FieldInfo) -> str:
@@ -107,4 +92,4 @@ def _default(field: FieldInfo) -> str:
 
 def _is_resume_free(field: FieldInfo) -> bool:
     extra = field.json_schema_extra
-    return isinstance(extra, dict) and bool(extra)
+    return isinstance(extra, dict) and bool(extra.get("may_change_on_resume"))
