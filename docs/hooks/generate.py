@@ -1,8 +1,8 @@
 """Pages and drawings that are made from the code whenever the site is built, so that they cannot grow old.
 
-The reference (`reference.pages`) is whole pages; the drawings take the place of ``<!-- drawing: NAME -->`` in a page.
-Nothing of it is committed. `mkdocs-gen-files` would add the pages alike; mkdocs itself can since 1.6, so it is no
-dependency.
+The reference (`reference.pages`) and the notebooks are whole pages; the drawings take the place of
+``<!-- drawing: NAME -->`` in a page. Nothing of it is committed. `mkdocs-gen-files` would add the pages alike; mkdocs
+itself can since 1.6, so it is no dependency.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from mkdocs.structure.files import File, Files
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from docs.hooks.drawings import DRAWINGS
+from docs.hooks.notebooks import notebook_pages
 from docs.hooks.reference.pages import PAGES
 
 _PLACE = re.compile(r"<!-- drawing: ([\w-]+) -->")
@@ -29,6 +30,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are made from the code."""
     for name, page in PAGES.items():
         files.append(File.generated(config, name, content=page()))
+    for name, content in notebook_pages().items():
+        files.append(File.generated(config, name, content=content))
     return files
 
 

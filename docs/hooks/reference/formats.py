@@ -66,9 +66,7 @@ def _part(name: str, schema: dict[str, Any]) -> str:
         (field, type_words(what, link=True), "yes" if field in required else "")
         for field, what in schema.get("properties", {}).items()
     ]
-    return f"## {name}\n\n{prose(schema.get('description', ''))}\n" + table(
-        ("field", "type", "always"), rows
-    )
+    return f"## {name}\n\n{prose(schema.get('description', ''))}\n" + table(("field", "type", "always"), rows)
 
 
 def errors_page() -> str:

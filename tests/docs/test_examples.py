@@ -1,0 +1,40 @@
+"""The scripts of ``examples/``, one after the other as somebody would try them: each goes on with what was written."""
+
+import os
+import subprocess
+import sys
+
+from tests.support.pages import ROOT
+
+EXAMPLES = ROOT / "examples"
+
+
+def run(name, *arguments):
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / name), *map(str, arguments)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, f"{name}:\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def test_the_examples_run_in_order(tmp_path):
+    shards, trained = tmp_path / "shards", tmp_path / "run"
+    assert "ok: 22 samples in 3 shards" in run("build.py", tmp_path)
+    batches = run("stream_to_pytorch.py", shards).splitlines()
+    assert len(batches) == 3 and all(line.startswith("(4, 3, 224, 224) | ") for line in batches)
+    samples = run("load_with_datasets.py", shards).splitlines()
+    assert len(samples) == 12 and all("(640, 512)" in line for line in samples)
+    assert "4 steps, final loss" in run("train.py", shards, trained)
+    image = next((tmp_path / "raw" / "hit-uav").rglob("*.jpg"))
+    assert run("predict.py", trained / "model", image, "Please detect all objects in this image.").endswith("\n")
+    scores = run("score_answers.py", shards, tmp_path / "scores")
+    assert "detection-hbb" in scores and (tmp_path / "scores" / "scores.json").exists()
+
+
+def test_every_example_is_run():
+    text = (ROOT / "tests" / "docs" / "test_examples.py").read_text()
+    for path in EXAMPLES.iterdir():
+        assert path.suffix == ".py" and f'run("{path.name}"' in text, path
