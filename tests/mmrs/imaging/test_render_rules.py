@@ -189,9 +189,12 @@ def test_sixteen_bit_colour_keeps_its_lower_bytes(tmp_path, name):
 
 
 @pytest.mark.parametrize("width", [16, 160, 1600])
-def test_eight_bit_tiffs_of_any_width_are_no_rasters(tmp_path, width):
-    Image.new("RGB", (width, 4)).save(tmp_path / "a.tif")
-    assert not probe(tmp_path / "a.tif").raster
+def test_eight_bit_tiffs_of_any_width_are_what_rasterio_reads(tmp_path, width):
+    colour = np.arange(width * 4 * 3, dtype=np.uint32).astype(np.uint8).reshape(4, width, 3)
+    Image.fromarray(colour).save(tmp_path / "a.tif")
+    header, result, pixels = stored(tmp_path / "a.tif", "optical")
+    assert header.raster and header.mode == "3 x uint8" and result.reencoded == "format TIFF"
+    np.testing.assert_array_equal(pixels, colour)
 
 
 def test_deep_pixels_are_turned_upright(tmp_path):
