@@ -186,7 +186,7 @@ def test_layouts_of_the_sample_agree(hit_uav):
         (["scan", "hit_uav", "x"], "did you mean 'hit-uav'"),
         (["scan", "hit-uav", "no-such-folder"], "found:"),
         (["scan", "dota", ".", "--set", "realease=1.0"], "did you mean 'release'"),
-        (["sample", "hit-uav", "--out", "."], "not empty"),
+        (["sample", "hit-uav", "--out", "."], "not an empty folder"),
         (["sample", "hit-uav", "--out", "new", "--set", "seed=1"], "--seed 1"),
         (["sources", "nothing-like-it"], "mmrs sources"),
         (["verify", "no-such-folder"], "no-such-folder is neither a folder nor a *.tar"),

@@ -113,7 +113,7 @@ def read_class_names(path: Path) -> tuple[str, ...]:
         raise BadItem("no class names found (one a line, or `names` in YAML)", str(path))
     for index, name in enumerate(names):
         if not isinstance(name, str) or not name.strip():
-            raise BadItem(f"the name of class {index} is {shown(name)}; put it in quotes", str(path))
+            raise BadItem(f"the name of class {index} is {shown(name)}; quote it", str(path))
     return tuple(names)
 
 

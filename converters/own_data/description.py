@@ -111,7 +111,7 @@ class Description(StrictModel):
     def _names(labels: list[Any]) -> list[str]:
         for label in labels:
             if not isinstance(label, str) or not label.strip():
-                raise ValueError(f"label {label!r} is no name; put it in quotes")
+                raise ValueError(f"label {label!r} is no name; write it in quotes")
             if labels.count(label) > 1:
                 raise ValueError(f"label {label!r} is listed twice")
         return labels
