@@ -256,5 +256,5 @@ def test_a_row_that_is_no_object_is_counted_and_takes_the_claims_of_its_image(to
         "There are no objects in the image."
     ] * 2
     assert b"unread_rows" not in records["toy/train/train0003"].to_json()
-    with pytest.raises(RunFailure, match=r"4 of \d+ objects are bad"):
+    with pytest.raises(RunFailure, match=r"4 of \d+ rows are bad"):
         run(toy, tmp_path / "strict")

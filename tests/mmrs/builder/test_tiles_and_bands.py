@@ -4,10 +4,12 @@ import io
 import json
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from mmrs.builder.recipe import BuildRecipe
 from mmrs.builder.run import build, plan_build
+from mmrs.errors import RunFailure
 from mmrs.progress import Progress
 from mmrs.shards.reader import ShardSet
 from mmrs.source import BandSelection
@@ -74,8 +76,9 @@ def test_a_sources_band_selection_reaches_survey_and_store(tmp_path):
     assert record.image.render["bands"] == [4, 3, 2]
     expected = np.floor(np.clip(np.moveaxis(scene[[3, 2, 1]], 0, -1) / 3000, 0, 1) * 255 + 0.5)
     np.testing.assert_array_equal(pixels, expected)
-    result, stored = run(tmp_path, ToySource(revision=2))
-    assert stored == [] and "13 bands" in result.quarantine[0].reason
+    with pytest.raises(RunFailure, match="no image can be stored"):
+        run(tmp_path, ToySource(revision=2))
+    assert "13 bands" in (tmp_path / "out" / "quarantine.jsonl").read_text()
 
 
 def test_a_scene_with_an_unread_row_gives_no_negative_tile_and_reports_the_row_once(tmp_path):
