@@ -13,11 +13,11 @@ from itertools import pairwise
 import click
 import pytest
 from click.testing import CliRunner
-from support.hints import HOME, NOT_RUN, Hint, collected_hints, commands_in, pattern, words_of
 
 import cli
 import converters
 from mmrs.builder.recipe import BuildRecipe
+from tests.support.hints import HOME, NOT_RUN, Hint, collected_hints, commands_in, pattern, words_of
 from training.config.run import TrainConfig
 
 
