@@ -119,6 +119,7 @@ PENDING = {
     Hint("converters/samples/class_folders.py", "mmrs sources {}"),
     Hint("mmrs/text.py", "mmrs verify {}"),
     Hint("mmrs/text.py", "rm -r {}"),
+    Hint("mmrs/builder/run.py", "mmrs scan {} {}"),
     Hint("mmrs/builder/survey.py", "mmrs scan {} {}"),
     Hint("mmrs/curation/report.py", "mmrs build RECIPE --out {} --set exclude={}"),
     Hint("mmrs/hub/card.py", "mmrs verify FOLDER"),
