@@ -92,7 +92,7 @@ def test_the_policy_is_the_one_that_the_data_set_was_built_with():
     manifest = Manifest(tool_version="0", recipe_digest="0", sources=sources, shards=(), quarantine_sha256="0")
     assert policy_of(manifest).trained == {"dior/train", "rsicd/train", "rsicd/val"}
     assert policy_of(manifest, ("val",)).trained == {"dior/val", "rsicd/val"}
-    with pytest.raises(UserError, match="no source has such a split; there are train, val"):
+    with pytest.raises(UserError, match=r"no source has such a split \(did you mean 'train'\?\); there are train, val"):
         policy_of(manifest, ("tarin",))
 
 
