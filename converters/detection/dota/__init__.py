@@ -1,0 +1,1 @@
+"""DOTA, in the official layout and those that tools made of it."""
