@@ -35,6 +35,8 @@ class Converter(ABC):
 
     key: ClassVar[str] = ""
     revision: ClassVar[int] = 1
+    finding_options: ClassVar[frozenset[str]] = frozenset()
+    """Options that only say how files are found: what is stored of an image does not depend on them."""
 
     @property
     def facts(self) -> SourceFacts:
@@ -94,8 +96,14 @@ class Converter(ABC):
         return self.published(split)
 
     def options(self) -> dict[str, Any]:
-        """Every option by name, as plain values."""
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        """Every option that changes what is stored, by name, as plain values."""
+        names = [field.name for field in dataclasses.fields(self)]
+        return {name: getattr(self, name) for name in names if name not in self.finding_options}
+
+    def changed_options(self) -> dict[str, Any]:
+        """The options that are not as they are by default, by name."""
+        fields = dataclasses.fields(self)
+        return {field.name: value for field in fields if (value := getattr(self, field.name)) != field.default}
 
     def check_split(self, split: str) -> None:
         """Raises `UserError` when the source has no such split."""

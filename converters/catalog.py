@@ -40,7 +40,8 @@ class SourceFacts(StrictModel):
     """What is known of one source, whether or not it is on disk.
 
     `licence` is an SPDX identifier where there is one, else ``public-domain``, ``academic-only`` or ``unknown``.
-    `classes` maps the source's label to the unified category; `ignored_labels` mark regions that count as nothing.
+    `classes` maps the source's label to the unified category; `ignored_labels` mark regions that count as nothing;
+    `indexed_labels` are labels in the order of the numbers that copies of the source write instead of them.
     """
 
     name: Name
@@ -61,6 +62,7 @@ class SourceFacts(StrictModel):
     variants: dict[str, Variant] = Field(default_factory=dict)
     classes: dict[str, Text] = Field(default_factory=dict)
     ignored_labels: tuple[Text, ...] = ()
+    indexed_labels: tuple[Text, ...] = ()
     layouts: Annotated[dict[str, Text], Field(min_length=1)]
 
     @property
@@ -73,6 +75,8 @@ class SourceFacts(StrictModel):
         for split in self.published:
             if split not in self.splits:
                 raise ValueError(f"{self.name}: published split {split!r} is none of {list(self.splits)}")
+        if unknown := sorted(set(self.indexed_labels) - set(self.classes)):
+            raise ValueError(f"{self.name}: indexed_labels has {unknown} that `classes` lacks")
         for key, variant in self.variants.items():
             unknown = sorted(set(variant.labels) - set(self.classes))
             if unknown:

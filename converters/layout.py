@@ -288,17 +288,35 @@ def _distance(root: Path, folder: Path) -> str:
     return "one folder down" if folder.parent == root else "two folders down"
 
 
+def build_command(name: str, root: Path, options: Mapping[str, object], splits: Sequence[str] = ()) -> str:
+    """The command that builds a source from `root` with these options, all of its splits or those named."""
+    words = ["mmrs", "build", name, "--root", f"{name}={root}"]
+    for option, value in options.items():
+        words += ["--option", f"{option}={value}"]
+    if splits:
+        words += ["--set", f"sources.0.splits=[{', '.join(splits)}]"]
+    return " ".join(map(shlex.quote, [*words, "--out", "DIR"]))
+
+
 def layout_error(
-    name: str, root: Path, reason: str, expected: Sequence[str] = (), example_options: str = ""
+    name: str,
+    root: Path,
+    reason: str,
+    expected: Sequence[str] = (),
+    example_options: str = "",
+    next_lines: Sequence[str] = (),
 ) -> UserError:
     """An error that says what was found in `root`, what was expected, and what to type next.
 
-    `example_options` is what `mmrs scan` needs behind the folder of the example, where it needs anything.
+    `example_options` is what `mmrs scan` needs behind the folder of the example, where it needs anything. `next_lines`
+    stand in the place of the example where it is known how what was found can be read.
     """
     lines = [f"{name}: {root} {reason}.", f"  found:    {found_entries(root)}"]
     for text in expected or facts(name).layouts.values():
         lines.append(f"  expected: {text}")
     lines += [f"  packed:   {command}" for command in packed(root)]
+    if next_lines:
+        return UserError("\n".join([*lines, *(f"  next:     {line}" for line in next_lines)]))
     lines.append(f"  next:     `mmrs sample {name} --out DIR` writes a small example of the layout;")
     lines.append(
         f"            `{' '.join(filter(None, ('mmrs scan', name, 'DIR', example_options)))}` checks a folder."

@@ -70,6 +70,12 @@ SCENARIOS = (
         ("sample", "ucmerced", "--out", "new", "--option", "sed=1"),
         (Hint("converters/samples/__init__.py", "mmrs sample --help"),),
     ),
+    Scenario(
+        "images and labels have no folder of a split",
+        ("build", "dota", "--root", "dota=raw", "--out", "shards", "--workers", "1"),
+        (),
+        (("sample", "dota", "--out", "raw", "--option", "layout=unsplit"),),
+    ),
     Scenario("there is no such source", ("scan", "ucmercd", "x")),
     Scenario("a source has no such option", ("scan", "dota", ".", "--option", "realease=1.0")),
     Scenario(

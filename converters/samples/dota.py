@@ -18,6 +18,7 @@ from converters.catalog import facts
 from converters.samples import aerial
 from converters.samples.aerial import paint
 from converters.samples.counts import split_counts
+from converters.samples.dota_layouts import Layout, rearrange
 from converters.samples.noise import NoisePool, Rng, make_pool
 from converters.samples.shapes import AERIAL
 from mmrs.errors import UserError
@@ -39,6 +40,7 @@ def write(
     seed: int = 0,
     release: Release = "1.0",
     objects_per_image: tuple[int, int] = (8, 24),
+    layout: Layout = "official",
 ) -> dict[str, Any]:
     """Write the fake into `root`.
 
@@ -48,9 +50,10 @@ def write(
         seed: equal seeds and options give equal bytes.
         release: whose classes, label folder name and headers are written.
         objects_per_image: least and greatest number of objects of a scene that is not empty.
+        layout: official, or as torchgeo, mmrotate (tiles) or ultralytics have it, or the first split without a folder.
 
     Returns:
-        Images and objects per split, and objects by label.
+        Images and objects per split, and objects by label, as they are in the official layout.
     """
     counts = split_counts(images_per_split, IMAGES)
     if not 0 <= objects_per_image[0] <= objects_per_image[1]:
@@ -75,6 +78,7 @@ def write(
             _write_labels(folders, label_folder, stem, kind, release, objects, number)
             found += [(split, label) for label, _, _ in objects]
             number += 1
+    rearrange(root, layout, label_folder, tuple(counts), release)
     return {
         "images": dict(counts),
         "objects": {split: sum(own == split for own, _ in found) for split in counts},
