@@ -90,13 +90,19 @@ def box_iou(first: npt.ArrayLike, second: npt.ArrayLike) -> Array:
     """IoU of every pair of horizontal boxes: ``(N, 4)``, ``(M, 4)`` -> ``(N, M)``. No +1 pixel; empty boxes give 0."""
     a = np.asarray(first, dtype=np.float64).reshape(-1, 4)
     b = np.asarray(second, dtype=np.float64).reshape(-1, 4)
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    intersection = np.clip(high - low, 0, None).prod(axis=-1)
+    intersection = _box_intersection(a, b)
     area_a = np.clip(a[:, 2:] - a[:, :2], 0, None).prod(axis=-1)
     area_b = np.clip(b[:, 2:] - b[:, :2], 0, None).prod(axis=-1)
     union = area_a[:, None] + area_b[None, :] - intersection
     return np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
+
+
+def box_iof(first: npt.ArrayLike, second: npt.ArrayLike) -> Array:
+    """Share of each first box's area inside each second one: ``(N, 4)``, ``(M, 4)`` -> ``(N, M)``; 0 if it has none."""
+    a = np.asarray(first, dtype=np.float64).reshape(-1, 4)
+    area = np.clip(a[:, 2:] - a[:, :2], 0, None).prod(axis=-1)[:, None]
+    intersection = _box_intersection(a, np.asarray(second, dtype=np.float64).reshape(-1, 4))
+    return np.divide(intersection, area, out=np.zeros_like(intersection), where=area > 0)
 
 
 def clip_hbb(boxes: npt.ArrayLike, width: int, height: int) -> Array:
@@ -132,3 +138,9 @@ class SquareFrame:
     def to_pixels(self, points: npt.ArrayLike) -> Array:
         """Fractions of the square ``(..., 2)`` -> pixel points of the image (not clipped)."""
         return np.asarray(points, dtype=np.float64) * self.side - np.array(self.offset)
+
+
+def _box_intersection(a: Array, b: Array) -> Array:
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    return np.clip(high - low, 0, None).prod(axis=-1)

@@ -16,18 +16,33 @@ def crossing_edges(quads: npt.ArrayLike) -> npt.NDArray[np.bool_]:
     return ~shapely.is_valid(shapely.polygons(as_quads(quads)))
 
 
+def untwisted(quads: npt.ArrayLike) -> Array:
+    """Quads ``(N, 4, 2)``; the corners of those with crossing edges in the order of their angle about the middle."""
+    quads = as_quads(quads).copy()
+    twisted = crossing_edges(quads)
+    offset = quads[twisted] - quads[twisted].mean(axis=1, keepdims=True)
+    order = np.argsort(np.arctan2(offset[..., 1], offset[..., 0]), axis=1, kind="stable")
+    quads[twisted] = np.take_along_axis(quads[twisted], order[..., None], axis=1)
+    return quads
+
+
 def quad_iou(first: npt.ArrayLike, second: npt.ArrayLike) -> Array:
     """Polygon IoU of every pair of quads: ``(N, 4, 2)``, ``(M, 4, 2)`` -> ``(N, M)``.
 
     A quad that is not a valid polygon (crossing edges, no area) has IoU 0 with everything.
     """
-    a, b = shapely.polygons(as_quads(first)), shapely.polygons(as_quads(second))
-    usable = shapely.is_valid(a)[:, None] & shapely.is_valid(b)[None, :]
-    a = np.where(shapely.is_valid(a), a, shapely.Polygon())
-    b = np.where(shapely.is_valid(b), b, shapely.Polygon())
-    intersection = shapely.area(shapely.intersection(a[:, None], b[None, :]))
-    union = shapely.area(a)[:, None] + shapely.area(b)[None, :] - intersection
-    return np.where(usable, np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0), 0.0)
+    intersection, area_a, area_b = _intersections(first, second)
+    union = area_a[:, None] + area_b[None, :] - intersection
+    return np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
+
+
+def quad_iof(first: npt.ArrayLike, second: npt.ArrayLike) -> Array:
+    """Share of the first quads' areas inside the second ones: ``(N, 4, 2)``, ``(M, 4, 2)`` -> ``(N, M)``.
+
+    A quad that is not a valid polygon shares nothing.
+    """
+    intersection, area, _ = _intersections(first, second)
+    return np.divide(intersection, area[:, None], out=np.zeros_like(intersection), where=area[:, None] > 0)
 
 
 def iof_in_window(quads: npt.ArrayLike, window: Sequence[float]) -> Array:
@@ -45,3 +60,21 @@ def iof_in_window(quads: npt.ArrayLike, window: Sequence[float]) -> Array:
         (centres[:, 0] >= xmin) & (centres[:, 0] < xmax) & (centres[:, 1] >= ymin) & (centres[:, 1] < ymax)
     ).astype(np.float64)
     return np.where(areas > 0, np.divide(inside, areas, out=np.zeros_like(areas), where=areas > 0), centre_inside)
+
+
+def _intersections(first: npt.ArrayLike, second: npt.ArrayLike) -> tuple[Array, Array, Array]:
+    """Areas of the intersections ``(N, M)``, of the first ``(N,)`` and of the second ``(M,)``; 0 for invalid quads."""
+    quads_a, quads_b = as_quads(first), as_quads(second)
+    a, b = _valid(quads_a), _valid(quads_b)
+    areas = np.zeros((len(a), len(b)))
+    # Few pairs of a scene meet at all, and a polygon intersection costs a hundred times what a comparison does.
+    low = np.maximum(quads_a.min(axis=1)[:, None], quads_b.min(axis=1)[None, :])
+    high = np.minimum(quads_a.max(axis=1)[:, None], quads_b.max(axis=1)[None, :])
+    rows, columns = (low < high).all(axis=2).nonzero()
+    areas[rows, columns] = shapely.area(shapely.intersection(a[rows], b[columns]))
+    return areas, shapely.area(a), shapely.area(b)
+
+
+def _valid(quads: Array) -> npt.NDArray[np.object_]:
+    polygons = shapely.polygons(quads)
+    return np.where(shapely.is_valid(polygons), polygons, shapely.Polygon())

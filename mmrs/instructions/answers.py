@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mmrs.geometry import SquareFrame
+from mmrs.instructions.class_names import classes_of_phrase
 from mmrs.instructions.dialects import Dialect, ParsedBoxes
 from mmrs.instructions.prompts import plural
 
@@ -26,6 +27,7 @@ AskedPlace = Literal["image", "region"]
 
 _WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _COUNTS = {word: number for number, word in enumerate(_WORDS)} | {"no": 0, "a": 1, "an": 1}
+_JOINING = ("", "and", "the", ",", ";", ":")
 # The closing bracket may be missing: a generation can end at its token limit.
 _GROUP = re.compile(r"(?P<phrase>[^\[\]]*)\[(?P<boxes>[^\[\]]*)(?:\]|$)")
 _ABSENCE = re.compile(r"\bthere are no \w", re.IGNORECASE)
@@ -74,16 +76,42 @@ def is_absence(text: str) -> bool:
 
 def parse_detections(text: str, frame: SquareFrame, categories: Collection[str], dialect: Dialect) -> list[ParsedGroup]:
     """Every bracket group of an answer, boxes in pixels of the unpadded image. An absence gives an empty list."""
-    names = {name: category for category in categories for name in (plural(category), category)}
     groups = []
     for match in _GROUP.finditer(text):
         phrase = match["phrase"].replace("<p>", " ").replace("</p>", " ").strip()
-        counted = _COUNTED.fullmatch(phrase)
-        name = (counted["name"] if counted else phrase).strip()
-        count = None
-        if counted:
-            word = counted["count"]
-            count = _COUNTS[word] if word in _COUNTS else int(word)
-        category = names.get(name, names.get(name.lower()))
+        name, category, count = _named(phrase, categories)
         groups.append(ParsedGroup(name, category, count, dialect.parse(match["boxes"], frame)))
     return groups
+
+
+def box_spans(text: str) -> list[tuple[int, int]]:
+    """Start and end of each piece of an answer that is meant as a box, in the order of `parse_detections`."""
+    spans = []
+    for match in _GROUP.finditer(text):
+        start = match.start("boxes")
+        for piece in match["boxes"].split(";"):
+            if piece.strip():
+                spans.append((start, start + len(piece)))
+            start += len(piece) + 1
+    return spans
+
+
+def _named(phrase: str, categories: Collection[str]) -> tuple[str, str | None, int | None]:
+    """Name, class and count of a phrase such as ``and two large vehicles``."""
+    # "two tennis courts" are no courts: nothing but a count or a joining word stands before a name.
+    known = [(name, _count(word)) for name, word in classes_of_phrase(phrase, categories) if _may_precede(word)]
+    if known:
+        name, count = next((each for each in known if each[1] is not None), known[0])
+        return name, name, count
+    counted = _COUNTED.fullmatch(phrase)
+    return (counted["name"].strip(), None, _count(counted["count"])) if counted else (phrase, None, None)
+
+
+def _may_precede(word: str) -> bool:
+    return word in _JOINING or _count(word) is not None
+
+
+def _count(word: str) -> int | None:
+    if word in _COUNTS:
+        return _COUNTS[word]
+    return int(word) if word.isascii() and word.isdecimal() and len(word) <= 6 else None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 CLASSIFICATION = "What is the category of this remote sensing image? Answer the question using a single word or phrase."
+# The released question with the closed list that zero-shot classification is asked with.
+CLASSIFICATION_LISTED = CLASSIFICATION + " Reference categories include: {categories}."
 CAPTIONING = "Please provide an one-sentence caption for the provided remote sensing image in details."
 DETECTION_ALL = {
     "detection-hbb": "Please detect all objects in this image.",
@@ -32,6 +34,8 @@ VISUAL_GROUNDING = (
     "in this remote sensing image"
 )
 REGION_CAPTIONING = "Please provide a short description for this region in this remote sensing image :{box}"
+# Not of the release: evaluation alone asks it.
+COUNTING = "How many {plural} are there in this remote sensing image? Answer the question using a single number."
 
 
 def plural(category: str) -> str:

@@ -22,7 +22,7 @@ class QuestionScope:
 
     Args:
         sources: None for all that have the split.
-        tasks: of the registry; none named: all that the sources were built for.
+        tasks: of the registry; none named: all that the sources were built for, under their own names.
         limit: number of images of each source, the first in shard order, which is a seeded permutation; None for all.
         dialect: how boxes are written in the answers; empty: as in the data set.
     """
@@ -40,14 +40,15 @@ def load_questions(data: ShardSet, scope: QuestionScope) -> list[Question[Any]]:
     Raises:
         UserError: no such split, source or dialect, a task without a scorer, or no image that a task asks about.
     """
-    tasks = [find_task(name) for name in scope.tasks or task_names()]
+    named = [find_task(name) for name in scope.tasks or task_names()]
+    tasks = [task for task in named if scope.tasks or not task.built_for]
     written = dialect(scope.dialect or data.manifest.dialect_name)
     forms = {name: AnswerForm(source.categories, written) for name, source in data.manifest.sources.items()}
     questions: list[Question[Any]] = []
     taken = dict.fromkeys(forms, 0)
     for row in data.table(scope.split, scope.sources).to_pylist():
         source = data.manifest.shards[row["shard"]].source
-        offered = [task for task in tasks if task.name in data.manifest.sources[source].tasks]
+        offered = [task for task in tasks if (task.built_for or task.name) in data.manifest.sources[source].tasks]
         if not offered or taken[source] == scope.limit:
             continue
         record = data.record(row)

@@ -26,6 +26,7 @@ class ScoreRow:
         constant_value: what the same protocol gives for answers that do not look at the images.
         constant_answers: those answers, with how often each is given.
         details: further numbers of the protocol.
+        warning: what the value must not be taken for; empty for most.
     """
 
     task: str
@@ -42,6 +43,7 @@ class ScoreRow:
     constant_value: float | None
     constant_answers: Mapping[str, int]
     details: Mapping[str, Any]
+    warning: str = ""
 
 
 def score(pairs: Sequence[Answered[Any]], protocols: tuple[str, ...] = ()) -> list[ScoreRow]:
@@ -73,11 +75,12 @@ def failures_of(task: Task[Any], pair: Answered[Any]) -> list[str]:
 
 
 def describe_rows(rows: Sequence[ScoreRow]) -> str:
-    """The rows as a table for a person."""
+    """The rows as a table for a person, warnings below it."""
     header = (
         "task", "source", "protocol", "metric", "value", "95 %", "constant", "images", "questions", "failed", "why"
     )  # fmt: skip
-    return table(header, [_cells(row) for row in rows])
+    warnings = dict.fromkeys(f"{row.protocol}: {row.warning}." for row in rows if row.warning)
+    return "\n".join([table(header, [_cells(row) for row in rows]), *warnings])
 
 
 def value_text(value: float | None) -> str:
@@ -106,6 +109,7 @@ def _row(task: Task[Any], protocol: Protocol[Any], source: str, pairs: Sequence[
         constant_value=protocol.score(blind).value,
         constant_answers=dict(Counter(constant).most_common(5)),
         details=dict(scores.details),
+        warning=protocol.warning,
     )
 
 

@@ -68,14 +68,18 @@ class Question(Generic[T]):
 class Answer:
     """One line of `answers.jsonl`: the raw text that was said to a question, by our model or by anybody.
 
-    `finish_reason`: ``stop`` where the answer ended itself, ``length`` where the limit of tokens ended it, ``missing``
-    where nobody answered.
+    Args:
+        finish_reason: ``stop`` where the answer ended itself, ``length`` where the limit of tokens ended it,
+            ``missing`` where nobody answered.
+        box_log_probabilities: of each piece of the text that is meant as a box, in order, the mean log-probability of
+            its tokens; None where whoever answered does not know them.
     """
 
     id: str
     text: str
     prompt: str = ""
     finish_reason: FinishReason = "unknown"
+    box_log_probabilities: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,18 +114,22 @@ class Protocol(Generic[T]):
         metric: name of the main value, ``accuracy`` for instance.
         rule: in a sentence, how answers are read and compared.
         score: a pure function of answered questions about one source, at least one.
+        warning: what a reader of the value must know, where others measured by a faulty rule; printed below the table.
     """
 
     name: str
     metric: str
     rule: str
     score: Callable[[Sequence[Answered[T]]], Scores]
+    warning: str = ""
 
 
 class Task(ABC, Generic[T]):
     """One task of the records: see the module."""
 
     name: ClassVar[str]
+    built_for: ClassVar[str] = ""
+    """The task of records that it asks about, where that has another name: it is then asked only where it is named."""
     max_new_tokens: ClassVar[int]
     """Longest answer where nothing else is asked for and no reference is longer."""
 

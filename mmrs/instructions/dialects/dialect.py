@@ -23,13 +23,18 @@ HORIZONTAL, ORIENTED = 4, 8
 class ParsedBoxes:
     """Boxes read from text, in pixels of the unpadded image, clipped to it.
 
-    `hbb` ``(N, 4)`` always; `quads` ``(N, 4, 2)`` when the text had 8 numbers a box, else None. `malformed` counts
-    pieces that were no box: wrong number of numbers, not a number, no area, or cut off.
+    `hbb` ``(N, 4)`` always; `quads` ``(N, 4, 2)`` when the text had 8 numbers a box, else None. `sound` says of each
+    piece that is not blank whether it was a box; others had a wrong number of numbers, no number, no area, or were cut.
     """
 
     hbb: Array
     quads: Array | None
-    malformed: int
+    sound: tuple[bool, ...]
+
+    @property
+    def malformed(self) -> int:
+        """How many pieces were no box."""
+        return len(self.sound) - sum(self.sound)
 
 
 class Dialect(Protocol):

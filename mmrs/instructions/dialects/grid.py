@@ -49,17 +49,16 @@ def read_boxes(text: str, frame: SquareFrame, read_number: Callable[[str], float
         read_number: one number's text -> fraction of the square's side, None where it is no number of the dialect.
     """
     rows: list[list[float]] = []
-    malformed = 0
-    for piece in text.split(";"):
+    read: list[bool] = []
+    for piece in filter(str.strip, text.split(";")):
         numbers = [read_number(part) for part in piece.split(",")]
         found = [number for number in numbers if number is not None and math.isfinite(number)]
         whole = len(found) == len(numbers) and len(found) in (HORIZONTAL, ORIENTED)
-        if not whole or (rows and len(found) != len(rows[0])):
-            malformed += bool(piece.strip())
-            continue
-        rows.append(found)
+        read.append(whole and (not rows or len(found) == len(rows[0])))
+        if read[-1]:
+            rows.append(found)
     if not rows:
-        return ParsedBoxes(np.empty((0, 4)), None, malformed)
+        return ParsedBoxes(np.empty((0, 4)), None, tuple(read))
     if len(rows[0]) == ORIENTED:
         quads = frame.to_pixels(np.array(rows).reshape(-1, 4, 2))
         boxes = clip_hbb(hbb_from_quad(quads), frame.width, frame.height)
@@ -67,8 +66,10 @@ def read_boxes(text: str, frame: SquareFrame, read_number: Callable[[str], float
         quads = None
         points = frame.to_pixels(np.array(rows).reshape(-1, 2, 2)).reshape(-1, 4)
         boxes = clip_hbb(points, frame.width, frame.height)
-    sound = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-    return ParsedBoxes(boxes[sound], None if quads is None else quads[sound], malformed + int((~sound).sum()))
+    kept = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    with_area = iter(kept.tolist())
+    sound = tuple(whole and next(with_area) for whole in read)
+    return ParsedBoxes(boxes[kept], None if quads is None else quads[kept], sound)
 
 
 def turned_steps(steps: Sequence[int], unit: int, symmetry: Symmetry) -> list[int]:

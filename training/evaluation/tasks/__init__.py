@@ -7,8 +7,11 @@ from typing import Any
 from mmrs.errors import UserError
 from mmrs.text import nearest
 from training.evaluation.task import Protocol, Task
-from training.evaluation.tasks.classification import Classification
+from training.evaluation.tasks.classification import Classification, ListedClassification
+from training.evaluation.tasks.counting import Counting
 from training.evaluation.tasks.detection import HorizontalDetection, OrientedDetection
+from training.evaluation.tasks.grounding import VisualGrounding
+from training.evaluation.tasks.referring import Referring
 
 _REGISTERED: dict[str, Task[Any]] = {}
 
@@ -52,3 +55,7 @@ def check_protocols(names: tuple[str, ...]) -> None:
 register_task(Classification())
 register_task(HorizontalDetection())
 register_task(OrientedDetection())
+register_task(VisualGrounding())
+register_task(ListedClassification())
+register_task(Referring())
+register_task(Counting())

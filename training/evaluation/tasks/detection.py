@@ -1,96 +1,49 @@
-"""Detection of all objects, with horizontal or with oriented boxes: F1 at an IoU threshold, needing no confidences.
+"""Detection of all objects, with horizontal or with oriented boxes.
 
-Truth is every object of the record, however many there are. Ignored objects count neither as found nor as missed. Where
-a source labels only some classes in an image, predictions of its other classes are left out: nobody knows whether they
-are right.
+Truth is every object of the record, however many there are. Ignored and difficult objects count neither as found nor as
+missed. Where a source labels only some classes in an image, predictions of its other classes are left out: nobody knows
+whether they are right.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass
 from functools import partial
 from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from mmrs.geometry import Array, box_iou, quad_from_hbb
+from mmrs.geometry import Array, box_iof, box_iou, quad_from_hbb
 from mmrs.instructions import prompts
-from mmrs.instructions.answers import (
-    ParsedGroup,
-    count_word,
-    format_absence,
-    format_detections,
-    is_absence,
-    parse_detections,
-)
-from mmrs.instructions.prompts import plural
+from mmrs.instructions.answers import format_absence, format_detections, is_absence
 from mmrs.record import Record
+from training.evaluation.boxes.outcome import (
+    PredictedBoxes,
+    Shapes,
+    TrueBoxes,
+    parsed_groups,
+    predicted_boxes,
+    true_boxes,
+)
+from training.evaluation.boxes.scores import score_all_right, score_f1, score_ranked_ap, score_tied_ap
 from training.evaluation.canvas import Canvas
-from training.evaluation.metrics import DetectionCounts, bootstrap_interval, count_detections, f1, f1_score
-from training.evaluation.task import Answered, AnswerForm, Protocol, Question, Scores, Task, Truth
+from training.evaluation.task import Answered, AnswerForm, Protocol, Question, Task
 
-Flags = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class TrueBoxes(Truth):
-    """The objects of one image in pixels: quads ``(N, 4, 2)``, extents ``(N, 4)``, categories, which are ignored.
-
-    `labelled` are the classes whose objects are all among them.
-    """
-
-    quads: Array
-    extents: Array
-    categories: tuple[str, ...]
-    ignored: Flags
-    labelled: frozenset[str]
+_PERCENT = (50, 25)
+_AP_PERCENT = (50, 40)
 
 
-@dataclass(frozen=True)
-class PredictedBoxes:
-    """Boxes of an answer: quads ``(N, 4, 2)``, extents ``(N, 4)``, and each one's category (None: no known name)."""
-
-    quads: Array
-    extents: Array
-    categories: tuple[str | None, ...]
-    malformed: int
-
-
-@dataclass(frozen=True, slots=True)
-class _ImageScore:
-    """One answer against one image's truth: counts with and without classes, best IoU of each true box."""
-
-    counts: DetectionCounts
-    any_class: DetectionCounts
-    best_iou: list[float]
-    count_is_right: bool
-    malformed: int
-
-
-class _Detection(Task[TrueBoxes]):
-    """What both kinds of boxes share; subclasses say which shapes are compared."""
+class BoxTask(Task[TrueBoxes]):
+    """What tasks share whose answers list boxes by class; subclasses say what is asked and how boxes are compared."""
 
     max_new_tokens: ClassVar[int] = 256
+    shapes: ClassVar[Shapes]
 
     @property
     def protocols(self) -> tuple[Protocol[TrueBoxes], ...]:
-        return tuple(
-            Protocol(
-                f"{self.name}/f1-{percent}",
-                "f1",
-                f"one-to-one matching in each class at IoU {percent / 100}, best first; unreadable boxes are false",
-                partial(self._score, threshold=percent / 100),
-            )
-            for percent in (50, 25)
-        )
-
-    @abstractmethod
-    def iou(self, predicted: PredictedBoxes, truth: TrueBoxes) -> Array:
-        """IoU ``(predictions, true boxes)``."""
+        return (*self._f1(), *self._average_precision(), *self._all_right())
 
     @abstractmethod
     def written(self, question: Question[TrueBoxes], positions: npt.NDArray[np.int64]) -> str:
@@ -100,20 +53,17 @@ class _Detection(Task[TrueBoxes]):
     def outlines(self, truth: TrueBoxes) -> Array:
         """The true shapes as quads ``(N, 4, 2)``."""
 
-    def ask(self, record: Record, form: AnswerForm) -> Iterator[tuple[str, TrueBoxes]]:
-        yield prompts.DETECTION_ALL[self.name], true_boxes(record, form)
-
     def reference(self, question: Question[TrueBoxes]) -> str:
-        wanted = ~question.truth.ignored
-        names = np.array(question.truth.categories)[wanted]
+        listed = question.truth.listed
+        names = np.array(question.truth.categories)[listed]
         groups = [
-            (name, int((names == name).sum()), self.written(question, wanted.nonzero()[0][names == name]))
+            (name, int((names == name).sum()), self.written(question, listed.nonzero()[0][names == name]))
             for name in dict.fromkeys(names.tolist())
         ]
         return format_detections(groups)
 
     def failures(self, answered: Answered[TrueBoxes]) -> Sequence[str]:
-        groups = _groups(answered)
+        groups = parsed_groups(answered)
         reasons = {
             "malformed_box": any(group.boxes.malformed for group in groups),
             "unknown_class": any(group.category is None for group in groups),
@@ -128,53 +78,70 @@ class _Detection(Task[TrueBoxes]):
         canvas.outline_truth(self.outlines(answered.question.truth))
         canvas.outline_answer(predicted_boxes(answered).quads)
 
-    def _score(self, pairs: Sequence[Answered[TrueBoxes]], threshold: float) -> Scores:
-        images = [self._compare(pair, threshold) for pair in pairs]
-        rows = [astuple(image.counts) for image in images]
-        best = [iou for image in images for iou in image.best_iou]
-        # Without an object to find, F1 and recall are undefined, whatever is answered.
-        precision, recall, value = f1(rows) or (None, None, None)
-        found, wrong, missed = (int(count) for count in np.sum(rows, axis=0))
-        return Scores(
-            value=value,
-            interval=bootstrap_interval(rows, f1_score),
-            details={
-                "precision": precision,
-                "recall": recall,
-                "f1_class_agnostic": f1_score([astuple(image.any_class) for image in images]),
-                "mean_best_iou": float(np.mean(best)) if best else None,
-                "count_accuracy": float(np.mean([image.count_is_right for image in images])),
-                "true_positives": found,
-                "false_positives": wrong,
-                "false_negatives": missed,
-                "malformed_boxes": sum(image.malformed for image in images),
-                "iou_threshold": threshold,
-            },
-        )
+    def _f1(self) -> Iterator[Protocol[TrueBoxes]]:
+        for percent in _PERCENT:
+            rule = f"one-to-one matching in each class at IoU {percent / 100}, best first; unreadable boxes are false"
+            score = partial(score_f1, shapes=self.shapes, threshold=percent / 100)
+            yield Protocol(f"{self.name}/f1-{percent}", "f1", rule, score)
 
-    def _compare(self, pair: Answered[TrueBoxes], threshold: float) -> _ImageScore:
-        truth, predicted = pair.question.truth, predicted_boxes(pair)
-        iou = self.iou(predicted, truth)
-        wanted = ~truth.ignored
-        anything = ["object"] * len(predicted.categories), ["object"] * len(truth.categories)
-        return _ImageScore(
-            counts=count_detections(
-                iou, predicted.categories, truth.categories, truth.ignored, predicted.malformed, threshold
-            ),
-            any_class=count_detections(iou, *anything, truth.ignored, predicted.malformed, threshold),
-            best_iou=iou[:, wanted].max(axis=0).tolist() if len(iou) else [0.0] * int(wanted.sum()),
-            count_is_right=len(predicted.categories) + predicted.malformed == int(wanted.sum()),
-            malformed=predicted.malformed,
-        )
+    def _average_precision(self) -> Iterator[Protocol[TrueBoxes]]:
+        for percent in _AP_PERCENT:
+            threshold = percent / 100
+            mean = f"mean over classes of AP at IoU {threshold}, 101 recalls (voc07, area in details)"
+            ranked = partial(score_ranked_ap, shapes=self.shapes, threshold=threshold)
+            yield Protocol(
+                f"{self.name}/ap-tied-{percent}",
+                "ap",
+                f"{mean}; all boxes are one operating point, whatever their order",
+                partial(score_tied_ap, shapes=self.shapes, threshold=threshold),
+            )
+            yield Protocol(
+                f"{self.name}/ap-conf-{percent}",
+                "ap",
+                f"{mean}; ranked by the probabilities of their tokens",
+                partial(ranked, by_confidence=True),
+            )
+            yield Protocol(
+                f"{self.name}/ap-nc-{percent}",
+                "ap",
+                f"{mean}; without confidences, in the order of the answers",
+                partial(ranked, by_confidence=False),
+            )
+
+    def _all_right(self) -> Iterator[Protocol[TrueBoxes]]:
+        rule = "share of answers that find every object at IoU 0.5 and nothing else (grec/v1)"
+        score = partial(score_all_right, shapes=self.shapes, threshold=0.5)
+        yield Protocol(f"{self.name}/all-right-50", "accuracy", rule, score)
 
 
-class HorizontalDetection(_Detection):
+def _extents_iou(predicted: PredictedBoxes, truth: TrueBoxes) -> Array:
+    return box_iou(predicted.extents, truth.extents)
+
+
+def _extents_inside(predicted: PredictedBoxes, truth: TrueBoxes) -> Array:
+    return box_iof(predicted.extents, truth.extents)
+
+
+def _quads_iou(predicted: PredictedBoxes, truth: TrueBoxes) -> Array:
+    from mmrs.polygons import quad_iou, untwisted  # shapely, which horizontal boxes do without
+
+    return quad_iou(untwisted(predicted.quads), truth.quads)
+
+
+def _quads_inside(predicted: PredictedBoxes, truth: TrueBoxes) -> Array:
+    from mmrs.polygons import quad_iof, untwisted
+
+    return quad_iof(untwisted(predicted.quads), truth.quads)
+
+
+class HorizontalDetection(BoxTask):
     """Horizontal boxes; the extent of an object without a true one."""
 
     name: ClassVar[str] = "detection-hbb"
+    shapes: ClassVar[Shapes] = Shapes(_extents_iou, _extents_inside)
 
-    def iou(self, predicted: PredictedBoxes, truth: TrueBoxes) -> Array:
-        return box_iou(predicted.extents, truth.extents)
+    def ask(self, record: Record, form: AnswerForm) -> Iterator[tuple[str, TrueBoxes]]:
+        yield prompts.DETECTION_ALL[self.name], true_boxes(record, form)
 
     def written(self, question: Question[TrueBoxes], positions: npt.NDArray[np.int64]) -> str:
         return question.form.dialect.format_hbb(question.truth.extents[positions], question.frame)
@@ -183,58 +150,17 @@ class HorizontalDetection(_Detection):
         return quad_from_hbb(truth.extents)
 
 
-class OrientedDetection(_Detection):
+class OrientedDetection(BoxTask):
     """Oriented boxes, compared as polygons. A horizontal box answers as the quad of its corners."""
 
     name: ClassVar[str] = "detection-obb"
+    shapes: ClassVar[Shapes] = Shapes(_quads_iou, _quads_inside)
 
-    def iou(self, predicted: PredictedBoxes, truth: TrueBoxes) -> Array:
-        from mmrs.polygons import quad_iou  # shapely, which detection with horizontal boxes does without
-
-        return quad_iou(predicted.quads, truth.quads)
+    def ask(self, record: Record, form: AnswerForm) -> Iterator[tuple[str, TrueBoxes]]:
+        yield prompts.DETECTION_ALL[self.name], true_boxes(record, form)
 
     def written(self, question: Question[TrueBoxes], positions: npt.NDArray[np.int64]) -> str:
         return question.form.dialect.format_obb(question.truth.quads[positions], question.frame)
 
     def outlines(self, truth: TrueBoxes) -> Array:
         return truth.quads
-
-
-def true_boxes(record: Record, form: AnswerForm) -> TrueBoxes:
-    """The boxes that a record states."""
-    return TrueBoxes(
-        text=_counts_text(Counter(item.category for item in record.objects if not item.ignore)),
-        quads=np.array([item.quad for item in record.objects], dtype=np.float64).reshape(-1, 4, 2),
-        extents=np.array([item.extent() for item in record.objects], dtype=np.float64).reshape(-1, 4),
-        categories=tuple(item.category for item in record.objects),
-        ignored=np.array([item.ignore for item in record.objects], dtype=bool),
-        labelled=frozenset(record.metadata.get("labelled_classes", form.categories)),
-    )
-
-
-def predicted_boxes(answered: Answered[TrueBoxes]) -> PredictedBoxes:
-    """The boxes of an answer, without those of known classes that are not labelled in the image."""
-    unlabelled = frozenset(answered.question.form.categories) - answered.question.truth.labelled
-    groups = [group for group in _groups(answered) if group.category not in unlabelled]
-    quads = [_quads(group) for group in groups]
-    extents = [group.boxes.hbb for group in groups]
-    return PredictedBoxes(
-        quads=np.concatenate(quads) if quads else np.empty((0, 4, 2)),
-        extents=np.concatenate(extents) if extents else np.empty((0, 4)),
-        categories=tuple(group.category for group in groups for _ in range(len(group.boxes.hbb))),
-        malformed=sum(group.boxes.malformed for group in groups),
-    )
-
-
-def _groups(answered: Answered[TrueBoxes]) -> list[ParsedGroup]:
-    question = answered.question
-    return parse_detections(answered.answer.text, question.frame, question.form.categories, question.form.dialect)
-
-
-def _quads(group: ParsedGroup) -> Array:
-    return group.boxes.quads if group.boxes.quads is not None else quad_from_hbb(group.boxes.hbb)
-
-
-def _counts_text(counts: Counter[str]) -> str:
-    named = [f"{count_word(count)} {name if count == 1 else plural(name)}" for name, count in counts.items()]
-    return ", ".join(named) or "no objects"

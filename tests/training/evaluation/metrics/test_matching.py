@@ -1,5 +1,6 @@
-"""Scores against brute force and by hand."""
+"""Matching and F1 against brute force and by hand."""
 
+from dataclasses import dataclass
 from itertools import permutations
 
 import numpy as np
@@ -7,16 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmrs.geometry import box_iou
-from training.evaluation.metrics import (
-    bootstrap_interval,
-    count_detections,
-    f1,
-    f1_score,
-    normalise_answer,
-    ratio,
-    sum_by_image,
-)
+from mmrs.geometry import box_iof, box_iou
+from training.evaluation.metrics.intervals import bootstrap_interval
+from training.evaluation.metrics.matching import f1, f1_score, forgiven, match_best_first, match_in_order, same_class
 
 corner = st.integers(0, 20)
 box = st.tuples(corner, corner, st.integers(4, 12), st.integers(4, 12)).map(
@@ -25,10 +19,23 @@ box = st.tuples(corner, corner, st.integers(4, 12), st.integers(4, 12)).map(
 labelled = st.lists(st.tuples(box, st.sampled_from(["car", "ship"])), max_size=5)
 
 
-def count(predicted, true, ignored=None, malformed=0, threshold=0.5):
-    iou = box_iou([b for b, _ in predicted], [b for b, _ in true])
+@dataclass(frozen=True)
+class Counts:
+    true_positives: int
+    false_positives: int
+    false_negatives: int
+
+
+def count(predicted, true, ignored=None, threshold=0.5):
+    """Counts of best-first matching; ignored true boxes forgive predictions of every class."""
+    first, second = [b for b, _ in predicted], [b for b, _ in true]
+    iou = box_iou(first, second)
     ignored = np.zeros(len(true), bool) if ignored is None else np.array(ignored)
-    return count_detections(iou, [c for _, c in predicted], [c for _, c in true], ignored, malformed, threshold)
+    agree = same_class([c for _, c in predicted], [c for _, c in true])
+    found = match_best_first(iou, agree & ~ignored[None, :], threshold)
+    hidden = forgiven(found, box_iof(first, second), np.broadcast_to(ignored, iou.shape), threshold)
+    hits = int((found >= 0).sum())
+    return Counts(hits, int(((found < 0) & ~hidden).sum()), int((~ignored).sum()) - hits)
 
 
 @given(labelled, labelled)
@@ -79,8 +86,25 @@ def test_ignored_boxes_count_for_nothing():
     assert (result.true_positives, result.false_positives, result.false_negatives) == (0, 0, 1)
 
 
-def test_malformed_boxes_are_false_positives():
-    assert count([], [], malformed=3).false_positives == 3
+def test_a_small_box_inside_a_large_ignored_region_is_forgiven_by_its_own_area():
+    region = [((0, 0, 100, 100), "crowd")]
+    assert count([((10, 10, 14, 14), "car")], region, [True]).false_positives == 0
+    assert count([((98, 98, 104, 104), "car")], region, [True]).false_positives == 1
+
+
+@given(labelled, labelled)
+def test_in_order_each_prediction_takes_its_best_free_box(predicted, true):
+    iou = box_iou([b for b, _ in predicted], [b for b, _ in true])
+    agree = same_class([c for _, c in predicted], [c for _, c in true])
+    found = match_in_order(iou, agree, range(len(predicted)), 0.5)
+    for place, target in enumerate(found.tolist()):
+        free = [
+            other
+            for other in range(len(true))
+            if agree[place, other] and iou[place, other] >= 0.5 and other not in found[:place]
+        ]
+        assert (target >= 0) == bool(free)
+        assert target < 0 or (target in free and iou[place, target] == max(iou[place, other] for other in free))
 
 
 @pytest.mark.parametrize(
@@ -94,28 +118,3 @@ def test_f1_by_hand(rows, expected):
 @pytest.mark.parametrize("rows", [[(0, 0, 0)], [(0, 2, 0), (0, 0, 0)]])
 def test_f1_is_undefined_where_there_is_nothing_to_find(rows):
     assert f1(rows) is None and bootstrap_interval(rows, f1_score) is None
-
-
-def test_draws_without_an_object_are_left_out_of_the_interval():
-    assert bootstrap_interval([(1, 0, 0), (0, 0, 0)], f1_score) == (1, 1)
-
-
-def test_bootstrap_interval_holds_the_estimate_and_narrows():
-    generator = np.random.default_rng(0)
-    few, many = generator.random(40) < 0.7, generator.random(4000) < 0.7
-    low, high = bootstrap_interval(few, np.mean)
-    narrow = bootstrap_interval(many, np.mean)
-    assert low < few.mean() < high
-    assert narrow[1] - narrow[0] < (high - low) / 4
-    assert bootstrap_interval(few, np.mean) == (low, high)
-
-
-@pytest.mark.parametrize("text", ["Golf Course", "golf course.", " golf_course ", "golf-course", "GOLF  COURSE."])
-def test_normalised_answers(text):
-    assert normalise_answer(text) == "golf course"
-
-
-def test_questions_are_added_up_by_image():
-    rows = sum_by_image(["b", "a", "b"], [[1, 1], [0, 1], [0, 1]])
-    assert rows.tolist() == [[1, 2], [0, 1]]
-    assert ratio(rows) == pytest.approx(1 / 3) and ratio([]) == 0

@@ -1,0 +1,242 @@
+"""Scores of predicted boxes by named rules: F1, average precision of text without or with confidences, all right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mmrs.errors import UserError
+from training.evaluation.boxes.outcome import Outcome, Shapes, TrueBoxes, outcome, predicted_boxes
+from training.evaluation.metrics.average_precision import AveragePrecision, ranked_precision, tied_precision
+from training.evaluation.metrics.intervals import bootstrap_interval, image_draws, percentile_interval, ratio
+from training.evaluation.metrics.matching import f1, f1_score
+from training.evaluation.task import Answered, Scores
+
+# Upper bounds of the areas of small and of medium objects in square pixels, as COCO has them.
+_SIZES = {"small": 32.0**2, "medium": 96.0**2, "large": np.inf}
+_OTHER = "(no known class)"
+
+
+def score_f1(pairs: Sequence[Answered[TrueBoxes]], shapes: Shapes, threshold: float) -> Scores:
+    """Precision, recall and F1 over all boxes; in the details by class, by size, and without regard to class."""
+    images = _outcomes(pairs, shapes, threshold)
+    rows = [(len(image.found[image.found >= 0]), _false(image), _missed(image)) for image in images]
+    # Without an object to find, F1 and recall are undefined, whatever is answered.
+    precision, recall, value = f1(rows) or (None, None, None)
+    found, wrong, missed = (int(count) for count in np.sum(rows, axis=0))
+    best = np.concatenate([image.best_iou[image.wanted] for image in images])
+    by_class = _by_class(images)
+    macro = [row["f1"] for row in by_class.values() if row["objects"]]
+    return Scores(
+        value=value,
+        interval=bootstrap_interval(rows, f1_score),
+        details={
+            "precision": precision,
+            "recall": recall,
+            "f1_macro": float(np.mean(macro)) if macro else None,
+            "f1_class_agnostic": f1_score([_class_agnostic(pair, shapes, threshold) for pair in pairs]),
+            "mean_best_iou": float(best.mean()) if len(best) else None,
+            "count_accuracy": float(np.mean([_count_is_right(image) for image in images])),
+            "true_positives": found,
+            "false_positives": wrong,
+            "false_negatives": missed,
+            "forgiven": sum(int(image.forgiven.sum()) for image in images),
+            "malformed_boxes": sum(image.predicted.malformed for image in images),
+            "images_with_unread_rows": sum(pair.question.record.unread_rows > 0 for pair in pairs),
+            "iou_threshold": threshold,
+            "by_class": by_class,
+            "recall_by_size": _recall_by_size(images),
+        },
+    )
+
+
+def score_all_right(pairs: Sequence[Answered[TrueBoxes]], shapes: Shapes, threshold: float) -> Scores:
+    """Share of answers that find every object and nothing else: F1 = 1 of the answer, the rule of gREC."""
+    images = _outcomes(pairs, shapes, threshold)
+    right = np.array([not _false(image) and not _missed(image) for image in images], dtype=np.float64)
+    rows = np.column_stack([right, np.ones(len(right))])
+    counts = [(int((image.found >= 0).sum()), _false(image), _missed(image)) for image in images]
+    precision, recall, value = f1(counts) or (None, None, None)
+    details = {"precision": precision, "recall": recall, "f1": value, "iou_threshold": threshold}
+    return Scores(value=ratio(rows), interval=bootstrap_interval(rows, ratio), details=details)
+
+
+def score_tied_ap(pairs: Sequence[Answered[TrueBoxes]], shapes: Shapes, threshold: float) -> Scores:
+    """Mean over classes of the AP of equally likely boxes: that of the worst order, whatever order they stand in."""
+    images = _outcomes(pairs, shapes, threshold)
+    classes = _classes(images)
+    # Per image and class: found, wrong, objects.
+    rows = np.zeros((len(images), len(classes), 3))
+    for row, image in zip(rows, images, strict=True):
+        for number, category in enumerate(classes):
+            named = _named(image, category)
+            row[number] = ((image.found >= 0) & named).sum(), (image.wrong & named).sum(), _objects_of(image, category)
+
+    def mean(sums: npt.NDArray[np.float64]) -> float | None:
+        return _mean([tied_precision(*map(int, row)) for row in sums.sum(axis=0).reshape(-1, 3)])
+
+    found = [tied_precision(*map(int, row)) for row in rows.sum(axis=0)]
+    return _ap_scores(classes, found, bootstrap_interval(rows.reshape(len(images), -1), mean), threshold)
+
+
+def score_ranked_ap(
+    pairs: Sequence[Answered[TrueBoxes]], shapes: Shapes, threshold: float, by_confidence: bool
+) -> Scores:
+    """Mean over classes of the AP of boxes by falling confidence, or (all equal) in the order of images and answers.
+
+    Raises:
+        UserError: `by_confidence`, and an answer with boxes came without probabilities.
+    """
+    images = _outcomes(pairs, shapes, threshold, ranked=True)
+    if by_confidence:
+        without = [p for p, i in zip(pairs, images, strict=True) if i.predicted.confidences is None and len(i.found)]
+        if without:
+            raise UserError(
+                f"answer {without[0].answer.id}: no box_log_probabilities, which ap-conf ranks boxes by (as "
+                f"{len(without) - 1} others). Score by ap-tied, or let `mmrs eval` write the answers."
+            )
+    classes = _classes(images)
+    ranked = [_ranked(images, category, by_confidence) for category in classes]
+    found = [ranked_precision(right, objects.sum()) for right, _, objects in ranked]
+    return _ap_scores(classes, found, percentile_interval(_drawn_means(ranked, len(images))), threshold)
+
+
+_Ranked = tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64], npt.NDArray[np.float64]]
+
+
+def _ranked(images: Sequence[Outcome], category: str, by_confidence: bool) -> _Ranked:
+    """Of one class: whether each box is right, its image's number, by falling confidence; objects of each image."""
+    right, number, confidence = [], [], []
+    objects = np.zeros(len(images))
+    for place, image in enumerate(images):
+        named = _named(image, category) & ~image.forgiven
+        right.append(image.found[named] >= 0)
+        number.append(np.full(int(named.sum()), place))
+        given = image.predicted.confidences
+        confidence.append(given[named] if by_confidence and given is not None else np.ones(int(named.sum())))
+        objects[place] = _objects_of(image, category)
+    order = np.argsort(-np.concatenate(confidence), kind="stable")
+    return np.concatenate(right)[order], np.concatenate(number)[order], objects
+
+
+def _drawn_means(ranked: Sequence[_Ranked], images: int) -> list[float]:
+    means = []
+    for drawn in image_draws(images):
+        weight = drawn.astype(np.float64)
+        values = [
+            ranked_precision(right, float((weight * objects).sum()), weight[number])
+            for right, number, objects in ranked
+        ]
+        mean = _mean(values)
+        if mean is not None:
+            means.append(mean)
+    return means
+
+
+def _ap_scores(
+    classes: Sequence[str],
+    found: Sequence[AveragePrecision | None],
+    interval: tuple[float, float] | None,
+    threshold: float,
+) -> Scores:
+    return Scores(
+        value=_mean(found),
+        interval=interval,
+        details={
+            "voc07": _mean(found, lambda value: value.voc07),
+            "area": _mean(found, lambda value: value.area),
+            "iou_threshold": threshold,
+            "by_class": {name: asdict(value) for name, value in zip(classes, found, strict=True) if value is not None},
+        },
+    )
+
+
+def _mean(
+    values: Sequence[AveragePrecision | None],
+    of: Callable[[AveragePrecision], float] = lambda value: value.coco101,
+) -> float | None:
+    """Over the classes that have objects."""
+    defined = [of(value) for value in values if value is not None]
+    return float(np.mean(defined)) if defined else None
+
+
+def _outcomes(
+    pairs: Sequence[Answered[TrueBoxes]], shapes: Shapes, threshold: float, ranked: bool = False
+) -> list[Outcome]:
+    return [outcome(pair.question.truth, predicted_boxes(pair), shapes, threshold, ranked) for pair in pairs]
+
+
+def _class_agnostic(pair: Answered[TrueBoxes], shapes: Shapes, threshold: float) -> tuple[int, int, int]:
+    """Counts of an answer when every class is called the same."""
+    truth, predicted = pair.question.truth, predicted_boxes(pair)
+    image = outcome(
+        replace(truth, categories=("object",) * len(truth.categories)),
+        replace(predicted, categories=("object",) * len(predicted.categories)),
+        shapes,
+        threshold,
+    )
+    return int((image.found >= 0).sum()), _false(image), _missed(image)
+
+
+def _named(image: Outcome, category: str) -> npt.NDArray[np.bool_]:
+    return np.array([name == category for name in image.predicted.categories], dtype=bool)
+
+
+def _objects_of(image: Outcome, category: str) -> int:
+    return sum(w and name == category for name, w in zip(image.truth.categories, image.wanted.tolist(), strict=True))
+
+
+def _false(image: Outcome) -> int:
+    return int(image.wrong.sum()) + image.predicted.malformed
+
+
+def _missed(image: Outcome) -> int:
+    return int(image.wanted.sum()) - int((image.found >= 0).sum())
+
+
+def _count_is_right(image: Outcome) -> bool:
+    """Difficult objects may be counted or not."""
+    said = len(image.found) + image.predicted.malformed
+    return int(image.wanted.sum()) <= said <= int((image.wanted | image.truth.listed).sum())
+
+
+def _classes(images: Sequence[Outcome]) -> list[str]:
+    """Classes with an object to find, in alphabetical order: only they have a recall."""
+    return sorted({name for i in images for name, wanted in zip(i.truth.categories, i.wanted, strict=True) if wanted})
+
+
+def _by_class(images: Sequence[Outcome]) -> dict[str, dict[str, Any]]:
+    counts: dict[str, list[int]] = {}
+    for image in images:
+        for name, wanted in zip(image.truth.categories, image.wanted.tolist(), strict=True):
+            counts.setdefault(name, [0, 0, 0])[2] += wanted
+        for said, found, wrong in zip(
+            image.predicted.categories, (image.found >= 0).tolist(), image.wrong.tolist(), strict=True
+        ):
+            row = counts.setdefault(said or _OTHER, [0, 0, 0])
+            row[0] += found
+            row[1] += wrong
+    return {name: _class_row(*counts[name]) for name in sorted(counts) if any(counts[name])}
+
+
+def _class_row(found: int, wrong: int, objects: int) -> dict[str, Any]:
+    precision, recall, value = f1([(found, wrong, objects - found)]) or (None, None, None)
+    return {"objects": objects, "found": found, "wrong": wrong, "precision": precision, "recall": recall, "f1": value}
+
+
+def _recall_by_size(images: Sequence[Outcome]) -> dict[str, dict[str, Any]]:
+    """Recall of small, medium and large objects, by the area of the extent (COCO's bounds, pixels of the image)."""
+    areas = [(i.truth.extents[:, 2:] - i.truth.extents[:, :2]).prod(axis=1)[i.wanted] for i in images]
+    hits = [np.isin(np.arange(len(i.truth.categories)), i.found)[i.wanted] for i in images]
+    area, hit = np.concatenate(areas), np.concatenate(hits)
+    rows, least = {}, 0.0
+    for name, most in _SIZES.items():
+        inside = (area >= least) & (area < most)
+        count = int(inside.sum())
+        rows[name] = {"objects": count, "recall": float(hit[inside].mean()) if count else None}
+        least = most
+    return rows
