@@ -105,12 +105,18 @@ class Converter(ABC):
         fields = dataclasses.fields(self)
         return {field.name: value for field in fields if (value := getattr(self, field.name)) != field.default}
 
-    def check_split(self, split: str) -> None:
-        """Raises `UserError` when the source has no such split."""
-        if split not in self.splits:
+    def splits_in(self, root: Path) -> Sequence[str]:
+        """The splits that the source has at `root`: `splits`, but where users hold it in folders of other splits."""
+        return self.splits
+
+    def check_split(self, split: str, root: Path | None = None) -> None:
+        """Raises `UserError` when the source has no such split, at `root` where one is given."""
+        known = self.splits if root is None else self.splits_in(root)
+        if split not in known:
+            place = f" at {root}" if tuple(known) != tuple(self.splits) else ""
             raise UserError(
-                f"{self.name} has no split {split!r}{catalog.nearest(split, self.splits)}; "
-                f"its splits are {', '.join(self.splits)}. `mmrs sources` shows them."
+                f"{self.name} has no split {split!r}{place}{catalog.nearest(split, known)}; "
+                f"its splits are {', '.join(known)}. `mmrs sources` shows them."
             )
 
     @abstractmethod

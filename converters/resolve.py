@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -117,11 +117,11 @@ def resolve(recipe: BuildRecipe, roots: Mapping[str, Path] | None = None) -> Sou
     for entry, source in zip(recipe.sources, sources, strict=True):
         if names.count(source.name) > 1:
             raise UserError(f"source {source.name!r} is listed twice; list it once with all its splits.")
-        found = _resolve_one(recipe, entry, source)
+        found = _resolve_one(recipe, entry, source, roots.get(source.name, recipe.root_of(entry)))
         if isinstance(found, str):
             left_out.append((source.name, found))
         else:
-            builds.append(replace(found, root=roots.get(source.name, found.root)))
+            builds.append(found)
     if not builds:
         reasons = "; ".join(f"{name} {reason}" for name, reason in left_out)
         raise UserError(f"the recipe leaves no source to build: {reasons}. Change `sensors`, `tasks` or `splits`.")
@@ -142,9 +142,11 @@ def _roots_by_name(recipe: BuildRecipe, roots: Mapping[str, Path], names: Sequen
     return found
 
 
-def _resolve_one(recipe: BuildRecipe, entry: SourceRecipe, source: converters.Converter) -> SourceBuild | str:
+def _resolve_one(
+    recipe: BuildRecipe, entry: SourceRecipe, source: converters.Converter, root: Path
+) -> SourceBuild | str:
     """The build of one source, or why the recipe's filters leave it out."""
-    splits = _splits(source, entry.splits)
+    splits = _splits(source, entry.splits, root)
     offered = frozenset((*source.tasks, *source.optional_tasks))
     unknown = sorted((entry.tasks or frozenset()) - offered)
     if unknown:
@@ -154,7 +156,7 @@ def _resolve_one(recipe: BuildRecipe, entry: SourceRecipe, source: converters.Co
         )
     train_splits = entry.train_splits if entry.train_splits is not None else recipe.train_splits
     for split in entry.train_splits or ():
-        source.check_split(split)
+        source.check_split(split, root)
         if source.facts.evaluation_only:
             raise UserError(f"{source.name} is for evaluation only, never for training: leave out its train_splits.")
     tasks = offered if entry.tasks is None else entry.tasks
@@ -174,7 +176,7 @@ def _resolve_one(recipe: BuildRecipe, entry: SourceRecipe, source: converters.Co
         )
     return SourceBuild(
         source=source,
-        root=recipe.root_of(entry),
+        root=root,
         splits=splits,
         limit=entry.limit,
         tasks=tasks,
@@ -182,15 +184,16 @@ def _resolve_one(recipe: BuildRecipe, entry: SourceRecipe, source: converters.Co
     )
 
 
-def _splits(source: converters.Converter, asked: tuple[str, ...] | None) -> tuple[str, ...]:
+def _splits(source: converters.Converter, asked: tuple[str, ...] | None, root: Path) -> tuple[str, ...]:
     """The splits to build; of an evaluation-only source all but the training split, which is refused when asked for."""
     for split in asked or ():
-        source.check_split(split)
+        source.check_split(split, root)
+    offered = tuple(source.splits_in(root))
     if not source.facts.evaluation_only:
-        return asked or tuple(source.splits)
+        return asked or offered
     if "train" in (asked or ()):
-        rest = ", ".join(split for split in source.splits if split != "train")
+        rest = ", ".join(split for split in offered if split != "train")
         raise UserError(
             f"{source.name} is for evaluation only, never for training; build its other splits ({rest or 'none'})."
         )
-    return asked or tuple(split for split in source.splits if split != "train")
+    return asked or tuple(split for split in offered if split != "train")

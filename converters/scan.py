@@ -136,7 +136,7 @@ def scan_source(name: str, root: Path, options: Mapping[str, Any], progress: Pro
     splits: list[SplitScan] = []
     notes: list[str] = []
     absent: dict[str, str] = {}
-    for split in source.splits:
+    for split in source.splits_in(root):
         try:
             found = source.discover(root, split)
         except UserError as error:

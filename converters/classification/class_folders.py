@@ -6,26 +6,40 @@ A source states where its class folders usually lie and how its files are named;
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 from converters.base import Converter
-from converters.formats.folders import has_class_folders, normal_form, read_class_folders
+from converters.catalog import Counts
+from converters.formats.folders import (
+    SPLIT_WORDS,
+    folders_of_splits,
+    has_class_folders,
+    normal_form,
+    read_class_folders,
+)
+from converters.formats.shared_file import read_shared
+from converters.formats.split_lists import read_ids
 from converters.layout import Problem, last_parts, locate_parts
 from converters.splits import SeededSplit
-from mmrs.errors import BadItem
-from mmrs.imaging.suffixes import SOURCE_SUFFIXES
+from mmrs.errors import BadItem, UserError
+from mmrs.imaging.suffixes import SOURCE_SUFFIXES, without_known_suffix
 from mmrs.record import Annotations, Provenance
-from mmrs.source import Discovery, Item, ensure_unique_stems
+from mmrs.source import Absent, Discovery, Item, ensure_unique_stems
+
+# In the place of a split: class folders that hold all splits together.
+ALL_SPLITS = ""
+SPLIT_TAKEN = "the split was taken from"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A folder of class folders: of the whole set, or of one split where a user has sorted it so."""
+class LocatedFolders:
+    """Folders of class folders by split, or all under `ALL_SPLITS`; links in them stay inside the folder `inside`."""
 
-    folder: Path
-    holds_one_split: bool
+    folders: dict[str, tuple[Path, ...]]
+    inside: Path
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -59,16 +73,34 @@ class ClassFolders(Converter):
         """The images of one class that belong to `split`: all of them where there is one split only."""
         return paths
 
+    def splits_in(self, root: Path) -> Sequence[str]:
+        """The splits of the folders where a user has sorted the class folders into such, else those of the source."""
+        if len(self.splits) == 1:
+            return self.splits
+        try:
+            folders = self._locate(root).folders
+        except UserError:
+            return self.splits
+        return self.splits if ALL_SPLITS in folders else tuple(folders)
+
+    def published_found(self, split: str, found: Discovery) -> Counts:
+        """Nothing is published of splits that users or other projects made."""
+        is_users = any(note.startswith(SPLIT_TAKEN) for note in found.notes)
+        return Counts() if is_users else super().published_found(split, found)
+
     def discover(self, root: Path, split: str) -> Discovery:
         """List the split's images; an image whose name says another class than its folder is a problem."""
-        self.check_split(split)
-        usual, suffixes = self.layout()
-        tops = {PurePosixPath(folder).parts[0] for folder in usual}
-        bases, notes = locate_parts(self.name, root, lambda folder: self._find(folder, split) is not None, tops)
-        places = [place for base in bases if (place := self._find(base, split))]
-        folders, given = [place.folder for place in places], all(place.holds_one_split for place in places)
-        inside = bases[0] if len(bases) == 1 else root
-        found = read_class_folders(folders, inside, tuple(self.facts.classes), suffixes, self.form)
+        self.check_split(split, root)
+        located = self._locate(root)
+        notes, given = located.notes, ALL_SPLITS not in located.folders
+        if not given:
+            folders = located.folders[ALL_SPLITS]
+        elif len(self.splits) > 1:
+            folders = located.folders[split]
+        else:
+            folders = tuple(folder for same in located.folders.values() for folder in same)
+        _, suffixes = self.layout()
+        found = read_class_folders(folders, located.inside, tuple(self.facts.classes), suffixes, self.form)
         problems = list(found.problems)
         items = []
         for label, paths in found.images.items():
@@ -78,8 +110,7 @@ class ClassFolders(Converter):
             items += [Item(self._stem(path), path, (), {"label": label}) for path in chosen]
         unique, repeats = ensure_unique_stems(sorted(items, key=lambda item: item.stem))
         if given:
-            listed = ", ".join(map(str, folders))
-            notes += (f"the split was taken from the folder {listed}, not cut by the seeded rule",)
+            notes += (_folders_note(folders, split, len(self.splits) > 1),)
             return Discovery(unique, notes + found.notes, (*problems, *repeats))
         return Discovery(unique, notes + found.notes, repeats, shared_problems=tuple(problems))
 
@@ -96,13 +127,38 @@ class ClassFolders(Converter):
             ),
         )
 
-    def _find(self, root: Path, split: str) -> Place | None:
-        labels, (usual, suffixes) = tuple(self.facts.classes), self.layout()
-        whole = [root / folder for folder in (*usual, "")]
-        places = [Place(folder, False) for folder in whole]
-        if len(self.splits) > 1:
-            places += [Place(folder / split, True) for folder in whole]
-        return next((place for place in places if has_class_folders(place.folder, labels, suffixes, self.form)), None)
+    def _locate(self, root: Path) -> LocatedFolders:
+        """Where the class folders lie. Raises `UserError`."""
+        usual, _ = self.layout()
+        tops = {PurePosixPath(folder).parts[0] for folder in usual}
+        bases, notes = locate_parts(self.name, root, lambda folder: bool(self._folders(folder)), tops)
+        found: dict[str, tuple[Path, ...]] = {}
+        for base in bases:
+            for split, folders in self._folders(base).items():
+                found[split] = (*found.get(split, ()), *folders)
+        ordered = {split: found[split] for split in (ALL_SPLITS, *SPLIT_WORDS) if split in found}
+        return LocatedFolders(ordered, bases[0] if len(bases) == 1 else root, notes)
+
+    def _folders(self, root: Path) -> dict[str, tuple[Path, ...]]:
+        """Folders of class folders at the first usual place that has any: of the whole set, else by split."""
+        usual, suffixes = self.layout()
+
+        def has_classes(folder: Path) -> bool:
+            return has_class_folders(folder, tuple(self.facts.classes), suffixes, self.form)
+
+        places = [root / folder for folder in (*usual, "")]
+        for place in places:
+            if has_classes(place):
+                return {ALL_SPLITS: (place,)}
+        for place in places:
+            by_split = {
+                split: same
+                for split, folders in folders_of_splits(place).items()
+                if (same := tuple(folder for folder in folders if has_classes(folder)))
+            }
+            if by_split:
+                return by_split
+        return {}
 
     def _stem(self, path: Path) -> str:
         """The item's stem: the file's, with its class folder's form in front where file names may repeat."""
@@ -121,13 +177,82 @@ class ClassFolders(Converter):
         return placed, misplaced
 
 
+def _folders_note(folders: Sequence[Path], split: str, by_folder: bool) -> str:
+    listed = ", ".join(map(str, folders))
+    if by_folder:
+        return f"{SPLIT_TAKEN} the folder {listed}, not cut by the seeded rule"
+    return f"{listed} were read together: the source is {split} as a whole"
+
+
 @dataclass(frozen=True)
 class SeededClassFolders(ClassFolders, SeededSplit):
     """Class folders without an official split: each class is cut by the seeded rule of `converters.splits`.
 
-    Class folders that a user has sorted into ``train`` and ``test`` keep that split, and a note says so.
+    Class folders that a user has sorted into ``train``, ``val`` and ``test`` keep these splits, and a note says so.
     """
 
     def choose(self, label: str, paths: Sequence[Path], split: str) -> Sequence[Path]:
         """The images of one class that belong to `split`, by the items' stems."""
         return self.part(paths, self._stem, split)
+
+
+@dataclass(frozen=True)
+class ListedClassFolders(SeededClassFolders):
+    """Class folders beside which lists of other projects say the split: ``<list_name>-<split>.txt``, a name a line.
+
+    Torchgeo holds three sources so. The lists name ``.jpg`` files whatever the product: names are compared without it.
+    """
+
+    list_name: ClassVar[str] = ""
+    finding_options: ClassVar[frozenset[str]] = frozenset({"lists"})
+
+    lists: bool = True
+    """Whether lists beside the class folders, as torchgeo's NAME-train.txt, say the split; false: the seeded rule."""
+
+    def splits_in(self, root: Path) -> Sequence[str]:
+        """Those of the lists where there are some, else as the folders say."""
+        return tuple(self._lists(root)) or super().splits_in(root)
+
+    def discover(self, root: Path, split: str) -> Discovery:
+        """The images that the split's list names, where there are lists."""
+        lists = self._lists(root)
+        if not lists:
+            return super().discover(root, split)
+        self.check_split(split, root)
+        seeded = replace(self, lists=False)
+        parts = [seeded.discover(root, part) for part in self.splits]
+        items = {item.stem: item for part in parts for item in part.items}
+        owner: dict[str, str] = {}
+        problems: list[Problem] = []
+        for part, path in lists.items():
+            for line, name in read_shared(self.name, root, path, read_ids):
+                stem = without_known_suffix(PurePosixPath(name).name)
+                if stem not in items:
+                    fault: Problem = Absent(str(path), f"line {line}: {name} has no image")
+                elif owner.setdefault(stem, part) == part:
+                    continue
+                else:
+                    fault = (str(path), f"line {line}: {name} is in the list of {owner[stem]} too")
+                problems += [fault] if part == split else []
+        chosen = tuple(item for stem, item in items.items() if owner.get(stem) == split)
+        notes = (f"{SPLIT_TAKEN} {', '.join(map(str, lists.values()))}, not cut by the seeded rule", *parts[0].notes)
+        if left := len(items) - len(owner):
+            notes += (f"{left} images are named by no list and belong to no split",)
+        ordered = tuple(sorted(chosen, key=lambda item: item.stem))
+        return Discovery(ordered, notes, tuple(problems), shared_problems=parts[0].shared_problems)
+
+    def _lists(self, root: Path) -> dict[str, Path]:
+        """The list of each split that has one; none where the class folders are sorted into splits already."""
+        if not self.lists:
+            return {}
+        try:
+            located = self._locate(root)
+        except UserError:
+            return {}
+        if ALL_SPLITS not in located.folders:
+            return {}
+        for folder in dict.fromkeys((root, located.inside, *located.folders[ALL_SPLITS])):
+            paths = {split: folder / f"{self.list_name}-{split}.txt" for split in SPLIT_WORDS}
+            if found := {split: path for split, path in paths.items() if path.is_file()}:
+                return found
+        return {}

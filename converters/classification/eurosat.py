@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from converters.base import register
-from converters.classification.class_folders import SeededClassFolders
+from converters.classification.class_folders import ListedClassFolders
 from mmrs.source import BandSelection
 
 Product = Literal["rgb", "ms"]
@@ -33,13 +33,14 @@ NATURAL_COLOUR = BandSelection(bands=(4, 3, 2), low=0.0, high=2750.0)
 
 @register("eurosat")
 @dataclass(frozen=True)
-class EuroSat(SeededClassFolders):
+class EuroSat(ListedClassFolders):
     """One of two products of the same scenes."""
 
     product: Product = "rgb"
     """rgb: the JPEGs; ms: natural colour from the 13-band GeoTIFFs."""
 
     named_by_class: ClassVar[bool] = True
+    list_name: ClassVar[str] = "eurosat"
 
     @property
     def bands(self) -> BandSelection | None:

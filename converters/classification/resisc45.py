@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from converters.base import register
-from converters.classification.class_folders import SeededClassFolders
+from converters.classification.class_folders import ListedClassFolders
 from converters.splits import TrainShare
 
 
 @register("resisc45")
 @dataclass(frozen=True)
-class Resisc45(SeededClassFolders):
+class Resisc45(ListedClassFolders):
     """Class folders, each cut by the seeded rule."""
 
     places: ClassVar[tuple[str, ...]] = ("NWPU-RESISC45", "NWPU-RESISC45_split")
     named_by_class: ClassVar[bool] = True
+    list_name: ClassVar[str] = "resisc45"
     train_share: TrainShare = 0.2

@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from converters.base import register
-from converters.classification.class_folders import SeededClassFolders
+from converters.classification.class_folders import ListedClassFolders
 
 
 @register("ucmerced")
 @dataclass(frozen=True)
-class UcMerced(SeededClassFolders):
+class UcMerced(ListedClassFolders):
     """Class folders, each cut by the seeded rule."""
 
     places: ClassVar[tuple[str, ...]] = ("UCMerced_LandUse/Images", "Images")
     named_by_class: ClassVar[bool] = True
+    list_name: ClassVar[str] = "uc_merced"
     named_parts: ClassVar[int] = 2

@@ -13,6 +13,8 @@ from mmrs.imaging.suffixes import SOURCE_SUFFIXES
 from mmrs.source import Absent
 
 SEPARATORS = re.compile(r"[\s_-]+")
+# Words, in normal form, that folders and files of a split are named by.
+SPLIT_WORDS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,21 @@ class ClassFolderListing:
 def normal_form(name: str) -> str:
     """Class name without case, blanks, underscores and hyphens, under which spellings of one class are equal."""
     return SEPARATORS.sub("", unicodedata.normalize("NFC", name)).casefold()
+
+
+def split_of_word(word: str) -> str | None:
+    """The split that a folder's or a file's name means (``Validation`` is ``val``), None where it is none."""
+    form = normal_form(word)
+    return next((split for split, words in SPLIT_WORDS.items() if form in words), None)
+
+
+def folders_of_splits(folder: Path) -> dict[str, tuple[Path, ...]]:
+    """The child folders of `folder` that are named like a split, by split: train, val, test."""
+    found: dict[str, tuple[Path, ...]] = {split: () for split in SPLIT_WORDS}
+    for child in subfolders(folder):
+        if (split := split_of_word(child.name)) is not None:
+            found[split] += (child,)
+    return {split: folders for split, folders in found.items() if folders}
 
 
 def has_class_folders(

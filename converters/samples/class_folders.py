@@ -50,6 +50,8 @@ PAINTERS = {
     "viaduct": "overpass",
 }
 
+LIST_SPLITS = ("train", "val", "test")
+
 Paint = Callable[[str, Rng, NoisePool, int, int], Image.Image]
 
 
@@ -66,6 +68,7 @@ class ClassFolderSample:
         sizes: (number of the image in its class) -> (width, height) where not all are square; at most `side` each.
         paint: (class folder, random numbers, noise, width, height) -> picture.
         junk: other files, below the root.
+        list_name: what other projects' lists of the splits are called, as in ``<list_name>-train.txt``.
     """
 
     name: str
@@ -76,6 +79,7 @@ class ClassFolderSample:
     sizes: Callable[[int], tuple[int, int]] | None = None
     paint: Paint | None = None
     junk: tuple[str, ...] = ()
+    list_name: str = ""
 
     def write(
         self,
@@ -84,6 +88,8 @@ class ClassFolderSample:
         images_per_class: Annotated[int, Field(ge=1)] | None = None,
         seed: int = 0,
         classes: Sequence[str] | None = None,
+        split_folders: Sequence[str] = (),
+        lists: bool = False,
     ) -> dict[str, Any]:
         """Write the fake into `root`.
 
@@ -92,6 +98,8 @@ class ClassFolderSample:
             images_per_class: 1 or more; None for the source's usual number.
             seed: equal seeds and options give equal bytes.
             classes: class folders to write; None for all.
+            split_folders: folders in the place of the usual one, to which the images of each class are dealt in turn.
+            lists: write lists of three splits beside the tree too, as another project ships them with it.
 
         Returns:
             Images by class and in all.
@@ -107,14 +115,26 @@ class ClassFolderSample:
         rng = np.random.default_rng(seed)
         pool = make_pool(rng, self.side + 64, self.side + 64)
         paint = self.paint or paint_class
+        if lists and not self.list_name:
+            raise UserError(f"{self.name} has no lists of other projects; leave out the option lists")
         for label in labels:
             for number in range(count):
                 width, height = self.sizes(number) if self.sizes else (self.side, self.side)
-                path = root / self.folder / label / self.file_name(label, number)
+                folder = split_folders[number % len(split_folders)] if split_folders else self.folder
+                path = root / folder / label / self.file_name(label, number)
                 save_image(paint(label, rng, pool, width, height), path)
-        for name in self.junk:
+        if lists:
+            self._write_lists(root, labels, count)
+        for name in () if split_folders else self.junk:
             (root / name).write_text(f"Painted sample in the layout of {self.name}.\n")
         return {"images": count * len(labels), "classes": {label: count for label in labels}}
+
+    def _write_lists(self, root: Path, labels: Sequence[str], count: int) -> None:
+        """Bare file names, one a line; the numbers of a class are dealt in turn."""
+        for place, split in enumerate(LIST_SPLITS):
+            numbers = range(place, count, len(LIST_SPLITS))
+            names = [self.file_name(label, number) for label in labels for number in numbers]
+            (root / f"{self.list_name}-{split}.txt").write_text("".join(f"{name}\n" for name in names))
 
 
 def paint_class(label: str, rng: Rng, pool: NoisePool, width: int, height: int) -> Image.Image:

@@ -27,6 +27,7 @@ _rgb = ClassFolderSample(
     folder=PLACES["rgb"][0],
     file_name=lambda label, number: f"{label}_{number + 1}.jpg",
     side=SIDE,
+    list_name="eurosat",
 )
 
 
@@ -37,6 +38,8 @@ def write(
     seed: int = 0,
     classes: Sequence[str] | None = None,
     multiband: bool = False,
+    split_folders: Sequence[str] = (),
+    lists: bool = False,
 ) -> dict[str, Any]:
     """Write the fake into `root`.
 
@@ -46,11 +49,15 @@ def write(
         seed: equal seeds and options give equal bytes.
         classes: class folders to write; None for all.
         multiband: write the 13-band product of the same scenes too.
+        split_folders: folders in the place of the usual one, to which the images of each class are dealt in turn.
+        lists: write torchgeo's lists of the splits beside the tree too.
 
     Returns:
         Images by class and in all, of one product.
     """
-    summary = _rgb.write(root, images_per_class=images_per_class, seed=seed, classes=classes)
+    summary = _rgb.write(
+        root, images_per_class=images_per_class, seed=seed, classes=classes, split_folders=split_folders, lists=lists
+    )
     for path in sorted((root / PLACES["rgb"][0]).glob("*/*.jpg")) if multiband else ():
         with Image.open(path) as image:
             pixels = np.asarray(image, dtype=np.float32)

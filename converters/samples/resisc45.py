@@ -7,5 +7,6 @@ write = ClassFolderSample(
     folder="NWPU-RESISC45",
     file_name=lambda label, number: f"{label}_{number + 1:03d}.jpg",
     side=256,
+    list_name="resisc45",
     per_class=3,
 ).write

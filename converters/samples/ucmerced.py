@@ -16,5 +16,6 @@ write = ClassFolderSample(
     side=256,
     per_class=5,
     sizes=_size,
+    list_name="uc_merced",
     junk=("UCMerced_LandUse/readme.txt", "UCMerced_LandUse/readme.txt.bak"),
 ).write

@@ -4,10 +4,14 @@ import shutil
 from collections import Counter
 
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
+import cli
 import converters
 from mmrs.errors import UserError
+from mmrs.shards.manifest import load_manifest
+from tests.support.hints import commands_in, words_of
 
 SEEDED = {"resisc45": 0.2, "eurosat": 0.8, "whu-rs19": 0.6, "rsscn7": 0.5, "fgscr42": 0.8}
 WHOLE = ("aid", "clrs", "nasc-tg2")
@@ -168,3 +172,92 @@ def test_rsscn7_letter_of_another_class(fake):
     assert [reason for _, reason in discover("rsscn7", root).shared_problems] == [
         "file name says another class than its folder 'aGrass'"
     ]
+
+
+@pytest.mark.parametrize(
+    "folders", [("train", "validation", "test"), ("Train", "VALID", "Testing"), ("training", "val")]
+)
+def test_folders_of_splits_are_the_splits(fake, folders):
+    root = fake("whu-rs19", images_per_class=6, split_folders=folders)
+    splits = ("train", "val", "test")[: len(folders)]
+    converter = converters.get("whu-rs19")
+    assert tuple(converter.splits_in(root)) == splits
+    seen = set()
+    for split, folder in zip(splits, folders, strict=True):
+        found = converter.discover(root, split)
+        assert len(found.items) == 19 * 6 // len(folders) and found.problems == found.shared_problems == ()
+        assert {item.image.parent.parent.name for item in found.items} == {folder}
+        assert any(f"split was taken from the folder {root / folder}," in note for note in found.notes)
+        assert converter.published_found(split, found).images is None
+        seen |= {item.image for item in found.items}
+    assert len(seen) == 19 * 6
+
+
+def test_two_spellings_of_one_split_are_read_together(fake):
+    root = fake("whu-rs19", images_per_class=4, split_folders=("train", "val", "validation", "test"))
+    found = discover("whu-rs19", root, "val")
+    assert len(found.items) == 38 and found.problems == ()
+
+
+def test_a_split_that_no_folder_has_is_a_mistake(fake):
+    root = fake("whu-rs19", split_folders=("train", "val"))
+    with pytest.raises(UserError, match=r"no split 'test' at .*its splits are train, val"):
+        discover("whu-rs19", root, "test")
+
+
+def test_an_evaluation_set_in_folders_of_splits_is_one_split(fake):
+    root = fake("aid", images_per_class=3, split_folders=("train", "val", "test"))
+    found = discover("aid", root, "test")
+    assert len(found.items) == 90 and any("read together" in note for note in found.notes)
+    assert converters.get("aid").published_found("test", found).images == 10_000
+
+
+def test_three_folders_are_built_as_three_splits(fake, tmp_path):
+    root = fake("ucmerced", images_per_class=3, split_folders=("train", "validation", "test"))
+    told = CliRunner().invoke(cli.main, ["scan", "ucmerced", str(root)])
+    assert told.exit_code == 0 and "\nval " in told.output
+    (command,) = commands_in(told.output)
+    words = words_of(command.replace("DIR", str(tmp_path / "out")))[1:]
+    assert CliRunner().invoke(cli.main, [*words, "--workers", "1"]).exit_code == 0
+    splits = load_manifest(tmp_path / "out").sources["ucmerced"].splits
+    assert {split: counts.records for split, counts in splits.items()} == {"train": 21, "val": 21, "test": 21}
+    asked = CliRunner().invoke(cli.main, [*words, "--dry-run", "--set", "sources.0.splits=[val]"])
+    assert asked.exit_code == 0 and "train" not in asked.output.partition("shards")[0]
+
+
+@pytest.mark.parametrize(("name", "options"), [("ucmerced", {}), ("eurosat", {"product": "ms"}), ("resisc45", {})])
+def test_lists_of_another_project_say_the_split(fake, name, options):
+    root = fake(name, images_per_class=4, lists=True, **({"multiband": True} if options else {}))
+    converter = converters.get(name, **options)
+    classes = len(converter.facts.classes)
+    found = {split: converter.discover(root, split) for split in converter.splits_in(root)}
+    assert {split: len(part.items) for split, part in found.items()} == {
+        "train": 2 * classes,
+        "val": classes,
+        "test": classes,
+    }
+    for split, part in found.items():
+        list_name = f"{converter.list_name}-{split}.txt"
+        named = {line.rpartition(".")[0] for line in (root / list_name).read_text().split()}
+        assert {item.stem for item in part.items} == named and part.problems == ()
+        assert any(list_name in note and "not cut by the seeded rule" in note for note in part.notes)
+    seeded = converters.get(name, lists=False, **options)
+    assert seeded.options() == converter.options()
+    assert tuple(seeded.splits_in(root)) == ("train", "test")
+    assert sum(len(seeded.discover(root, split).items) for split in ("train", "test")) == 4 * classes
+
+
+def test_what_lists_of_another_project_get_wrong_is_said(fake):
+    root = fake("ucmerced", images_per_class=3, lists=True)
+    with (root / "uc_merced-val.txt").open("a") as file:
+        file.write("river00.tif\nriver99.tif\n../../etc/passwd\n")
+    (root / "uc_merced-test.txt").unlink()
+    found = discover("ucmerced", root, "val")
+    assert [reason for _, reason in found.problems] == [
+        "line 22: river00.tif is in the list of train too",
+        "line 23: river99.tif has no image",
+        "line 24: ../../etc/passwd has no image",
+    ]
+    assert [type(problem).__name__ for problem in found.problems] == ["tuple", "Absent", "Absent"]
+    assert any("21 images are named by no list" in note for note in found.notes)
+    assert "river00" in {item.stem for item in discover("ucmerced", root).items}
