@@ -6,10 +6,11 @@ the image, noisy ``angle``, Chinese paths, objects in another order, one wrong h
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -33,6 +34,7 @@ def write(
     seed: int = 0,
     objects_per_image: tuple[int, int] = (2, 6),
     degenerate: bool = False,
+    layout: Literal["official", "torchgeo"] = "official",
 ) -> dict[str, Any]:
     """Write the fake into `root`.
 
@@ -42,6 +44,7 @@ def write(
         seed: equal seeds and options give equal bytes.
         objects_per_image: least and greatest number of objects.
         degenerate: whether one horizontal box has no width, as 6 of the real ones.
+        layout: official, or repackaged as by torchgeo: no oriented boxes, no labels of test, a table for the lists.
 
     Returns:
         Images and objects per split, and objects by label.
@@ -73,7 +76,33 @@ def write(
             objects[split] = objects.get(split, 0) + len(placed)
             number += 1
         (lists / f"{split}.txt").write_bytes("".join(f"{stem}\r\n" for stem in stems).encode())
+    if layout == "torchgeo":
+        _repackage(root, tuple(counts))
     return {"images": dict(counts), "objects": objects, "labels": dict(found)}
+
+
+def _repackage(root: Path, splits: Sequence[str]) -> None:
+    annotations, images = root / "Annotations", root / "Images"
+    images.mkdir()
+    (annotations / "trainval").mkdir()
+    rows = ["image_path,label_path,split"]
+    for split in splits:
+        part = "test" if split == "test" else "trainval"
+        for stem in (root / "ImageSets" / "Main" / f"{split}.txt").read_text().split():
+            label = f"Annotations/trainval/{stem}.xml" if part == "trainval" else ""
+            if label:
+                (annotations / "Horizontal Bounding Boxes" / f"{stem}.xml").rename(root / label)
+            rows.append(f"Images/{part}/{stem}.jpg,{label},{split}")
+    for part in ("trainval", "test"):
+        if (root / f"JPEGImages-{part}").is_dir():
+            (root / f"JPEGImages-{part}").rename(images / part)
+    for folder in (
+        annotations / "Horizontal Bounding Boxes",
+        annotations / "Oriented Bounding Boxes",
+        root / "ImageSets",
+    ):
+        shutil.rmtree(folder)
+    (root / "sample_df.csv").write_text("".join(f"{row}\n" for row in rows))
 
 
 def _horizontal(stem: str, placed: Sequence[PlacedObject], number: int, degenerate: bool) -> str:

@@ -3,10 +3,14 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+import cli
 import converters
 from mmrs.errors import BadItem, UserError
 from mmrs.geometry import signed_area
+from mmrs.shards.manifest import load_manifest
+from tests.support.hints import commands_in, words_of
 
 KINDS = ("horizontal", "oriented")
 GENUINE = {"train": 40, "val": 20, "test": 20}
@@ -180,3 +184,63 @@ def test_no_image_of_a_split_is_one_error(fake):
     (root / "ImageSets" / "Main" / "val.txt").unlink()
     with pytest.raises(UserError, match=r"has no ImageSets/Main/val.txt"):
         read_all(root, "val")
+
+
+def test_torchgeo_s_package_has_the_same_boxes(fake):
+    official = fake("dior")
+    expected = {split: read_all(official, split)[1] for split in ("train", "val")}
+    shutil.rmtree(official)
+    root = fake("dior", layout="torchgeo")
+    for split, known in expected.items():
+        found, read = read_all(root, split)
+        assert found.problems == found.shared_problems == ()
+        assert {stem: one.objects for stem, one in read.items()} == {stem: one.objects for stem, one in known.items()}
+        assert found.notes == (f"the split was taken from {root / 'sample_df.csv'}",)
+
+
+@pytest.mark.parametrize(
+    ("split", "boxes", "words"),
+    [("test", "horizontal", "no labels of them"), ("train", "oriented", "no oriented boxes")],
+)
+def test_what_torchgeo_s_package_lacks_ends_with_what_can_be_built(fake, tmp_path, monkeypatch, split, boxes, words):
+    root = fake("dior", layout="torchgeo")
+    with pytest.raises(UserError, match=words) as caught:
+        read_all(root, split, boxes=boxes)
+    command = commands_in(str(caught.value))[-1]
+    monkeypatch.chdir(tmp_path)
+    assert CliRunner().invoke(cli.main, words_of(command)[1:]).exit_code == 0
+    assert list(load_manifest(tmp_path / "DIR").sources["dior"].splits) == ["train", "val"]
+
+
+def test_rows_of_the_table_that_lead_nowhere(fake, tmp_path):
+    root = fake("dior", layout="torchgeo")
+    secret = tmp_path / "secret.xml"
+    secret.write_text("<annotation/>")
+    lines = (root / "sample_df.csv").read_text().splitlines()
+    bad = [
+        "Images/trainval/00001.jpg,../secret.xml,train",
+        "Images/trainval/99999.jpg,Annotations/trainval/99999.xml,train",
+    ]
+    (root / "sample_df.csv").write_text("\n".join([*lines, *bad, lines[1]]) + "\n")
+    found, read = read_all(root)
+    assert len(read) == 3
+    assert [(type(problem).__name__, problem[1].partition(": ")[2][:25]) for problem in found.problems] == [
+        ("tuple", "file name '../secret.xml'"),
+        ("Absent", "image Images/trainval/999"),
+        ("tuple", ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a,b\n1,2\n", "no column image_path"),
+        ("image_path,label_path,split\nx\n", r"line 2\): row is shorter"),
+        ('image_path,label_path,split\n"x', "not CSV"),
+    ],
+)
+def test_a_table_that_is_none(fake, text, words):
+    root = fake("dior", layout="torchgeo")
+    (root / "sample_df.csv").write_text(text)
+    with pytest.raises(UserError, match=words):
+        read_all(root)

@@ -10,6 +10,7 @@ from converters.formats.captions import parse_captions, parse_class_captions
 from converters.formats.coco import bbox, parse_coco
 from converters.formats.dota import parse_dota
 from converters.formats.labels import parse_labels
+from converters.formats.sample_tables import parse_sample_table
 from converters.formats.voc import parse_voc
 from converters.formats.vqa import parse_floodnet, parse_question_lines, parse_question_text, parse_rsvqa
 from mmrs.errors import BadItem
@@ -57,6 +58,13 @@ def test_voc(data):
 def test_dota(data):
     with contextlib.suppress(BadItem):
         assert all(len(obj.corners) == 8 for obj in parse_dota(data, "x", ("plane", "ship")).objects)
+
+
+@settings(max_examples=150, deadline=None)
+@given(damaged(b"image_path,label_path,split\r\nImages/a.jpg,Annotations/a.xml,train\r\nImages/b.jpg,,test\r\n"))
+def test_sample_tables(data):
+    with contextlib.suppress(BadItem):
+        assert all(row.line > 1 for row in parse_sample_table(data, "x"))
 
 
 @settings(max_examples=150, deadline=None)
