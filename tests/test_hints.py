@@ -126,7 +126,7 @@ PENDING = {
     Hint("mmrs/text.py", "mmrs verify {}"),
     Hint("mmrs/text.py", "rm -r {}"),
     Hint("mmrs/builder/run.py", "mmrs scan {} {}"),
-    Hint("mmrs/builder/survey.py", "mmrs scan {} {}"),
+    Hint("mmrs/builder/survey/splits.py", "mmrs scan {} {}"),
     Hint("mmrs/curation/report.py", "mmrs build RECIPE --out {} --set exclude={}"),
     Hint("mmrs/hub/card.py", "mmrs verify FOLDER"),
     Hint("mmrs/hub/client.py", "mmrs push DIR my-lab/remote-sensing"),

@@ -17,7 +17,7 @@ from mmrs.builder.publish import publish_shard, storage_failure
 from mmrs.builder.recipe import BuildRecipe
 from mmrs.builder.resume import ExistingShards, existing_shards
 from mmrs.builder.shard import ShardResult, ShardTask
-from mmrs.builder.survey import SplitSurvey, survey_splits
+from mmrs.builder.survey.splits import SplitSurvey, survey_splits
 from mmrs.engines.base import Engine
 from mmrs.engines.processes import ProcessPool
 from mmrs.errors import RunFailure, UserError

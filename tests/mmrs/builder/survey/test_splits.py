@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from mmrs.builder import survey
 from mmrs.builder.recipe import BuildRecipe
 from mmrs.builder.run import plan_build
+from mmrs.builder.survey import splits
 from mmrs.progress import Progress
 from tests.support.sources import toy_build, write_toy
 
@@ -16,8 +16,8 @@ def test_headers_read_by_other_processes_give_the_same_plan(tmp_path, monkeypatc
     (tmp_path / "train" / "train0003.jpg").write_bytes(b"no image")
     recipe, quiet = BuildRecipe.model_validate({"sources": [{"name": "toy"}]}), Progress(quiet=True)
     alone = plan_build([toy_build(tmp_path)], recipe, 2, quiet)
-    monkeypatch.setattr(survey, "_IMAGES_PER_TASK", 3)
-    monkeypatch.setattr(survey, "pays", lambda seconds, items: True)
+    monkeypatch.setattr(splits, "_IMAGES_PER_TASK", 3)
+    monkeypatch.setattr(splits, "pays", lambda seconds, items: True)
     shared = plan_build([toy_build(tmp_path)], recipe, 2, quiet)
     assert [task.state() for task in shared.tasks] == [task.state() for task in alone.tasks]
     assert sum(len(task.samples) for task in shared.tasks) == 15
@@ -28,4 +28,4 @@ def test_headers_read_by_other_processes_give_the_same_plan(tmp_path, monkeypatc
     [(15, 10**6, False), (1000, 1000, False), (1000, 100_000, True), (60, 10**6, True), (60, 10_000, False)],
 )
 def test_processes_start_for_dear_headers_and_many_of_them(microseconds, items, worth):
-    assert survey.pays(microseconds / 1e6, items) == worth
+    assert splits.pays(microseconds / 1e6, items) == worth
