@@ -19,11 +19,9 @@ from urllib.parse import unquote
 from converters.catalog import facts
 from mmrs.errors import BadItem, UserError
 from mmrs.imaging.suffixes import NAMED_SUFFIXES, SOURCE_SUFFIXES, without_known_suffix
-from mmrs.source import Absent
+from mmrs.source import JUNK_FOLDERS, Absent
 
 SHOWN_ENTRIES = 8
-# Folders of archivers that hold no data: ``__MACOSX`` repeats every name with ``._`` in front.
-JUNK_FOLDERS = frozenset({"__macosx"})
 DEEPEST = 2
 UNPACKING = {
     (".zip",): "unzip {file}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import orjson
 import converters
 from converters.base import LayoutComparer
 from converters.layout import Problem, packed
+from mmrs.builder.survey.unread_files import Unread, find_unread
 from mmrs.errors import BadItem, UserError
 from mmrs.progress import Progress
 from mmrs.source import Discovery
@@ -59,7 +60,7 @@ class Scan:
     """A scanned source, read with `options`; `recipe` is the name that `mmrs build` takes for it.
 
     `absent` splits have the reason why they could not be read; `packed` are commands that unpack archives beside the
-    data, where anything is missing.
+    data, where anything is missing; `unread` is what no split looked at.
     """
 
     source: str
@@ -71,6 +72,7 @@ class Scan:
     notes: tuple[str, ...]
     packed: tuple[str, ...] = ()
     evaluation_only: bool = False
+    unread: Unread = field(default_factory=Unread)
 
     def render(self, as_json: bool) -> str:
         """Text for a person, or JSON with everything."""
@@ -98,6 +100,7 @@ class Scan:
         lines += [f"note: {note}" for note in self.notes]
         if self.evaluation_only:
             lines.append("note: the source is for evaluation only; no build has a split train of it")
+        lines += self.unread.lines()
         lines += [f"missing: {split}: {reason}" for split, reason in self.absent.items()]
         lines += [f"packed: {command}" for command in self.packed]
         for part in self.splits:
@@ -136,6 +139,7 @@ def scan_source(name: str, root: Path, options: Mapping[str, Any], progress: Pro
     splits: list[SplitScan] = []
     notes: list[str] = []
     absent: dict[str, str] = {}
+    looked_at: list[str] = []
     for split in source.splits_in(root):
         try:
             found = source.discover(root, split)
@@ -143,6 +147,7 @@ def scan_source(name: str, root: Path, options: Mapping[str, Any], progress: Pro
             absent[split] = str(error)
             continue
         notes += [note for note in found.notes if note not in notes]
+        looked_at += found.looked_at()
         shared = () if splits else found.shared_problems
         splits.append(_scan_split(source, split, found, shared, progress))
     if not splits:
@@ -159,6 +164,7 @@ def scan_source(name: str, root: Path, options: Mapping[str, Any], progress: Pro
         notes=tuple(notes),
         packed=archives,
         evaluation_only=source.facts.evaluation_only,
+        unread=find_unread(root, looked_at),
     )
 
 

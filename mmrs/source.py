@@ -5,12 +5,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from mmrs.record import Annotations, Sensor, Task
+
+# Folders of archivers that hold no data: ``__MACOSX`` repeats every name with ``._`` in front.
+JUNK_FOLDERS = frozenset({"__macosx"})
+_LINE = re.compile(r":\d+$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +120,8 @@ class Discovery:
         shared_problems: (path, reason) of findings about the whole set, the same whichever split is asked for (a file
             that no list names). Whoever reads several splits counts them once, with the first split that it reads.
         tasks: what the annotations of this split allow beside `Source.tasks` (a file that turns its boxes).
+        consulted: files that were read, or are counted in a note, beside those of items and findings: split lists,
+            tables, class maps. What no split looked at is reported (`mmrs.builder.survey.unread_files`).
     """
 
     items: tuple[Item, ...]
@@ -124,6 +131,16 @@ class Discovery:
     details: tuple[tuple[str, str], ...] = ()
     shared_problems: tuple[tuple[str, str], ...] = ()
     tasks: tuple[Task, ...] = ()
+    consulted: frozenset[Path] = frozenset()
+
+    def looked_at(self) -> Iterator[str]:
+        """The path of every file that this split reads, counts in a note or says something about."""
+        for item in self.items:
+            yield str(item.image)
+            yield from map(str, item.annotations)
+        yield from map(str, self.consulted)
+        for path, _ in (*self.problems, *self.unread_rows, *self.details, *self.shared_problems):
+            yield _LINE.sub("", path)
 
 
 @runtime_checkable

@@ -51,7 +51,8 @@ class CaptionJson(Converter):
         unique, repeats = ensure_unique_stems(sorted(items, key=lambda item: item.stem))
         notes += ignored_note(folder, images.ignored)
         shared = captions.problems + images.problems + self._unplaced(captions, images, source)
-        return Discovery(unique, notes, problems + repeats, details=details, shared_problems=shared)
+        own = problems + repeats
+        return Discovery(unique, notes, own, details=details, shared_problems=shared, consulted=frozenset((source,)))
 
     def read(self, item: Item) -> Annotations:
         """Distinct captions; ``caption_counts``: occurrences of each, ``captions_without_words``: how many fell out."""

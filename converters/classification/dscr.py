@@ -57,7 +57,7 @@ class Dscr(Converter):
             notes += (f"{table.name}: {found.repeats} rows repeat another one and were counted, not kept",)
         notes += ignored_note(base, images.ignored)
         own = (*found.problems, *problems, *repeats)
-        return Discovery(unique, notes, own, shared_problems=images.problems)
+        return Discovery(unique, notes, own, shared_problems=images.problems, consulted=frozenset((table,)))
 
     def read(self, item: Item) -> Annotations:
         """The category's display form as label, beside the source's spelling."""

@@ -88,7 +88,7 @@ def build(progress: Progress, options: BuildOptions) -> None:
     open_place(options.out)
     recipe = find_recipe(options.recipe, shipped_recipes("mmrs.builder"), options.overrides, options.options)
     found = resolve(recipe, {name: Path(folder) for name, folder in options.roots.items()})
-    plan = run.plan_build(found.builds, recipe, options.workers, progress)
+    plan = run.plan_build(found.builds, recipe, options.workers, progress, skipped=(Path(options.out),))
     if options.as_json:
         click.echo(plan_json(plan, run.inspect_output(plan, options.out), found.left_out))
         return

@@ -42,6 +42,7 @@ class Rsod(SeededSplit):
         base, notes = locate_root(self.name, root, lambda folder: bool(_class_folders(folder, names)), tuple(names))
         items: list[Item] = []
         problems: list[Problem] = []
+        noted: set[Path] = set()
         folders = _class_folders(base, names)
         for label in names.values():
             if label not in folders:
@@ -52,10 +53,11 @@ class Rsod(SeededSplit):
             problems += found
             if unlabelled and label == PARTLY_LABELLED:
                 notes += (f"{len(unlabelled)} images of {label} have no label file: unlabelled, left out",)
+                noted |= {*unlabelled}
             else:
                 problems += [Absent(str(path), "image without a label file") for path in unlabelled]
         unique, repeats = ensure_unique_stems(sorted(items, key=lambda item: item.stem))
-        return Discovery(unique, notes, repeats, shared_problems=tuple(problems))
+        return Discovery(unique, notes, repeats, shared_problems=tuple(problems), consulted=frozenset(noted))
 
     def read(self, item: Item) -> Annotations:
         """Objects in file order; ``labelled_classes`` says that other classes in the image are not labelled."""

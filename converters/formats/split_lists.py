@@ -102,12 +102,15 @@ def listed_split(
     if not items:
         counts = f"{len(images.by_stem)} images and {len(labels.by_stem)} label files were found there"
         raise layout_error(name, base, f"has no image with a label file for split {split}; {counts}")
-    named, unreadable = _all_listed([path for one in splits if (path := lists / f"{one}.txt").is_file()])
+    present = [path for one in splits if (path := lists / f"{one}.txt").is_file()]
+    named, unreadable = _all_listed(present)
     notes: tuple[str, ...] = ()
+    consulted = frozenset(present)
     if not unreadable:
         notes = unlisted_note("images", images, named) + unlisted_note("label files", labels, named)
+        consulted |= unlisted(images, named) | unlisted(labels, named)
     shared = images.problems + labels.problems + unreadable
-    return Discovery(tuple(items), notes, tuple(problems), shared_problems=shared)
+    return Discovery(tuple(items), notes, tuple(problems), shared_problems=shared, consulted=consulted)
 
 
 def _all_listed(lists: Sequence[Path]) -> tuple[set[str], tuple[Problem, ...]]:
@@ -136,7 +139,12 @@ def list_folders(
     return merge_files(list_files(folder, root or base, suffixes) for folder in folders)
 
 
+def unlisted(files: FileList, named: Collection[str]) -> frozenset[Path]:
+    """The files that no list names."""
+    return frozenset(files.by_stem[stem] for stem in files.by_stem.keys() - set(named))
+
+
 def unlisted_note(what: str, files: FileList, named: Collection[str]) -> tuple[str, ...]:
     """A note on the files that no list names, or nothing: such a file belongs to no split and is no fault."""
-    count = len(files.by_stem.keys() - set(named))
+    count = len(unlisted(files, named))
     return (f"{count} {what} are named by no list and belong to no split",) if count else ()

@@ -70,7 +70,9 @@ class DiorRsvg(Converter):
         if positions and not items:
             raise layout_error(self.name, base, f"has no image of split {split} in JPEGImages")
         shared_problems = images.problems + labels.problems
-        return Discovery(tuple(items), notes, tuple(problems), shared_problems=shared_problems)
+        # All XML files are counted, those of other splits and those without an object too.
+        consulted = frozenset((*(base / f"{part}.txt" for part in self.splits), *labels.by_name.values()))
+        return Discovery(tuple(items), notes, tuple(problems), shared_problems=shared_problems, consulted=consulted)
 
     def read(self, item: Item) -> Annotations:
         """The split's objects in file order and one expression for each."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, ClassVar
 
@@ -79,11 +79,13 @@ class Generic(Converter):
             raise own_layout_error(root, "is not a folder", tuple(self.facts.layouts.values()))
         found = find_items(described, root, split)
         items, notes = list(found.items), found.notes
+        consulted = found.consulted | {described.path, described.class_file}
         of_split, shared = (found.problems, ()) if own.is_templated else ((), found.problems)
         if isinstance(own.splits, dict):
             value = own.splits[split]
             if isinstance(value, str):
                 items, unlisted = _listed(described, root, value, items)
+                consulted |= {root / value}
                 of_split += unlisted
             else:
                 items = _share(own, items, split)
@@ -91,7 +93,8 @@ class Generic(Converter):
             raise own_layout_error(root, f"has no image of split {split}", [own.images])
         # Where all splits are cut from one file, its rows of no image are counted with the first of them.
         unread = found.unread_rows if own.is_templated or split == self.splits[0] else ()
-        return Discovery(tuple(items), notes, of_split, unread, shared_problems=shared, tasks=found.tasks)
+        known = Discovery(tuple(items), notes, of_split, unread, shared_problems=shared)
+        return replace(known, tasks=found.tasks, consulted=consulted)
 
     def read(self, item: Item) -> Annotations:
         """Parse one image's annotation in the described format."""

@@ -208,18 +208,20 @@ class Description(StrictModel):
 class DescribedSet:
     """A description, read once from the file `path`, and what it says as the facts of a source.
 
-    Workers get it with the converter, whatever becomes of the file meanwhile.
+    `class_file` is the file of class names that it refers to, or `path` itself where the classes stand there. Workers
+    get it with the converter, whatever becomes of the file meanwhile.
     """
 
     path: Path
     content: Description
     facts: SourceFacts
+    class_file: Path
 
     @classmethod
     def load(cls, path: Path) -> DescribedSet:
         """Read and check the file. Raises `UserError` as `load_description` does."""
-        content = load_description(path)
-        return cls(path, content, content.facts(catalog.facts("generic")))
+        content, class_file = load_description(path)
+        return cls(path, content, content.facts(catalog.facts("generic")), class_file)
 
     @property
     def command_options(self) -> str:
@@ -251,8 +253,11 @@ def _with_written_names(content: dict[str, Any], words: dict[str, Any]) -> dict[
     return content | named
 
 
-def load_description(path: Path) -> Description:
+def load_description(path: Path) -> tuple[Description, Path]:
     """Read a description file.
+
+    Returns:
+        The description, and the file that has the classes: one that it refers to, or `path`.
 
     Raises:
         UserError: no such file, broken YAML, an unknown key (with the nearest known one), or a wrong value.
@@ -260,11 +265,11 @@ def load_description(path: Path) -> Description:
     if not path.is_file():
         raise UserError(f"description {path} not found. {EXAMPLE}")
     content = _with_written_names(load_yaml(path), parse_words(path.read_text(encoding="utf-8").removeprefix("\ufeff")))
-    classes = content.get("classes")
+    classes, file = content.get("classes"), path
     if isinstance(classes, str):
         file = path.parent / classes
         try:
             content["classes"] = list(read_class_names(file))
         except BadItem as error:
             raise UserError(f"{path}: classes: {error.path}: {error.reason}") from error
-    return validated(Description, content, where=str(path))
+    return validated(Description, content, where=str(path)), file

@@ -36,13 +36,17 @@ LABEL_SUFFIX = {"voc": ".xml", "dota": ".txt", "yolo": ".txt", "yolo-obb": ".txt
 
 @dataclass(frozen=True, slots=True)
 class FoundItems:
-    """Items of one place (before any cut into splits), notes and problems; `tasks` that its labels allow besides."""
+    """Items of one place (before any cut into splits), notes and problems; `tasks` that its labels allow besides.
+
+    `consulted` are the annotation file of all images, and the images that a note counts and leaves out.
+    """
 
     items: tuple[Item, ...]
     notes: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
     unread_rows: tuple[Problem, ...] = ()
     tasks: tuple[Task, ...] = ()
+    consulted: frozenset[Path] = frozenset()
 
 
 def find_items(described: DescribedSet, root: Path, split: str) -> FoundItems:
@@ -219,9 +223,10 @@ def _named(
             items[stem] = replace(items[stem], payload=joined)
         else:
             missing.append((str(source), f"image {name} is {items[stem].image.name}, which has another size before"))
-    rest = len(images.by_stem) - len(items)
-    notes = (f"{rest} images are not named by {source.name} and were left out",) if rest else ()
-    return FoundItems(tuple(items[stem] for stem in sorted(items)), notes, problems + tuple(missing))
+    rest = frozenset(path for stem, path in images.by_stem.items() if stem not in items)
+    notes = (f"{len(rest)} images are not named by {source.name} and were left out",) if rest else ()
+    known = tuple(items[stem] for stem in sorted(items))
+    return FoundItems(known, notes, problems + tuple(missing), consulted=rest | {source})
 
 
 def _joined(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any] | None:

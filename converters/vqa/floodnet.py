@@ -41,7 +41,8 @@ class FloodNet(SeededSplit):
         chosen = self.part(items, lambda item: item.stem, split)
         ordered = tuple(sorted(chosen, key=lambda item: item.stem))
         shared = (*found.problems, *files.problems, *problems)
-        return Discovery(ordered, notes + ignored_note(folder, files.ignored), shared_problems=shared)
+        notes += ignored_note(folder, files.ignored)
+        return Discovery(ordered, notes, shared_problems=shared, consulted=frozenset((questions,)))
 
     def read(self, item: Item) -> Annotations:
         """Questions with their types; a count becomes its decimal text, ``flooded,non flooded`` stays as written."""

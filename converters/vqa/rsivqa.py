@@ -81,6 +81,7 @@ class Rsivqa(SeededSplit):
         labels = base / "RSIVQA" if (base / "RSIVQA").is_dir() else base
         items: list[Item] = []
         problems: list[Problem] = []
+        consulted: set[Path] = set()
         for name, files in LABELS.items():
             folders = self._folders(name, base)
             found = next(((folder, images) for folder in folders if (images := _images(folder))), None)
@@ -92,11 +93,12 @@ class Rsivqa(SeededSplit):
             own, own_problems, own_notes = _read_set(name, labels, files, images)
             notes += (*own_notes, *((f"images of {name} were taken from {folder}",) if folder != folders[0] else ()))
             problems += own_problems
+            consulted |= {labels / file for file in files}
             items += self.part(own, lambda item: item.stem, split)
         if not items and not problems:
             raise layout_error(self.name, base, "has no images for any label file")
         ordered = tuple(sorted(items, key=lambda item: item.stem))
-        return Discovery(ordered, notes, shared_problems=tuple(problems))
+        return Discovery(ordered, notes, shared_problems=tuple(problems), consulted=frozenset(consulted))
 
     def read(self, item: Item) -> Annotations:
         """Questions with a type inferred from the answer, ``yes_no``, ``number`` or ``other``: the files state none."""

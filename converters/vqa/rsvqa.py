@@ -48,7 +48,8 @@ class Rsvqa(Converter):
         files = list_files(folder, base)
         items, problems = items_by_image(found, files, tables["questions"])
         notes += ignored_note(folder, files.ignored)
-        return Discovery(items, notes, found.problems + problems, shared_problems=files.problems)
+        own, consulted = found.problems + problems, frozenset(tables.values())
+        return Discovery(items, notes, own, shared_problems=files.problems, consulted=consulted)
 
     def read(self, item: Item) -> Annotations:
         """Questions with their types; counts are the source's numbers, not the bins that its paper scores."""

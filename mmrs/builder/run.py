@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +18,7 @@ from mmrs.builder.recipe import BuildRecipe
 from mmrs.builder.resume import ExistingShards, existing_shards
 from mmrs.builder.shard import ShardResult, ShardTask
 from mmrs.builder.survey.splits import SplitSurvey, survey_splits
+from mmrs.builder.survey.unread_files import Unread
 from mmrs.engines.base import Engine
 from mmrs.engines.processes import ProcessPool
 from mmrs.errors import RunFailure, UserError
@@ -60,6 +61,11 @@ class BuildPlan:
     def notes(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(note for survey in self.surveys for note in survey.notes))
 
+    @property
+    def unread(self) -> dict[str, Unread]:
+        """What of each source nothing reads; sources that are read whole are left out."""
+        return {survey.build.source.name: survey.unread for survey in self.surveys if survey.unread != Unread()}
+
 
 @dataclass(frozen=True, slots=True)
 class BuildResult:
@@ -70,14 +76,20 @@ class BuildResult:
     quarantine: tuple[QuarantineEntry, ...]
 
 
-def plan_build(sources: Sequence[SourceBuild], recipe: BuildRecipe, workers: int, progress: Progress) -> BuildPlan:
-    """Survey every split and plan its shards.
+def plan_build(
+    sources: Sequence[SourceBuild],
+    recipe: BuildRecipe,
+    workers: int,
+    progress: Progress,
+    skipped: Collection[Path] = (),
+) -> BuildPlan:
+    """Survey every split and plan its shards. Folders of `skipped`, such as the output, are no part of a source.
 
     Raises:
         UserError: a source's layout or split is missing, or a list of `exclude` cannot be read.
     """
     exclusions = load_exclusions(recipe.exclude)
-    surveys = survey_splits(sources, recipe.seed, workers, progress)
+    surveys = survey_splits(sources, recipe.seed, workers, progress, skipped)
     tasks = [task for split in surveys for task in _split_tasks(split, recipe, exclusions)]
     return BuildPlan(tuple(surveys), tuple(tasks), len(exclusions))
 

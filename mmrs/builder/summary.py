@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,7 +41,7 @@ def plan_facts(plan: BuildPlan, left_out: Sequence[tuple[str, str]] = ()) -> dic
 
     Of each split: items found, images to store (a scene of an item can give many), shards, planned bytes, images that
     will be re-encoded by reason, images left out by `exclude`, and what the survey could not use. Images whose
-    pixels are damaged are found only when shards are written.
+    pixels are damaged are found only when shards are written. `unread` has what of each source nothing reads.
     """
     splits = []
     for survey in plan.surveys:
@@ -69,6 +70,7 @@ def plan_facts(plan: BuildPlan, left_out: Sequence[tuple[str, str]] = ()) -> dic
         "left_out": [{"source": name, "reason": reason} for name, reason in left_out],
         "listed_to_exclude": plan.listed,
         "notes": list(plan.notes),
+        "unread": {name: asdict(unread) for name, unread in plan.unread.items()},
     }
 
 
@@ -109,6 +111,7 @@ def describe_plan(plan: BuildPlan, left_out: Sequence[tuple[str, str]] = ()) -> 
         lines.append(f"note: {listed - used} of {listed} ids of `exclude` are no image of this plan")
     lines += [f"left out: {name} {reason}" for name, reason in left_out]
     lines += [f"note: {note}" for note in plan.notes]
+    lines += [f"{name}: {line}" for name, unread in plan.unread.items() for line in unread.lines()]
     return "\n".join([table(header, rows), *lines])
 
 

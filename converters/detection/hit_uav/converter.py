@@ -85,7 +85,9 @@ class HitUav(Converter):
         if lacking:
             notes += (f"{lacking} images have no file in rotate_xml; none of their objects is known to be truncated",)
         own = listed.problems + image_problems + repeats + of_split
-        return Discovery(unique, notes, own, listed.unread_rows, shared_problems=listed.shared_problems + shared)
+        shared += listed.shared_problems
+        consulted = frozenset(layout_files(root, layout, other)[0] for other in self.splits)
+        return Discovery(unique, notes, own, listed.unread_rows, shared_problems=shared, consulted=consulted)
 
     def read(self, item: Item) -> Annotations:
         """Objects with raw rotated boxes in ``flags['rotated']`` = [cx, cy, width, height, angle]."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -45,6 +45,14 @@ def has_style(base: Path, style: Style, subset: Subset | None) -> bool:
         return (base / subset / "coco_style" / "annotations").is_dir()
     name = "labelTxt" if style == "mmrotate" else "images"
     return style in PACK and any((base / part / name).is_dir() for part in ("train", "test/all"))
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Stem -> inshore or offshore, of the test images that the lists name; `consulted` are the files that say so."""
+
+    by_stem: dict[str, str]
+    consulted: frozenset[Path]
 
 
 def is_test(stem: str) -> bool:
@@ -109,16 +117,18 @@ def _coco_split(name: str, base: Path, folder: Path, split: str) -> Discovery:
     for part in parts:
         first = part.by_name | first
     images = FileList(first, {path.stem: path for path in first.values()})
-    marks = {
-        path.stem: place
-        for place in PLACES
-        if (listed := folder / "annotations" / f"test_{place}.json").is_file()
-        for path in (Path(image.file_name) for image in read_shared(name, base, listed, read_coco).images)
+    lists = {place: folder / "annotations" / f"test_{place}.json" for place in PLACES}
+    present = {place: path for place, path in lists.items() if path.is_file()}
+    by_stem = {
+        Path(image.file_name).stem: place
+        for place, listed in present.items()
+        for image in read_shared(name, base, listed, read_coco).images
     }
+    marks = Surroundings(by_stem, frozenset(present.values()))
     return _from_json(name, base, folder / "annotations" / f"{split}.json", images, marks)
 
 
-def _from_json(name: str, base: Path, source: Path, images: FileList, places: dict[str, str]) -> Discovery:
+def _from_json(name: str, base: Path, source: Path, images: FileList, places: Surroundings) -> Discovery:
     if not source.is_file():
         raise layout_error(name, base, f"has no {source.relative_to(base)}")
     coco = read_shared(name, base, source, read_coco)
@@ -126,18 +136,19 @@ def _from_json(name: str, base: Path, source: Path, images: FileList, places: di
     items = []
     for image, path in named:
         payload: dict[str, Any] = {"rows": [polygon_fields(row) for row in image.rows]}
-        payload |= {"size": None if image.size is None else list(image.size), "place": places.get(path.stem)}
+        payload |= {"size": None if image.size is None else list(image.size), "place": places.by_stem.get(path.stem)}
         items.append(Item(path.stem, path, (source,), payload))
-    return Discovery(tuple(items), (), (*coco.problems, *images.problems, *missing), coco.unread_rows)
+    problems = (*coco.problems, *images.problems, *missing)
+    return Discovery(tuple(items), (), problems, coco.unread_rows, consulted=places.consulted | {source})
 
 
-def _pair(images: FileList, labels: FileList, places: dict[str, str]) -> Discovery:
+def _pair(images: FileList, labels: FileList, places: Surroundings) -> Discovery:
     both, alone = paired(images, labels)
-    items = tuple(Item(stem, image, (label,), {"place": places.get(stem)}) for stem, image, label in both)
-    return Discovery(items, (), (*images.problems, *labels.problems, *alone))
+    items = tuple(Item(stem, image, (label,), {"place": places.by_stem.get(stem)}) for stem, image, label in both)
+    return Discovery(items, (), (*images.problems, *labels.problems, *alone), consulted=places.consulted)
 
 
-def _places(folder: Path, base: Path, pattern: str, suffixes: set[str]) -> dict[str, str]:
-    return {
-        stem: place for place in PLACES for stem in list_files(folder / pattern.format(place), base, suffixes).by_stem
-    }
+def _places(folder: Path, base: Path, pattern: str, suffixes: set[str]) -> Surroundings:
+    listed = {place: list_files(folder / pattern.format(place), base, suffixes).by_stem for place in PLACES}
+    by_stem = {stem: place for place, files in listed.items() for stem in files}
+    return Surroundings(by_stem, frozenset(path for files in listed.values() for path in files.values()))

@@ -8,6 +8,7 @@ taken as written, as 0-based. Splits are those of ``Main/{train,test}.txt`` wher
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -66,11 +67,14 @@ class UndocumentedBoxes(SeededSplit):
         labels = self._labels(root, images)
         known = self._class_map(root, labels)
         items, unlabelled = self._items(images, labels, known)
-        chosen, how = self._part(root, items, split)
+        lists = self._lists(root)
+        chosen, how = self._part(root, lists, items, split)
         notes = [*below, recognised("images", images), recognised(LABEL_FILES[labels.form], labels.tree), how]
         if unlabelled:
-            notes.append(f"{unlabelled} images have no label file and were left out")
-        return Discovery(tuple(chosen), tuple(notes), shared_problems=self._problems(images, labels))
+            notes.append(f"{len(unlabelled)} images have no label file and were left out")
+        consulted = frozenset((root / self.classes, *lists.values(), *unlabelled))
+        problems = self._problems(images, labels)
+        return Discovery(tuple(chosen), tuple(notes), shared_problems=problems, consulted=consulted)
 
     def read(self, item: Item) -> Annotations:
         """Objects in file order; the label of a YOLO object is its class number."""
@@ -136,28 +140,32 @@ class UndocumentedBoxes(SeededSplit):
             f"            {', '.join(self.facts.categories)}):\n" + "\n".join(lines)
         )
 
-    def _items(self, images: FileTree, labels: Labels, known: ClassMap) -> tuple[list[Item], int]:
+    def _items(self, images: FileTree, labels: Labels, known: ClassMap) -> tuple[list[Item], list[Path]]:
         payload = {"form": labels.form, "classes": known.classes, "ignored": list(known.ignored)}
         found: list[Item] = []
         folders: dict[str, str] = {}
-        unlabelled = 0
+        unlabelled: list[Path] = []
         for subpath, image in images.by_path.items():
             label = labels.nearest(subpath)
             stem, moment = self.naming(subpath)
             folder = subpath.rpartition("/")[0]
             if label is None:
-                unlabelled += 1
+                unlabelled.append(image)
             elif folders.setdefault(stem, folder) != folder:
                 raise self._repeated(images, PurePosixPath(subpath).stem)
             else:
                 found.append(Item(stem, image, (label,), payload, moment if moment != stem else None))
         return list(ensure_unique_stems(found)[0]), unlabelled
 
-    def _part(self, root: Path, items: list[Item], split: str) -> tuple[list[Item], str]:
+    def _lists(self, root: Path) -> dict[str, Path]:
+        """The list file of each split; empty where one has none, or several."""
         texts = list_tree(root, root, {".txt"}).by_path
         lists = {part: [texts[path] for path in texts if path.endswith(f"Main/{part}.txt")] for part in self.splits}
-        if all(len(found) == 1 for found in lists.values()):
-            source = lists[split][0]
+        return {part: found[0] for part, found in lists.items()} if all(len(x) == 1 for x in lists.values()) else {}
+
+    def _part(self, root: Path, lists: Mapping[str, Path], items: list[Item], split: str) -> tuple[list[Item], str]:
+        if lists:
+            source = lists[split]
             named = {
                 without_known_suffix(word.rpartition("/")[2])
                 for _, word in read_shared(self.name, root, source, read_ids)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mmrs.builder.objects import check_objects, cut_to_window
 from mmrs.builder.plan import PlannedSample
+from mmrs.builder.survey.unread_files import Unread, find_unread
 from mmrs.engines.processes import run_tasks
 from mmrs.errors import BadItem, UserError
 from mmrs.imaging.probe import MAX_PIXELS, MAX_SCENE_PIXELS, ImageProbe, probe
@@ -17,7 +18,7 @@ from mmrs.progress import Progress
 from mmrs.record import Task, UnreadRow, Window
 from mmrs.seeding import is_in_share, seeded_order
 from mmrs.shards.quarantine import Level, QuarantineEntry, entry_for, relative_to_root, row_entry
-from mmrs.source import Absent, Item, Source, SourceBuild
+from mmrs.source import Absent, Discovery, Item, Source, SourceBuild
 
 _IMAGES_PER_TASK, _SCENES_PER_TASK = 1024, 64
 # An item's way to another process and back costs this process more than a plain JPEG's header.
@@ -28,7 +29,10 @@ _Read = tuple[list[tuple[int, ImageProbe, Window | None]], list[QuarantineEntry]
 
 @dataclass(frozen=True, slots=True)
 class SplitSurvey:
-    """One split of one source: the samples to store, what cannot be stored, notes, and tasks besides."""
+    """One split of one source: the samples to store, what cannot be stored, notes, and tasks besides.
+
+    The first split of a source has what nothing reads of it.
+    """
 
     build: SourceBuild
     split: str
@@ -36,18 +40,18 @@ class SplitSurvey:
     quarantine: tuple[QuarantineEntry, ...]
     notes: tuple[str, ...]
     tasks: tuple[Task, ...] = ()
+    unread: Unread = field(default_factory=Unread)
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """One split as it was discovered."""
+    """One split as it was discovered, and its part that is built."""
 
     build: SourceBuild
     split: str
+    discovery: Discovery
     items: tuple[Item, ...]
     quarantine: tuple[QuarantineEntry, ...]
-    notes: tuple[str, ...]
-    tasks: tuple[Task, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +66,19 @@ class _Part:
     items: tuple[Item, ...]
 
 
-def survey_splits(builds: Sequence[SourceBuild], seed: int, workers: int, progress: Progress) -> list[SplitSurvey]:
+def survey_splits(
+    builds: Sequence[SourceBuild], seed: int, workers: int, progress: Progress, skipped: Collection[Path] = ()
+) -> list[SplitSurvey]:
     """Discover every split of every source, apply the recipe's limits, and probe every image's header.
 
-    All splits are discovered before the first header is read, so a wrong path is told at once.
+    All splits are discovered before the first header is read, so a wrong path is told at once. Folders of `skipped` are
+    no part of a source.
 
     Raises:
         UserError: a source's layout is not there, or there is no image in any of its splits.
     """
     found = [one for build in builds for one in _discover_source(build, seed)]
+    unread = {build.source.name: _find_unread(build, found, skipped) for build in builds}
     parts = [
         _Part(number, one.build.source, one.build.root, one.split, seed, items)
         for number, one in enumerate(found)
@@ -86,7 +94,15 @@ def survey_splits(builds: Sequence[SourceBuild], seed: int, workers: int, progre
     for members in samples:
         members.sort(key=lambda sample: sample.stem)
     return [
-        SplitSurvey(one.build, one.split, tuple(members), tuple(entries), one.notes, one.tasks)
+        SplitSurvey(
+            one.build,
+            one.split,
+            tuple(members),
+            tuple(entries),
+            one.discovery.notes,
+            one.discovery.tasks,
+            unread[one.build.source.name] if one.split == one.build.splits[0] else Unread(),
+        )
         for one, members, entries in zip(found, samples, quarantine, strict=True)
     ]
 
@@ -147,7 +163,31 @@ def _discover(build: SourceBuild, split: str, seed: int) -> _Found:
     quarantine += [_found_entry(build, split, "object", *row) for row in found.unread_rows]
     quarantine += [_found_entry(build, split, "part", *detail) for detail in found.details]
     quarantine += [_found_entry(build, split, _level(problem, "set"), *problem) for problem in shared]
-    return _Found(build, split, items, tuple(quarantine), found.notes, found.tasks)
+    return _Found(build, split, found, items, tuple(quarantine))
+
+
+def _find_unread(build: SourceBuild, found: Sequence[_Found], skipped: Collection[Path]) -> Unread:
+    """What of a source nothing reads. What another source of the build reads in the same folder is read."""
+    others = {
+        split: other for split in build.source.splits if split not in build.splits for other in _there(build, split)
+    }
+    read = [one.discovery for one in found if _share_a_folder(one.build.root, build.root)]
+    looked_at = (path for discovery in (*read, *others.values()) for path in discovery.looked_at())
+    images = {split: len(other.items) for split, other in others.items() if other.items}
+    return find_unread(build.root, looked_at, images, skipped)
+
+
+def _there(build: SourceBuild, split: str) -> list[Discovery]:
+    """A split that is not asked for, where it can be read; else its files are among those that nothing reads."""
+    try:
+        return [build.source.discover(build.root, split)]
+    except (UserError, BadItem, OSError):
+        return []
+
+
+def _share_a_folder(one: Path, other: Path) -> bool:
+    one, other = one.resolve(), other.resolve()
+    return one.is_relative_to(other) or other.is_relative_to(one)
 
 
 def _level(problem: tuple[str, str], otherwise: Level) -> Level:
