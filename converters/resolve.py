@@ -181,6 +181,7 @@ def _resolve_one(
         limit=entry.limit,
         tasks=tasks,
         train_splits=() if source.facts.evaluation_only else train_splits,
+        other_splits=tuple(split for split in source.splits_in(root) if split not in splits),
     )
 
 

@@ -204,7 +204,10 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SourceBuild:
-    """One source as a recipe asks for it. `train_splits` are meant to be trained on, all others are evaluated on."""
+    """One source as a recipe asks for it. `train_splits` are meant to be trained on, all others are evaluated on.
+
+    `other_splits` are those that the source may have at `root` besides, and that are not asked for.
+    """
 
     source: Source
     root: Path
@@ -212,6 +215,7 @@ class SourceBuild:
     limit: int | None = None
     tasks: frozenset[str] | None = None
     train_splits: tuple[str, ...] = ("train",)
+    other_splits: tuple[str, ...] = ()
 
 
 def ensure_unique_stems(items: Iterable[Item]) -> tuple[tuple[Item, ...], tuple[tuple[str, str], ...]]:

@@ -236,10 +236,13 @@ class ListedClassFolders(SeededClassFolders):
                 problems += [fault] if part == split else []
         chosen = tuple(item for stem, item in items.items() if owner.get(stem) == split)
         notes = (f"{SPLIT_TAKEN} {', '.join(map(str, lists.values()))}, not cut by the seeded rule", *parts[0].notes)
-        if left := len(items) - len(owner):
-            notes += (f"{left} images are named by no list and belong to no split",)
+        unlisted = [item.image for stem, item in items.items() if stem not in owner]
+        if unlisted:
+            notes += (f"{len(unlisted)} images are named by no list and belong to no split",)
         ordered = tuple(sorted(chosen, key=lambda item: item.stem))
-        return Discovery(ordered, notes, tuple(problems), shared_problems=parts[0].shared_problems)
+        consulted = frozenset((*lists.values(), *unlisted))
+        shared = parts[0].shared_problems
+        return Discovery(ordered, notes, tuple(problems), shared_problems=shared, consulted=consulted)
 
     def _lists(self, root: Path) -> dict[str, Path]:
         """The list of each split that has one; none where the class folders are sorted into splits already."""

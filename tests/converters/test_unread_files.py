@@ -46,6 +46,16 @@ OTHER_OPTIONS = {
     "rsod": {"labels": "txt"},
     "ssdd": {"layout": "coco"},
 }
+# Layouts of other projects: options of the sample and of the converter, and what the project itself has beside them.
+OTHER_LAYOUTS = [
+    ("dota", {"layout": "torchgeo"}, {}, {"samples.csv"}),
+    ("dota", {"layout": "mmrotate"}, {}, set()),
+    ("dota", {"layout": "ultralytics"}, {}, {"labels/train/", "labels/val/"}),
+    ("dota", {"layout": "unsplit"}, {"split": "train"}, set()),
+    ("ucmerced", {"lists": True}, {}, LEFT["ucmerced"]),
+    ("rsscn7", {"split_folders": ["train", "validation", "test"]}, {}, set()),
+    ("ssdd", {"layouts": ["mmrotate"]}, {}, {"train/train.json", "test/all/test.json"}),
+]
 OPENED: list[set[str]] = []
 
 
@@ -60,7 +70,7 @@ sys.addaudithook(note_opened)
 def discovered(name, root, **options):
     described = {"description": root / "mmrs.yaml"} if name == "generic" else {}
     converter = converters.get(name, **described, **options)
-    return converter, [converter.discover(root, split) for split in converter.splits]
+    return converter, [converter.discover(root, split) for split in converter.splits_in(root)]
 
 
 def left_over(root, found):
@@ -97,6 +107,12 @@ def test_with_other_options_the_other_form_is_left(name, fake):
     root = fake(name)
     before, after = (left_over(root, read_whole(name, root, **options)) for options in ({}, OTHER_OPTIONS[name]))
     assert before != after
+
+
+@pytest.mark.parametrize(("name", "sample", "options", "left"), OTHER_LAYOUTS, ids=str)
+def test_of_what_other_projects_made_of_a_set_only_their_own_files_are_left(name, sample, options, left, fake):
+    root = fake(name, **sample)
+    assert set(left_over(root, read_whole(name, root, **options))) == left
 
 
 def test_a_scan_names_the_third_folder_and_lists_of_others(fake):

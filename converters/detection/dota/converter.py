@@ -103,7 +103,8 @@ class Dota(TiledConverter):
             for stem, image, label in both
         )
         notes += (*chosen.notes, *ignored_note(base / folder / "images", images.ignored))
-        return Discovery(items, notes, (*images.problems, *labels.problems, *alone))
+        consulted = frozenset(_name_files(base)) if payload else frozenset()
+        return Discovery(items, notes, (*images.problems, *labels.problems, *alone), consulted=consulted)
 
     def read(self, item: Item) -> Annotations:
         """Quads start at the source's first corner; ``gsd_m`` and ``image_source`` where the file states them."""
@@ -192,7 +193,7 @@ class Dota(TiledConverter):
     def _names_by_index(self, base: Path) -> tuple[str, ...]:
         """The labels that the numbers of a file of fractions mean: by the set's own YAML where it has one."""
         labels = self.facts.indexed_labels[: len(self.labels)]
-        for path in sorted((*base.glob("*.yaml"), *base.glob("*.yml"))):
+        for path in _name_files(base):
             if b"names" not in path.read_bytes():
                 continue
             try:
@@ -203,6 +204,11 @@ class Dota(TiledConverter):
                     f"classes of DOTA {self.release} there, or take the file away where it lists other classes."
                 ) from error
         return labels
+
+
+def _name_files(base: Path) -> list[Path]:
+    """The files of a set of fractions that may name its classes."""
+    return sorted((*base.glob("*.yaml"), *base.glob("*.yml")))
 
 
 def _scene_of(stem: str) -> str:

@@ -168,9 +168,7 @@ def _discover(build: SourceBuild, split: str, seed: int) -> _Found:
 
 def _find_unread(build: SourceBuild, found: Sequence[_Found], skipped: Collection[Path]) -> Unread:
     """What of a source nothing reads. What another source of the build reads in the same folder is read."""
-    others = {
-        split: other for split in build.source.splits if split not in build.splits for other in _there(build, split)
-    }
+    others = {split: other for split in build.other_splits for other in _there(build, split)}
     read = [one.discovery for one in found if _share_a_folder(one.build.root, build.root)]
     looked_at = (path for discovery in (*read, *others.values()) for path in discovery.looked_at())
     images = {split: len(other.items) for split, other in others.items() if other.items}

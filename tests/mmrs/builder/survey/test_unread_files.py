@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import orjson
 import pytest
@@ -116,7 +117,7 @@ def test_a_plan_names_what_is_not_read_and_a_split_that_is_not_asked_for(toy):
     plan = plan_build([toy_build(toy)], recipe, 1, QUIET)
     lines = ["toy: not looked at: val/ (2 files: 2 .jpg)", "toy: not looked at: others.csv"]
     assert describe_plan(plan).splitlines()[-2:] == lines
-    part = plan_build([toy_build(toy, splits=("train",))], recipe, 1, QUIET)
+    part = plan_build([replace(toy_build(toy, splits=("train",)), other_splits=("test",))], recipe, 1, QUIET)
     assert describe_plan(part).splitlines()[-3:] == ["toy: not asked for: split test: 2 images", *lines]
     facts = orjson.loads(orjson.dumps(plan_facts(part)))["unread"]["toy"]
     assert facts["splits"] == {"test": 2} and [one["place"] for one in facts["files"]] == ["val/", "others.csv"]
