@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmarks.machine import describe
 from mmrs.builder.plan import PlannedSample
-from mmrs.builder.tiles import open_tiles
+from mmrs.builder.spool import open_rows, open_tiles
 from mmrs.imaging.probe import MAX_SCENE_PIXELS, probe
 from mmrs.imaging.windows import plan_windows
 from mmrs.record import Sensor
@@ -138,7 +138,10 @@ def cut(case: Case, path: Path) -> dict:
     item = Item(path.stem, path)
     windows = plan_windows(header.width, header.height, Tiling())
     samples = [PlannedSample(item, header, window) for window in windows]
-    with open_tiles(samples, Scenes(case.sensor), "png", path.parent) as tiles:
+    with (
+        open_rows(samples, path.parent) as rows,
+        open_tiles(samples, Scenes(case.sensor), "png", path.parent, rows) as tiles,
+    ):
         encoded = sum(len(tiles.image(sample.stem).data) for sample in samples)
         rule = tiles.image(samples[0].stem).render
     return {

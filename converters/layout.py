@@ -19,7 +19,7 @@ from urllib.parse import unquote
 from converters.catalog import facts
 from mmrs.errors import BadItem, UserError
 from mmrs.imaging.suffixes import NAMED_SUFFIXES, SOURCE_SUFFIXES, without_known_suffix
-from mmrs.source import JUNK_FOLDERS, Absent
+from mmrs.source import JUNK_FOLDERS, Absent, RowImage
 
 SHOWN_ENTRIES = 8
 DEEPEST = 2
@@ -83,7 +83,7 @@ def spellings(name: str) -> tuple[str, ...]:
     return tuple(way for way in ways if way == written or _is_plain(way))
 
 
-def plain_stem(stem: str, image: Path) -> str:
+def plain_stem(stem: str, image: Path | RowImage) -> str:
     """The stem without the suffix by which `unique_stems` told its image from another one."""
     is_told_apart = stem.endswith(unicodedata.normalize("NFC", image.name))
     return stem.removesuffix(image.suffix) if is_told_apart else stem

@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+from mmrs.errors import BadItem
 from mmrs.record import Annotations, Sensor, Task
 
 # Folders of archivers that hold no data: ``__MACOSX`` repeats every name with ``._`` in front.
@@ -19,22 +20,66 @@ _LINE = re.compile(r":\d+$")
 
 
 @dataclass(frozen=True, slots=True)
+class RowImage:
+    """An image that is a cell of a Parquet table and no file of its own.
+
+    Args:
+        file: the table.
+        row: from 0, over the whole table.
+        name: the plain file name that the table gives it, or one made of the row.
+        column: of the bytes, dotted where it is part of another one (``image.bytes``).
+        block: what the rows that are read in one go have in common, whatever folder the table lies in: a plan keeps
+            them in one shard, or each shard would read the whole table.
+    """
+
+    file: Path
+    row: int
+    name: str
+    column: str
+    block: str
+
+    @property
+    def stem(self) -> str:
+        return PurePosixPath(self.name).stem
+
+    @property
+    def suffix(self) -> str:
+        return PurePosixPath(self.name).suffix
+
+    def __str__(self) -> str:
+        """As messages and states name it: like a file in a folder."""
+        return f"{self.file}/row {self.row}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
 class Item:
     """One image of a source, found but not opened.
 
     Args:
         stem: unique within (source, split); becomes the last part of the record id.
-        image: the image file.
+        image: the image file, or the row of a table that holds it.
         annotations: the annotation files that `Source.read` will read (they decide when a shard is rebuilt).
         payload: rows of a shared annotation file (COCO or caption JSON) that belong to this image; plain values only.
         scene: name of what neighbouring images have in common (a flight, a scene); the plan spreads one scene apart.
     """
 
     stem: str
-    image: Path
+    image: Path | RowImage
     annotations: tuple[Path, ...] = ()
     payload: Any = None
     scene: str | None = None
+
+    @property
+    def place(self) -> Path:
+        """What messages name: the image file, or the row as if its table were a folder."""
+        return self.image if isinstance(self.image, Path) else Path(str(self.image))
+
+    @property
+    def file(self) -> Path:
+        """The image file itself. Raises `BadItem` where the image is a row of a table."""
+        if isinstance(self.image, RowImage):
+            raise BadItem("the image is a row of a table; a file of its own is expected", str(self.image))
+        return self.image
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +181,7 @@ class Discovery:
     def looked_at(self) -> Iterator[str]:
         """The path of every file that this split reads, counts in a note or says something about."""
         for item in self.items:
-            yield str(item.image)
+            yield str(item.image.file if isinstance(item.image, RowImage) else item.image)
             yield from map(str, item.annotations)
         yield from map(str, self.consulted)
         for path, _ in (*self.problems, *self.unread_rows, *self.details, *self.shared_problems):
@@ -225,7 +270,7 @@ def ensure_unique_stems(items: Iterable[Item]) -> tuple[tuple[Item, ...], tuple[
     all other stems stay what they are. Of items that still share a stem the first is kept.
     """
     given = list(items)
-    images: dict[str, set[Path]] = {}
+    images: dict[str, set[Path | RowImage]] = {}
     for item in given:
         images.setdefault(item.stem, set()).add(item.image)
     stems = [item.stem + item.image.suffix if len(images[item.stem]) > 1 else item.stem for item in given]

@@ -123,7 +123,7 @@ class ClassFolders(Converter):
             label=self.facts.classes[label],
             source_label=label,
             provenance=Provenance(
-                annotation=last_parts(item.image.parent, self.named_parts), original_id=item.image.name
+                annotation=last_parts(item.file.parent, self.named_parts), original_id=item.image.name
             ),
         )
 
@@ -236,7 +236,7 @@ class ListedClassFolders(SeededClassFolders):
                 problems += [fault] if part == split else []
         chosen = tuple(item for stem, item in items.items() if owner.get(stem) == split)
         notes = (f"{SPLIT_TAKEN} {', '.join(map(str, lists.values()))}, not cut by the seeded rule", *parts[0].notes)
-        unlisted = [item.image for stem, item in items.items() if stem not in owner]
+        unlisted = [item.place for stem, item in items.items() if stem not in owner]
         if unlisted:
             notes += (f"{len(unlisted)} images are named by no list and belong to no split",)
         ordered = tuple(sorted(chosen, key=lambda item: item.stem))

@@ -55,7 +55,8 @@ class Dior(BoxFolders):
         images, labels = list_tree(base, base), list_tree(base, base, {".xml"})
         items, problems = table_items(base / SAMPLE_TABLE, own, images, labels)
         notes = (f"the split was taken from {base / SAMPLE_TABLE}",)
-        return Discovery(items, notes, problems, shared_problems=(*images.problems, *labels.problems))
+        shared = (*images.problems, *labels.problems)
+        return Discovery(items, notes, problems, shared_problems=shared, consulted=frozenset((base / SAMPLE_TABLE,)))
 
     def read(self, item: Item) -> Annotations:
         """Objects in file order. The size in an oriented file is no check of the image: 33 files state another one."""

@@ -76,7 +76,7 @@ class Fair1m(TiledConverter):
             raise BadItem(f"label file of another image: its filename is {parsed.filename!r}", str(path))
         return Annotations(
             objects=annotated(parsed.objects, self.facts.classes, str(path)),
-            provenance=Provenance(annotation=last_parts(path, 4), original_id=last_parts(item.image, 3)),
+            provenance=Provenance(annotation=last_parts(path, 4), original_id=last_parts(item.file, 3)),
             declared_size=parsed.size,
         )
 

@@ -72,7 +72,7 @@ class UcasAod(SeededSplit):
         return Annotations(
             objects=annotated(raw, self.facts.classes, str(path)),
             unread=unread,
-            provenance=Provenance(annotation=last_parts(path, 2), original_id=last_parts(item.image, 2)),
+            provenance=Provenance(annotation=last_parts(path, 2), original_id=last_parts(item.file, 2)),
         )
 
 

@@ -80,7 +80,7 @@ def read_item(own: Description, item: Item) -> Annotations:
         return Annotations(
             label=own.classes[label],
             source_label=label,
-            provenance=Provenance(annotation=last_parts(item.image.parent, 1), original_id=item.image.name),
+            provenance=Provenance(annotation=last_parts(item.file.parent, 1), original_id=item.image.name),
         )
     if own.format == "llava":
         return _read_llava(own, item)
@@ -240,7 +240,7 @@ def _yolo_boxes(own: Description, item: Item, parsed: Sequence[YoloObject]) -> t
     if not parsed:
         return ()
     labels = tuple(own.classes)
-    width, height = probe(item.image, MAX_SCENE_PIXELS).upright_size
+    width, height = probe(item.file, MAX_SCENE_PIXELS).upright_size
     if own.format == "yolo-obb":
         quads = yolo_quads(parsed, width, height).reshape(-1, 8).tolist()
         return tuple(

@@ -10,7 +10,7 @@ from typing import Literal
 from mmrs.imaging.probe import ImageProbe
 from mmrs.record import Window
 from mmrs.seeding import seeded_order
-from mmrs.source import Item
+from mmrs.source import Item, RowImage
 
 # Planned sizes only steer where shards end; the true sizes are in the manifest.
 _RECORD_BYTES = 3072
@@ -29,6 +29,13 @@ class PlannedSample:
     def stem(self) -> str:
         """Last part of the record id; tiles append ``__x___y`` as the DOTA tools do."""
         return self.item.stem if self.window is None else f"{self.item.stem}__{self.window.x}___{self.window.y}"
+
+    @property
+    def block(self) -> str | None:
+        """What is read in one go with others of the same block: a scene for its tiles, rows of a table; else None."""
+        if isinstance(self.item.image, RowImage):
+            return self.item.image.block
+        return self.item.stem if self.window is not None else None
 
     @property
     def image_bytes(self) -> int:
@@ -91,30 +98,30 @@ def stored_suffix(samples: Sequence[PlannedSample]) -> Literal["jpg", "png"]:
 def plan_split(samples: Sequence[PlannedSample], seed: int, shard_bytes: int) -> list[tuple[PlannedSample, ...]]:
     """The samples of one split in shards.
 
-    Whole images: a seeded permutation in which images of one scene lie far apart. Tiles: scenes are permuted and a
-    scene's tiles stay in one shard, so that each scene is read once; inside the shard its tiles lie far apart.
+    Whole images: a seeded permutation in which images of one scene lie far apart. Tiles, and rows of a table: blocks
+    are permuted and each stays in one shard, so that each scene or run of rows is read once; inside the shard what is
+    of one block lies far apart.
     """
-    tiled = any(sample.window is not None for sample in samples)
-    if not tiled:
+    in_blocks = any(sample.block is not None for sample in samples)
+    if not in_blocks:
         order = seeded_order([sample.stem for sample in samples], seed, "order")
         scenes_in_order = [samples[index].item.scene or samples[index].stem for index in order]
         order = [order[position] for position in spread_apart(scenes_in_order)]
         ordered = [samples[index] for index in order]
         boundaries = [True] * len(ordered)
     else:
-        scenes = sorted({sample.item.stem for sample in samples})
-        rank = {scenes[index]: place for place, index in enumerate(seeded_order(scenes, seed, "scenes"))}
-        ordered = sorted(samples, key=lambda sample: (rank[sample.item.stem], sample.stem))
+        blocks = sorted({sample.block or sample.stem for sample in samples})
+        rank = {blocks[index]: place for place, index in enumerate(seeded_order(blocks, seed, "scenes"))}
+        ordered = sorted(samples, key=lambda sample: (rank[sample.block or sample.stem], sample.stem))
         boundaries = [
-            position == 0 or ordered[position - 1].item.stem != sample.item.stem
-            for position, sample in enumerate(ordered)
+            position == 0 or ordered[position - 1].block != sample.block for position, sample in enumerate(ordered)
         ]
     shards = []
     for part in fill_shards([sample.planned_bytes for sample in ordered], shard_bytes, boundaries):
         members = [ordered[position] for position in part]
-        if tiled:
+        if in_blocks:
             shuffled = seeded_order([sample.stem for sample in members], seed, "tiles")
-            spread = spread_apart([members[index].item.stem for index in shuffled])
+            spread = spread_apart([members[index].block for index in shuffled])
             members = [members[shuffled[position]] for position in spread]
         shards.append(tuple(members))
     return shards

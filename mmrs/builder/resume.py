@@ -189,7 +189,7 @@ def _changed_samples(task: ShardTask, before: StoredState, after: StoredState) -
         path for earlier, now, item in stayed if earlier.annotations != now.annotations for path in item.annotations
     }
     if images or annotations:
-        files = [*sorted(images), *sorted(annotations)]
+        files = [*sorted(images, key=str), *sorted(annotations)]
         reasons.append(Reason("source file changed", tuple(relative_to_root(str(path), task.root) for path in files)))
     contents = sorted(now.stem for earlier, now, _ in stayed if earlier.content != now.content)
     if contents:

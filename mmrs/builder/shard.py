@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from mmrs.builder.objects import check_objects, cut_to_window, follow_objects
 from mmrs.builder.plan import PlannedSample
-from mmrs.builder.tiles import TileSpool, open_tiles
+from mmrs.builder.spool import RowSpool, TileSpool, open_rows, open_tiles
 from mmrs.config import StrictModel
 from mmrs.errors import BadItem
 from mmrs.imaging.store import StoredImage, Validation, store_file
@@ -105,9 +105,13 @@ def build_shard(task: ShardTask, folder: Path) -> ShardResult:
     quarantine: list[QuarantineEntry] = []
     left_out = {stem for stem, _ in task.excluded}
     stored = [sample for sample in task.samples if sample.stem not in left_out]
-    with tar.open("wb") as file, open_tiles(stored, task.source, task.suffix, folder) as tiles:
+    with (
+        tar.open("wb") as file,
+        open_rows(stored, folder) as table_rows,
+        open_tiles(stored, task.source, task.suffix, folder, table_rows) as tiles,
+    ):
         writer = TarWriter(file)
-        for ordinal, sample, outcome in _outcomes(task, tiles):
+        for ordinal, sample, outcome in _outcomes(task, table_rows, tiles):
             if isinstance(outcome, QuarantineEntry):
                 quarantine.append(outcome)
                 continue
@@ -148,7 +152,9 @@ class _Stored:
     objects_in_no_dialogue: int
 
 
-def _outcomes(task: ShardTask, tiles: TileSpool) -> Iterator[tuple[int, PlannedSample, _Stored | QuarantineEntry]]:
+def _outcomes(
+    task: ShardTask, rows: RowSpool, tiles: TileSpool
+) -> Iterator[tuple[int, PlannedSample, _Stored | QuarantineEntry]]:
     """(ordinal in the split, sample, what became of it) of each sample of the task."""
     annotations: dict[str, Annotations | BadItem] = {}
     reported: set[str] = set()
@@ -167,7 +173,7 @@ def _outcomes(task: ShardTask, tiles: TileSpool) -> Iterator[tuple[int, PlannedS
         try:
             if isinstance(known, BadItem):
                 raise known
-            stored = _assemble(task, sample, known, _image(task, sample, tiles), first)
+            stored = _assemble(task, sample, known, _image(task, sample, rows, tiles), first)
         except BadItem as error:
             if not first:
                 continue
@@ -202,11 +208,12 @@ def _read(task: ShardTask, sample: PlannedSample) -> Annotations | BadItem:
     return annotations
 
 
-def _image(task: ShardTask, sample: PlannedSample, tiles: TileSpool) -> StoredImage:
+def _image(task: ShardTask, sample: PlannedSample, rows: RowSpool, tiles: TileSpool) -> StoredImage:
     if sample.window is not None:
         return tiles.image(sample.stem)
-    source = task.source
-    return store_file(sample.item.image, sample.probe, task.suffix, source.sensor, task.validation, source.bands)
+    source, item = task.source, sample.item
+    content = rows.content(item.image)
+    return store_file(item.place, sample.probe, task.suffix, source.sensor, task.validation, source.bands, content)
 
 
 def _assemble(task: ShardTask, sample: PlannedSample, known: Annotations, image: StoredImage, first: bool) -> _Stored:

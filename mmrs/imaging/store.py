@@ -69,8 +69,11 @@ def store_file(
     sensor: Sensor,
     validation: Validation,
     selection: BandSelection | None = None,
+    data: bytes | None = None,
 ) -> StoredImage:
     """The stored form of a whole image file; `probe` was made with the same `selection` of bands.
+
+    `data` is the file's content where it was read already; `path` then only names it.
 
     Validation: L0 trusts the header that `probe` read and looks for the file's end marker; L1 decodes (JPEG at 1/8
     scale, which still walks the whole entropy-coded stream and finds truncation; PNG has no such scale and is decoded
@@ -81,8 +84,8 @@ def store_file(
     """
     reason = reencode_reason(probe, suffix)
     if reason is None:
-        return _pass_through(path, probe, validation)
-    picture = read_upright(path, probe, sensor, selection)
+        return _pass_through(path, probe, validation, data)
+    picture = read_upright(path, probe, sensor, selection, data)
     return encode_pixels(picture.pixels, suffix, reason + picture.remark, picture.render)
 
 
@@ -138,8 +141,8 @@ def encode_pixels(
     )
 
 
-def _pass_through(path: Path, probe: ImageProbe, validation: Validation) -> StoredImage:
-    data = path.read_bytes()
+def _pass_through(path: Path, probe: ImageProbe, validation: Validation, content: bytes | None) -> StoredImage:
+    data = path.read_bytes() if content is None else content
     perceptual_hash = None
     if validation == "L0":
         _check_end(data, path, probe)

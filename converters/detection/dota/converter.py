@@ -221,7 +221,7 @@ def _read_fractions(item: Item) -> tuple[list[BoxObject], tuple[UnreadRow, ...]]
     """Corners as fractions of the image: its header is read for its size in pixels."""
     path, names = item.annotations[0], item.payload["names"]
     parsed, unread = lines_apart(read_bytes(path), lambda data: parse_yolo(data, str(path), "obb", len(names)))
-    quads = yolo_quads(parsed, *probe(item.image, MAX_SCENE_PIXELS).upright_size).reshape(-1, 8).round(4).tolist()
+    quads = yolo_quads(parsed, *probe(item.file, MAX_SCENE_PIXELS).upright_size).reshape(-1, 8).round(4).tolist()
     boxes = [
         BoxObject(names[obj.index], corners=tuple(quad), line=obj.line) for obj, quad in zip(parsed, quads, strict=True)
     ]

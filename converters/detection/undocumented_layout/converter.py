@@ -80,7 +80,7 @@ class UndocumentedBoxes(SeededSplit):
         """Objects in file order; the label of a YOLO object is its class number."""
         path, payload = item.annotations[0], item.payload
         classes, ignored = payload["classes"], payload["ignored"]
-        raw = read_objects(path, payload["form"], item.image)
+        raw = read_objects(path, payload["form"], item.file)
         known = {normal_form(label) for label in (*classes, *ignored)}
         for obj in raw:
             if normal_form(obj.label) not in known:

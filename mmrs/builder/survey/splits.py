@@ -13,12 +13,13 @@ from mmrs.builder.survey.unread_files import Unread, find_unread
 from mmrs.engines.processes import run_tasks
 from mmrs.errors import BadItem, UserError
 from mmrs.imaging.probe import MAX_PIXELS, MAX_SCENE_PIXELS, ImageProbe, probe
+from mmrs.imaging.row_images import read_row_images
 from mmrs.imaging.windows import plan_windows
 from mmrs.progress import Progress
 from mmrs.record import Task, UnreadRow, Window
 from mmrs.seeding import is_in_share, seeded_order
 from mmrs.shards.quarantine import Level, QuarantineEntry, entry_for, relative_to_root, row_entry
-from mmrs.source import Absent, Discovery, Item, Source, SourceBuild
+from mmrs.source import Absent, BandSelection, Discovery, Item, RowImage, Source, SourceBuild
 
 _IMAGES_PER_TASK, _SCENES_PER_TASK = 1024, 64
 # An item's way to another process and back costs this process more than a plain JPEG's header.
@@ -82,7 +83,9 @@ def survey_splits(
     parts = [
         _Part(number, one.build.source, one.build.root, one.split, seed, items)
         for number, one in enumerate(found)
-        for items in _cut(one.items, _IMAGES_PER_TASK if one.build.source.tiling is None else _SCENES_PER_TASK)
+        for items in _cut(
+            _in_reading_order(one.items), _IMAGES_PER_TASK if one.build.source.tiling is None else _SCENES_PER_TASK
+        )
     ]
     samples: list[list[PlannedSample]] = [[] for _ in found]
     quarantine = [list(one.quarantine) for one in found]
@@ -105,6 +108,17 @@ def survey_splits(
         )
         for one, members, entries in zip(found, samples, quarantine, strict=True)
     ]
+
+
+def _in_reading_order(items: tuple[Item, ...]) -> tuple[Item, ...]:
+    """Items of tables by table and row: in the order of stems each of them would read its table anew."""
+    if not any(isinstance(item.image, RowImage) for item in items):
+        return items
+    return tuple(sorted(items, key=lambda item: _row_order(item.image)))
+
+
+def _row_order(image: Path | RowImage) -> tuple[str, int]:
+    return (str(image.file), image.row) if isinstance(image, RowImage) else (str(image), -1)
 
 
 def _cut(items: tuple[Item, ...], length: int) -> list[tuple[Item, ...]]:
@@ -207,9 +221,9 @@ def _survey_part(part: _Part) -> _Read:
     source, tiling, bands = part.source, part.source.tiling, part.source.bands
     found: list[tuple[int, ImageProbe, Window | None]] = []
     quarantine = []
-    for index, item in enumerate(part.items):
+    for index, item, content in _contents(part.items):
         try:
-            header = probe(item.image, MAX_PIXELS if tiling is None else MAX_SCENE_PIXELS, bands)
+            header = _header(item, MAX_PIXELS if tiling is None else MAX_SCENE_PIXELS, bands, content)
             if tiling is None:
                 found.append((index, header, None))
                 continue
@@ -221,6 +235,29 @@ def _survey_part(part: _Part) -> _Read:
         except BadItem as error:
             quarantine.append(entry_for(error, source.name, part.split, item, part.root))
     return found, quarantine
+
+
+def _contents(items: Sequence[Item]) -> Iterator[tuple[int, Item, bytes | BadItem | None]]:
+    """(position, item, content) of every item; None for a file, which is opened when its header is read."""
+    rows: dict[RowImage, list[int]] = {}
+    for index, item in enumerate(items):
+        if isinstance(item.image, RowImage):
+            rows.setdefault(item.image, []).append(index)
+        else:
+            yield index, item, None
+    for image, content in read_row_images(list(rows)):
+        for index in rows[image]:
+            yield index, items[index], content
+
+
+def _header(item: Item, max_pixels: int, bands: BandSelection | None, content: bytes | BadItem | None) -> ImageProbe:
+    if isinstance(content, BadItem):
+        raise content
+    found = probe(item.place, max_pixels, bands, content)
+    if isinstance(item.image, RowImage):
+        # A row changes with its table: the next build then reads it again.
+        return replace(found, mtime_ns=item.image.file.stat().st_mtime_ns)
+    return found
 
 
 def _windows(source: Source, item: Item, header: ImageProbe, seed: int) -> tuple[list[Window], tuple[UnreadRow, ...]]:

@@ -1,4 +1,7 @@
-"""The tiles of a shard's scenes: encoded in scene order, handed out in shard order, held on disk in between."""
+"""Parts of large files: read in the order of the file, handed out in that of the shard, held on disk in between.
+
+Tiles of scenes are held as they are encoded, images in rows of tables as the table has them.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,10 @@ from typing import IO, Literal
 
 from mmrs.builder.plan import PlannedSample
 from mmrs.errors import BadItem
+from mmrs.imaging.row_images import read_row_images
 from mmrs.imaging.store import StoredImage, encode_pixels
 from mmrs.imaging.windows import read_rendered_windows
-from mmrs.source import Source
+from mmrs.source import RowImage, Source
 from mmrs.storage.atomic import TEMPORARY_MARK
 
 
@@ -41,9 +45,47 @@ class TileSpool:
         return replace(image, data=self.file.read(length))
 
 
+@dataclass
+class RowSpool:
+    """Images in rows of tables, as they stand there, in an unnamed temporary file."""
+
+    file: IO[bytes]
+    places: dict[RowImage, tuple[int, int] | BadItem] = field(default_factory=dict)
+
+    def add(self, image: RowImage, content: bytes | BadItem) -> None:
+        """Keep one image, or why it cannot be read."""
+        if isinstance(content, BadItem):
+            self.places[image] = content
+            return
+        start = self.file.seek(0, 2)
+        self.file.write(content)
+        self.places[image] = (start, len(content))
+
+    def content(self, image: Path | RowImage) -> bytes | None:
+        """The bytes of a row, None for a file. Raises the `BadItem` of a row that cannot be read."""
+        if isinstance(image, Path):
+            return None
+        place = self.places[image]
+        if isinstance(place, BadItem):
+            raise place
+        self.file.seek(place[0])
+        return self.file.read(place[1])
+
+
+@contextmanager
+def open_rows(samples: Sequence[PlannedSample], folder: Path) -> Iterator[RowSpool]:
+    """Read every row of a table among `samples`, each table once; the temporary file lies in `folder`."""
+    images = list(dict.fromkeys(s.item.image for s in samples if isinstance(s.item.image, RowImage)))
+    with tempfile.TemporaryFile(prefix=TEMPORARY_MARK, dir=folder) as file:
+        spool = RowSpool(file)
+        for image, content in read_row_images(images):
+            spool.add(image, content)
+        yield spool
+
+
 @contextmanager
 def open_tiles(
-    samples: Sequence[PlannedSample], source: Source, suffix: Literal["jpg", "png"], folder: Path
+    samples: Sequence[PlannedSample], source: Source, suffix: Literal["jpg", "png"], folder: Path, rows: RowSpool
 ) -> Iterator[TileSpool]:
     """Cut and encode every tile among `samples`, reading each scene once; the temporary file lies in `folder`.
 
@@ -57,8 +99,11 @@ def open_tiles(
             windows = [sample.window for sample in members if sample.window is not None]
             first = members[0]
             orientation = first.probe.orientation
-            tiles = read_rendered_windows(first.item.image, windows, source.sensor, source.bands, orientation)
             try:
+                content = rows.content(first.item.image)
+                tiles = read_rendered_windows(
+                    first.item.place, windows, source.sensor, source.bands, orientation, content
+                )
                 for sample, (pixels, rule) in zip(members, tiles, strict=True):
                     spool.add(sample.stem, encode_pixels(pixels, suffix, "tile of a scene", rule))
             except BadItem as error:

@@ -1,0 +1,72 @@
+"""Images in rows of Parquet tables: read by row group and a few rows at a time, never a whole table.
+
+Of a row group only the column of bytes is decoded, from its start up to the last row that is wanted.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mmrs.errors import BadItem
+from mmrs.source import RowImage
+
+_ROWS_AT_ONCE = 16
+_BUFFER_BYTES = 1 << 20
+
+
+def read_row_images(images: Sequence[RowImage]) -> Iterator[tuple[RowImage, bytes | BadItem]]:
+    """Each image with its bytes, or with why it cannot be read: table by table, in the order of rows.
+
+    A table that cannot be read, or that lost rows since it was listed, costs the images in it.
+    """
+    ordered = sorted(images, key=lambda image: (str(image.file), image.column, image.row))
+    for (file, column), same in groupby(ordered, key=lambda image: (image.file, image.column)):
+        yield from _read_table(file, column, deque(same))
+
+
+def _read_table(file: Path, column: str, waiting: deque[RowImage]) -> Iterator[tuple[RowImage, bytes | BadItem]]:
+    reason = "the table has no such row any more"
+    try:
+        with pq.ParquetFile(file, buffer_size=_BUFFER_BYTES, pre_buffer=False) as table:
+            start = 0
+            for group in range(table.num_row_groups):
+                end = start + table.metadata.row_group(group).num_rows
+                if waiting and waiting[0].row < end:
+                    yield from _read_group(table, group, column, start, waiting)
+                start = end
+    except (OSError, pa.ArrowException) as error:
+        reason = f"the table cannot be read: {error}"
+    for image in waiting:
+        yield image, BadItem(reason, str(image))
+
+
+def _read_group(
+    table: Any, group: int, column: str, first_row: int, waiting: deque[RowImage]
+) -> Iterator[tuple[RowImage, bytes | BadItem]]:
+    batches = table.iter_batches(_ROWS_AT_ONCE, row_groups=[group], columns=[column], use_threads=False)
+    end = first_row + table.metadata.row_group(group).num_rows
+    for batch in batches:
+        cells = _cells(batch, column)
+        while waiting and waiting[0].row < first_row + len(cells):
+            content = cells[waiting[0].row - first_row].as_buffer()
+            image = waiting.popleft()
+            yield image, BadItem("the row has no image bytes", str(image)) if content is None else content.to_pybytes()
+        first_row += len(cells)
+        if not waiting or waiting[0].row >= end:
+            return
+
+
+def _cells(batch: Any, column: str) -> Any:
+    cells = batch.column(0) if batch.num_columns else None
+    for part in column.split(".")[1:]:
+        cells = cells.field(part) if isinstance(cells, pa.StructArray) else None
+    if not isinstance(cells, pa.BinaryArray | pa.LargeBinaryArray):
+        raise pa.ArrowInvalid(f"it has no bytes in the column {column}")
+    return cells
