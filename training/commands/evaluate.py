@@ -65,13 +65,27 @@ def scope_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option(
     "--constrained", is_flag=True, help="Keep answers inside their grammar; not comparable with other scores."
 )
+@click.option(
+    "--precision",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "float32", "bfloat16"]),
+    help="Of the model; auto: bfloat16 on a GPU.",
+)
+@click.option(
+    "--workers",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Processes that share the questions, on this machine's GPUs in turn. Under torchrun its ranks do.",
+)
 @click.option("--out", type=FOLDER, required=True, help="Folder for answers.jsonl, scores.json, predictions.png.")
 @click.pass_obj
 def evaluate(progress: Progress, model: Path, data: Path | str, out: Path, **options: Any) -> None:
     """Score MODEL on a split of a data set by greedy generation, each task by its protocol.
 
     Every image of the split is asked. A row says what a constant answer would get, and how many answers could not be
-    read whole; all stay in the denominator.
+    read whole; all stay in the denominator. Started again with the same --out, a stopped evaluation goes on.
     """
     from training.evaluation.generate import Decoding
     from training.evaluation.questions import QuestionScope
@@ -80,9 +94,11 @@ def evaluate(progress: Progress, model: Path, data: Path | str, out: Path, **opt
     from training.evaluation.score_file import describe_scores
 
     scope = QuestionScope(**_taken(options, "split", "sources", "tasks", "limit", "dialect"))
-    decoding = Decoding(**_taken(options, "batch_size", "max_new_tokens", "constrained"))
-    config = EvaluationConfig(model, data, out, scope, decoding, options["protocols"])
-    click.echo(describe_scores(run_evaluation(config, progress)))
+    decoding = Decoding(**_taken(options, "batch_size", "max_new_tokens", "constrained", "precision"))
+    config = EvaluationConfig(model, data, out, scope, decoding, options["protocols"], options["workers"])
+    result = run_evaluation(config, progress)
+    if result is not None:
+        click.echo(describe_scores(result))
 
 
 @click.command()

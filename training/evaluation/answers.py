@@ -23,6 +23,11 @@ ANSWERS_NAME = "answers.jsonl"
 _LINE = TypeAdapter(Answer)
 
 
+def parse_answer(line: bytes) -> Answer:
+    """One line. Raises `pydantic.ValidationError`."""
+    return _LINE.validate_json(line)
+
+
 def write_answers(path: Path, answers: Sequence[Answer]) -> None:
     """Write the lines, all or nothing."""
     write_atomic(path, b"".join(orjson.dumps(asdict(answer)) + b"\n" for answer in answers))
@@ -43,7 +48,7 @@ def read_answers(path: Path) -> list[Answer]:
         if not line.strip():
             continue
         try:
-            answer = _LINE.validate_json(line)
+            answer = parse_answer(line)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "line"

@@ -1,20 +1,32 @@
-"""Greedy answers of a model, in batches of similar prompts."""
+"""Greedy answers of a model: an image is encoded once, and what its questions share is read once.
+
+A sequence begins with BOS and the image's slots, whatever is asked. Their keys and values are computed once for an
+image and given to all of its questions, of which a batch then reads the prompts alone. Which questions form a batch
+follows from the questions and the batch size, so shares of processes and resumed runs generate the very batches of one
+process.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import copy
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
-from transformers import LogitsProcessorList
+from transformers import LogitsProcessor, LogitsProcessorList
+from transformers.cache_utils import DynamicCache
 
+from mmrs.instructions.answers import box_spans
 from mmrs.shards.reader import ShardSet
 from training.evaluation.questions import open_image
-from training.evaluation.task import Answer, FinishReason, Question
+from training.evaluation.task import Answer, Question
 from training.evaluation.tasks import find_task
 from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor
 from training.model.constrained import AnswerGrammar, GrammarLogitsProcessor
+
+Batch = tuple[Question[Any], ...]
+Precision = Literal["auto", "float32", "bfloat16"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,15 +34,17 @@ class Decoding:
     """How answers are generated. Always greedy.
 
     Args:
-        batch_size: prompts generated at once; of one task, so that a batch ends when its answers do.
+        batch_size: prompts generated at once; of one task, of similar length of answer, an image's together.
         max_new_tokens: longest answer; 0: what each task allows, and as much as its longest right answer takes, as far
             as the model has positions. Answers that are cut all the same are counted.
         constrained: no answer can leave its task's grammar; scores are then not comparable with any others.
+        precision: of weights and activations; ``auto``: bfloat16 on a GPU, float32 elsewhere.
     """
 
     batch_size: int = 32
     max_new_tokens: int = 0
     constrained: bool = False
+    precision: Precision = "auto"
 
     def describe(self) -> str:
         """A phrase for the file of scores."""
@@ -43,6 +57,47 @@ class Decoding:
         return f"greedy, {how}, {longest}"
 
 
+@dataclass(frozen=True, slots=True)
+class PlannedBatch:
+    """Questions that are generated at once, and the most tokens that an answer of their task may have."""
+
+    questions: Batch
+    longest: int
+
+
+def plan_batches(
+    questions: Sequence[Question[Any]], processor: EarthGPTProcessor, decoding: Decoding
+) -> list[PlannedBatch]:
+    """Every question in one batch, by task. Images stay together, those with short right answers first: a batch ends
+    when its longest answer does."""
+    planned = []
+    for task in sorted({question.task for question in questions}):
+        asked = [question for question in questions if question.task == task]
+        lengths = _reference_lengths(task, asked, processor)
+        longest = decoding.max_new_tokens or _longest_answer(task, lengths)
+        images: dict[str, list[Question[Any]]] = {}
+        needed: dict[str, int] = {}
+        for question, length in zip(asked, lengths, strict=True):
+            images.setdefault(question.record.id, []).append(question)
+            needed[question.record.id] = max(length, needed.get(question.record.id, 0))
+        # Prompts of one length need no padding between them.
+        ordered = [
+            question
+            for image in sorted(images, key=lambda name: needed[name])
+            for question in sorted(images[image], key=lambda question: len(question.prompt))
+        ]
+        starts = range(0, len(ordered), decoding.batch_size)
+        planned += [PlannedBatch(tuple(ordered[start : start + decoding.batch_size]), longest) for start in starts]
+    return planned
+
+
+def pending_batches(planned: Sequence[PlannedBatch], answered: Collection[str]) -> Iterator[PlannedBatch]:
+    """The batches with a question that is not answered yet, whole: answers do not depend on what was done before."""
+    for batch in planned:
+        if any(question.id not in answered for question in batch.questions):
+            yield batch
+
+
 def generate_answers(
     model: EarthGPTForConditionalGeneration,
     processor: EarthGPTProcessor,
@@ -51,62 +106,159 @@ def generate_answers(
     decoding: Decoding,
     advance: Callable[[int], None],
 ) -> list[Answer]:
-    """One answer per question, in the order of the questions."""
-    grammar = AnswerGrammar(processor) if decoding.constrained else None
-    model.eval()
+    """One answer per question, in the order of the questions, all in memory."""
+    generator = AnswerGenerator(model, processor, data, decoding)
     answers: dict[str, Answer] = {}
-    for task in sorted({question.task for question in questions}):
-        asked = [question for question in questions if question.task == task]
-        longest = decoding.max_new_tokens or longest_answer(task, asked, processor)
-        for start in range(0, len(asked), decoding.batch_size):
-            batch = asked[start : start + decoding.batch_size]
-            for answer in _answer_batch(model, processor, data, batch, longest, grammar):
-                answers[answer.id] = answer
-            advance(len(batch))
+    for batch in plan_batches(questions, processor, decoding):
+        answers |= {answer.id: answer for answer in generator.answer(batch)}
+        advance(len(batch.questions))
     return [answers[question.id] for question in questions]
 
 
-def longest_answer(name: str, questions: Sequence[Question[Any]], processor: EarthGPTProcessor) -> int:
-    """Tokens that the longest right answer to any of the questions takes, its end included; at least the task's own."""
-    task = find_task(name)
-    references = {task.reference(question) for question in questions}
-    counts = [len(ids) for ids in processor.tokenizer(sorted(references), add_special_tokens=False)["input_ids"]]
-    return max(task.max_new_tokens, max(counts) + 1)
+class AnswerGenerator:
+    """A model, the images of a data set, and the last image's shared keys and values.
 
+    Args:
+        model: on its device, in its precision.
+        processor: of the model.
+        data: where the questions' images lie.
+        decoding: how answers are generated.
+    """
 
-def _answer_batch(
-    model: EarthGPTForConditionalGeneration,
-    processor: EarthGPTProcessor,
-    data: ShardSet,
-    batch: Sequence[Question[Any]],
-    longest: int,
-    grammar: AnswerGrammar | None,
-) -> list[Answer]:
-    """Answers to questions of one task, of at most `longest` tokens."""
-    task = find_task(batch[0].task)
-    images = [open_image(data, question) for question in batch]
-    inputs = processor(images=images, text=[question.prompt for question in batch]).to(model.device)
-    prompt_length = inputs["input_ids"].shape[1]
-    constraints = LogitsProcessorList()
-    if grammar is not None:
-        patterns = [task.pattern(question) for question in batch]
-        constraints.append(GrammarLogitsProcessor(grammar, patterns, prompt_length))
-    with torch.inference_mode():
+    def __init__(
+        self,
+        model: EarthGPTForConditionalGeneration,
+        processor: EarthGPTProcessor,
+        data: ShardSet,
+        decoding: Decoding,
+    ):
+        self._model = model.eval()
+        self._processor = processor
+        self._data = data
+        self._grammar = AnswerGrammar(processor) if decoding.constrained else None
+        self._prefix: tuple[tuple[str, ...], DynamicCache] | None = None
+
+    @torch.inference_mode()
+    def answer(self, batch: PlannedBatch) -> list[Answer]:
+        """The answers to the questions of a batch, in their order."""
+        questions, processor = batch.questions, self._processor
+        prompts = [processor.encode_dialogue([("human", question.prompt)])[0] for question in questions]
+        shared = len(processor.encode_prefix(with_image=True))
+        room = self._model.config.get_text_config().max_position_embeddings - shared
+        limits = [max(1, min(batch.longest, room - len(prompt))) for prompt in prompts]
+        inputs = self._inputs(questions, prompts, shared)
+        sure = _ChosenLogProbabilities()
+        processors = LogitsProcessorList()
+        start = inputs["input_ids"].shape[1]
+        if self._grammar is not None:
+            patterns = [find_task(question.task).pattern(question) for question in questions]
+            processors.append(GrammarLogitsProcessor(self._grammar, patterns, start))
+        processors.append(sure)
         # transformers types `self` by a protocol that none of its own models meets.
-        generated = model.generate(  # type: ignore[misc]
+        generated = self._model.generate(  # type: ignore[misc]
             **inputs,
-            max_new_tokens=max(1, min(longest, model.config.get_text_config().max_position_embeddings - prompt_length)),
+            max_new_tokens=max(limits),
             do_sample=False,
-            logits_processor=constraints,
+            logits_processor=processors,
         )
-    output_BL = cast(torch.Tensor, generated)
-    ended_B = (output_BL[:, prompt_length:] == processor.tokenizer.eos_token_id).any(dim=1).tolist()
-    texts = processor.decode_answers(output_BL, prompt_length)
-    return [
-        Answer(question.id, text, question.prompt, _finish_reason(ended))
-        for question, text, ended in zip(batch, texts, ended_B, strict=True)
-    ]
+        ids_BL = cast(torch.Tensor, generated)[:, start:].tolist()
+        probabilities_BL = sure.stacked().tolist()
+        return [
+            self._answer(question, ids[:limit], probabilities[:limit])
+            for question, ids, probabilities, limit in zip(questions, ids_BL, probabilities_BL, limits, strict=True)
+        ]
+
+    def _inputs(self, questions: Batch, prompts: Sequence[list[int]], shared: int) -> dict[str, Any]:
+        """What `generate` takes: prefixes that are read already, padding after them, prompts at the end."""
+        longest = max(map(len, prompts))
+        pad = self._processor.tokenizer.pad_token_id
+        prefix = self._processor.encode_prefix(with_image=True)
+        ids_BL = torch.full((len(prompts), shared + longest), pad)
+        mask_BL = torch.ones_like(ids_BL)
+        ids_BL[:, :shared] = torch.tensor(prefix)
+        for row, prompt in enumerate(prompts):
+            ids_BL[row, shared + longest - len(prompt) :] = torch.tensor(prompt)
+            mask_BL[row, shared : shared + longest - len(prompt)] = 0
+        device = self._model.device
+        return {
+            "input_ids": ids_BL.to(device),
+            "attention_mask": mask_BL.to(device),
+            "past_key_values": self._read_prefixes(questions, prefix),
+        }
+
+    def _read_prefixes(self, questions: Batch, prefix: Sequence[int]) -> DynamicCache:
+        """Keys and values of each question's image, ``(questions, ...)``. One call of the model for all new images."""
+        images = {question.record.id: question for question in questions}
+        if self._prefix is None or self._prefix[0] != tuple(images):
+            pixels = self._processor.image_processor([open_image(self._data, question) for question in images.values()])
+            ids_NL = torch.tensor([list(prefix)] * len(images), device=self._model.device)
+            read = self._model(
+                input_ids=ids_NL,
+                pixel_values=pixels["pixel_values"].to(self._model.device),
+                past_key_values=DynamicCache(config=self._model.config.get_text_config()),
+                use_cache=True,
+                logits_to_keep=1,
+            )
+            self._prefix = (tuple(images), read.past_key_values)
+        number = {image: place for place, image in enumerate(images)}
+        chosen = torch.tensor([number[question.record.id] for question in questions], device=self._model.device)
+        # A copy of the layers and not of their tensors, which selecting and growing replace.
+        cache = copy.copy(self._prefix[1])
+        cache.layers = [copy.copy(layer) for layer in cache.layers]
+        cache.batch_select_indices(chosen)
+        return cache
+
+    def _answer(self, question: Question[Any], ids: list[int], log_probabilities: list[float]) -> Answer:
+        end = self._processor.tokenizer.eos_token_id
+        ended = end in ids
+        ids = ids[: ids.index(end)] if ended else ids
+        text = self._processor.decode_text(ids)
+        sure = _box_log_probabilities(text, self._processor.token_texts(ids), log_probabilities) if ids else ()
+        return Answer(question.id, text, question.prompt, "stop" if ended else "length", sure)
 
 
-def _finish_reason(ended: bool) -> FinishReason:
-    return "stop" if ended else "length"
+class _ChosenLogProbabilities(LogitsProcessor):
+    """Notes how probable each greedy choice was; the last of the processors, so that it sees what is chosen from."""
+
+    def __init__(self) -> None:
+        self._steps: list[torch.Tensor] = []
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        self._steps.append(scores.amax(dim=-1) - scores.logsumexp(dim=-1))
+        return scores
+
+    def stacked(self) -> torch.Tensor:
+        """(B, steps)."""
+        return torch.stack(self._steps, dim=1)
+
+
+def _box_log_probabilities(text: str, pieces: Sequence[str], log_probabilities: Sequence[float]) -> tuple[float, ...]:
+    """Mean log-probability of the tokens that each box of the text overlaps."""
+    ends: list[int] = []
+    for piece in pieces:
+        ends.append(len(piece) + (ends[-1] if ends else 0))
+    starts = [0, *ends[:-1]]
+    means = []
+    for start, end in box_spans(text):
+        inside = [
+            value
+            for value, first, last in zip(log_probabilities, starts, ends, strict=False)
+            if first < end and last > start
+        ]
+        means.append(round(sum(inside) / len(inside), 4) if inside else 0.0)
+    return tuple(means)
+
+
+def _reference_lengths(name: str, questions: Sequence[Question[Any]], processor: EarthGPTProcessor) -> list[int]:
+    """Tokens of the right answer to each question."""
+    task = find_task(name)
+    references = [task.reference(question) for question in questions]
+    different = sorted(set(references))
+    ids = processor.tokenizer(different, add_special_tokens=False)["input_ids"]
+    lengths = dict(zip(different, map(len, ids), strict=True))
+    return [lengths[reference] for reference in references]
+
+
+def _longest_answer(name: str, lengths: Sequence[int]) -> int:
+    """Tokens that the longest right answer takes, its end included; at least the task's own."""
+    return max(find_task(name).max_new_tokens, max(lengths) + 1)

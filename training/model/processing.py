@@ -199,6 +199,27 @@ class EarthGPTProcessor(ProcessorMixin):
         """The bare text of one answer's ids, without special tokens."""
         return self.tokenizer.decode(ids_L, skip_special_tokens=True).removeprefix(self._answer_lead)
 
+    def token_texts(self, ids_L: Sequence[int]) -> list[str]:
+        """What each token adds to the text of `decode_text`; joined, they are that text.
+
+        A token that ends inside a character adds nothing; the one that completes it adds the character.
+        """
+        texts: list[str] = []
+        # A token's text can depend on the one before it, so two windows are compared, never tokens alone.
+        begun, shown = 0, 0
+        for end in range(1, len(ids_L) + 1):
+            before = self._decode(ids_L[begun:shown]) if shown else ""
+            now = self._decode(ids_L[begun:end])
+            if now.endswith("\ufffd") and end < len(ids_L):
+                texts.append("")
+                continue
+            texts.append(now[len(before) :] if shown else now.removeprefix(self._answer_lead))
+            begun, shown = shown, end
+        return texts
+
+    def _decode(self, ids_L: Sequence[int]) -> str:
+        return self.tokenizer.decode(ids_L, skip_special_tokens=True)
+
     @property
     def model_input_names(self) -> list[str]:
         """Keys of what `__call__` returns."""

@@ -19,7 +19,7 @@ from mmrs.record import Record
 from mmrs.shards.reader import ShardSet
 from tests.support.sources import noise_image, toy_build
 from training.evaluation.answers import read_answers, write_answers
-from training.evaluation.generate import Decoding, longest_answer
+from training.evaluation.generate import Decoding, plan_batches
 from training.evaluation.questions import QuestionScope, load_questions
 from training.evaluation.rescore import RescoreConfig, rescore
 from training.evaluation.run import EvaluationConfig, evaluate
@@ -181,17 +181,22 @@ def test_a_split_without_objects_has_no_f1(tmp_path):
 def test_answers_may_be_as_long_as_the_longest_right_one(data, model_folder):
     processor = EarthGPTProcessor.from_pretrained(model_folder)
     questions = load_questions(data, HORIZONTAL)
+
+    def longest(asked):
+        (most,) = {batch.longest for batch in plan_batches(asked, processor, Decoding())}
+        return most
+
     needed = [
         len(processor.tokenizer(perfect(question), add_special_tokens=False)["input_ids"]) for question in questions
     ]
     task = find_task("detection-hbb")
     assert [task.reference(question) for question in questions] == [perfect(question) for question in questions]
-    assert longest_answer(task.name, questions, processor) == max(task.max_new_tokens, max(needed) + 1)
+    assert longest(questions) == max(task.max_new_tokens, max(needed) + 1)
     many = [with_objects(question, question.record.objects * 9) for question in questions]
     ((_, truth),) = task.ask(many[0].record, many[0].form)
     crowded = replace(many[0], truth=truth)
     needed = len(processor.tokenizer(perfect(crowded), add_special_tokens=False)["input_ids"])
-    assert longest_answer(task.name, [*questions, crowded], processor) == max(task.max_new_tokens, needed + 1)
+    assert longest([*questions, crowded]) == max(task.max_new_tokens, needed + 1)
 
 
 def test_a_limit_takes_the_first_images(data):

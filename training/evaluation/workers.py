@@ -1,0 +1,142 @@
+"""Answers by one process or by several: each takes every n-th batch, so together they answer as one would.
+
+Processes meet in the folder of the answers alone. On one machine `workers` are started here; under `torchrun`, on one
+or several machines that share the folder, every rank is one, and rank 0 waits for the others and goes on alone.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mmrs.errors import UserError
+from mmrs.shards.reader import ShardSet
+from training.evaluation.answer_parts import AnswerFolder
+from training.evaluation.generate import AnswerGenerator, Decoding, pending_batches, plan_batches
+from training.evaluation.questions import QuestionScope, load_questions
+from training.evaluation.task import Question
+from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor
+from training.model.folder import quiet_transformers
+
+_POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Process `rank` of `size`, on a device."""
+
+    rank: int
+    size: int
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerJob:
+    """All that a process must know to answer its share of the questions."""
+
+    model: Path
+    data: Path | str
+    out: Path
+    scope: QuestionScope
+    decoding: Decoding
+
+
+def torchrun_share() -> Share | None:
+    """This process as `torchrun` started it; None where it did not."""
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        return None
+    rank, local = int(os.environ["RANK"]), int(os.environ.get("LOCAL_RANK", "0"))
+    return Share(rank, size, f"cuda:{local}" if torch.cuda.is_available() else "cpu")
+
+
+def local_shares(workers: int) -> list[Share]:
+    """Shares of as many processes of this machine, on its GPUs in turn."""
+    gpus = torch.cuda.device_count()
+    return [Share(rank, workers, f"cuda:{rank % gpus}" if gpus else "cpu") for rank in range(workers)]
+
+
+def answer_share(
+    job: AnswerJob, share: Share, data: ShardSet, questions: Sequence[Question[Any]], advance: Callable[[int], None]
+) -> None:
+    """Answer every `size`-th batch of those that are not answered when it begins."""
+    folder = AnswerFolder(job.out)
+    model, processor = load_model(job.model, share.device, job.decoding)
+    planned = plan_batches(questions, processor, job.decoding)
+    # Of all batches and not of the pending ones, so that a share is the same whenever a process looks.
+    own = planned[share.rank :: share.size]
+    generator = AnswerGenerator(model, processor, data, job.decoding)
+    done = frozenset(folder.answered())
+    for batch in pending_batches(own, done):
+        folder.append(share.rank, generator.answer(batch))
+        advance(sum(question.id not in done for question in batch.questions))
+
+
+def answer_in_processes(job: AnswerJob, workers: int, questions: int, advance: Callable[[int], None]) -> None:
+    """Start `workers` processes and wait until all questions are answered.
+
+    Raises:
+        RuntimeError: a process ended before it had answered its share.
+    """
+    context = multiprocessing.get_context("spawn")
+    started = [context.Process(target=_run_share, args=(job, share), daemon=True) for share in local_shares(workers)]
+    folder, seen = AnswerFolder(job.out), len(AnswerFolder(job.out).answered())
+    for process in started:
+        process.start()
+    try:
+        while any(process.is_alive() for process in started):
+            for process in started:
+                process.join(_POLL_SECONDS)
+                if process.exitcode:
+                    raise RuntimeError(f"a process that answers questions ended with {process.exitcode}")
+            answered = len(folder.answered())
+            advance(answered - seen)
+            seen = answered
+        advance(questions - seen)
+    finally:
+        for process in started:
+            process.terminate()
+            process.join()
+
+
+def wait_for_others(job: AnswerJob, questions: Sequence[Question[Any]], advance: Callable[[int], None]) -> None:
+    """Until the folder holds every answer. `torchrun` ends this process where another one failed."""
+    wanted = {question.id for question in questions}
+    folder, seen = AnswerFolder(job.out), 0
+    while True:
+        answered = len(wanted & folder.answered().keys())
+        advance(answered - seen)
+        seen = answered
+        if answered == len(wanted):
+            return
+        time.sleep(_POLL_SECONDS)
+
+
+def load_model(
+    folder: Path, device: str, decoding: Decoding
+) -> tuple[EarthGPTForConditionalGeneration, EarthGPTProcessor]:
+    """Model and processor of a folder, on a device and in the precision that the decoding asks for."""
+    precision = decoding.precision
+    if precision == "auto":
+        precision = "bfloat16" if device.startswith("cuda") else "float32"
+    dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
+    with quiet_transformers():
+        model = EarthGPTForConditionalGeneration.from_pretrained(folder, use_safetensors=True, dtype=dtype).to(device)
+        return model, EarthGPTProcessor.from_pretrained(folder)
+
+
+def _run_share(job: AnswerJob, share: Share) -> None:
+    """What a started process does. Cores are shared out: threads that wait for each other's cores gain nothing."""
+    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // share.size))
+    data = ShardSet(job.data)
+    try:
+        answer_share(job, share, data, load_questions(data, job.scope), lambda steps: None)
+    except UserError as error:
+        raise SystemExit(str(error)) from error
