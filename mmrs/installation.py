@@ -25,6 +25,7 @@ EXTRA_OF_MODULE = {
     "llguidance": "constrained",
     "matplotlib": "report",
     "peft": "lora",
+    "pycocoevalcap": "eval",
     "ray": "ray",
     "s3fs": "s3",
     "safetensors": "train",
