@@ -236,14 +236,19 @@ def locate_root(
 
 
 def locate_parts(
-    name: str, root: Path, holds: Callable[[Path], bool], top_folders: Collection[str] = ()
+    name: str,
+    root: Path,
+    holds: Callable[[Path], bool],
+    top_folders: Collection[str] = (),
+    expected: Sequence[str] = (),
 ) -> tuple[tuple[Path, ...], tuple[str, ...]]:
     """As `locate_root`, but of a source whose archives may lie unpacked beside each other: all its parts.
 
     Several folders are parts of one set where their names differ in a number only (``AID_part1``, ``AID_part2``).
+    `expected` are the layouts that an error names, by default all of the source.
     """
     if not root.is_dir():
-        raise layout_error(name, root, "is not a folder")
+        raise layout_error(name, root, "is not a folder", expected)
     if holds(root):
         return (root,), ()
     found = find_below(root, holds)
@@ -252,12 +257,14 @@ def locate_parts(
     if found:
         listed = ", ".join(str(folder.relative_to(root)) for folder in found)
         if len({NUMBERS.sub("#", str(folder)) for folder in found}) > 1:
-            raise layout_error(name, root, f"has several folders with the layout ({listed}); name one of them")
+            raise layout_error(
+                name, root, f"has several folders with the layout ({listed}); name one of them", expected
+            )
         return found, (f"the layout was found in parts, which were read together: {listed}",)
     parent = root.resolve().parent
     if root.resolve().name in top_folders and holds(parent):
         return (parent,), (f"the layout was found one folder up, in {parent}",)
-    raise layout_error(name, root, "does not hold the source's layout")
+    raise layout_error(name, root, "does not hold the source's layout", expected)
 
 
 def locate_archive(

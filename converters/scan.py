@@ -14,6 +14,7 @@ import orjson
 import converters
 from converters.base import LayoutComparer
 from converters.layout import Problem, packed
+from converters.other_options import other_option
 from mmrs.builder.survey.unread_files import Unread, find_unread
 from mmrs.errors import BadItem, UserError
 from mmrs.progress import Progress
@@ -151,7 +152,7 @@ def scan_source(name: str, root: Path, options: Mapping[str, Any], progress: Pro
         shared = () if splits else found.shared_problems
         splits.append(_scan_split(source, split, found, shared, progress))
     if not splits:
-        raise UserError(next(iter(absent.values())))
+        raise UserError(next(iter(absent.values())) + other_option(source, root, source.splits))
     whole = not absent and all(part.is_whole for part in splits)
     archives = () if whole else packed(root)
     return Scan(

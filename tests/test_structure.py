@@ -41,7 +41,7 @@ FLOORS = {
         {"base", "layout"},
         {"__init__", "formats", "options", "splits", "tiled"},
         {"captioning", "classification", "detection", "grounding", "own_data", "vqa"},
-        {"mirrors", "resolve", "samples"},
+        {"mirrors", "other_options", "resolve", "samples"},
         {"scan"},
         {"describe"},
         {"commands"},

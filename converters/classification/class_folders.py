@@ -69,6 +69,10 @@ class ClassFolders(Converter):
         """`places` and `suffixes`; a source whose options change them says so here."""
         return self.places, self.suffixes
 
+    def expected(self) -> tuple[str, ...]:
+        """The layouts that are looked for, in words."""
+        return tuple(self.facts.layouts.values())
+
     def choose(self, label: str, paths: Sequence[Path], split: str) -> Sequence[Path]:
         """The images of one class that belong to `split`: all of them where there is one split only."""
         return paths
@@ -131,7 +135,7 @@ class ClassFolders(Converter):
         """Where the class folders lie. Raises `UserError`."""
         usual, _ = self.layout()
         tops = {PurePosixPath(folder).parts[0] for folder in usual}
-        bases, notes = locate_parts(self.name, root, lambda folder: bool(self._folders(folder)), tops)
+        bases, notes = locate_parts(self.name, root, lambda folder: bool(self._folders(folder)), tops, self.expected())
         found: dict[str, tuple[Path, ...]] = {}
         for base in bases:
             for split, folders in self._folders(base).items():

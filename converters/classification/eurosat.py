@@ -50,3 +50,7 @@ class EuroSat(ListedClassFolders):
     def layout(self) -> tuple[tuple[str, ...], frozenset[str]]:
         """Places and suffixes of the product."""
         return PLACES[self.product], SUFFIXES[self.product]
+
+    def expected(self) -> tuple[str, ...]:
+        """Without the tree of the other product, which may be there."""
+        return tuple(text for layout, text in self.facts.layouts.items() if layout in (self.product, "torchgeo"))

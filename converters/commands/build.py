@@ -74,10 +74,12 @@ class BuildOptions:
 @filled(BuildOptions)
 def build(progress: Progress, options: BuildOptions) -> None:
     """Build WebDataset shards from the sources of RECIPE: a YAML file, a shipped one by name, or a source."""
+    from converters.other_options import other_options
     from converters.resolve import find_recipe, resolve
     from mmrs.builder import run
     from mmrs.builder.summary import describe_findings, describe_plan, describe_result, plan_json
     from mmrs.engines.choose import choose_engine
+    from mmrs.errors import UserError
     from mmrs.installation import shipped_recipes
     from mmrs.storage.open import open_place
 
@@ -88,7 +90,10 @@ def build(progress: Progress, options: BuildOptions) -> None:
     open_place(options.out)
     recipe = find_recipe(options.recipe, shipped_recipes("mmrs.builder"), options.overrides, options.options)
     found = resolve(recipe, {name: Path(folder) for name, folder in options.roots.items()})
-    plan = run.plan_build(found.builds, recipe, options.workers, progress, skipped=(Path(options.out),))
+    try:
+        plan = run.plan_build(found.builds, recipe, options.workers, progress, skipped=(Path(options.out),))
+    except UserError as error:
+        raise UserError(f"{error}{other_options(found.builds)}") from error
     if options.as_json:
         click.echo(plan_json(plan, run.inspect_output(plan, options.out), found.left_out))
         return
