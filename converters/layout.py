@@ -19,7 +19,7 @@ from urllib.parse import unquote
 from converters.catalog import facts
 from mmrs.errors import BadItem, UserError
 from mmrs.imaging.suffixes import NAMED_SUFFIXES, SOURCE_SUFFIXES, without_known_suffix
-from mmrs.source import JUNK_FOLDERS, Absent, RowImage
+from mmrs.source import JUNK_FOLDERS, Absent, RowImage, unpacked_name
 
 SHOWN_ENTRIES = 8
 DEEPEST = 2
@@ -330,12 +330,19 @@ def layout_error(
 
 
 def packed(root: Path) -> tuple[str, ...]:
-    """How to unpack each archive in `root`, or at most `DEEPEST` folders down: what is missing may still be in it."""
+    """How to unpack each archive in `root`, or at most `DEEPEST` folders down: what is missing may still be in it.
+
+    An archive beside the folder of its name, which is not empty, was unpacked already.
+    """
     level = [root] if root.is_dir() else []
     files = [] if root.is_dir() else [root]
     for _ in range(DEEPEST + 1):
-        files += sorted(path for folder in level for path in folder.iterdir() if _archive_command(path) is not None)
-        level = [child for folder in level for child in subfolders(folder)]
+        children = {folder: subfolders(folder) for folder in level}
+        for folder, below in children.items():
+            unpacked = {child.name.casefold() for child in below if any(child.iterdir())}
+            archives = (path for path in folder.iterdir() if _archive_command(path) is not None)
+            files += sorted(path for path in archives if unpacked_name(path.name) not in unpacked)
+        level = [child for below in children.values() for child in below]
     commands = [
         f"{path.name} is still packed: `cd {shlex.quote(str(path.parent))} && "
         f"{command.format(file=shlex.quote(path.name))}`"

@@ -16,7 +16,19 @@ from mmrs.record import Annotations, Sensor, Task
 
 # Folders of archivers that hold no data: ``__MACOSX`` repeats every name with ``._`` in front.
 JUNK_FOLDERS = frozenset({"__macosx"})
+ARCHIVE_ENDINGS = (
+    *(".tar.gz", ".tar.bz2", ".tar.xz", ".tgz", ".tar"),
+    *(".zip.001", ".7z.001", ".zip", ".rar", ".7z"),
+)
+_VOLUME = re.compile(r"\.part0*\d+$")
 _LINE = re.compile(r":\d+$")
+
+
+def unpacked_name(name: str) -> str:
+    """The name, in lower case, of the folder that an archive usually unpacks to; empty where `name` is no archive's."""
+    lower = name.casefold()
+    ending = next((ending for ending in ARCHIVE_ENDINGS if lower.endswith(ending)), None)
+    return _VOLUME.sub("", lower.removesuffix(ending)) if ending else ""
 
 
 @dataclass(frozen=True, slots=True)

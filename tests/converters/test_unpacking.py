@@ -10,10 +10,12 @@ from click.testing import CliRunner
 
 import cli
 import converters
+from converters.layout import UNPACKING
 from converters.scan import scan_source
 from mmrs.errors import UserError
 from mmrs.imaging.suffixes import SOURCE_SUFFIXES
 from mmrs.progress import Progress
+from mmrs.source import ARCHIVE_ENDINGS, unpacked_name
 
 SOURCES = [name for name in converters.names() if name != "generic"]
 TEXT_SUFFIXES = {".xml", ".txt", ".csv", ".json", ".yaml"}
@@ -107,6 +109,22 @@ def test_archives_beside_a_set_that_is_not_whole_are_shown_by_scan(fake):
     assert "unrar x more.part1.rar" in result.output and "unrar x more.part2.rar" not in result.output
     shown = json.loads(CliRunner().invoke(cli.main, ["--quiet", "scan", "visdrone", str(root), "--json"]).output)
     assert len(shown["packed"]) == 2 and list(shown["absent"]) == ["val"]
+
+
+def test_an_archive_beside_its_unpacked_folder_is_nothing_to_unpack(fake):
+    root = fake("visdrone")
+    shutil.rmtree(root / "VisDrone2019-DET-val" / "annotations")
+    (root / "empty").mkdir()
+    for archive in ("VisDrone2019-DET-val.zip", "visdrone2019-det-TRAIN.part1.rar", "empty.zip", "other.zip"):
+        (root / archive).touch()
+    scan = scan_source("visdrone", root, {}, Progress(quiet=True))
+    assert [line.partition(" ")[0] for line in scan.packed] == ["empty.zip", "other.zip"]
+
+
+def test_all_known_archives_have_a_command_and_the_name_of_a_folder():
+    endings = [ending for endings in UNPACKING for ending in endings]
+    assert sorted(endings) == sorted(ARCHIVE_ENDINGS)
+    assert {unpacked_name("Some.Set" + ending) for ending in endings} == {"some.set"}
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from mmrs.shards.manifest import MANIFEST_NAME
 from mmrs.shards.quarantine import QUARANTINE_NAME
-from mmrs.source import JUNK_FOLDERS
+from mmrs.source import JUNK_FOLDERS, unpacked_name
 
 MOST_NAMES = 2_000_000
 _SHOWN, _SHOWN_SUFFIXES = 8, 4
@@ -29,6 +29,7 @@ class FolderNames(NamedTuple):
 
     folder: str
     files: tuple[str, ...]
+    subfolders: tuple[str, ...] = ()
     is_listed: bool = True
 
 
@@ -150,7 +151,7 @@ def walk_names(root: Path, skipped: Set[str] = frozenset()) -> Iterator[FolderNa
             continue
         if os.path.realpath(path) in skipped or _is_data_set(files):
             continue
-        yield FolderNames(folder, tuple(files))
+        yield FolderNames(folder, tuple(files), tuple(below))
         prefix = folder + "/" if folder else ""
         waiting += [prefix + name for name in sorted(below, reverse=True) if name.lower() not in JUNK_FOLDERS]
 
@@ -174,7 +175,7 @@ def group_unread(folders: Iterable[FolderNames], read: Mapping[str, Set[str]]) -
     counts: dict[str, Counter[str]] = {}
     unlisted: list[str] = []
     top = None
-    for folder, files, is_listed in folders:
+    for folder, files, subfolders, is_listed in folders:
         prefix = folder + "/" if folder else ""
         if top is not None and prefix.startswith(top):
             counts[top].update(map(_suffix, files))
@@ -186,6 +187,9 @@ def group_unread(folders: Iterable[FolderNames], read: Mapping[str, Set[str]]) -
         else:
             known = read.get(folder, frozenset())
             loose = [name for name in files if name not in known and prefix + name not in touched]
+            # What a packed folder holds is read where it lies unpacked beside it.
+            unpacked = {name.casefold() for name in subfolders if prefix + name in touched}
+            loose = [name for name in loose if unpacked_name(name) not in unpacked]
             for place, suffixes in _by_suffix(prefix, loose):
                 counts[place] = suffixes
     found = [

@@ -60,6 +60,12 @@ def test_junk_and_our_own_data_sets_are_no_part_of_a_source(tmp_path):
     assert [entry.place for entry in unread(tmp_path, "a.jpg").files] == ["out/"]
 
 
+def test_an_archive_is_named_unless_its_folder_is_read_beside_it(tmp_path):
+    write(tmp_path, "train/a.jpg", "val/b.jpg", "Train.zip", "train.part2.rar", "val.tar.gz", "test.7z", "training.zip")
+    found = unread(tmp_path, "train/a.jpg")
+    assert {entry.place for entry in found.files} == {"val/", "val.tar.gz", "test.7z", "training.zip"}
+
+
 def test_the_root_may_be_relative_a_link_or_one_of_its_own_folders(tmp_path, monkeypatch):
     write(tmp_path, "set/train/a.jpg", "set/train/b.jpg")
     (tmp_path / "link").symlink_to(tmp_path / "set")
