@@ -36,6 +36,14 @@ NUMBERS = re.compile(r"\d+")
 Problem = tuple[str, str]
 
 
+class SeveralPlaces(UserError):
+    """Several folders look like the layout of a source; those of another source may."""
+
+    def __init__(self, message: str, places: tuple[Path, ...]) -> None:
+        super().__init__(message)
+        self.places = places
+
+
 @dataclass(frozen=True, slots=True)
 class FileList:
     """Files of one folder: `by_name` and `by_stem` (`unique_stems`), `ignored` names, `problems` (path, reason).
@@ -230,8 +238,7 @@ def locate_root(
     """
     found, notes = locate_parts(name, root, holds, top_folders)
     if len(found) > 1:
-        listed = ", ".join(str(folder.relative_to(root)) for folder in found)
-        raise layout_error(name, root, f"has several folders with the layout ({listed}); name one of them")
+        raise _several_places(name, root, found)
     return found[0], notes
 
 
@@ -255,16 +262,20 @@ def locate_parts(
     if len(found) == 1:
         return found, (f"the layout was found {_distance(root, found[0])}, in {found[0]}",)
     if found:
-        listed = ", ".join(str(folder.relative_to(root)) for folder in found)
         if len({NUMBERS.sub("#", str(folder)) for folder in found}) > 1:
-            raise layout_error(
-                name, root, f"has several folders with the layout ({listed}); name one of them", expected
-            )
+            raise _several_places(name, root, found, expected)
+        listed = ", ".join(str(folder.relative_to(root)) for folder in found)
         return found, (f"the layout was found in parts, which were read together: {listed}",)
     parent = root.resolve().parent
     if root.resolve().name in top_folders and holds(parent):
         return (parent,), (f"the layout was found one folder up, in {parent}",)
     raise layout_error(name, root, "does not hold the source's layout", expected)
+
+
+def _several_places(name: str, root: Path, places: tuple[Path, ...], expected: Sequence[str] = ()) -> SeveralPlaces:
+    listed = ", ".join(str(folder.relative_to(root)) for folder in places)
+    reason = f"has several folders with the layout ({listed}); name one of them"
+    return SeveralPlaces(str(layout_error(name, root, reason, expected)), places)
 
 
 def locate_archive(

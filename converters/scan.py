@@ -14,7 +14,7 @@ import orjson
 import converters
 from converters.base import LayoutComparer
 from converters.layout import Problem, packed
-from converters.other_options import other_option
+from converters.wrong_folder import explain, reads, reads_as
 from mmrs.builder.survey.unread_files import Unread, find_unread
 from mmrs.errors import BadItem, UserError
 from mmrs.progress import Progress
@@ -139,20 +139,21 @@ def scan_source(name: str, root: Path, options: Mapping[str, Any], progress: Pro
     source = converters.get(name, **options)
     splits: list[SplitScan] = []
     notes: list[str] = []
-    absent: dict[str, str] = {}
+    absent: dict[str, UserError] = {}
     looked_at: list[str] = []
     for split in source.splits_in(root):
         try:
             found = source.discover(root, split)
         except UserError as error:
-            absent[split] = str(error)
+            absent[split] = error
             continue
         notes += [note for note in found.notes if note not in notes]
         looked_at += found.looked_at()
         shared = () if splits else found.shared_problems
         splits.append(_scan_split(source, split, found, shared, progress))
     if not splits:
-        raise UserError(next(iter(absent.values())) + other_option(source, root, source.splits))
+        raise explain(next(iter(absent.values())), source, root, source.splits)
+    notes += _other_source(source, root, splits)
     whole = not absent and all(part.is_whole for part in splits)
     archives = () if whole else packed(root)
     return Scan(
@@ -161,12 +162,21 @@ def scan_source(name: str, root: Path, options: Mapping[str, Any], progress: Pro
         root=str(root),
         options=dict(options),
         splits=tuple(splits),
-        absent=absent,
+        absent={split: str(error) for split, error in absent.items()},
         notes=tuple(notes),
         packed=archives,
         evaluation_only=source.facts.evaluation_only,
         unread=find_unread(root, looked_at),
     )
+
+
+def _other_source(source: converters.Converter, root: Path, splits: Sequence[SplitScan]) -> list[str]:
+    """A note where another source understands what this one does not."""
+    found = [part.split for part in splits]
+    few = sum(part.images for part in splits) < sum(len(part.problems) for part in splits)
+    if not few or reads(source, root, found) or not (others := reads_as(root, source.key)):
+        return []
+    return [f"this is no {source.name}; `mmrs scan {others[0]} {shlex.quote(str(root))}` reads it"]
 
 
 def _scan_split(

@@ -41,7 +41,7 @@ FLOORS = {
         {"base", "layout"},
         {"__init__", "formats", "options", "splits", "tiled"},
         {"captioning", "classification", "detection", "grounding", "own_data", "vqa"},
-        {"mirrors", "other_options", "resolve", "samples"},
+        {"mirrors", "resolve", "samples", "wrong_folder"},
         {"scan"},
         {"describe"},
         {"commands"},

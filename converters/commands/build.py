@@ -74,8 +74,8 @@ class BuildOptions:
 @filled(BuildOptions)
 def build(progress: Progress, options: BuildOptions) -> None:
     """Build WebDataset shards from the sources of RECIPE: a YAML file, a shipped one by name, or a source."""
-    from converters.other_options import other_options
     from converters.resolve import find_recipe, resolve
+    from converters.wrong_folder import explain_build
     from mmrs.builder import run
     from mmrs.builder.summary import describe_findings, describe_plan, describe_result, plan_json
     from mmrs.engines.choose import choose_engine
@@ -93,7 +93,7 @@ def build(progress: Progress, options: BuildOptions) -> None:
     try:
         plan = run.plan_build(found.builds, recipe, options.workers, progress, skipped=(Path(options.out),))
     except UserError as error:
-        raise UserError(f"{error}{other_options(found.builds)}") from error
+        raise explain_build(error, found.builds) from error
     if options.as_json:
         click.echo(plan_json(plan, run.inspect_output(plan, options.out), found.left_out))
         return

@@ -1,4 +1,4 @@
-"""Who holds another form of a source than the options read is told the option, by scan and by build, and it works."""
+"""Who names a folder that a source does not read is told the option, folder or source that does, and it works."""
 
 import re
 import shlex
@@ -73,3 +73,47 @@ def test_nothing_is_told_where_no_option_helps(tmp_path):
     assert told(["scan", "eurosat", str(tmp_path)])[1] == []
     done, advice = told(["build", "eurosat", "--root", f"eurosat={tmp_path}", "--out", str(tmp_path / "out")])
     assert (done.exit_code, advice) == (2, [])
+
+
+SCAN = re.compile(r"`(mmrs scan [^`]*)`")
+
+
+def run_scans(output):
+    """The scans that a message tells to type, each typed, with what they print."""
+    commands = SCAN.findall(output)
+    return {command: CliRunner().invoke(cli.main, shlex.split(command)[1:]) for command in commands}
+
+
+@pytest.mark.parametrize("name", ["dior", "hrrsd", "mar20"])
+def test_folders_of_another_source_are_not_offered_as_ones_own(name, fake):
+    """Both XML layouts of HIT-UAV are PASCAL VOC, as those of three sources are."""
+    root = fake("hit-uav")
+    done = CliRunner().invoke(cli.main, ["scan", name, str(root)])
+    assert done.exit_code == 2 and "normal_xml" not in done.output and "name one" not in done.output
+    scans = run_scans(done.output)
+    assert list(scans) == [f"mmrs scan hit-uav {root}"]
+    assert all(one.exit_code == 0 and re.search(r"train +12 ", one.output) for one in scans.values()), scans
+
+
+def test_one_folder_of_another_source_is_scanned_with_a_note(fake):
+    root = fake("hit-uav")
+    for layout in ("normal_json", "normal_xml", "rotate_json"):
+        shutil.rmtree(root / layout)
+    done = CliRunner().invoke(cli.main, ["scan", "hrrsd", str(root)])
+    assert f"note: this is no hrrsd; `mmrs scan hit-uav {root}` reads it" in done.output
+
+
+def test_of_several_folders_those_are_named_that_the_source_reads(fake, tmp_path):
+    for name in ("dior", "mar20"):
+        fake(name)
+    done = CliRunner().invoke(cli.main, ["scan", "dior", str(tmp_path)])
+    scans = run_scans(done.output)
+    assert (done.exit_code, list(scans)) == (2, [f"mmrs scan dior {tmp_path / 'dior'}"])
+    assert all(one.exit_code == 0 for one in scans.values())
+
+
+def test_a_build_of_another_sources_folder_is_told_the_source(fake, tmp_path):
+    root = fake("rsicd")
+    words = ["build", "dscr", "--root", f"dscr={root}", "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(cli.main, words)
+    assert (done.exit_code, SCAN.findall(done.output)) == (2, [f"mmrs scan rsicd {root}"])
