@@ -7,23 +7,19 @@ geometry and not a rounding of it.
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from PIL import Image
-
 from mmrs.errors import RunFailure
 from mmrs.record import AnnotatedObject, Record
 from mmrs.report.plots import PALETTE
+from mmrs.report.thumbnail import thumbnail
 from mmrs.seeding import seeded_order
 from mmrs.shards.reader import ShardSet
 from mmrs.text import see_verify
 
-_THUMBNAIL_PX = 512
-_JPEG_QUALITY = 82
 _DRAWN_OBJECTS = 300
 _NAMED_OBJECTS = 6
 
@@ -68,17 +64,6 @@ def _from_shard(data: ShardSet, number: int, count: int, seed: int) -> list[Pict
     except (OSError, ValueError) as error:
         where = data.index_location(number)
         raise RunFailure(f"{where}: {error}. {see_verify(data.location)}") from error
-
-
-def thumbnail(image: bytes) -> bytes:
-    """A JPEG of at most 512 px, for an HTML page. Raises OSError when the image cannot be decoded."""
-    with Image.open(io.BytesIO(image), formats=("JPEG", "PNG")) as picture:
-        picture.draft("RGB" if picture.mode == "RGB" else "L", (_THUMBNAIL_PX, _THUMBNAIL_PX))
-        small = picture.convert("L" if picture.mode == "L" else "RGB")
-    small.thumbnail((_THUMBNAIL_PX, _THUMBNAIL_PX), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=_JPEG_QUALITY)
-    return buffer.getvalue()
 
 
 def card_html(picture: Picture) -> str:

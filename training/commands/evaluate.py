@@ -79,7 +79,9 @@ def scope_options(command: Callable[..., None]) -> Callable[..., None]:
     type=click.IntRange(1),
     help="Processes that share the questions, on this machine's GPUs in turn. Under torchrun its ranks do.",
 )
-@click.option("--out", type=FOLDER, required=True, help="Folder for answers.jsonl, scores.json, predictions.png.")
+@click.option(
+    "--out", type=FOLDER, required=True, help="Folder for answers.jsonl, scores.json, evaluation.html, predictions.png."
+)
 @click.pass_obj
 def evaluate(progress: Progress, model: Path, data: Path | str, out: Path, **options: Any) -> None:
     """Score MODEL on a split of a data set by greedy generation, each task by its protocol.
@@ -105,7 +107,7 @@ def evaluate(progress: Progress, model: Path, data: Path | str, out: Path, **opt
 @click.argument("answers", type=FILE)
 @click.argument("data", metavar="DIR_OR_URL", type=LOCATION)
 @scope_options
-@click.option("--out", type=FOLDER, required=True, help="Folder for scores.json and predictions.png.")
+@click.option("--out", type=FOLDER, required=True, help="Folder for scores.json, evaluation.html, predictions.png.")
 def score(answers: Path, data: Path | str, out: Path, **options: Any) -> None:
     """Score ANSWERS, an answers.jsonl of `mmrs eval` or of anybody, to questions about a split of a data set.
 

@@ -12,7 +12,8 @@ import orjson
 from mmrs.shards.reader import ShardSet
 from mmrs.storage.atomic import write_atomic
 from training.evaluation.answers import answered
-from training.evaluation.picture import draw_predictions
+from training.evaluation.page.page import write_page
+from training.evaluation.page.picture import draw_predictions
 from training.evaluation.questions import QuestionScope
 from training.evaluation.scores import ScoreRow, describe_rows, score
 from training.evaluation.task import Answer, Question
@@ -20,12 +21,13 @@ from training.evaluation.task import Answer, Question
 
 @dataclass(frozen=True, slots=True)
 class EvaluationResult:
-    """The rows as written to `scores.json`, and the files."""
+    """The rows as written to `scores.json`, and the files. The page is ``evaluation.html``."""
 
     rows: tuple[ScoreRow, ...]
     scores_path: Path
     answers_path: Path
     picture_path: Path
+    page_path: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ def publish_scores(
     protocols: tuple[str, ...],
     out: Path,
 ) -> EvaluationResult:
-    """Score the answers; write ``predictions.png`` and, last of all, ``scores.json`` into `out`.
+    """Score the answers; write ``predictions.png``, ``evaluation.html`` and, last of all, ``scores.json`` into `out`.
 
     Raises:
         UserError: a protocol that no task has, or none of the answers is to one of the questions.
@@ -61,9 +63,13 @@ def publish_scores(
         "answers_to_other_questions": unused,
         "rows": [asdict(row) for row in rows],
     }
-    result = EvaluationResult(tuple(rows), out / "scores.json", origin.path, out / "predictions.png")
+    result = EvaluationResult(
+        tuple(rows), out / "scores.json", origin.path, out / "predictions.png", out / "evaluation.html"
+    )
     out.mkdir(parents=True, exist_ok=True)
     draw_predictions(result.picture_path, data, pairs)
+    facts = {**origin.notes, "data set": data.manifest.id, "split": scope.split}
+    write_page(result.page_path, data, facts, rows, pairs)
     write_atomic(result.scores_path, orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
     return result
 
@@ -71,4 +77,4 @@ def publish_scores(
 def describe_scores(result: EvaluationResult) -> str:
     """The rows as a table, and the files."""
     files = f"scores in {result.scores_path}, answers in {result.answers_path}, picture {result.picture_path}"
-    return f"{describe_rows(result.rows)}\n{files}"
+    return f"{describe_rows(result.rows)}\n{files}\npage to look at: {result.page_path}"

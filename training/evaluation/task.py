@@ -19,6 +19,7 @@ from mmrs.instructions.dialects import Dialect
 from mmrs.instructions.grammar import answer_pattern
 from mmrs.record import Record
 from training.evaluation.canvas import Canvas
+from training.evaluation.panels import Panel
 
 FinishReason = Literal["stop", "length", "missing", "unknown"]
 
@@ -168,6 +169,14 @@ class Task(ABC, Generic[T]):
     def is_wrong(self, answered: Answered[T]) -> bool:
         """Whether nothing of the answer is right, as far as that can be told of one answer."""
         return False
+
+    def quality(self, answered: Answered[T]) -> float:
+        """How right one answer is, from 0 to 1, as far as that can be told of one: the order of a page's examples."""
+        return 0.0 if self.is_wrong(answered) else 1.0
+
+    def panels(self, pairs: Sequence[Answered[T]]) -> Sequence[Panel]:
+        """What a page shows of the answers about one source beside their scores."""
+        return ()
 
     def draw(self, canvas: Canvas, answered: Answered[T]) -> None:
         """Draw onto the image what can be shown of truth and answer. By default nothing: the texts stand below it."""

@@ -132,7 +132,7 @@ def answer(training: Training, held_out: HeldOut, folder: Path, step: int, stopp
         The picture; None if there is nothing to ask, or if it was stopped.
     """
     from training.evaluation.answers import answered, write_answers
-    from training.evaluation.picture import draw_predictions
+    from training.evaluation.page.picture import draw_predictions
 
     asked = held_out.asked
     if asked is None:

@@ -3,7 +3,6 @@
 import io
 import re
 import shutil
-import subprocess
 from html.parser import HTMLParser
 
 import pytest
@@ -12,14 +11,15 @@ from PIL import Image, ImageColor
 from mmrs.errors import RunFailure, UserError
 from mmrs.geometry import quad_from_hbb
 from mmrs.record import AnnotatedObject, ImageInfo, Record
-from mmrs.report.gallery import Picture, choose, overlay_svg, thumbnail
+from mmrs.report.gallery import Picture, choose, overlay_svg
 from mmrs.report.page import write_report
 from mmrs.report.plots import PALETTE, make_plots
 from mmrs.report.statistics import statistics
+from mmrs.report.thumbnail import thumbnail
 from tests.mmrs.report.conftest import HOSTILE
+from tests.support.browser import BROWSER, rendered, screenshot
 
 pytest.importorskip("matplotlib")
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 VOID = {"meta", "img", "br"}
 
 
@@ -146,16 +146,11 @@ def test_errors(report_set, tmp_path):
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
 def test_in_a_browser(page, tmp_path):
     """The boxes are on the screen in their colour, and the hostile text made no element."""
-    flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    flags += " --disable-component-update --disable-sync --hide-scrollbars --window-size=1250,4000"
-    command = [BROWSER, *flags.split(), f"--user-data-dir={tmp_path / 'profile'}"]
-    picture_file = tmp_path / "page.png"
-    options = {"capture_output": True, "timeout": 120}
-    subprocess.run([*command, f"--screenshot={picture_file}", page.as_uri()], check=True, **options)
-    dom = subprocess.run([*command, "--dump-dom", page.as_uri()], check=True, **options).stdout.decode()
+    screenshot(page, tmp_path / "page.png", 1250, 4000)
+    dom = rendered(page, tmp_path)
     assert len(re.findall("<polygon", dom)) >= 16
     assert not re.search(r"<img[^>]*\bsrc=.?x\b", dom)
-    with Image.open(picture_file) as image:
+    with Image.open(tmp_path / "page.png") as image:
         pixels = image.convert("RGB")
         colours = {colour for _, colour in pixels.getcolors(pixels.width * pixels.height)}
     assert ImageColor.getrgb(PALETTE[0]) in colours and ImageColor.getrgb(PALETTE[1]) in colours

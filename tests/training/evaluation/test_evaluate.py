@@ -144,7 +144,7 @@ def test_classes_that_are_not_labelled_in_an_image_are_left_out(data):
 
 def test_unknown_tasks_splits_and_dialects_teach(data):
     with pytest.raises(UserError, match=r"no scorer .*; choose from classification"):
-        load_questions(data, QuestionScope(tasks=("captioning",)))
+        load_questions(data, QuestionScope(tasks=("captionig",)))
     with pytest.raises(UserError, match="it has toy/test, toy/train"):
         load_questions(data, QuestionScope("dev"))
     with pytest.raises(UserError, match="built for detection-hbb, detection-obb"):

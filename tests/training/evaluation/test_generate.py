@@ -94,7 +94,7 @@ def test_two_processes_answer_as_one(data, model_folder, whole, tmp_path):
     config = EvaluationConfig(model_folder, data.location, tmp_path / "out", MANY, SHORT, workers=2)
     assert evaluate(config, QUIET).answers_path.read_bytes() == whole.answers_path.read_bytes()
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        "answers.begun.json", "answers.jsonl", "predictions.png", "scores.json",
+        "answers.begun.json", "answers.jsonl", "evaluation.html", "predictions.png", "scores.json",
     ]  # fmt: skip
 
 

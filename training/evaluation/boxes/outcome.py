@@ -144,6 +144,13 @@ def outcome(
     return Outcome(truth, predicted, found, hidden, best)
 
 
+def outcomes(
+    pairs: Sequence[Answered[TrueBoxes]], shapes: Shapes, threshold: float, ranked: bool = False
+) -> list[Outcome]:
+    """The outcome of each answer; `ranked`: by confidence."""
+    return [outcome(pair.question.truth, predicted_boxes(pair), shapes, threshold, ranked) for pair in pairs]
+
+
 def _confidences(answered: Answered[TrueBoxes], groups: Sequence[ParsedGroup]) -> list[Array]:
     """Log-probabilities of the readable boxes of each group; empty ones where the answer came without."""
     given = answered.answer.box_log_probabilities

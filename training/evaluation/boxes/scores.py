@@ -4,33 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mmrs.errors import UserError
-from training.evaluation.boxes.outcome import Outcome, Shapes, TrueBoxes, outcome, predicted_boxes
+from training.evaluation.boxes.details import by_class, recall_by_size
+from training.evaluation.boxes.outcome import Outcome, Shapes, TrueBoxes, outcome, outcomes, predicted_boxes
 from training.evaluation.metrics.average_precision import AveragePrecision, ranked_precision, tied_precision
 from training.evaluation.metrics.intervals import bootstrap_interval, image_draws, percentile_interval, ratio
 from training.evaluation.metrics.matching import f1, f1_score
 from training.evaluation.task import Answered, Scores
 
-# Upper bounds of the areas of small and of medium objects in square pixels, as COCO has them.
-_SIZES = {"small": 32.0**2, "medium": 96.0**2, "large": np.inf}
-_OTHER = "(no known class)"
-
 
 def score_f1(pairs: Sequence[Answered[TrueBoxes]], shapes: Shapes, threshold: float) -> Scores:
     """Precision, recall and F1 over all boxes; in the details by class, by size, and without regard to class."""
-    images = _outcomes(pairs, shapes, threshold)
+    images = outcomes(pairs, shapes, threshold)
     rows = [(len(image.found[image.found >= 0]), _false(image), _missed(image)) for image in images]
     # Without an object to find, F1 and recall are undefined, whatever is answered.
     precision, recall, value = f1(rows) or (None, None, None)
     found, wrong, missed = (int(count) for count in np.sum(rows, axis=0))
     best = np.concatenate([image.best_iou[image.wanted] for image in images])
-    by_class = _by_class(images)
-    macro = [row["f1"] for row in by_class.values() if row["objects"]]
+    classes = by_class(images)
+    macro = [row["f1"] for row in classes.values() if row["objects"]]
     return Scores(
         value=value,
         interval=bootstrap_interval(rows, f1_score),
@@ -48,15 +44,22 @@ def score_f1(pairs: Sequence[Answered[TrueBoxes]], shapes: Shapes, threshold: fl
             "malformed_boxes": sum(image.predicted.malformed for image in images),
             "images_with_unread_rows": sum(pair.question.record.unread_rows > 0 for pair in pairs),
             "iou_threshold": threshold,
-            "by_class": by_class,
-            "recall_by_size": _recall_by_size(images),
+            "by_class": classes,
+            "recall_by_size": recall_by_size(images),
         },
     )
 
 
+def answer_f1(pair: Answered[TrueBoxes], shapes: Shapes, threshold: float) -> float:
+    """F1 of one answer; where there is nothing to find, 1 for no box and 0 for any."""
+    (image,) = outcomes([pair], shapes, threshold)
+    value = f1_score([(int((image.found >= 0).sum()), _false(image), _missed(image))])
+    return float(not _false(image)) if value is None else value
+
+
 def score_all_right(pairs: Sequence[Answered[TrueBoxes]], shapes: Shapes, threshold: float) -> Scores:
     """Share of answers that find every object and nothing else: F1 = 1 of the answer, the rule of gREC."""
-    images = _outcomes(pairs, shapes, threshold)
+    images = outcomes(pairs, shapes, threshold)
     right = np.array([not _false(image) and not _missed(image) for image in images], dtype=np.float64)
     rows = np.column_stack([right, np.ones(len(right))])
     counts = [(int((image.found >= 0).sum()), _false(image), _missed(image)) for image in images]
@@ -67,7 +70,7 @@ def score_all_right(pairs: Sequence[Answered[TrueBoxes]], shapes: Shapes, thresh
 
 def score_tied_ap(pairs: Sequence[Answered[TrueBoxes]], shapes: Shapes, threshold: float) -> Scores:
     """Mean over classes of the AP of equally likely boxes: that of the worst order, whatever order they stand in."""
-    images = _outcomes(pairs, shapes, threshold)
+    images = outcomes(pairs, shapes, threshold)
     classes = _classes(images)
     # Per image and class: found, wrong, objects.
     rows = np.zeros((len(images), len(classes), 3))
@@ -91,7 +94,7 @@ def score_ranked_ap(
     Raises:
         UserError: `by_confidence`, and an answer with boxes came without probabilities.
     """
-    images = _outcomes(pairs, shapes, threshold, ranked=True)
+    images = outcomes(pairs, shapes, threshold, ranked=True)
     if by_confidence:
         without = [p for p, i in zip(pairs, images, strict=True) if i.predicted.confidences is None and len(i.found)]
         if without:
@@ -164,12 +167,6 @@ def _mean(
     return float(np.mean(defined)) if defined else None
 
 
-def _outcomes(
-    pairs: Sequence[Answered[TrueBoxes]], shapes: Shapes, threshold: float, ranked: bool = False
-) -> list[Outcome]:
-    return [outcome(pair.question.truth, predicted_boxes(pair), shapes, threshold, ranked) for pair in pairs]
-
-
 def _class_agnostic(pair: Answered[TrueBoxes], shapes: Shapes, threshold: float) -> tuple[int, int, int]:
     """Counts of an answer when every class is called the same."""
     truth, predicted = pair.question.truth, predicted_boxes(pair)
@@ -207,36 +204,3 @@ def _count_is_right(image: Outcome) -> bool:
 def _classes(images: Sequence[Outcome]) -> list[str]:
     """Classes with an object to find, in alphabetical order: only they have a recall."""
     return sorted({name for i in images for name, wanted in zip(i.truth.categories, i.wanted, strict=True) if wanted})
-
-
-def _by_class(images: Sequence[Outcome]) -> dict[str, dict[str, Any]]:
-    counts: dict[str, list[int]] = {}
-    for image in images:
-        for name, wanted in zip(image.truth.categories, image.wanted.tolist(), strict=True):
-            counts.setdefault(name, [0, 0, 0])[2] += wanted
-        for said, found, wrong in zip(
-            image.predicted.categories, (image.found >= 0).tolist(), image.wrong.tolist(), strict=True
-        ):
-            row = counts.setdefault(said or _OTHER, [0, 0, 0])
-            row[0] += found
-            row[1] += wrong
-    return {name: _class_row(*counts[name]) for name in sorted(counts) if any(counts[name])}
-
-
-def _class_row(found: int, wrong: int, objects: int) -> dict[str, Any]:
-    precision, recall, value = f1([(found, wrong, objects - found)]) or (None, None, None)
-    return {"objects": objects, "found": found, "wrong": wrong, "precision": precision, "recall": recall, "f1": value}
-
-
-def _recall_by_size(images: Sequence[Outcome]) -> dict[str, dict[str, Any]]:
-    """Recall of small, medium and large objects, by the area of the extent (COCO's bounds, pixels of the image)."""
-    areas = [(i.truth.extents[:, 2:] - i.truth.extents[:, :2]).prod(axis=1)[i.wanted] for i in images]
-    hits = [np.isin(np.arange(len(i.truth.categories)), i.found)[i.wanted] for i in images]
-    area, hit = np.concatenate(areas), np.concatenate(hits)
-    rows, least = {}, 0.0
-    for name, most in _SIZES.items():
-        inside = (area >= least) & (area < most)
-        count = int(inside.sum())
-        rows[name] = {"objects": count, "recall": float(hit[inside].mean()) if count else None}
-        least = most
-    return rows

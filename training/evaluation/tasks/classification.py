@@ -14,6 +14,7 @@ from mmrs.instructions.class_names import class_spellings
 from mmrs.record import Record
 from training.evaluation.metrics.intervals import bootstrap_interval, ratio, sum_by_image
 from training.evaluation.metrics.words import normalise_answer
+from training.evaluation.panels import MatrixPanel, Panel
 from training.evaluation.task import Answered, AnswerForm, Protocol, Question, Scores, Task, Truth
 
 OUTSIDE = "outside_class_list"
@@ -50,6 +51,13 @@ class Classification(Task[Truth]):
 
     def reference(self, question: Question[Truth]) -> str:
         return question.truth.text
+
+    def panels(self, pairs: Sequence[Answered[Truth]]) -> Sequence[Panel]:
+        cells = Counter((pair.question.truth.text, answered_class(pair) or OUTSIDE) for pair in pairs)
+        true = sorted({truth for truth, _ in cells})
+        said = [*true, *sorted({answer for _, answer in cells} - set(true))]
+        counts = [[cells[truth, answer] for answer in said] for truth in true]
+        return [MatrixPanel("True classes (rows) and answers (columns)", true, said, counts)]
 
     def is_wrong(self, answered: Answered[Truth]) -> bool:
         return answered_class(answered) != answered.question.truth.text

@@ -19,6 +19,7 @@ from mmrs.geometry import Array, box_iof, box_iou, quad_from_hbb
 from mmrs.instructions import prompts
 from mmrs.instructions.answers import format_absence, format_detections, is_absence
 from mmrs.record import Record
+from training.evaluation.boxes.details import box_panels
 from training.evaluation.boxes.outcome import (
     PredictedBoxes,
     Shapes,
@@ -27,8 +28,9 @@ from training.evaluation.boxes.outcome import (
     predicted_boxes,
     true_boxes,
 )
-from training.evaluation.boxes.scores import score_all_right, score_f1, score_ranked_ap, score_tied_ap
+from training.evaluation.boxes.scores import answer_f1, score_all_right, score_f1, score_ranked_ap, score_tied_ap
 from training.evaluation.canvas import Canvas
+from training.evaluation.panels import Panel
 from training.evaluation.task import Answered, AnswerForm, Protocol, Question, Task
 
 _PERCENT = (50, 25)
@@ -77,6 +79,16 @@ class BoxTask(Task[TrueBoxes]):
     def draw(self, canvas: Canvas, answered: Answered[TrueBoxes]) -> None:
         canvas.outline_truth(self.outlines(answered.question.truth))
         canvas.outline_answer(predicted_boxes(answered).quads)
+
+    def quality(self, answered: Answered[TrueBoxes]) -> float:
+        """F1 at IoU 0.5; of an image without objects, whether nothing is listed."""
+        return answer_f1(answered, self.shapes, 0.5)
+
+    def is_wrong(self, answered: Answered[TrueBoxes]) -> bool:
+        return self.quality(answered) == 0
+
+    def panels(self, pairs: Sequence[Answered[TrueBoxes]]) -> Sequence[Panel]:
+        return box_panels(pairs, self.shapes)
 
     def _f1(self) -> Iterator[Protocol[TrueBoxes]]:
         for percent in _PERCENT:

@@ -20,9 +20,11 @@ from mmrs.instructions.dialects import ParsedBoxes
 from mmrs.record import Record
 from training.evaluation.canvas import Canvas
 from training.evaluation.metrics.intervals import bootstrap_interval, ratio, sum_by_image
+from training.evaluation.panels import Cell, Panel, TablePanel
 from training.evaluation.task import Answered, AnswerForm, Protocol, Question, Scores, Task, Truth
 
 _THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
+_SHOWN = (0.1, 0.25, *_THRESHOLDS)
 
 
 @dataclass(frozen=True)
@@ -81,9 +83,20 @@ class VisualGrounding(Task[TargetBox]):
     def reference(self, question: Question[TargetBox]) -> str:
         return _written(question, question.truth.box)
 
-    def is_wrong(self, answered: Answered[TargetBox]) -> bool:
+    def quality(self, answered: Answered[TargetBox]) -> float:
+        """The IoU."""
         overlap, union = _overlap(answered, 0.0)
-        return overlap < _THRESHOLDS[0] * union
+        return overlap / union if union else 0.0
+
+    def is_wrong(self, answered: Answered[TargetBox]) -> bool:
+        return self.quality(answered) < _THRESHOLDS[0]
+
+    def panels(self, pairs: Sequence[Answered[TargetBox]]) -> Sequence[Panel]:
+        iou = np.array([self.quality(pair) for pair in pairs])
+        rows: list[list[Cell]] = [
+            [f">= {least}", int((iou >= least).sum()), float((iou >= least).mean())] for least in _SHOWN
+        ]
+        return [TablePanel("IoU of the answers", ("IoU", "expressions", "share"), rows, shares=("share",))]
 
     def draw(self, canvas: Canvas, answered: Answered[TargetBox]) -> None:
         canvas.outline_truth(quad_from_hbb(answered.question.truth.box))

@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from mmrs.shards.reader import ShardSet
-from training.evaluation.canvas import PREDICTED_COLOUR, TRUE_COLOUR, WRONG_COLOUR, Canvas
+from training.evaluation.canvas import PREDICTED_COLOUR, TRUE_COLOUR, WRONG_COLOUR, ImageCanvas
 from training.evaluation.questions import open_image
 from training.evaluation.task import Answered
 from training.evaluation.tasks import find_task
@@ -39,7 +39,7 @@ def _cell(data: ShardSet, pair: Answered[Any]) -> Image.Image:
     image = open_image(data, pair.question).convert("RGB")
     scale = (_CELL - 8) / max(image.size)
     image = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
-    task.draw(Canvas(ImageDraw.Draw(image), scale), pair)
+    task.draw(ImageCanvas(ImageDraw.Draw(image), scale), pair)
     cell = Image.new("RGB", (_CELL, _CELL + _CAPTION), "white")
     cell.paste(image, ((_CELL - image.width) // 2, (_CELL - image.height) // 2))
     words = ImageDraw.Draw(cell)

@@ -1,0 +1,61 @@
+"""One answer on a page: the image with what is true and what was said drawn over it, and the texts below."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+from mmrs.report.thumbnail import thumbnail
+from mmrs.shards.reader import ShardSet
+from training.evaluation.canvas import SvgCanvas
+from training.evaluation.scores import failures_of
+from training.evaluation.task import Answered
+from training.evaluation.tasks import find_task
+
+_CHARACTERS = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """An answer, and how right it is from 0 to 1."""
+
+    pair: Answered[Any]
+    quality: float
+
+
+def card_html(data: ShardSet, example: Example, classes: str) -> str:
+    """A ``figure`` with the style classes of its failures."""
+    pair = example.pair
+    task = find_task(pair.question.task)
+    reasons = "".join(
+        f'<span class="reason">{escape(reason.replace("_", " "))}</span>' for reason in failures_of(task, pair)
+    )
+    texts = [
+        ("asked", pair.question.prompt),
+        ("true", pair.question.truth.text),
+        ("answer", pair.answer.text or "(nothing)"),
+    ]
+    lines = "".join(f'<p><b>{name}</b> <span class="text">{escape(_short(text))}</span></p>' for name, text in texts)
+    return (
+        f'<figure class="card {classes}">{overlay(data, pair)}<figcaption>{escape(pair.question.id)}<br>'
+        f"right by {example.quality:.2f} {reasons}</figcaption>{lines}</figure>"
+    )
+
+
+def overlay(data: ShardSet, pair: Answered[Any]) -> str:
+    """The image under what the task draws, as SVG in pixels of the stored image."""
+    image = pair.question.record.image
+    canvas = SvgCanvas()
+    find_task(pair.question.task).draw(canvas, pair)
+    encoded = base64.b64encode(thumbnail(data.image(dict(pair.question.row)))).decode()
+    return (
+        f'<svg viewBox="0 0 {image.width} {image.height}" role="img" aria-label="{escape(pair.question.record.id)}">'
+        f'<image href="data:image/jpeg;base64,{encoded}" width="{image.width}" height="{image.height}" '
+        f'preserveAspectRatio="none"/>{canvas.markup()}</svg>'
+    )
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _CHARACTERS else f"{text[:_CHARACTERS]} ... ({len(text):,} characters)"
