@@ -25,7 +25,7 @@ class Example:
     quality: float
 
 
-def card_html(data: ShardSet, example: Example, classes: str) -> str:
+def example_html(data: ShardSet, example: Example, classes: str) -> str:
     """A ``figure`` with the style classes of its failures."""
     pair = example.pair
     task = find_task(pair.question.task)

@@ -15,7 +15,7 @@ from typing import Any
 from mmrs.seeding import seeded_order
 from mmrs.shards.reader import ShardSet
 from mmrs.storage.atomic import write_atomic
-from training.evaluation.page.cards import Example, card_html
+from training.evaluation.page.cards import Example, example_html
 from training.evaluation.page.markup import POLICY, STYLE, panel_html
 from training.evaluation.panels import TablePanel
 from training.evaluation.scores import ScoreRow, failures_of
@@ -25,7 +25,7 @@ from training.evaluation.tasks import find_task
 _LOOKED_AT, _SHOWN = 2000, 12
 _ALL = "all"
 
-Group = tuple[str, str]
+_Group = tuple[str, str]
 
 
 def write_page(
@@ -44,14 +44,14 @@ def write_page(
         rows: the scores.
         pairs: every question with its answer, at least one.
     """
-    grouped: dict[Group, list[Answered[Any]]] = defaultdict(list)
+    grouped: dict[_Group, list[Answered[Any]]] = defaultdict(list)
     for pair in pairs:
         grouped[pair.question.task, pair.question.record.source].append(pair)
     sections = [_section(data, group, grouped[group]) for group in sorted(grouped)]
     write_atomic(path, _page(facts, rows, sorted(grouped), sections).encode())
 
 
-def _page(facts: Mapping[str, Any], rows: Sequence[ScoreRow], groups: Sequence[Group], sections: Sequence[str]) -> str:
+def _page(facts: Mapping[str, Any], rows: Sequence[ScoreRow], groups: Sequence[_Group], sections: Sequence[str]) -> str:
     title = "Evaluation"
     nav = "".join(f'<a href="#{_anchor(group)}">{escape(" of ".join(group))}</a>' for group in groups)
     stated = "".join(f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>" for name, value in facts.items())
@@ -65,7 +65,7 @@ def _page(facts: Mapping[str, Any], rows: Sequence[ScoreRow], groups: Sequence[G
     )
 
 
-def _hiding(group: Group, reason: str) -> str:
+def _hiding(group: _Group, reason: str) -> str:
     """The rule by which a checked reason hides the examples without it."""
     checked = f"body:has(#{_filter_id(group, reason)}:checked)"
     return f"{checked} #{_anchor(group)} .card:not(.{_class(reason)}) {{ display: none }}\n"
@@ -108,13 +108,13 @@ def _scores(rows: Sequence[ScoreRow]) -> str:
     return f'<section id="scores"><h2>Scores</h2>{table}{notes}</section>'
 
 
-def _section(data: ShardSet, group: Group, pairs: Sequence[Answered[Any]]) -> str:
+def _section(data: ShardSet, group: _Group, pairs: Sequence[Answered[Any]]) -> str:
     task = find_task(group[0])
     panels = "".join(panel_html(panel) for panel in task.panels(pairs))
     examples = _examples(pairs)
     reasons = sorted({reason for pair in pairs for reason in failures_of(task, pair)})
     cards = "".join(
-        card_html(data, example, " ".join(_class(reason) for reason in failures_of(task, example.pair)))
+        example_html(data, example, " ".join(_class(reason) for reason in failures_of(task, example.pair)))
         for example in examples
     )
     choices = "".join(
@@ -150,15 +150,15 @@ def _examples(pairs: Sequence[Answered[Any]]) -> list[Example]:
     return sorted(chosen, key=lambda example: example.quality)
 
 
-def _reasons(rows: Sequence[ScoreRow]) -> dict[Group, list[str]]:
+def _reasons(rows: Sequence[ScoreRow]) -> dict[_Group, list[str]]:
     return {(row.task, row.source): sorted(row.failures) for row in rows}
 
 
-def _anchor(group: Group) -> str:
+def _anchor(group: _Group) -> str:
     return "of-" + "-".join(_plain(part) for part in group)
 
 
-def _filter_id(group: Group, reason: str) -> str:
+def _filter_id(group: _Group, reason: str) -> str:
     return f"{_anchor(group)}-{_class(reason)}"
 
 
