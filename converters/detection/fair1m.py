@@ -119,8 +119,8 @@ def _label_folder(part: Path) -> Path | None:
 
 def _parts(base: Path, split: str) -> list[Path]:
     """Folders of the split that hold a label folder: the split's own, or its parts."""
-    for name in FOLDERS[split]:
-        folder = base / name
+    folders = {normal_form(child.name): child for child in subfolders(base)}
+    for folder in (folders[name] for name in FOLDERS[split] if name in folders):
         found = [part for part in (folder, *subfolders(folder)) if _label_folder(part) is not None]
         if found:
             return found

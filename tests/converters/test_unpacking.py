@@ -26,7 +26,7 @@ def read_all(name, root):
     """Every split of a source: (annotations by stem, problems without their paths, notes)."""
     source = converters.get(name)
     read, problems, notes = {}, [], []
-    for split in source.splits:
+    for split in source.splits_in(root):
         found = source.discover(root, split)
         read |= {(split, item.stem): source.read(item) for item in found.items}
         problems += [reason for _, reason in (*found.problems, *found.details, *found.shared_problems)]
@@ -125,6 +125,36 @@ def test_all_known_archives_have_a_command_and_the_name_of_a_folder():
     endings = [ending for endings in UNPACKING for ending in endings]
     assert sorted(endings) == sorted(ARCHIVE_ENDINGS)
     assert {unpacked_name("Some.Set" + ending) for ending in endings} == {"some.set"}
+
+
+OTHER_WORDS = [
+    ("dota", {}, {"val": "Validation"}),
+    ("dota", {}, {"train": "TRAIN"}),
+    ("dota", {"layout": "ultralytics"}, {"images/val": "images/Valid", "labels/val_original": "labels/Valid_original"}),
+    ("fair1m", {}, {"validation": "Val"}),
+    ("fair1m", {}, {"train": "Train"}),
+    ("visdrone", {}, {"VisDrone2019-DET-val": "visdrone2019_det_VAL"}),
+    ("rsscn7", {"split_folders": ["train", "val"]}, {"val": "Validation"}),
+]
+
+
+@pytest.mark.parametrize(("name", "sample", "words"), OTHER_WORDS)
+def test_the_folder_of_a_split_is_known_by_other_words(fake, name, sample, words):
+    root = fake(name, **sample)
+    expected, _, _ = read_all(name, root)
+    for usual, other in words.items():
+        (root / usual).rename(root / other)
+    assert contents(read_all(name, root)[0]) == contents(expected)
+
+
+@pytest.mark.parametrize("name", ["dota", "fair1m", "visdrone", "rsscn7"])
+def test_a_folder_of_a_split_that_is_mistyped_is_named_with_its_number(fake, name):
+    root = fake(name, **({"split_folders": ["train", "val"]} if name == "rsscn7" else {}))
+    (folder,) = (child for child in root.iterdir() if "val" in child.name)
+    files = sum(path.is_file() for path in folder.rglob("*"))
+    folder.rename(root / "vaildation")
+    unread = scan_source(name, root, {}, Progress(quiet=True)).unread
+    assert [(entry.place, entry.files) for entry in unread.files] == [("vaildation/", files)]
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from converters.detection.dota.layouts import (
     is_unsplit,
     labels_of,
     releases_in,
+    split_folder,
     unsplit_below,
 )
 from converters.formats.dota import parse_dota, read_meta
@@ -82,7 +83,7 @@ class Dota(TiledConverter):
         """Pair scenes and label files by stem; either without the other is a problem."""
         self.check_split(split)
         base, notes = self._base(root, split)
-        folder = split if self.split == BY_FOLDERS else ""
+        folder = split_folder(base, split) if self.split == BY_FOLDERS else ""
         images = images_of(base, folder)
         places = sorted({str(path.parent.relative_to(base)) for path in images.by_name.values()})
         if places and places != [str(Path(folder, "images"))]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from converters.formats.folders import normal_form
+from converters.formats.folders import normal_form, split_of_word
 from converters.formats.split_lists import list_folders
 from converters.layout import FileList, list_files, subfolders
 
@@ -38,8 +38,18 @@ class LabelFolder:
     notes: tuple[str, ...] = ()
 
 
+def split_folder(base: Path, split: str) -> str:
+    """The name that the folder of a split has at `base`, or in its ``images``: ``Validation`` means val too."""
+    places = (base, base / "images")
+    if any((place / split).is_dir() for place in places):
+        return split
+    names = (child.name for place in places for child in subfolders(place))
+    return next((name for name in names if split_of_word(name) == split), split)
+
+
 def has_split(base: Path, split: str) -> bool:
     """Whether `base` has images of that split, above their folder or below it."""
+    split = split_folder(base, split)
     above = any(normal_form(child.name).startswith(IMAGE_FOLDERS) for child in subfolders(base / split))
     return above or (base / "images" / split).is_dir()
 
