@@ -38,6 +38,9 @@ def explain(error: UserError, source: Converter, root: Path, splits: Sequence[st
             listed = " or ".join(f"`{_scan_command(source, place)}`" for place in own)
             return UserError(f"{source.name}: {root} has several folders like its layout; look at {listed}.")
     elif option := _other_option(source, root, splits):
+        # Some converters know better what is there, and say the whole command.
+        if f"--option {option}" in str(error):
+            return error
         return UserError(f"{error}\n  here:     `--option {shlex.quote(prefix + option)}` reads what is there")
     others = reads_as(root, source.key)
     if not others:

@@ -16,7 +16,6 @@ FORMS = [
     ("dior", {}, ("Annotations/Horizontal Bounding Boxes",), "boxes=oriented"),
     ("nwpu-vhr10", {}, ("NWPU VHR-10 dataset/ground truth",), "annotations=coco"),
     ("hit-uav", {}, ("rotate_json", "rotate_xml"), "layout=normal_json"),
-    ("dota", {"release": "1.5", "images_per_split": 1}, (), "release=1.5"),
 ]
 
 
@@ -42,6 +41,11 @@ def test_the_option_that_reads_what_is_there_is_told_and_works(name, sample, awa
     assert (done.exit_code, advice) == (2, [f"--option {option}"]), done.output
     done, advice = told(["scan", name, str(root), *shlex.split(f"--option {option}")])
     assert (done.exit_code, advice) == (0, []), done.output
+
+
+def test_an_option_that_the_message_has_already_is_not_said_twice(fake):
+    done, advice = told(["scan", "dota", str(fake("dota", release="1.5", images_per_split=1))])
+    assert (done.exit_code, advice) == (2, []) and done.output.count("--option release=1.5") == 1
 
 
 @pytest.mark.parametrize("spelling", ["--option", "--set"])
