@@ -16,6 +16,7 @@ from mmrs.commands.lazy import LazyGroup
 
 COMMANDS = {
     "build": "converters.commands.build:build",
+    "compare": "training.commands.evaluate:compare",
     "curate": "mmrs.commands.curate:curate",
     "demo": "training.commands.demo:demo",
     "eval": "training.commands.evaluate:evaluate",

@@ -121,5 +121,21 @@ def score(answers: Path, data: Path | str, out: Path, **options: Any) -> None:
     click.echo(describe_scores(rescore(RescoreConfig(answers, data, out, scope, options["protocols"]))))
 
 
+@click.command()
+@click.argument("first", type=FOLDER)
+@click.argument("second", type=FOLDER)
+@click.argument("data", metavar="DIR_OR_URL", type=LOCATION)
+@click.option("--out", type=FILE, required=True, help="The page, an HTML file.")
+def compare(first: Path, second: Path, data: Path | str, out: Path) -> None:
+    """Compare two runs of `mmrs eval` or `mmrs score` on the same questions of a data set.
+
+    Differences are drawn over the images of both runs at once; the page shows the answers on which they differ most.
+    """
+    from training.evaluation.comparison.compare import compare as compare_runs
+    from training.evaluation.comparison.compare import describe_comparison
+
+    click.echo(describe_comparison(compare_runs(first, second, data, out)))
+
+
 def _taken(options: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: options[name] for name in names}

@@ -59,7 +59,7 @@ def publish_scores(
         **origin.notes,
         "data_set": data.manifest.id,
         "split": scope.split,
-        "limit": scope.limit,
+        "scope": asdict(scope),
         "answers_to_other_questions": unused,
         "rows": [asdict(row) for row in rows],
     }

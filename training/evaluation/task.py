@@ -14,11 +14,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
-from mmrs.geometry import SquareFrame
+import numpy.typing as npt
+
+from mmrs.geometry import Array, SquareFrame
 from mmrs.instructions.dialects import Dialect
 from mmrs.instructions.grammar import answer_pattern
 from mmrs.record import Record
 from training.evaluation.canvas import Canvas
+from training.evaluation.metrics.intervals import bootstrap_interval, sum_by_image
 from training.evaluation.panels import Panel
 
 FinishReason = Literal["stop", "length", "missing", "unknown"]
@@ -92,6 +95,21 @@ class Answered(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
+class ImageSums:
+    """What each image adds to a score that is a function of sums: what two runs are compared by, image by image.
+
+    Args:
+        images: record ids, each once.
+        rows: ``(images, K)``.
+        score: of ``(N, K)`` rows, by their sums alone; None where it is undefined.
+    """
+
+    images: tuple[str, ...]
+    rows: Array
+    score: Callable[[Array], float | None]
+
+
+@dataclass(frozen=True, slots=True)
 class Scores:
     """What one protocol measures on the questions of one source.
 
@@ -99,11 +117,32 @@ class Scores:
         value: of the protocol's metric; None where it is undefined (F1 where there is no object to find).
         interval: its 95 % interval, by drawing images (not questions) with replacement; None likewise.
         details: further numbers, plain values by name.
+        sums: what each image adds; None where the value is no function of sums (ranked boxes).
     """
 
     value: float | None
     interval: tuple[float, float] | None
     details: Mapping[str, Any] = field(default_factory=dict)
+    sums: ImageSums | None = None
+
+    @classmethod
+    def of_sums(
+        cls,
+        images: Sequence[str],
+        rows: npt.ArrayLike,
+        score: Callable[[Array], float | None],
+        details: Mapping[str, Any] | None = None,
+    ) -> Scores:
+        """Value and interval of a score that is a function of sums.
+
+        Args:
+            images: the record of each question.
+            rows: ``(questions, K)``, what each question adds.
+            score: of ``(N, K)`` rows, by their sums alone.
+            details: as above.
+        """
+        added = ImageSums(tuple(dict.fromkeys(images)), sum_by_image(images, rows), score)
+        return cls(score(added.rows), bootstrap_interval(added.rows, score), details or {}, added)
 
 
 def nothing_needed() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ from mmrs.errors import UserError
 from training.evaluation.boxes.details import by_class, recall_by_size
 from training.evaluation.boxes.outcome import Outcome, Shapes, TrueBoxes, outcome, outcomes, predicted_boxes
 from training.evaluation.metrics.average_precision import AveragePrecision, ranked_precision, tied_precision
-from training.evaluation.metrics.intervals import bootstrap_interval, image_draws, percentile_interval, ratio
+from training.evaluation.metrics.intervals import image_draws, percentile_interval, ratio
 from training.evaluation.metrics.matching import f1, f1_score
 from training.evaluation.task import Answered, Scores
 
@@ -22,15 +23,16 @@ def score_f1(pairs: Sequence[Answered[TrueBoxes]], shapes: Shapes, threshold: fl
     images = outcomes(pairs, shapes, threshold)
     rows = [(len(image.found[image.found >= 0]), _false(image), _missed(image)) for image in images]
     # Without an object to find, F1 and recall are undefined, whatever is answered.
-    precision, recall, value = f1(rows) or (None, None, None)
+    precision, recall, _ = f1(rows) or (None, None, None)
     found, wrong, missed = (int(count) for count in np.sum(rows, axis=0))
     best = np.concatenate([image.best_iou[image.wanted] for image in images])
     classes = by_class(images)
     macro = [row["f1"] for row in classes.values() if row["objects"]]
-    return Scores(
-        value=value,
-        interval=bootstrap_interval(rows, f1_score),
-        details={
+    return Scores.of_sums(
+        [pair.question.record.id for pair in pairs],
+        rows,
+        f1_score,
+        {
             "precision": precision,
             "recall": recall,
             "f1_macro": float(np.mean(macro)) if macro else None,
@@ -65,7 +67,7 @@ def score_all_right(pairs: Sequence[Answered[TrueBoxes]], shapes: Shapes, thresh
     counts = [(int((image.found >= 0).sum()), _false(image), _missed(image)) for image in images]
     precision, recall, value = f1(counts) or (None, None, None)
     details = {"precision": precision, "recall": recall, "f1": value, "iou_threshold": threshold}
-    return Scores(value=ratio(rows), interval=bootstrap_interval(rows, ratio), details=details)
+    return Scores.of_sums([pair.question.record.id for pair in pairs], rows, ratio, details)
 
 
 def score_tied_ap(pairs: Sequence[Answered[TrueBoxes]], shapes: Shapes, threshold: float) -> Scores:
@@ -83,7 +85,10 @@ def score_tied_ap(pairs: Sequence[Answered[TrueBoxes]], shapes: Shapes, threshol
         return _mean([tied_precision(*map(int, row)) for row in sums.sum(axis=0).reshape(-1, 3)])
 
     found = [tied_precision(*map(int, row)) for row in rows.sum(axis=0)]
-    return _ap_scores(classes, found, bootstrap_interval(rows.reshape(len(images), -1), mean), threshold)
+    details = _ap_details(classes, found, threshold)
+    if not classes:
+        return Scores(None, None, details)
+    return Scores.of_sums([pair.question.record.id for pair in pairs], rows.reshape(len(images), -1), mean, details)
 
 
 def score_ranked_ap(
@@ -105,7 +110,8 @@ def score_ranked_ap(
     classes = _classes(images)
     ranked = [_ranked(images, category, by_confidence) for category in classes]
     found = [ranked_precision(right, objects.sum()) for right, _, objects in ranked]
-    return _ap_scores(classes, found, percentile_interval(_drawn_means(ranked, len(images))), threshold)
+    interval = percentile_interval(_drawn_means(ranked, len(images)))
+    return Scores(_mean(found), interval, _ap_details(classes, found, threshold))
 
 
 _Ranked = tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64], npt.NDArray[np.float64]]
@@ -140,22 +146,13 @@ def _drawn_means(ranked: Sequence[_Ranked], images: int) -> list[float]:
     return means
 
 
-def _ap_scores(
-    classes: Sequence[str],
-    found: Sequence[AveragePrecision | None],
-    interval: tuple[float, float] | None,
-    threshold: float,
-) -> Scores:
-    return Scores(
-        value=_mean(found),
-        interval=interval,
-        details={
-            "voc07": _mean(found, lambda value: value.voc07),
-            "area": _mean(found, lambda value: value.area),
-            "iou_threshold": threshold,
-            "by_class": {name: asdict(value) for name, value in zip(classes, found, strict=True) if value is not None},
-        },
-    )
+def _ap_details(classes: Sequence[str], found: Sequence[AveragePrecision | None], threshold: float) -> dict[str, Any]:
+    return {
+        "voc07": _mean(found, lambda value: value.voc07),
+        "area": _mean(found, lambda value: value.area),
+        "iou_threshold": threshold,
+        "by_class": {name: asdict(value) for name, value in zip(classes, found, strict=True) if value is not None},
+    }
 
 
 def _mean(

@@ -32,16 +32,16 @@ def example_html(data: ShardSet, example: Example, classes: str) -> str:
     reasons = "".join(
         f'<span class="reason">{escape(reason.replace("_", " "))}</span>' for reason in failures_of(task, pair)
     )
-    texts = [
-        ("asked", pair.question.prompt),
-        ("true", pair.question.truth.text),
-        ("answer", pair.answer.text or "(nothing)"),
-    ]
-    lines = "".join(f'<p><b>{name}</b> <span class="text">{escape(_short(text))}</span></p>' for name, text in texts)
+    lines = _line("asked", pair.question.prompt) + _line("true", pair.question.truth.text) + answer_html(pair)
     return (
         f'<figure class="card {classes}">{overlay(data, pair)}<figcaption>{escape(pair.question.id)}<br>'
         f"right by {example.quality:.2f} {reasons}</figcaption>{lines}</figure>"
     )
+
+
+def answer_html(pair: Answered[Any]) -> str:
+    """What was said, as a line."""
+    return _line("answer", pair.answer.text or "(nothing)")
 
 
 def overlay(data: ShardSet, pair: Answered[Any]) -> str:
@@ -55,6 +55,10 @@ def overlay(data: ShardSet, pair: Answered[Any]) -> str:
         f'<image href="data:image/jpeg;base64,{encoded}" width="{image.width}" height="{image.height}" '
         f'preserveAspectRatio="none"/>{canvas.markup()}</svg>'
     )
+
+
+def _line(name: str, text: str) -> str:
+    return f'<p><b>{name}</b> <span class="text">{escape(_short(text))}</span></p>'
 
 
 def _short(text: str) -> str:

@@ -132,10 +132,12 @@ def _score(pairs: Sequence[Answered[TrueCaptions]], tokenize: Tokenizer, with_me
     meteor = score_meteor(answers, references).value if with_meteor else "n/a"
     images = [pair.question.record.id for pair in pairs]
     counts = sum_by_image(images, metrics.bleu_counts)
-    return Scores(
-        value=metrics.cider,
-        interval=None if metrics.cider is None else _interval(images, metrics.cider_by_caption),
-        details={
+    undefined = metrics.cider is None
+    return Scores.of_sums(
+        images,
+        np.column_stack([metrics.cider_by_caption, np.ones(len(images))]),
+        _undefined if undefined else ratio,
+        {
             **_named(metrics),
             "meteor": meteor,
             "intervals_95": {
@@ -188,6 +190,10 @@ def _without(texts: Texts, position: int) -> Texts:
 def _named(metrics: CaptionMetrics) -> dict[str, float | None]:
     bleu = {f"bleu_{order}": value for order, value in enumerate(metrics.bleu, start=1)}
     return {**bleu, "rouge_l": metrics.rouge_l, "cider": metrics.cider}
+
+
+def _undefined(rows: Array) -> None:
+    return None
 
 
 def _interval(images: Sequence[str], values: Any) -> tuple[float, float] | None:

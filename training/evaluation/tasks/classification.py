@@ -12,7 +12,7 @@ import numpy as np
 from mmrs.instructions import prompts
 from mmrs.instructions.class_names import class_spellings
 from mmrs.record import Record
-from training.evaluation.metrics.intervals import bootstrap_interval, ratio, sum_by_image
+from training.evaluation.metrics.intervals import ratio
 from training.evaluation.metrics.words import normalise_answer
 from training.evaluation.panels import MatrixPanel, Panel
 from training.evaluation.task import Answered, AnswerForm, Protocol, Question, Scores, Task, Truth
@@ -97,11 +97,11 @@ def score_classes(pairs: Sequence[Answered[Truth]]) -> Scores:
         by_class[truth].append(hit)
     recall = {truth: float(np.mean(hits)) for truth, hits in sorted(by_class.items())}
     confused = Counter((truth, answer) for truth, answer in zip(wanted, given, strict=True) if truth != answer)
-    rows = sum_by_image([pair.question.record.id for pair in pairs], np.column_stack([right, np.ones(len(pairs))]))
-    return Scores(
-        value=ratio(rows),
-        interval=bootstrap_interval(rows, ratio),
-        details={
+    return Scores.of_sums(
+        [pair.question.record.id for pair in pairs],
+        np.column_stack([right, np.ones(len(pairs))]),
+        ratio,
+        {
             "mean_class_accuracy": float(np.mean(list(recall.values()))),
             "recall_by_class": recall,
             "most_confused": [[truth, answer or OUTSIDE, count] for (truth, answer), count in confused.most_common(5)],

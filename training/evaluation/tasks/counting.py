@@ -11,7 +11,7 @@ import numpy as np
 
 from mmrs.instructions import prompts
 from mmrs.record import Record
-from training.evaluation.metrics.intervals import bootstrap_interval, ratio, sum_by_image
+from training.evaluation.metrics.intervals import ratio
 from training.evaluation.metrics.words import first_number
 from training.evaluation.task import Answered, AnswerForm, Protocol, Question, Scores, Task, Truth
 
@@ -65,11 +65,11 @@ def score_counts(pairs: Sequence[Answered[TrueCount]]) -> Scores:
     errors = [_error(pair) for pair in pairs]
     exact = np.array([error == 0 for error in errors], dtype=np.float64)
     read = [error for error in errors if error is not None]
-    rows = sum_by_image([pair.question.record.id for pair in pairs], np.column_stack([exact, np.ones(len(pairs))]))
-    return Scores(
-        value=ratio(rows),
-        interval=bootstrap_interval(rows, ratio),
-        details={
+    return Scores.of_sums(
+        [pair.question.record.id for pair in pairs],
+        np.column_stack([exact, np.ones(len(pairs))]),
+        ratio,
+        {
             "within_one": float(np.mean([error is not None and error <= 1 for error in errors])),
             "mean_absolute_error_of_numbers": float(np.mean(read)) if read else None,
             "answers_with_a_number": len(read),

@@ -112,12 +112,12 @@ def score_boxes(pairs: Sequence[Answered[TargetBox]], added: float) -> Scores:
     areas = np.array([_overlap(pair, added) for pair in pairs])
     iou = np.divide(areas[:, 0], areas[:, 1], out=np.zeros(len(areas)), where=areas[:, 1] > 0)
     images = [pair.question.record.id for pair in pairs]
-    rows = sum_by_image(images, np.column_stack([iou >= _THRESHOLDS[0], np.ones(len(pairs))]))
     iou_rows = sum_by_image(images, np.column_stack([iou, np.ones(len(pairs))]))
-    return Scores(
-        value=ratio(rows),
-        interval=bootstrap_interval(rows, ratio),
-        details={
+    return Scores.of_sums(
+        images,
+        np.column_stack([iou >= _THRESHOLDS[0], np.ones(len(pairs))]),
+        ratio,
+        {
             **{f"pr@{threshold}": float((iou >= threshold).mean()) for threshold in _THRESHOLDS},
             "mean_iou": float(iou.mean()),
             "mean_iou_interval_95": bootstrap_interval(iou_rows, ratio),

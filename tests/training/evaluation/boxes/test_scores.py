@@ -101,7 +101,9 @@ def with_boxes(records, predictions, monkeypatch):
         quads = extents[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)
         confidences = np.array([confidence for _, _, confidence in said])
         read[question.id] = PredictedBoxes(quads, extents, tuple(name for name, _, _ in said), confidences, 0)
-    monkeypatch.setattr("training.evaluation.boxes.scores.predicted_boxes", lambda pair: read[pair.question.id])
+    for module in ("outcome", "scores"):
+        name = f"training.evaluation.boxes.{module}.predicted_boxes"
+        monkeypatch.setattr(name, lambda pair: read[pair.question.id])
     return answer(questions, ["stated by the test"] * len(questions))
 
 
