@@ -33,7 +33,7 @@ def rescore(config: RescoreConfig) -> EvaluationResult:
     check_protocols(config.protocols)
     data = ShardSet(config.data)
     questions = load_questions(data, config.scope)
-    check_ready({question.task for question in questions}, config.protocols)
+    check_ready(questions, config.protocols)
     answers = read_answers(config.answers)
     origin = AnswerOrigin(config.answers, {"answers": str(config.answers)})
     return publish_scores(data, config.scope, questions, answers, origin, config.protocols, config.out)

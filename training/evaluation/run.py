@@ -61,7 +61,7 @@ def evaluate(config: EvaluationConfig, progress: Progress) -> EvaluationResult |
     check_protocols(config.protocols)
     data = ShardSet(config.data)
     questions = load_questions(data, config.scope)
-    check_ready({question.task for question in questions}, config.protocols)
+    check_ready(questions, config.protocols)
     check_model_folder(config.model)
     folder = AnswerFolder(config.out)
     folder.begin(_identity(config, data))

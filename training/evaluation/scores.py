@@ -62,7 +62,7 @@ def score(pairs: Sequence[Answered[Any]], protocols: tuple[str, ...] = ()) -> li
     return [
         _row(find_task(name), protocol, source, grouped[name, source])
         for name, source in sorted(grouped)
-        for protocol in find_protocols(find_task(name), protocols)
+        for protocol in find_protocols(find_task(name), protocols, source)
     ]
 
 

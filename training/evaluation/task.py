@@ -159,6 +159,7 @@ class Protocol(Generic[T]):
         rule: in a sentence, how answers are read and compared.
         score: a pure function of answered questions about one source, at least one.
         warning: what a reader of the value must know, where others measured by a faulty rule; printed below the table.
+        sources: beginnings of the names of the sources that it is a rule for; empty: for all.
         check_ready: raises UserError with what to type where something that `score` needs is not installed; called
             before anything is generated.
     """
@@ -168,7 +169,12 @@ class Protocol(Generic[T]):
     rule: str
     score: Callable[[Sequence[Answered[T]]], Scores]
     warning: str = ""
+    sources: tuple[str, ...] = ()
     check_ready: Callable[[], None] = nothing_needed
+
+    def scores_source(self, source: str) -> bool:
+        """Whether it is a rule for that source."""
+        return not self.sources or source.startswith(self.sources)
 
 
 class Task(ABC, Generic[T]):
@@ -183,7 +189,7 @@ class Task(ABC, Generic[T]):
     @property
     @abstractmethod
     def protocols(self) -> tuple[Protocol[T], ...]:
-        """Ways to score, the task's own first."""
+        """Ways to score; a source's own is the first that is a rule for it, and the last is one for all."""
 
     @abstractmethod
     def ask(self, record: Record, form: AnswerForm) -> Iterator[tuple[str, T]]:

@@ -33,6 +33,13 @@ def first_number(text: str) -> int | None:
     return int(match["digits"].replace(",", "")) if match["digits"] else _WORDS[match["word"]]
 
 
+def whole_number(text: str) -> int | None:
+    """The text as one whole number, ``about`` before it apart; None where it says anything else."""
+    words = text.strip().lower().replace("-", " ").removeprefix("about ").rstrip(".")
+    match = _NUMBER.fullmatch(words)
+    return first_number(words) if match else None
+
+
 def normalise_answer(text: str) -> str:
     """Letters and digits of the first line, lower case, compatibility forms (NFKC) made plain.
 

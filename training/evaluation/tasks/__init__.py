@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 from mmrs.errors import UserError
 from mmrs.text import nearest
-from training.evaluation.task import Protocol, Task
+from training.evaluation.task import Protocol, Question, Task
 from training.evaluation.tasks.captioning import Captioning, RegionCaptioning
 from training.evaluation.tasks.classification import Classification, ListedClassification
 from training.evaluation.tasks.counting import Counting
 from training.evaluation.tasks.detection import HorizontalDetection, OrientedDetection
 from training.evaluation.tasks.grounding import VisualGrounding
 from training.evaluation.tasks.referring import Referring
+from training.evaluation.tasks.vqa import VisualQuestions
 
 _REGISTERED: dict[str, Task[Any]] = {}
 
@@ -41,15 +42,16 @@ def find_task(name: str) -> Task[Any]:
     return _REGISTERED[name]
 
 
-def find_protocols(task: Task[Any], names: tuple[str, ...]) -> list[Protocol[Any]]:
-    """The protocols of `names` that are the task's; its own first one where none of them is."""
-    return [protocol for protocol in task.protocols if protocol.name in names] or [task.protocols[0]]
+def find_protocols(task: Task[Any], names: tuple[str, ...], source: str) -> list[Protocol[Any]]:
+    """The protocols of `names` that are the task's and fit the source; the first that fits where none of them does."""
+    fitting = [protocol for protocol in task.protocols if protocol.scores_source(source)]
+    return [protocol for protocol in fitting if protocol.name in names] or fitting[:1]
 
 
-def check_ready(tasks: Iterable[str], names: tuple[str, ...]) -> None:
-    """Raise UserError where something that the tasks' protocols need is not installed."""
-    for task in sorted(set(tasks)):
-        for protocol in find_protocols(find_task(task), names):
+def check_ready(questions: Sequence[Question[Any]], names: tuple[str, ...]) -> None:
+    """Raise UserError where something is not installed that the protocols of the questions need."""
+    for task, source in sorted({(question.task, question.record.source) for question in questions}):
+        for protocol in find_protocols(find_task(task), names, source):
             protocol.check_ready()
 
 
@@ -67,6 +69,7 @@ register_task(OrientedDetection())
 register_task(VisualGrounding())
 register_task(Captioning())
 register_task(RegionCaptioning())
+register_task(VisualQuestions())
 register_task(ListedClassification())
 register_task(Referring())
 register_task(Counting())
