@@ -126,6 +126,7 @@ def _tokenize_by_ptb(texts: Sequence[str]) -> list[str]:
 
 
 def _score(pairs: Sequence[Answered[TrueCaptions]], tokenize: Tokenizer, with_meteor: bool) -> Scores:
+    pairs = sorted(pairs, key=lambda pair: pair.question.id)  # sums of fractions depend on their order
     references = _reference_tokens(tokenize, tuple(pair.question.truth.references for pair in pairs))
     answers = tokenize([pair.answer.text for pair in pairs])
     metrics = score_captions(answers, references)
