@@ -91,6 +91,14 @@ def test_every_key_of_a_recipe_has_its_sentence(recipe):
         assert not missing, f"{prefix or recipe.__name__}: no sentence below {missing}"
 
 
+def test_every_protocol_has_its_rule(site):
+    from training.evaluation.tasks import find_task, task_names
+
+    text = text_of(site / "reference/protocols.html")
+    for protocol in [protocol for name in task_names() for protocol in find_task(name).protocols]:
+        assert protocol.name in text and protocol.metric in text, protocol.name
+
+
 def test_every_module_has_its_line(site):
     text = text_of(site / "reference/modules.html")
     for package in PACKAGES:

@@ -8,6 +8,7 @@ from docs.hooks.reference.catalogue import sources_page
 from docs.hooks.reference.commands import commands_page
 from docs.hooks.reference.formats import errors_page, index_page, record_page
 from docs.hooks.reference.modules import modules_page
+from docs.hooks.reference.protocols import protocols_page
 from docs.hooks.reference.settings import recipe_page, training_page
 
 PAGES: dict[str, Callable[[], str]] = {
@@ -18,5 +19,6 @@ PAGES: dict[str, Callable[[], str]] = {
     "reference/index-columns.md": index_page,
     "reference/record.md": record_page,
     "reference/errors.md": errors_page,
+    "reference/protocols.md": protocols_page,
     "reference/modules.md": modules_page,
 }
