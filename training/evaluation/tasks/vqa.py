@@ -11,14 +11,13 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from mmrs.geometry import Array
 from mmrs.instructions import prompts
 from mmrs.record import Record
-from training.evaluation.metrics.intervals import bootstrap_interval
 from training.evaluation.task import Answered, AnswerForm, Protocol, Question, Scores, Task, Truth
 from training.evaluation.tasks.vqa_rules import (
     RSVQA_HR,
@@ -136,7 +135,7 @@ def _score(
     types: tuple[str, ...] = (),
     by_truth: bool = False,
 ) -> Scores:
-    """Accuracy by type, and what `overall` makes of ``(1, 2 * types)`` right answers and questions of each type."""
+    """Accuracy by type, and what `overall` makes of ``(N, 2 * types)`` right answers and questions of each type."""
     scored = [pair for pair in pairs if not types or pair.question.truth.type in types]
     if not scored:
         return Scores(None, None, {"questions_scored": 0})
@@ -145,12 +144,15 @@ def _score(
     kinds = [_kind(pair.question, by_truth) for pair in scored]
     right = np.fromiter((_is_right(pair, kind) for pair, kind in zip(scored, kinds, strict=True)), bool, len(scored))
     columns = np.fromiter((column[pair.question.truth.type] for pair in scored), np.int64, len(scored))
-    rows = _rows_by_image([pair.question.record.id for pair in scored], columns, right, 2 * len(names))
+    rows = np.zeros((len(scored), 2 * len(names)))
+    rows[np.arange(len(scored)), columns] = right
+    rows[np.arange(len(scored)), columns + 1] = 1
     sums = rows.sum(axis=0, keepdims=True)
-    return Scores(
-        value=overall(sums),
-        interval=bootstrap_interval(rows, overall),
-        details={
+    return Scores.of_sums(
+        [pair.question.record.id for pair in scored],
+        rows,
+        overall,
+        {
             "overall_accuracy": _overall_accuracy(sums),
             "mean_accuracy_of_types": _mean_accuracy(sums),
             "accuracy_by_type": {name: float(sums[0, at] / sums[0, at + 1]) for name, at in column.items()},
@@ -161,24 +163,14 @@ def _score(
     )
 
 
-def _rows_by_image(images: Sequence[str], columns: Any, right: Any, width: int) -> Array:
-    """``(images, width)``: right answers and questions of each type, in neighbouring columns."""
-    number = {image: place for place, image in enumerate(dict.fromkeys(images))}
-    rows = np.zeros((len(number), width))
-    places = np.fromiter((number[image] for image in images), np.int64, len(images))
-    np.add.at(rows, (places, columns), right)
-    np.add.at(rows, (places, columns + 1), 1)
-    return rows
-
-
-def _overall_accuracy(sums: Array) -> float | None:
-    right, of = sums[:, 0::2].sum(), sums[:, 1::2].sum()
+def _overall_accuracy(rows: Array) -> float | None:
+    right, of = rows[:, 0::2].sum(), rows[:, 1::2].sum()
     return float(right / of) if of else None
 
 
-def _mean_accuracy(sums: Array) -> float | None:
+def _mean_accuracy(rows: Array) -> float | None:
     """Plain mean over the types that there are questions of."""
-    right, of = sums[0, 0::2], sums[0, 1::2]
+    right, of = rows.sum(axis=0)[0::2], rows.sum(axis=0)[1::2]
     return float(np.mean(right[of > 0] / of[of > 0])) if of.any() else None
 
 
