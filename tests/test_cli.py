@@ -56,7 +56,7 @@ def hit_uav(tmp_path_factory):
 
 def test_the_commands_are_those_of_the_readme():
     words = (
-        "build curate demo eval export-checkpoint export-model init inspect push release report sample scan score "
+        "build compare curate demo eval export-checkpoint export-model init inspect push release report sample scan score "
         "sources stats train verify"
     )
     assert " ".join(COMMANDS) == words
