@@ -102,7 +102,7 @@ def _differences(
     rows = []
     for name, source in sorted(grouped):
         places = grouped[name, source]
-        for protocol in find_protocols(find_task(name), protocols):
+        for protocol in find_protocols(find_task(name), protocols, source):
             one, other = (protocol.score([side[place] for place in places]) for side in (first, second))
             undefined = one.value is None or other.value is None
             rows.append(
