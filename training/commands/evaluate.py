@@ -80,6 +80,19 @@ def scope_options(command: Callable[..., None]) -> Callable[..., None]:
     help="Processes that share the questions, on this machine's GPUs in turn. Under torchrun its ranks do.",
 )
 @click.option(
+    "--suite",
+    default="",
+    metavar="NAME",
+    help="Benchmarks with published values: paper, sensors, zero-shot, a file.",
+)
+@click.option(
+    "--trained-on",
+    multiple=True,
+    metavar="DIR_OR_URL",
+    type=LOCATION,
+    help="With --suite: data that the model was trained on, to look for copies in; repeatable.",
+)
+@click.option(
     "--out", type=FOLDER, required=True, help="Folder for answers.jsonl, scores.json, evaluation.html, predictions.png."
 )
 @click.pass_obj
@@ -87,7 +100,8 @@ def evaluate(progress: Progress, model: Path, data: Path | str, out: Path, **opt
     """Score MODEL on a split of a data set by greedy generation, each task by its protocol.
 
     Every image of the split is asked. A row says what a constant answer would get, and how many answers could not be
-    read whole; all stay in the denominator. Started again with the same --out, a stopped evaluation goes on.
+    read whole; all stay in the denominator. Started again with the same --out, a stopped evaluation goes on. A suite
+    says itself what is asked, and writes suite.json beside a folder for each split.
     """
     from training.evaluation.generate import Decoding
     from training.evaluation.questions import QuestionScope
@@ -98,6 +112,11 @@ def evaluate(progress: Progress, model: Path, data: Path | str, out: Path, **opt
     scope = QuestionScope(**_taken(options, "split", "sources", "tasks", "limit", "dialect"))
     decoding = Decoding(**_taken(options, "batch_size", "max_new_tokens", "constrained", "precision"))
     config = EvaluationConfig(model, data, out, scope, decoding, options["protocols"], options["workers"])
+    if options["suite"]:
+        from training.evaluation.suites.of_model import evaluate_suite
+
+        click.echo(evaluate_suite(options["suite"], config, options["trained_on"], progress))
+        return
     result = run_evaluation(config, progress)
     if result is not None:
         click.echo(describe_scores(result))
