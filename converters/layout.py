@@ -36,7 +36,15 @@ NUMBERS = re.compile(r"\d+")
 Problem = tuple[str, str]
 
 
-class SeveralPlaces(UserError):
+class LayoutError(UserError):
+    """The layout of a source is not there. `is_explained` where the message says how what is there can be read."""
+
+    def __init__(self, message: str, is_explained: bool = False) -> None:
+        super().__init__(message)
+        self.is_explained = is_explained
+
+
+class SeveralPlaces(LayoutError):
     """Several folders look like the layout of a source; those of another source may."""
 
     def __init__(self, message: str, places: tuple[Path, ...]) -> None:
@@ -321,7 +329,7 @@ def layout_error(
     expected: Sequence[str] = (),
     example_options: str = "",
     next_lines: Sequence[str] = (),
-) -> UserError:
+) -> LayoutError:
     """An error that says what was found in `root`, what was expected, and what to type next.
 
     `example_options` is what `mmrs scan` needs behind the folder of the example, where it needs anything. `next_lines`
@@ -332,12 +340,12 @@ def layout_error(
         lines.append(f"  expected: {text}")
     lines += [f"  packed:   {command}" for command in packed(root)]
     if next_lines:
-        return UserError("\n".join([*lines, *(f"  next:     {line}" for line in next_lines)]))
+        return LayoutError("\n".join([*lines, *(f"  next:     {line}" for line in next_lines)]), is_explained=True)
     lines.append(f"  next:     `mmrs sample {name} --out DIR` writes a small example of the layout;")
     lines.append(
         f"            `{' '.join(filter(None, ('mmrs scan', name, 'DIR', example_options)))}` checks a folder."
     )
-    return UserError("\n".join(lines))
+    return LayoutError("\n".join(lines))
 
 
 def packed(root: Path) -> tuple[str, ...]:

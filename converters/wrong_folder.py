@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import converters
 from converters.base import Converter
-from converters.layout import SeveralPlaces
+from converters.layout import LayoutError, SeveralPlaces
 from mmrs.errors import BadItem, UserError
 from mmrs.source import Absent, Item, SourceBuild
 
@@ -27,10 +27,13 @@ DESCRIBED = "generic"
 def explain(error: UserError, source: Converter, root: Path, splits: Sequence[str], prefix: str = "") -> UserError:
     """The error of a source that was not found under `root`, with the command that reads what is there, if any.
 
+    Errors of another kind, and those that say the command themselves, stay what they are.
+
     Args:
         prefix: what stands before an option's name, ``SOURCE.`` where a recipe has several.
     """
-    if source.key == DESCRIBED or reads(source, root, splits):
+    is_open = isinstance(error, LayoutError) and not error.is_explained
+    if not is_open or source.key == DESCRIBED or reads(source, root, splits):
         return error
     if isinstance(error, SeveralPlaces):
         own = [place for place in error.places if reads(source, place, splits)]
@@ -38,9 +41,6 @@ def explain(error: UserError, source: Converter, root: Path, splits: Sequence[st
             listed = " or ".join(f"`{_scan_command(source, place)}`" for place in own)
             return UserError(f"{source.name}: {root} has several folders like its layout; look at {listed}.")
     elif option := _other_option(source, root, splits):
-        # Some converters know better what is there, and say the whole command.
-        if f"--option {option}" in str(error):
-            return error
         return UserError(f"{error}\n  here:     `--option {shlex.quote(prefix + option)}` reads what is there")
     others = reads_as(root, source.key)
     if not others:
@@ -100,7 +100,8 @@ def _other_option(source: Converter, root: Path, splits: Sequence[str]) -> str:
 def _other_values(source: Converter) -> Iterator[tuple[str, Any]]:
     hints = get_type_hints(type(source))
     for field in fields(source):
-        if get_origin(hints[field.name]) is Literal:
+        # An option that only says how files are found is no form of the source: its own message names it.
+        if get_origin(hints[field.name]) is Literal and field.name not in source.finding_options:
             own = getattr(source, field.name)
             yield from ((field.name, value) for value in get_args(hints[field.name]) if value != own)
 

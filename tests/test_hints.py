@@ -76,6 +76,29 @@ SCENARIOS = (
         (),
         (("sample", "dota", "--out", "raw", "--option", "layout=unsplit"),),
     ),
+    Scenario(
+        "tables lost the names that another source needs",
+        ("scan", "aid", "raw"),
+        (Hint("converters/mirrors/class_tables.py", "mmrs sources {}"),),
+        (
+            (
+                *("sample", "aid", "--out", "raw", "--option", "layout=hugging-face-unnamed"),
+                *("--option", "images_per_class=1", "--option", "classes=[Airport, Beach]"),
+            ),
+        ),
+    ),
+    Scenario(
+        "a source is held in another form than its options read",
+        ("scan", "hit-uav", "raw"),
+        (Hint("converters/wrong_folder.py", "--option {}"),),
+        (("sample", "hit-uav", "--out", "raw", "--option", "layouts=[normal_json]"),),
+    ),
+    Scenario(
+        "the folder holds another source",
+        ("scan", "dota", "raw"),
+        (Hint("converters/wrong_folder.py", "mmrs sample {} --out DIR"),),
+        (("sample", "aid", "--out", "raw", "--option", "images_per_class=1", "--option", "classes=[Airport, Beach]"),),
+    ),
     Scenario("there is no such source", ("scan", "ucmercd", "x")),
     Scenario("a source has no such option", ("scan", "dota", ".", "--option", "realease=1.0")),
     Scenario(

@@ -19,3 +19,4 @@ class Aid(ClassFolders):
 
     places: ClassVar[tuple[str, ...]] = ("AID",)
     named_by_class: ClassVar[bool] = True
+    joined_by_name: ClassVar[str] = "RSICD and RSIVQA"

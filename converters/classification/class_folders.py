@@ -1,12 +1,13 @@
 """Scenes in class folders: the base of the sources whose only annotation is the folder's name.
 
-A source states where its class folders usually lie and how its files are named; all else is in its facts.
+A source states where its class folders usually lie and how its files are named; all else is in its facts. Mirrors hold
+the same images as Parquet tables, which are read where there are no class folders.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
@@ -18,28 +19,43 @@ from converters.formats.folders import (
     has_class_folders,
     normal_form,
     read_class_folders,
+    split_of_word,
 )
-from converters.formats.shared_file import read_shared
-from converters.formats.split_lists import read_ids
-from converters.layout import Problem, last_parts, locate_parts
+from converters.layout import Problem, SeveralPlaces, find_below, last_parts, layout_error, locate_parts
+from converters.mirrors.class_tables import ClassNames, read_class_tables
+from converters.mirrors.tables import find_tables
 from converters.splits import SeededSplit
 from mmrs.errors import BadItem, UserError
-from mmrs.imaging.suffixes import SOURCE_SUFFIXES, without_known_suffix
+from mmrs.imaging.suffixes import SOURCE_SUFFIXES
 from mmrs.record import Annotations, Provenance
-from mmrs.source import Absent, Discovery, Item, ensure_unique_stems
+from mmrs.source import Discovery, Item, RowImage, ensure_unique_stems
 
-# In the place of a split: class folders that hold all splits together.
+# In the place of a split: class folders or tables that hold all splits together.
 ALL_SPLITS = ""
 SPLIT_TAKEN = "the split was taken from"
 
 
 @dataclass(frozen=True, slots=True)
-class LocatedFolders:
-    """Folders of class folders by split, or all under `ALL_SPLITS`; links in them stay inside the folder `inside`."""
+class LocatedClasses:
+    """Folders of class folders, or tables, by split; or all under `ALL_SPLITS`. They lie in the folder `inside`.
 
-    folders: dict[str, tuple[Path, ...]]
+    `problems` are parts of the tables that are not there.
+    """
+
+    parts: dict[str, tuple[Path, ...]]
     inside: Path
     notes: tuple[str, ...]
+    are_tables: bool = False
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ClassMembers:
+    """Items by label, in the order of the labels; `notes` and `problems` as those of a discovery."""
+
+    items: Mapping[str, Sequence[Item]]
+    notes: tuple[str, ...]
+    problems: tuple[Problem, ...]
 
 
 @dataclass(frozen=True)
@@ -49,13 +65,15 @@ class ClassFolders(Converter):
     Class attributes of a source: `places`, folders below the root that usually hold the class folders, best first (the
     root itself is always tried last); `suffixes` of its images; `named_by_class`, whether every file name starts with
     its class, which is then checked (names of other sources get their class folder's in front, as they may repeat);
-    `named_parts`, how many folders of the image's path provenance names.
+    `named_parts`, how many folders of the image's path provenance names; `joined_by_name`, other sources that show the
+    same images under the same names.
     """
 
     places: ClassVar[tuple[str, ...]] = ()
     suffixes: ClassVar[frozenset[str]] = SOURCE_SUFFIXES
     named_by_class: ClassVar[bool] = False
     named_parts: ClassVar[int] = 1
+    joined_by_name: ClassVar[str] = ""
 
     def form(self, name: str) -> str:
         """Form under which a folder's name and a label are equal."""
@@ -73,19 +91,23 @@ class ClassFolders(Converter):
         """The layouts that are looked for, in words."""
         return tuple(self.facts.layouts.values())
 
-    def choose(self, label: str, paths: Sequence[Path], split: str) -> Sequence[Path]:
+    def choose(self, items: Sequence[Item], split: str) -> Sequence[Item]:
         """The images of one class that belong to `split`: all of them where there is one split only."""
-        return paths
+        return items
+
+    def takes_splits(self) -> bool:
+        """Whether the splits that folders or tables are named by are those of the source."""
+        return len(self.splits) > 1
 
     def splits_in(self, root: Path) -> Sequence[str]:
-        """The splits of the folders where a user has sorted the class folders into such, else those of the source."""
-        if len(self.splits) == 1:
+        """The splits of folders or tables where the images are sorted into such, else those of the source."""
+        if not self.takes_splits():
             return self.splits
         try:
-            folders = self._locate(root).folders
+            parts = self.locate(root).parts
         except UserError:
             return self.splits
-        return self.splits if ALL_SPLITS in folders else tuple(folders)
+        return self.splits if ALL_SPLITS in parts else tuple(parts)
 
     def published_found(self, split: str, found: Discovery) -> Counts:
         """Nothing is published of splits that users or other projects made."""
@@ -95,28 +117,18 @@ class ClassFolders(Converter):
     def discover(self, root: Path, split: str) -> Discovery:
         """List the split's images; an image whose name says another class than its folder is a problem."""
         self.check_split(split, root)
-        located = self._locate(root)
-        notes, given = located.notes, ALL_SPLITS not in located.folders
-        if not given:
-            folders = located.folders[ALL_SPLITS]
-        elif len(self.splits) > 1:
-            folders = located.folders[split]
-        else:
-            folders = tuple(folder for same in located.folders.values() for folder in same)
-        _, suffixes = self.layout()
-        found = read_class_folders(folders, located.inside, tuple(self.facts.classes), suffixes, self.form)
-        problems = list(found.problems)
-        items = []
-        for label, paths in found.images.items():
-            placed, misplaced = self._placed(label, paths)
-            problems += misplaced
-            chosen = placed if given else self.choose(label, placed, split)
-            items += [Item(self._stem(path), path, (), {"label": label}) for path in chosen]
+        located = self.locate(root)
+        given = ALL_SPLITS not in located.parts and self.takes_splits()
+        paths = located.parts[split] if given else tuple(path for same in located.parts.values() for path in same)
+        found = self._in_tables(root, located, paths) if located.are_tables else self._in_folders(located, paths)
+        items = [item for same in found.items.values() for item in (same if given else self.choose(same, split))]
         unique, repeats = ensure_unique_stems(sorted(items, key=lambda item: item.stem))
-        if given:
-            notes += (_folders_note(folders, split, len(self.splits) > 1),)
-            return Discovery(unique, notes + found.notes, (*problems, *repeats))
-        return Discovery(unique, notes + found.notes, repeats, shared_problems=tuple(problems))
+        notes = (*located.notes, *self._split_notes(located, paths, split), *found.notes)
+        consulted = frozenset(paths if located.are_tables else ())
+        own, shared = (*found.problems, *repeats), located.problems
+        if not given:
+            own, shared = repeats, (*located.problems, *found.problems)
+        return Discovery(unique, notes, own, shared_problems=shared, consulted=consulted)
 
     def read(self, item: Item) -> Annotations:
         """The category's display form as label, beside the source's spelling."""
@@ -126,22 +138,58 @@ class ClassFolders(Converter):
         return Annotations(
             label=self.facts.classes[label],
             source_label=label,
-            provenance=Provenance(
-                annotation=last_parts(item.file.parent, self.named_parts), original_id=item.image.name
-            ),
+            provenance=Provenance(annotation=self._place(item.image), original_id=item.image.name),
         )
 
-    def _locate(self, root: Path) -> LocatedFolders:
-        """Where the class folders lie. Raises `UserError`."""
+    def _place(self, image: Path | RowImage) -> str:
+        """What said the class: the image's folder, or its table."""
+        if isinstance(image, RowImage):
+            return last_parts(image.file, 2)
+        return last_parts(image.parent, self.named_parts)
+
+    def locate(self, root: Path) -> LocatedClasses:
+        """Where the class folders lie, or else the tables. Raises `UserError`."""
         usual, _ = self.layout()
         tops = {PurePosixPath(folder).parts[0] for folder in usual}
-        bases, notes = locate_parts(self.name, root, lambda folder: bool(self._folders(folder)), tops, self.expected())
+        expected = self.expected()
+        try:
+            bases, notes = locate_parts(self.name, root, lambda folder: bool(self._folders(folder)), tops, expected)
+        except UserError:
+            if (tables := self._locate_tables(root)) is None:
+                raise
+            return tables
         found: dict[str, tuple[Path, ...]] = {}
         for base in bases:
             for split, folders in self._folders(base).items():
                 found[split] = (*found.get(split, ()), *folders)
         ordered = {split: found[split] for split in (ALL_SPLITS, *SPLIT_WORDS) if split in found}
-        return LocatedFolders(ordered, bases[0] if len(bases) == 1 else root, notes)
+        return LocatedClasses(ordered, bases[0] if len(bases) == 1 else root, notes)
+
+    def _locate_tables(self, root: Path) -> LocatedClasses | None:
+        """Tables of a mirror, None where there are none; a single word that names no split is all of them."""
+        if not root.is_dir():
+            return None
+        holders = (root,) if find_tables(root).is_any else find_below(root, lambda folder: find_tables(folder).is_any)
+        if not holders:
+            return None
+        if len(holders) > 1:
+            listed = ", ".join(str(folder.relative_to(root)) for folder in holders)
+            reason = f"has tables in several folders ({listed}); name one of them"
+            raise SeveralPlaces(str(layout_error(self.name, root, reason, self.expected())), holders)
+        found = find_tables(holders[0])
+        if not found.by_word:
+            path, fault = found.problems[0]
+            raise layout_error(self.name, root, f"has a table that cannot be read: {path}: {fault}", self.expected())
+        parts: dict[str, tuple[Path, ...]] = {}
+        for word, tables in found.by_word.items():
+            split = split_of_word(word) or ALL_SPLITS
+            parts[split] = (*parts.get(split, ()), *tables)
+        if ALL_SPLITS in parts and len(parts) > 1 and self.takes_splits():
+            listed = ", ".join(word for word in found.by_word if split_of_word(word) is None)
+            reason = f"has tables by split beside others that name none ({listed})"
+            raise layout_error(self.name, root, reason, self.expected())
+        ordered = {split: parts[split] for split in (ALL_SPLITS, *SPLIT_WORDS) if split in parts}
+        return LocatedClasses(ordered, holders[0], (), are_tables=True, problems=found.problems)
 
     def _folders(self, root: Path) -> dict[str, tuple[Path, ...]]:
         """Folders of class folders at the first usual place that has any: of the whole set, else by split."""
@@ -164,6 +212,45 @@ class ClassFolders(Converter):
                 return by_split
         return {}
 
+    def _in_folders(self, located: LocatedClasses, folders: Sequence[Path]) -> ClassMembers:
+        _, suffixes = self.layout()
+        found = read_class_folders(folders, located.inside, tuple(self.facts.classes), suffixes, self.form)
+        problems = list(found.problems)
+        items = {}
+        for label, paths in found.images.items():
+            placed, misplaced = self._placed(label, paths)
+            problems += misplaced
+            items[label] = [Item(self._stem(path), path, (), {"label": label}) for path in placed]
+        return ClassMembers(items, found.notes, tuple(problems))
+
+    def _in_tables(self, root: Path, located: LocatedClasses, tables: Sequence[Path]) -> ClassMembers:
+        _, suffixes = self.layout()
+        labels = tuple(self.facts.classes)
+        names = ClassNames(
+            source=self.name,
+            labels=labels,
+            form=self.form,
+            prefixes={label: self.prefix(label) for label in labels} if self.named_by_class else {},
+            suffixes=suffixes,
+            expected=self.expected(),
+            joined_by_name=self.joined_by_name,
+        )
+        found = read_class_tables(root, located.inside, tables, names)
+        return ClassMembers(found.items, found.notes, found.problems)
+
+    def _split_notes(self, located: LocatedClasses, paths: Sequence[Path], split: str) -> tuple[str, ...]:
+        """Which folders or tables said the split, where any are named by one."""
+        if ALL_SPLITS in located.parts:
+            return ()
+        listed = ", ".join(map(str, paths))
+        if not self.takes_splits():
+            return (f"{listed} were read together: they are not taken for splits",)
+        what = "table" if located.are_tables else "folder"
+        notes: tuple[str, ...] = (f"{SPLIT_TAKEN} the {what} {listed}, not cut by the seeded rule",)
+        if tuple(located.parts) == ("train",):
+            notes += (f"there is no other split than {split}, so nothing is held out",)
+        return notes
+
     def _stem(self, path: Path) -> str:
         """The item's stem: the file's, with its class folder's form in front where file names may repeat."""
         return path.stem if self.named_by_class else f"{self.form(path.parent.name)}-{path.stem}"
@@ -172,7 +259,7 @@ class ClassFolders(Converter):
         if not self.named_by_class:
             return paths, []
         placed: list[Path] = []
-        misplaced = []
+        misplaced: list[Problem] = []
         for path in paths:
             if normal_form(path.stem).rstrip("0123456789") == self.prefix(label):
                 placed.append(path)
@@ -181,85 +268,23 @@ class ClassFolders(Converter):
         return placed, misplaced
 
 
-def _folders_note(folders: Sequence[Path], split: str, by_folder: bool) -> str:
-    listed = ", ".join(map(str, folders))
-    if by_folder:
-        return f"{SPLIT_TAKEN} the folder {listed}, not cut by the seeded rule"
-    return f"{listed} were read together: the source is {split} as a whole"
-
-
 @dataclass(frozen=True)
 class SeededClassFolders(ClassFolders, SeededSplit):
     """Class folders without an official split: each class is cut by the seeded rule of `converters.splits`.
 
-    Class folders that a user has sorted into ``train``, ``val`` and ``test`` keep these splits, and a note says so.
+    Class folders that a user has sorted into ``train``, ``val`` and ``test``, and tables of such names, keep these
+    splits, and a note says so.
     """
 
-    def choose(self, label: str, paths: Sequence[Path], split: str) -> Sequence[Path]:
-        """The images of one class that belong to `split`, by the items' stems."""
-        return self.part(paths, self._stem, split)
+    finding_options: ClassVar[frozenset[str]] = frozenset({"given_splits"})
 
+    given_splits: bool = True
+    """Whether folders, tables or lists that say a split are taken at their word; false: the seeded rule cuts all."""
 
-@dataclass(frozen=True)
-class ListedClassFolders(SeededClassFolders):
-    """Class folders beside which lists of other projects say the split: ``<list_name>-<split>.txt``, a name a line.
+    def takes_splits(self) -> bool:
+        """As the option says."""
+        return self.given_splits
 
-    Torchgeo holds three sources so. The lists name ``.jpg`` files whatever the product: names are compared without it.
-    """
-
-    list_name: ClassVar[str] = ""
-    finding_options: ClassVar[frozenset[str]] = frozenset({"lists"})
-
-    lists: bool = True
-    """Whether lists beside the class folders, as torchgeo's NAME-train.txt, say the split; false: the seeded rule."""
-
-    def splits_in(self, root: Path) -> Sequence[str]:
-        """Those of the lists where there are some, else as the folders say."""
-        return tuple(self._lists(root)) or super().splits_in(root)
-
-    def discover(self, root: Path, split: str) -> Discovery:
-        """The images that the split's list names, where there are lists."""
-        lists = self._lists(root)
-        if not lists:
-            return super().discover(root, split)
-        self.check_split(split, root)
-        seeded = replace(self, lists=False)
-        parts = [seeded.discover(root, part) for part in self.splits]
-        items = {item.stem: item for part in parts for item in part.items}
-        owner: dict[str, str] = {}
-        problems: list[Problem] = []
-        for part, path in lists.items():
-            for line, name in read_shared(self.name, root, path, read_ids):
-                stem = without_known_suffix(PurePosixPath(name).name)
-                if stem not in items:
-                    fault: Problem = Absent(str(path), f"line {line}: {name} has no image")
-                elif owner.setdefault(stem, part) == part:
-                    continue
-                else:
-                    fault = (str(path), f"line {line}: {name} is in the list of {owner[stem]} too")
-                problems += [fault] if part == split else []
-        chosen = tuple(item for stem, item in items.items() if owner.get(stem) == split)
-        notes = (f"{SPLIT_TAKEN} {', '.join(map(str, lists.values()))}, not cut by the seeded rule", *parts[0].notes)
-        unlisted = [item.place for stem, item in items.items() if stem not in owner]
-        if unlisted:
-            notes += (f"{len(unlisted)} images are named by no list and belong to no split",)
-        ordered = tuple(sorted(chosen, key=lambda item: item.stem))
-        consulted = frozenset((*lists.values(), *unlisted))
-        shared = parts[0].shared_problems
-        return Discovery(ordered, notes, tuple(problems), shared_problems=shared, consulted=consulted)
-
-    def _lists(self, root: Path) -> dict[str, Path]:
-        """The list of each split that has one; none where the class folders are sorted into splits already."""
-        if not self.lists:
-            return {}
-        try:
-            located = self._locate(root)
-        except UserError:
-            return {}
-        if ALL_SPLITS not in located.folders:
-            return {}
-        for folder in dict.fromkeys((root, located.inside, *located.folders[ALL_SPLITS])):
-            paths = {split: folder / f"{self.list_name}-{split}.txt" for split in SPLIT_WORDS}
-            if found := {split: path for split, path in paths.items() if path.is_file()}:
-                return found
-        return {}
+    def choose(self, items: Sequence[Item], split: str) -> Sequence[Item]:
+        """The images of one class that belong to `split`, by their stems."""
+        return self.part(items, lambda item: item.stem, split)

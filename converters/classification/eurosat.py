@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from converters.base import register
-from converters.classification.class_folders import ListedClassFolders
+from converters.classification.listed_folders import ListedClassFolders
 from mmrs.source import BandSelection
 
 Product = Literal["rgb", "ms"]
@@ -53,4 +53,5 @@ class EuroSat(ListedClassFolders):
 
     def expected(self) -> tuple[str, ...]:
         """Without the tree of the other product, which may be there."""
-        return tuple(text for layout, text in self.facts.layouts.items() if layout in (self.product, "torchgeo"))
+        others = PLACES.keys() - {self.product}
+        return tuple(text for layout, text in self.facts.layouts.items() if layout not in others)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from converters.base import register
-from converters.classification.class_folders import ListedClassFolders
+from converters.classification.listed_folders import ListedClassFolders
 from converters.splits import TrainShare
 
 
@@ -20,5 +20,6 @@ class Resisc45(ListedClassFolders):
 
     places: ClassVar[tuple[str, ...]] = ("NWPU-RESISC45", "NWPU-RESISC45_split")
     named_by_class: ClassVar[bool] = True
+    joined_by_name: ClassVar[str] = "NWPU-Captions"
     list_name: ClassVar[str] = "resisc45"
     train_share: TrainShare = 0.2

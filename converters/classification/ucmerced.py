@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from converters.base import register
-from converters.classification.class_folders import ListedClassFolders
+from converters.classification.listed_folders import ListedClassFolders
 
 
 @register("ucmerced")
@@ -20,5 +20,6 @@ class UcMerced(ListedClassFolders):
 
     places: ClassVar[tuple[str, ...]] = ("UCMerced_LandUse/Images", "Images")
     named_by_class: ClassVar[bool] = True
+    joined_by_name: ClassVar[str] = "UCM-Captions and RSIVQA"
     list_name: ClassVar[str] = "uc_merced"
     named_parts: ClassVar[int] = 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -13,6 +13,7 @@ from pydantic import Field
 
 from converters.catalog import facts, nearest
 from converters.formats.folders import normal_form
+from converters.samples.class_tables import pack_class_folders
 from converters.samples.noise import NoisePool, Rng, make_pool
 from converters.samples.scenes import SCENES, paint_scene, save_image
 from mmrs.errors import UserError
@@ -50,6 +51,7 @@ PAINTERS = {
     "viaduct": "overpass",
 }
 
+ClassLayout = Literal["official", "torchgeo", "hugging-face", "hugging-face-unnamed"]
 LIST_SPLITS = ("train", "val", "test")
 
 Paint = Callable[[str, Rng, NoisePool, int, int], Image.Image]
@@ -89,7 +91,7 @@ class ClassFolderSample:
         seed: int = 0,
         classes: Sequence[str] | None = None,
         split_folders: Sequence[str] = (),
-        lists: bool = False,
+        layout: ClassLayout = "official",
     ) -> dict[str, Any]:
         """Write the fake into `root`.
 
@@ -99,7 +101,8 @@ class ClassFolderSample:
             seed: equal seeds and options give equal bytes.
             classes: class folders to write; None for all.
             split_folders: folders in the place of the usual one, to which the images of each class are dealt in turn.
-            lists: write lists of three splits beside the tree too, as another project ships them with it.
+            layout: official; with torchgeo's lists of three splits beside the tree; or as Parquet tables of three
+                splits in its place, as the Hugging Face Hub has them, with or without the names of files.
 
         Returns:
             Images by class and in all.
@@ -115,17 +118,21 @@ class ClassFolderSample:
         rng = np.random.default_rng(seed)
         pool = make_pool(rng, self.side + 64, self.side + 64)
         paint = self.paint or paint_class
-        if lists and not self.list_name:
-            raise UserError(f"{self.name} has no lists of other projects; leave out the option lists")
+        if layout == "torchgeo" and not self.list_name:
+            raise UserError(f"{self.name} has no lists of torchgeo; leave out the option layout={layout}")
         for label in labels:
             for number in range(count):
                 width, height = self.sizes(number) if self.sizes else (self.side, self.side)
                 folder = split_folders[number % len(split_folders)] if split_folders else self.folder
                 path = root / folder / label / self.file_name(label, number)
                 save_image(paint(label, rng, pool, width, height), path)
-        if lists:
+        if layout == "torchgeo":
             self._write_lists(root, labels, count)
-        for name in () if split_folders else self.junk:
+        in_tables = layout.startswith("hugging-face")
+        if in_tables:
+            splits = ("train", "validation", "test")
+            pack_class_folders(root / self.folder, root / "data", labels, splits, layout == "hugging-face")
+        for name in () if split_folders or in_tables else self.junk:
             (root / name).write_text(f"Painted sample in the layout of {self.name}.\n")
         return {"images": count * len(labels), "classes": {label: count for label in labels}}
 

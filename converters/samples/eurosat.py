@@ -14,7 +14,7 @@ from pydantic import Field
 from rasterio.transform import Affine
 
 from converters.classification.eurosat import PLACES
-from converters.samples.class_folders import ClassFolderSample
+from converters.samples.class_folders import ClassFolderSample, ClassLayout
 
 SIDE = 64
 BANDS = 13
@@ -39,7 +39,7 @@ def write(
     classes: Sequence[str] | None = None,
     multiband: bool = False,
     split_folders: Sequence[str] = (),
-    lists: bool = False,
+    layout: ClassLayout = "official",
 ) -> dict[str, Any]:
     """Write the fake into `root`.
 
@@ -50,13 +50,13 @@ def write(
         classes: class folders to write; None for all.
         multiband: write the 13-band product of the same scenes too.
         split_folders: folders in the place of the usual one, to which the images of each class are dealt in turn.
-        lists: write torchgeo's lists of the splits beside the tree too.
+        layout: official; with torchgeo's lists of three splits; or as Parquet tables of the Hugging Face Hub, RGB only.
 
     Returns:
         Images by class and in all, of one product.
     """
     summary = _rgb.write(
-        root, images_per_class=images_per_class, seed=seed, classes=classes, split_folders=split_folders, lists=lists
+        root, images_per_class=images_per_class, seed=seed, classes=classes, split_folders=split_folders, layout=layout
     )
     for path in sorted((root / PLACES["rgb"][0]).glob("*/*.jpg")) if multiband else ():
         with Image.open(path) as image:

@@ -52,7 +52,8 @@ OTHER_LAYOUTS = [
     ("dota", {"layout": "mmrotate"}, {}, set()),
     ("dota", {"layout": "ultralytics"}, {}, {"labels/train/", "labels/val/"}),
     ("dota", {"layout": "unsplit"}, {"split": "train"}, set()),
-    ("ucmerced", {"lists": True}, {}, LEFT["ucmerced"]),
+    ("ucmerced", {"layout": "torchgeo"}, {}, LEFT["ucmerced"]),
+    ("eurosat", {"layout": "hugging-face"}, {}, set()),
     ("rsscn7", {"split_folders": ["train", "validation", "test"]}, {}, set()),
     ("ssdd", {"layouts": ["mmrotate"]}, {}, {"train/train.json", "test/all/test.json"}),
 ]

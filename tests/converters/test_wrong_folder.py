@@ -19,6 +19,12 @@ FORMS = [
 ]
 
 
+def test_the_product_that_tables_hold_is_told(fake):
+    root = fake("eurosat", layout="hugging-face", images_per_class=3, classes=["Forest", "River"])
+    done, advice = told(["scan", "eurosat", str(root), "--option", "product=ms"])
+    assert (done.exit_code, advice) == (2, ["--option product=rgb"]) and "none is .tif, .tiff" in done.output
+
+
 @pytest.fixture
 def all_bands(fake):
     """EuroSAT as those hold it who took the archive of all bands alone."""

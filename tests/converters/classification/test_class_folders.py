@@ -227,7 +227,7 @@ def test_three_folders_are_built_as_three_splits(fake, tmp_path):
 
 @pytest.mark.parametrize(("name", "options"), [("ucmerced", {}), ("eurosat", {"product": "ms"}), ("resisc45", {})])
 def test_lists_of_another_project_say_the_split(fake, name, options):
-    root = fake(name, images_per_class=4, lists=True, **({"multiband": True} if options else {}))
+    root = fake(name, images_per_class=4, layout="torchgeo", **({"multiband": True} if options else {}))
     converter = converters.get(name, **options)
     classes = len(converter.facts.classes)
     found = {split: converter.discover(root, split) for split in converter.splits_in(root)}
@@ -241,14 +241,14 @@ def test_lists_of_another_project_say_the_split(fake, name, options):
         named = {line.rpartition(".")[0] for line in (root / list_name).read_text().split()}
         assert {item.stem for item in part.items} == named and part.problems == ()
         assert any(list_name in note and "not cut by the seeded rule" in note for note in part.notes)
-    seeded = converters.get(name, lists=False, **options)
+    seeded = converters.get(name, given_splits=False, **options)
     assert seeded.options() == converter.options()
     assert tuple(seeded.splits_in(root)) == ("train", "test")
     assert sum(len(seeded.discover(root, split).items) for split in ("train", "test")) == 4 * classes
 
 
 def test_what_lists_of_another_project_get_wrong_is_said(fake):
-    root = fake("ucmerced", images_per_class=3, lists=True)
+    root = fake("ucmerced", images_per_class=3, layout="torchgeo")
     with (root / "uc_merced-val.txt").open("a") as file:
         file.write("river00.tif\nriver99.tif\n../../etc/passwd\n")
     (root / "uc_merced-test.txt").unlink()
@@ -261,3 +261,14 @@ def test_what_lists_of_another_project_get_wrong_is_said(fake):
     assert [type(problem).__name__ for problem in found.problems] == ["tuple", "Absent", "Absent"]
     assert any("21 images are named by no list" in note for note in found.notes)
     assert "river00" in {item.stem for item in discover("ucmerced", root).items}
+
+
+def test_the_seeded_rule_over_folders_of_splits(fake, tmp_path):
+    root = fake("eurosat")
+    usual = [[item.stem for item in discover("eurosat", root, split).items] for split in ("train", "test")]
+    shutil.rmtree(root)
+    root = fake("eurosat", split_folders=("train", "val"))
+    assert tuple(converters.get("eurosat", given_splits=False).splits_in(root)) == ("train", "test")
+    found = [discover("eurosat", root, split, given_splits=False) for split in ("train", "test")]
+    assert [[item.stem for item in part.items] for part in found] == usual
+    assert any("they are not taken for splits" in note for note in found[0].notes)

@@ -1,0 +1,180 @@
+"""What the columns of a table of images are: by the features that `datasets` states in its schema, else by their form.
+
+Everything here comes from a stranger: names of columns, classes and files are looked at before they are used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from converters.formats.text import parse_json, shown
+from mmrs.errors import BadItem
+
+_BYTES, _PATH = "bytes", "path"
+_LABELS = ("label", "labels", "class")
+_NAMES = ("image_id", "file_name", "filename", "name")
+_LFS = b"version https://git-lfs"
+_BLOCK_ROWS = 1024
+_LONGEST_NAME = 255
+
+
+@dataclass(frozen=True, slots=True)
+class ImageTable:
+    """One table: dotted column of the images' bytes, of their names (None: lost) and of their class.
+
+    `class_names` are the classes by number, None where the column has their names itself.
+    """
+
+    image: str
+    name: str | None
+    label: str
+    class_names: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledRow:
+    """One row: `label` as the table says it, `name` as it is written there or None, `block_row` the first of its block.
+
+    `fault` says why it cannot be used, None where it can.
+    """
+
+    row: int
+    label: str
+    name: str | None
+    block_row: int
+    fault: str | None = None
+
+
+def read_image_table(path: Path) -> ImageTable:
+    """Read the schema of a table of images with one class each; no row is read.
+
+    Raises:
+        BadItem: no Parquet file, no column (or several) of images or of classes, or numbers without names of classes.
+    """
+    with _opened(path) as table:
+        schema = table.schema_arrow
+    features = _features(schema, str(path))
+    image = _only_column(path, "images", [field.name for field in schema if _is_image(field, features)])
+    cell = schema.field(image).type
+    is_struct = pa.types.is_struct(cell)
+    name = f"{image}.{_PATH}" if is_struct and cell.get_field_index(_PATH) >= 0 else None
+    texts = [field.name for field in schema if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)]
+    label = _only_column(path, "classes", _label_columns(schema, features))
+    names = _class_names(features.get(label), label, path)
+    if names is None and label not in texts:
+        raise BadItem(f"its column {label} has numbers, and the table does not say which classes they are", str(path))
+    given = next((column for column in _NAMES if column in texts), None)
+    return ImageTable(f"{image}.{_BYTES}" if is_struct else image, given or name, label, names)
+
+
+def read_labelled_rows(path: Path, table: ImageTable) -> Iterator[LabelledRow]:
+    """Class and name of every row; no image is read. Raises `BadItem` where the table cannot be read."""
+    columns = [table.label] if table.name is None else [table.label, table.name]
+    with _opened(path) as file:
+        first = 0
+        for group in range(file.num_row_groups):
+            row = first
+            for batch in file.iter_batches(_BLOCK_ROWS, row_groups=[group], columns=columns, use_threads=False):
+                labels = _values(batch, table.label)
+                names = _values(batch, table.name) if table.name else [None] * len(labels)
+                for label, name in zip(labels, names, strict=True):
+                    block = row - (row - first) % _BLOCK_ROWS
+                    yield _checked(row, label, name, block, table.class_names)
+                    row += 1
+            first += file.metadata.row_group(group).num_rows
+
+
+def _checked(row: int, label: Any, name: Any, block_row: int, classes: Sequence[str] | None) -> LabelledRow:
+    fault = None
+    if classes is not None:
+        is_known = isinstance(label, int) and 0 <= label < len(classes)
+        fault = None if is_known else f"class number {shown(label)} is none of 0 to {len(classes) - 1}"
+        label = classes[label] if is_known else ""
+    elif not isinstance(label, str) or not label:
+        fault, label = "the row has no class", ""
+    plain = name.replace("\\", "/").rpartition("/")[2] if isinstance(name, str) and name else None
+    if plain is not None and (plain in ("", ".", "..") or len(plain) > _LONGEST_NAME or not plain.isprintable()):
+        fault, plain = f"name {shown(plain)} is no file name", None
+    return LabelledRow(row, label, plain, block_row, fault)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A Parquet file, also while it is read. Every fault of it becomes `BadItem`."""
+    try:
+        with path.open("rb") as file:
+            is_pointer = file.read(len(_LFS)) == _LFS
+        if is_pointer:
+            remedy = "get the tables themselves with git lfs pull"
+            raise BadItem("it is a pointer of Git LFS and no table", str(path), remedy=remedy)
+        with pq.ParquetFile(path, pre_buffer=False) as table:
+            yield table
+    except BadItem:
+        raise
+    except (OSError, ValueError, pa.ArrowException) as error:
+        # Names and texts that are no UTF-8 are ValueErrors.
+        raise BadItem(f"the table cannot be read: {error}", str(path)) from error
+
+
+def _features(schema: pa.Schema, path: str) -> dict[str, Any]:
+    """The features of `datasets` by column; none where the schema has no such metadata."""
+    stated = (schema.metadata or {}).get(b"huggingface")
+    content = parse_json(stated, path) if stated else {}
+    info = content.get("info") if isinstance(content, dict) else None
+    features = info.get("features") if isinstance(info, dict) else None
+    return features if isinstance(features, dict) else {}
+
+
+def _kind(feature: Any) -> str | None:
+    kind = feature.get("_type") if isinstance(feature, dict) else None
+    return kind if isinstance(kind, str) else None
+
+
+def _is_image(field: pa.Field, features: dict[str, Any]) -> bool:
+    if pa.types.is_struct(field.type):
+        place = field.type.get_field_index(_BYTES)
+        has_bytes = place >= 0 and _is_binary(field.type.field(place).type)
+    else:
+        has_bytes = _is_binary(field.type)
+    stated = _kind(features.get(field.name))
+    return has_bytes and stated in (None, "Image")
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _label_columns(schema: pa.Schema, features: dict[str, Any]) -> list[str]:
+    stated = [name for name in schema.names if _kind(features.get(name)) == "ClassLabel"]
+    return stated or [name for name in schema.names if name in _LABELS][:1]
+
+
+def _only_column(path: Path, what: str, found: Sequence[str]) -> str:
+    if len(found) == 1:
+        return found[0]
+    listed = f"several columns of {what} ({', '.join(found)})" if found else f"no column of {what}"
+    raise BadItem(f"has {listed}; one is expected", str(path))
+
+
+def _class_names(feature: Any, column: str, path: Path) -> tuple[str, ...] | None:
+    names = feature.get("names") if _kind(feature) == "ClassLabel" else None
+    if names is None:
+        return None
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
+        raise BadItem(f"the names of the classes of its column {column} are {shown(names)}", str(path))
+    return tuple(names)
+
+
+def _values(batch: pa.RecordBatch, column: str) -> list[Any]:
+    top, *parts = column.split(".")
+    cells = batch.column(batch.schema.get_field_index(top))
+    for part in parts:
+        cells = cells.field(part)
+    return cells.to_pylist()

@@ -1,0 +1,74 @@
+"""Which Parquet tables a folder has, by split: as `datasets` uploads them, and as the Hub converts others.
+
+``data/train-00000-of-00004.parquet`` (a hash may follow), ``train.parquet``, or ``default/train/0000.parquet``.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from converters.formats.folders import split_of_word
+from converters.layout import Problem, list_files, subfolders
+from mmrs.errors import UserError
+from mmrs.source import Absent
+
+SUFFIX = ".parquet"
+_PART_NAME = re.compile(r"(?P<word>.+?)-(?P<number>\d{5})-of-(?P<count>\d{5})(-[0-9a-f]+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class TableSet:
+    """The tables of a folder by the word that names their split, in their order.
+
+    `problems` are parts that are not there, and links that lead out of the folder.
+    """
+
+    by_word: dict[str, tuple[Path, ...]]
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def is_any(self) -> bool:
+        """Whether there is a table, readable or not."""
+        return bool(self.by_word or self.problems)
+
+
+def find_tables(folder: Path) -> TableSet:
+    """The tables in `folder`, or those in its child folders that are named like splits.
+
+    Raises:
+        UserError: parts of two versions of one split lie beside each other.
+    """
+    files = list_files(folder, folder, {SUFFIX})
+    problems = list(files.problems)
+    if not files.by_name:
+        by_word = {}
+        for child in subfolders(folder):
+            inner = list_files(child, folder, {SUFFIX}) if split_of_word(child.name) else None
+            if inner is not None and (inner.by_name or inner.problems):
+                by_word[child.name] = tuple(inner.by_name.values())
+                problems += inner.problems
+        return TableSet({word: paths for word, paths in by_word.items() if paths}, tuple(problems))
+    parts: dict[str, list[Path]] = {}
+    numbered: dict[str, dict[int, set[int]]] = {}
+    for path in files.by_name.values():
+        named = _PART_NAME.fullmatch(path.stem)
+        word = named["word"] if named else path.stem
+        parts.setdefault(word, []).append(path)
+        if named:
+            numbered.setdefault(word, {}).setdefault(int(named["count"]), set()).add(int(named["number"]))
+    for word, counts in numbered.items():
+        problems += _missing_parts(folder, word, counts)
+    return TableSet({word: tuple(paths) for word, paths in parts.items()}, tuple(problems))
+
+
+def _missing_parts(folder: Path, word: str, counts: dict[int, set[int]]) -> list[Problem]:
+    if len(counts) > 1:
+        listed = " and ".join(f"{word}-*-of-{count:05d}{SUFFIX}" for count in sorted(counts))
+        raise UserError(f"{folder} has tables of two versions, {listed}: take the older ones away.")
+    ((count, numbers),) = counts.items()
+    missing = count - len(numbers & set(range(count)))
+    if not missing:
+        return []
+    return [Absent(str(folder), f"{missing} of {count} tables {word}-*-of-{count:05d}{SUFFIX} are missing")]
