@@ -82,8 +82,12 @@ class _Captions(Task[TrueCaptions]):
         return max(question.truth.references, key=len)
 
     def is_wrong(self, answered: Answered[TrueCaptions]) -> bool:
-        known = {word for text in answered.question.truth.references for word in tokenize_ptb(text).split()}
-        return known.isdisjoint(tokenize_ptb(answered.answer.text).split())
+        return self.quality(answered) == 0
+
+    def quality(self, answered: Answered[TrueCaptions]) -> float:
+        """F1 of the words with the nearest reference: what can be told of one caption without the others of its set."""
+        said = Counter(tokenize_ptb(answered.answer.text).split())
+        return max(_word_f1(said, Counter(tokenize_ptb(text).split())) for text in answered.question.truth.references)
 
 
 class Captioning(_Captions):
@@ -114,6 +118,12 @@ class RegionCaptioning(_Captions):
             if not target.ignore:
                 box = form.dialect.format_hbb([target.extent()], frame)
                 yield prompts.REGION_CAPTIONING.format(box=box), TrueCaptions(expression.text, (expression.text,))
+
+
+def _word_f1(said: Counter[str], wanted: Counter[str]) -> float:
+    """2 c / (a + r) for c common words of a in the answer and r in the reference."""
+    common = (said & wanted).total()
+    return 2 * common / (said.total() + wanted.total()) if common else 0.0
 
 
 def _check_coco() -> None:

@@ -22,6 +22,7 @@ from training.evaluation.task import Answered, AnswerForm, Protocol, Question, S
 from training.evaluation.tasks.vqa_rules import (
     RSVQA_HR,
     RSVQA_LR,
+    TEXT,
     AnswerKind,
     kind_of_truth,
     read_answer,
@@ -158,6 +159,7 @@ def _score(
             "accuracy_by_type": {name: float(sums[0, at] / sums[0, at + 1]) for name, at in column.items()},
             "questions_by_type": {name: int(sums[0, at + 1]) for name, at in column.items()},
             "rules_by_type": _rules(scored, kinds),
+            "texts_outside_label_set": _outside(scored, kinds),
             "questions_scored": len(scored),
         },
     )
@@ -172,6 +174,13 @@ def _mean_accuracy(rows: Array) -> float | None:
     """Plain mean over the types that there are questions of."""
     right, of = rows.sum(axis=0)[0::2], rows.sum(axis=0)[1::2]
     return float(np.mean(right[of > 0] / of[of > 0])) if of.any() else None
+
+
+def _outside(pairs: AnsweredQuestions, kinds: Sequence[AnswerKind]) -> int:
+    """Answers in free text that are the right answer to no question of their type."""
+    texts = [(pair.question.truth, pair.answer.text) for pair, kind in zip(pairs, kinds, strict=True) if kind is TEXT]
+    labels = {(truth.type, reading) for truth, _ in texts for reading in right_readings(TEXT, truth.text)}
+    return sum((truth.type, read_answer(TEXT, said)) not in labels for truth, said in texts)
 
 
 def _rules(pairs: AnsweredQuestions, kinds: Sequence[AnswerKind]) -> Mapping[str, str]:

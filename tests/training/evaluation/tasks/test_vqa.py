@@ -115,7 +115,9 @@ def test_other_sources_have_one_rule_a_type_and_rsvqas_do_not_apply_to_them():
             "crsvqa", truths, ["21 ships", "there are 13", "Top left corner.", "Harbours", "yes"], *protocols
         )
         assert (row.protocol, row.value) == ("vqa/by-type", 4 / 5)
-    assert row.details["rules_by_type"]["number"] == "number"
+    assert row.details["rules_by_type"]["number"] == "number" and row.details["texts_outside_label_set"] == 0
+    (row,) = scored("crsvqa", [("scene", "port"), ("scene", "farm")], ["farms", "a port"])
+    assert row.details["texts_outside_label_set"] == 1
 
 
 def test_what_cannot_be_read_is_wrong_and_counted():
