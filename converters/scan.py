@@ -22,12 +22,17 @@ from mmrs.source import Discovery
 from mmrs.text import table
 
 _SHOWN_PROBLEMS = 5
+_OF_SCENES = (
+    "images and objects are those of whole scenes; a build counts the tiles that it cuts, and the objects of each"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class SplitScan:
     """One split on disk. `published_*` is None where nothing was published; `problems` are (path, reason).
 
+    `images`, `objects` (those that are not ignored) and `captions` are what a build of the split will count. Published
+    numbers of objects have the ignored ones too.
     The first split that is there has the findings about the whole set too.
     """
 
@@ -83,7 +88,7 @@ class Scan:
             (
                 part.split,
                 _against(part.images, part.published_images),
-                _against(part.objects + part.ignored_objects, part.published_objects),
+                _objects(part),
                 part.ignored_objects,
                 _against(part.captions, part.published_captions),
                 _against(part.questions, part.published_questions),
@@ -124,6 +129,13 @@ class Scan:
         return f"`{' '.join([*words, '--out', 'DIR'])}`"
 
 
+def _objects(part: SplitScan) -> str:
+    """Objects that count, as a build has them. What is published has those that are ignored too."""
+    if part.published_objects is None or not part.ignored_objects:
+        return _against(part.objects, part.published_objects)
+    return f"{part.objects}; {_against(part.objects + part.ignored_objects, part.published_objects)} with ignored"
+
+
 def _against(found: int, published: int | None) -> str:
     if published is None:
         return str(found)
@@ -153,6 +165,8 @@ def scan_source(name: str, root: Path, options: Mapping[str, Any], progress: Pro
         splits.append(_scan_split(source, split, found, shared, progress))
     if not splits:
         raise explain(next(iter(absent.values())), source, root, source.splits)
+    if source.tiling is not None:
+        notes.append(_OF_SCENES)
     notes += _other_source(source, root, splits)
     whole = not absent and all(part.is_whole for part in splits)
     archives = () if whole else packed(root)

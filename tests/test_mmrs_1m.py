@@ -6,14 +6,17 @@ from click.testing import CliRunner
 import cli
 import converters
 from converters import samples
+from converters.scan import scan_source
 from mmrs.builder.recipe import load_recipe
+from mmrs.hub.card import make_card
 from mmrs.installation import shipped_recipes
 from mmrs.progress import Progress
+from mmrs.report.statistics import statistics
 from mmrs.shards.reader import ShardSet
 from mmrs.verify.dataset import verify_dataset
 
 RECIPE = shipped_recipes("mmrs.builder")["mmrs-1m"]
-SAMPLE_OPTIONS = {"dota": {"release": "2.0"}}
+SAMPLE_OPTIONS = {"dota": {"release": "2.0"}} | dict.fromkeys(("aid", "clrs", "nasc-tg2"), {"images_per_class": 1})
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +25,24 @@ def built(tmp_path_factory):
     for source in load_recipe(RECIPE).sources:
         samples.write(source.name, folder / "raw" / source.name, **SAMPLE_OPTIONS.get(source.name, {}))
     words = ["build", "mmrs-1m", "--set", f"data_root={folder / 'raw'}", "--out", str(folder / "out"), "--workers", "2"]
+    result = CliRunner().invoke(cli.main, words)
+    assert result.exit_code == 0, result.output
+    return folder / "out"
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory):
+    """The sources that are not of MMRS-1M, and described data, built together."""
+    folder = tmp_path_factory.mktemp("others")
+    names = sorted(set(converters.names()) - {source.name for source in load_recipe(RECIPE).sources})
+    lines = [f"data_root: {folder / 'raw'}", "sources:"]
+    for name in names:
+        samples.write(name, folder / "raw" / name, **SAMPLE_OPTIONS.get(name, {}))
+        described = folder / "raw" / name / "mmrs.yaml"
+        options = f", root: {described.parent}, options: {{description: {described}}}" if described.is_file() else ""
+        lines.append(f"  - {{name: {name}{options}}}")
+    (folder / "recipe.yaml").write_text("\n".join(lines))
+    words = ["build", str(folder / "recipe.yaml"), "--out", str(folder / "out"), "--workers", "1"]
     result = CliRunner().invoke(cli.main, words)
     assert result.exit_code == 0, result.output
     return folder / "out"
@@ -66,3 +87,33 @@ def test_text_is_of_the_released_dialect(built):
     for answer in answers:
         numbers = answer.strip("[]").split(",")
         assert len(numbers) == 4 and all(len(number) == 4 and 0 <= float(number) <= 1 for number in numbers)
+
+
+@pytest.mark.parametrize("data", ["built", "others"])
+def test_scan_build_stats_and_card_count_the_same(data, request):
+    """Objects that count, ignored ones apart. Of scenes that are cut, scan counts the scenes and says so."""
+    out = request.getfixturevalue(data)
+    recipe = load_recipe(RECIPE if data == "built" else out.parent / "recipe.yaml")
+    manifest = ShardSet(out).manifest
+    card = make_card(manifest, "org/name")
+    rows = statistics(out).tables["split"].iter_rows(named=True)
+    counted = {(row["source"], row["split"]): row for row in rows}
+    compared = 0
+    for entry in recipe.sources:
+        scan = scan_source(entry.name, out.parent / "raw" / entry.name, entry.options, Progress(quiet=True))
+        splits = manifest.sources[scan.source].splits
+        for split, counts in splits.items():
+            numbers = (counts.records, counts.objects, counts.ignored_objects, counts.captions)
+            row = counted[scan.source, split]
+            assert numbers == (row["images"], row["objects"], row["ignored_objects"], row["captions"])
+            sensor = manifest.sources[scan.source].sensor
+            assert "| " + " | ".join(map(str, (scan.source, sensor, split, *numbers))) + " |" in card
+        if converters.get(entry.name, **entry.options).tiling is not None:
+            assert any("whole scenes" in note for note in scan.notes)
+            continue
+        for part in scan.splits:
+            if counts := splits.get(part.split):
+                compared += 1
+                found = (part.images, part.objects, part.ignored_objects, part.captions)
+                assert found == (counts.records, counts.objects, counts.ignored_objects, counts.captions), scan.source
+    assert compared >= (40 if data == "built" else 6)
