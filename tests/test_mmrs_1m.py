@@ -16,7 +16,7 @@ from mmrs.shards.reader import ShardSet
 from mmrs.verify.dataset import verify_dataset
 
 RECIPE = shipped_recipes("mmrs.builder")["mmrs-1m"]
-SAMPLE_OPTIONS = {"dota": {"release": "2.0"}} | dict.fromkeys(("aid", "clrs", "nasc-tg2"), {"images_per_class": 1})
+SAMPLE_OPTIONS = {"dota": {"release": "2.0"}} | {key: {"images_per_class": 1} for key in ("aid", "clrs", "nasc-tg2")}
 
 
 @pytest.fixture(scope="module")
