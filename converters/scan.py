@@ -133,7 +133,9 @@ def _objects(part: SplitScan) -> str:
     """Objects that count, as a build has them. What is published has those that are ignored too."""
     if part.published_objects is None or not part.ignored_objects:
         return _against(part.objects, part.published_objects)
-    return f"{part.objects}; {_against(part.objects + part.ignored_objects, part.published_objects)} with ignored"
+    with_ignored = part.objects + part.ignored_objects
+    share = "as published" if with_ignored == part.published_objects else f"{with_ignored} of {part.published_objects}"
+    return f"{part.objects} ({share} with ignored)"
 
 
 def _against(found: int, published: int | None) -> str:
