@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmrs.commands.options import LocalFolder
+from mmrs.commands.options import FILE, LocalFolder
 
 if TYPE_CHECKING:
     from mmrs.progress import Progress
@@ -19,9 +19,12 @@ if TYPE_CHECKING:
 @click.option("--private", is_flag=True, help="Create the repository as private; an existing public one is refused.")
 @click.option("--dry-run", is_flag=True, help="Say what would be uploaded, and stop.")
 @click.option("--allow-unknown-licences", is_flag=True, help="Publish sources that state no licence.")
+@click.option(
+    "--scores", type=FILE, multiple=True, help="scores.json of `mmrs eval` on this data set, for the card; repeatable."
+)
 @click.option("--endpoint", help="Another Hub than the default.")
 @click.pass_obj
-def push(progress: Progress, folder: Path, repo: str, **options: Any) -> None:
+def push(progress: Progress, folder: Path, repo: str, scores: tuple[Path, ...], **options: Any) -> None:
     """Publish a data set on the Hugging Face Hub as REPO (ORG/NAME): shards first, manifest and card last.
 
     A push that was interrupted continues; a second push of the same data uploads nothing. The token is that of
@@ -33,4 +36,4 @@ def push(progress: Progress, folder: Path, repo: str, **options: Any) -> None:
     from mmrs.report.plots import card_plots
 
     plots = card_plots(folder, progress)
-    click.echo(describe_push(run_push(folder, repo, PushOptions(**options), progress, source_notes(), plots)))
+    click.echo(describe_push(run_push(folder, repo, PushOptions(**options), progress, source_notes(), plots, scores)))

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from mmrs.hub.configs import ALL, CardConfig, card_configs, config_yaml
+from mmrs.hub.scores import CardScore
 from mmrs.shards.manifest import Manifest
 from mmrs.text import bytes_text
 
@@ -61,7 +62,11 @@ _CardDumper.add_representer(_Flow, lambda d, v: d.represent_sequence("tag:yaml.o
 
 
 def make_card(
-    manifest: Manifest, repo: str, notes: Mapping[str, SourceNote] | None = None, plots: Sequence[str] = ()
+    manifest: Manifest,
+    repo: str,
+    notes: Mapping[str, SourceNote] | None = None,
+    plots: Sequence[str] = (),
+    scores: Sequence[CardScore] = (),
 ) -> str:
     """The card (``README.md``) of a data set.
 
@@ -70,6 +75,7 @@ def make_card(
         repo: ``ORG/NAME``, for the title and the lines of code.
         notes: by source name; a source without one is described from the manifest alone.
         plots: paths in the repository of images to show.
+        scores: of models on this data set.
 
     Raises:
         UserError: names of sources, splits or tasks clash.
@@ -85,6 +91,7 @@ def make_card(
         _configurations(configs),
         _sources(manifest, notes),
         _plots(plots),
+        _scores(scores),
         _integrity(manifest),
     ]
     return f"---\n{front}---\n\n" + "\n\n".join(section for section in sections if section) + "\n"
@@ -186,6 +193,44 @@ def _sources(manifest: Manifest, notes: Mapping[str, SourceNote]) -> str:
 def _plots(plots: Sequence[str]) -> str:
     images = [f"![{path.rpartition('/')[2].partition('.')[0].replace('-', ' ')}]({path})" for path in plots]
     return "## Plots\n\n" + "\n\n".join(images) if images else ""
+
+
+def _scores(scores: Sequence[CardScore]) -> str:
+    if not scores:
+        return ""
+    header = (
+        "model",
+        "source",
+        "split",
+        "protocol",
+        "metric",
+        "value",
+        "95 %",
+        "constant answer",
+        "questions",
+        "failed",
+    )
+    rows = [
+        (
+            row.who,
+            row.source,
+            row.split,
+            row.protocol,
+            row.metric,
+            _value(row.value),
+            "" if row.interval_95 is None else "{:.3f} to {:.3f}".format(*row.interval_95),
+            _value(row.constant_value),
+            row.questions,
+            row.failed,
+        )
+        for row in scores
+    ]
+    said = "Values of different protocols are not comparable. Answers that could not be read whole count as failed."
+    return f"## Scores\n\n{_table(header, rows)}\n\n{said}"
+
+
+def _value(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"
 
 
 def _integrity(manifest: Manifest) -> str:

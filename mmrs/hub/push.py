@@ -15,6 +15,7 @@ from pathlib import Path
 from mmrs.errors import RunFailure, UserError
 from mmrs.hub.card import SourceNote, make_card
 from mmrs.hub.client import HubClient, HubFile, made_file, missing
+from mmrs.hub.scores import CardScore, read_card_scores
 from mmrs.progress import Progress
 from mmrs.shards.manifest import MANIFEST_NAME, Manifest, done_path, load_manifest
 from mmrs.shards.quarantine import QUARANTINE_NAME
@@ -74,6 +75,7 @@ def push(
     progress: Progress,
     notes: Mapping[str, SourceNote] | None = None,
     plots: Mapping[str, bytes] | None = None,
+    scores: Sequence[Path] = (),
 ) -> PushResult:
     """Upload a data set that `mmrs build` finished.
 
@@ -83,6 +85,7 @@ def push(
         options: how.
         notes: what the card says of each source beyond the manifest.
         plots: PNG images for the card, by name without suffix.
+        scores: ``scores.json`` files of this data set, for the card.
 
     Raises:
         UserError: no finished data set, a source without licence, a limit of the Hub, no token or no right to write,
@@ -92,7 +95,7 @@ def push(
     """
     manifest = load_manifest(folder)
     check_licences(manifest, options.allow_unknown_licences)
-    shards, last = publication(folder, manifest, repo, notes, plots)
+    shards, last = publication(folder, manifest, repo, notes, plots, read_card_scores(scores, manifest))
     files = [*shards, *last]
     check_limits(files)
     client = HubClient(repo, options.endpoint, options.token, () if options.dry_run else options.waits_seconds)
@@ -167,6 +170,7 @@ def publication(
     repo: str,
     notes: Mapping[str, SourceNote] | None = None,
     plots: Mapping[str, bytes] | None = None,
+    scores: Sequence[CardScore] = (),
 ) -> tuple[list[HubFile], list[HubFile]]:
     """The files of a publication: shards with index and done-file, and what is committed last.
 
@@ -195,7 +199,7 @@ def publication(
     if (folder / QUARANTINE_NAME).is_file():
         last.append(made_file(QUARANTINE_NAME, (folder / QUARANTINE_NAME).read_bytes()))
     last.append(made_file(MANIFEST_NAME, manifest.to_json()))
-    last.append(made_file(CARD_NAME, make_card(manifest, repo, notes, list(images)).encode()))
+    last.append(made_file(CARD_NAME, make_card(manifest, repo, notes, list(images), scores).encode()))
     return shards, last
 
 

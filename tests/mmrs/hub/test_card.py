@@ -1,6 +1,7 @@
 """The card is what `datasets` and the Hub can read, and says what the manifest says."""
 
 import fnmatch
+import json
 
 import pytest
 import yaml
@@ -9,6 +10,7 @@ from mmrs.errors import UserError
 from mmrs.hub.card import SourceNote, make_card
 from mmrs.hub.configs import card_configs
 from mmrs.hub.features import record_features, shard_features
+from mmrs.hub.scores import read_card_scores
 from mmrs.record import Record
 from mmrs.shards.manifest import Manifest, ShardEntry, SourceEntry, SplitCounts, parse_manifest
 
@@ -149,3 +151,31 @@ def test_objects_in_no_dialogue_are_told_by_split_and_absent_where_there_are_non
     told = whole.model_copy(update={"sources": whole.sources | {"ssdd": ssdd}}).with_id()
     assert "`ssdd/train` 1,234 objects in 2 images" in make_card(told, "us/them")
     assert parse_manifest(told.to_json(), "").sources["ssdd"].splits["train"].objects_in_no_dialogue == 1234
+
+
+SCORE_ROW = {
+    "source": "ssdd", "protocol": "detection-hbb/f1-50", "metric": "f1", "value": 0.5, "interval_95": [0.4, 0.6],
+    "constant_value": None, "questions": 10, "failed": 2,
+}  # fmt: skip
+
+
+def write_scores(folder, **content):
+    path = folder / "scores.json"
+    path.write_text(json.dumps({"data_set": manifest(TWO).id, "split": "test", "model": "a/run|<1>/model"} | content))
+    return path
+
+
+def test_scores_stand_with_protocol_interval_and_constant(tmp_path):
+    scores = read_card_scores([write_scores(tmp_path, rows=[SCORE_ROW])], manifest(TWO))
+    text = make_card(manifest(TWO), "org/name", scores=scores)
+    row = "| run\\|&lt;1> | ssdd | test | detection-hbb/f1-50 | f1 | 0.500 | 0.400 to 0.600 | undefined | 10 | 2 |"
+    assert row in text and "## Scores" not in make_card(manifest(TWO), "org/name")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [({"rows": [{}]}, "no scores.json"), ({"rows": [SCORE_ROW], "data_set": "f" * 64}, "is of data set ffffffff")],
+)
+def test_other_scores_are_refused(tmp_path, content, message):
+    with pytest.raises(UserError, match=message):
+        read_card_scores([write_scores(tmp_path, **content)], manifest(TWO))
