@@ -28,7 +28,7 @@ from mmrs.instructions.prompts import VQA
 from mmrs.progress import Progress
 from mmrs.shards.reader import ShardSet
 from training.evaluation.generate import Decoding, generate_answers
-from training.evaluation.questions import open_image
+from training.evaluation.questions import question_image
 from training.evaluation.task import AnswerForm, Question, Truth
 from training.model import EarthGPTImageProcessor, EarthGPTProcessor, initialise, preset, train_tokenizer
 
@@ -126,7 +126,7 @@ def plainly(model: Any, processor: EarthGPTProcessor, data: ShardSet, questions:
     texts: list[str] = []
     for start in range(0, len(questions), BATCH):
         batch = questions[start : start + BATCH]
-        inputs = processor(images=[open_image(data, q) for q in batch], text=[q.prompt for q in batch])
+        inputs = processor(images=[question_image(data, q) for q in batch], text=[q.prompt for q in batch])
         with torch.inference_mode():
             output = model.generate(**inputs, max_new_tokens=TOKENS, do_sample=False)
         texts += processor.decode_answers(output, inputs["input_ids"].shape[1])

@@ -99,10 +99,10 @@ FROM_SAMPLES: dict[str, tuple[str, str, Parse]] = {
     "fair1m": ("fair1m", "**/*.xml", lambda data: fair1m.parse_fair1m(data, "x")),
     "hrsc2016": ("hrsc2016", "**/*.xml", lambda data: hrsc2016.parse_hrsc(data, "x")),
     "ssdd": ("ssdd", "**/*.xml", lambda data: ssdd_xml.parse_ssdd(data, "x")),
-    "nwpu-vhr10": ("nwpu-vhr10", "**/ground truth/*.txt", lambda data: nwpu_vhr10.parse_lines(data, "x", VHR10)),
-    "rsod": ("rsod", "**/labels/*.txt", lambda data: rsod.parse_lines(data, "x", first_stem(data))),
-    "ucas-aod": ("ucas-aod", "**/P*.txt", lambda data: ucas_aod.parse_lines(data, "x", "car")),
-    "visdrone": ("visdrone", "**/annotations/*.txt", lambda data: visdrone.parse_lines(data, "x", VISDRONE)),
+    "nwpu-vhr10": ("nwpu-vhr10", "**/ground truth/*.txt", lambda data: nwpu_vhr10.parse_nwpu_vhr10(data, "x", VHR10)),
+    "rsod": ("rsod", "**/labels/*.txt", lambda data: rsod.parse_rsod(data, "x", first_stem(data))),
+    "ucas-aod": ("ucas-aod", "**/P*.txt", lambda data: ucas_aod.parse_ucas_aod(data, "x", "car")),
+    "visdrone": ("visdrone", "**/annotations/*.txt", lambda data: visdrone.parse_visdrone(data, "x", VISDRONE)),
 }
 FROM_BYTES: dict[str, tuple[bytes, Parse]] = {
     "llava": (LLAVA, lambda data: llava.parse_llava(data, "x")),

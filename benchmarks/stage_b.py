@@ -27,12 +27,12 @@ from mmrs.builder.run import build, plan_build
 from mmrs.progress import Progress
 from mmrs.source import SourceBuild
 from training.config import TrainConfig
-from training.data.collate import EncodedDialogue, EncodedUnit, Pack, assemble
+from training.data.collate import EncodedDialogue, EncodedUnit, Pack, collate_packs
 from training.data.planning.lengths import turns_of
 from training.data.planning.selection import Selection, select
 from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor, pad_and_resize
 from training.model.assembly.assemble import AssemblyRequest
-from training.model.assembly.assemble import assemble as assemble_model
+from training.model.assembly.assemble import collate_packs as assemble_model
 from training.model.language.bias_scale import tuned_vectors
 from training.model.origin.digest import weights_digest
 from training.run.train import train
@@ -140,7 +140,7 @@ def _packs(folder: Path, selection: Selection, images: int) -> Iterator[Pack]:
         dialogues = tuple(EncodedDialogue(ids, is_target, 0) for ids, is_target in encoded)
         length = len(prefix) + sum(len(dialogue.ids) for dialogue in dialogues)
         unit = EncodedUnit(selection.sample_id(row), pixels_CHW, dialogues)
-        yield assemble([unit], prefix, length, processor.tokenizer.pad_token_id, size)
+        yield collate_packs([unit], prefix, length, processor.tokenizer.pad_token_id, size)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ from benchmarks import dialogues, padded
 from benchmarks.machine import describe
 from benchmarks.padded import Counts
 from training.config import ParallelConfig, TrainConfig, load_config
-from training.data.collate import EncodedUnit, Pack, assemble
+from training.data.collate import EncodedUnit, Pack, collate_packs
 from training.data.loader import PackDataset, PackSampler, pack_loader
 from training.data.planning.lengths import length_table, tokenizer_digest
 from training.data.planning.plan import Lengths, PlanSettings
@@ -54,7 +54,7 @@ from training.step.loss import PackLosses
 from training.step.optim import build_optimiser
 from training.step.ranks import Ranks
 from training.step.sharding import parallelize
-from training.step.step import Labels, Training, optimiser_step
+from training.step.step import TargetLabels, Training, optimiser_step
 
 RECIPES = Path(__file__).parents[1] / "training" / "recipes"
 STAGES = {"full": "tiny.yaml", "a": "stage-a-7b.yaml", "b": "stage-b-7b.yaml"}
@@ -347,7 +347,7 @@ def _run(bench: Bench, setting: Setting, tasks: tuple[str, ...], packs: Iterator
             config=bench.config,
             model=bench.model,
             optimiser=optimiser,
-            labels=Labels(tasks),
+            labels=TargetLabels(tasks),
             ranks=Ranks(device=bench.device),
             prepared=prepared,
         )
@@ -395,7 +395,7 @@ def packs_of(units: list[EncodedUnit], stream: PackSequence, processor: EarthGPT
     plan = stream.plan(0)
     prefix_ids, pad_id = processor.encode_prefix(True), processor.tokenizer.pad_token_id
     return [
-        assemble(
+        collate_packs(
             [_part_of(units[row], entries, stream.lengths) for row, entries, *_ in plan.pack(number)],
             prefix_ids,
             stream.settings.tokens_per_pack,

@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from converters import catalog
 from converters.catalog import Counts, SourceFacts
 from mmrs.errors import UserError
-from mmrs.record import Annotations, Sensor, Task
+from mmrs.record import Annotations, Sensor, TaskName
 from mmrs.source import BandSelection, Discovery, Item, Tiling
 
 C = TypeVar("C", bound="type[Converter]")
@@ -61,11 +61,11 @@ class Converter(ABC):
         return self.facts.licence
 
     @property
-    def tasks(self) -> Sequence[Task]:
+    def tasks(self) -> Sequence[TaskName]:
         return self.facts.tasks
 
     @property
-    def optional_tasks(self) -> Sequence[Task]:
+    def optional_tasks(self) -> Sequence[TaskName]:
         """Tasks that `Discovery.tasks` may add where the annotations allow them."""
         return ()
 

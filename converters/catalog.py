@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from mmrs.config import StrictModel
 from mmrs.errors import UserError
-from mmrs.record import Sensor, Task, Text
+from mmrs.record import Sensor, TaskName, Text
 from mmrs.text import nearest
 
 FACTS = Path(__file__).with_name("facts")
@@ -49,7 +49,7 @@ class SourceFacts(StrictModel):
     module: Text
     samples: Text
     sensor: Sensor
-    tasks: Annotated[tuple[Task, ...], Field(min_length=1)]
+    tasks: Annotated[tuple[TaskName, ...], Field(min_length=1)]
     splits: Annotated[tuple[Text, ...], Field(min_length=1)]
     split_policy: Text
     licence: Annotated[str, Field(pattern=r"^[A-Za-z0-9.+-]+$")]

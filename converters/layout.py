@@ -31,7 +31,7 @@ UNPACKING = {
 }
 # Unpacking the first volume of an archive reads the later ones too.
 LATER_VOLUME = re.compile(r"\.part0*([2-9]|[1-9]\d+)\.rar$")
-NUMBERS = re.compile(r"\d+")
+_NUMBERS = re.compile(r"\d+")
 
 Problem = tuple[str, str]
 
@@ -270,7 +270,7 @@ def locate_parts(
     if len(found) == 1:
         return found, (f"the layout was found {_distance(root, found[0])}, in {found[0]}",)
     if found:
-        if len({NUMBERS.sub("#", str(folder)) for folder in found}) > 1:
+        if len({_NUMBERS.sub("#", str(folder)) for folder in found}) > 1:
             raise _several_places(name, root, found, expected)
         listed = ", ".join(str(folder.relative_to(root)) for folder in found)
         return found, (f"the layout was found in parts, which were read together: {listed}",)

@@ -239,7 +239,7 @@ def _scan_split(
     )
 
 
-def compare(name: str, root: Path, as_json: bool) -> str:
+def compare_source_layouts(name: str, root: Path, as_json: bool) -> str:
     """Compare the layouts of a source that has several, object by object, for every split; list every disagreement.
 
     Raises:

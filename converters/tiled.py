@@ -13,7 +13,7 @@ from mmrs.source import Tiling
 TileSize = Annotated[int, Field(gt=0)]
 TileOverlap = Annotated[int, Field(ge=0)]
 Iof = Annotated[float, Field(gt=0, le=1)]
-Share = Annotated[float, Field(ge=0, le=1)]
+_Share = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class TiledConverter(Converter):
     min_iof: Iof = 0.7
     """An object stays in a tile that holds at least this share of its area."""
 
-    keep_empty: Share = 0.0
+    keep_empty: _Share = 0.0
     """Share of the tiles without objects that are kept."""
 
     def __post_init__(self) -> None:

@@ -18,7 +18,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, field_validator, m
 from mmrs.config import StrictModel
 
 Sensor = Literal["optical", "sar", "infrared"]
-Task = Literal[
+TaskName = Literal[
     "classification",
     "captioning",
     "vqa",
@@ -110,7 +110,7 @@ class AnnotatedObject(StrictModel):
         return min(xs), min(ys), max(xs), max(ys)
 
 
-class Question(StrictModel):
+class AnsweredQuestion(StrictModel):
     """One question of an image with its answer, as the source has them; `type` is the source's word for its kind."""
 
     question: Text
@@ -135,7 +135,7 @@ class Turn(StrictModel, populate_by_name=True):
 class Dialogue(StrictModel):
     """A rendered dialogue about the image; dialogues of one image are independent of each other."""
 
-    task: Task
+    task: TaskName
     turns: tuple[Turn, ...] = Field(min_length=2)
 
     @model_validator(mode="after")
@@ -170,7 +170,7 @@ class _Known(StrictModel):
     label: Text | None = None
     source_label: Text | None = None
     captions: tuple[Text, ...] = ()
-    questions: tuple[Question, ...] = ()
+    questions: tuple[AnsweredQuestion, ...] = ()
     expressions: tuple[Expression, ...] = ()
     metadata: JsonText = Field(default_factory=dict)
     provenance: Provenance = Provenance()

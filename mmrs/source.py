@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from mmrs.errors import BadItem
-from mmrs.record import Annotations, Sensor, Task
+from mmrs.record import Annotations, Sensor, TaskName
 
 # Folders of archivers that hold no data: ``__MACOSX`` repeats every name with ``._`` in front.
 JUNK_FOLDERS = frozenset({"__macosx"})
@@ -187,7 +187,7 @@ class Discovery:
     unread_rows: tuple[tuple[str, str], ...] = ()
     details: tuple[tuple[str, str], ...] = ()
     shared_problems: tuple[tuple[str, str], ...] = ()
-    tasks: tuple[Task, ...] = ()
+    tasks: tuple[TaskName, ...] = ()
     consulted: frozenset[Path] = frozenset()
 
     def looked_at(self) -> Iterator[str]:
@@ -220,7 +220,7 @@ class Source(Protocol):
         """Key of the licence, ``unknown`` where none is stated."""
 
     @property
-    def tasks(self) -> Sequence[Task]:
+    def tasks(self) -> Sequence[TaskName]:
         """The tasks that every image of the source is annotated for, with the options at hand."""
 
     @property

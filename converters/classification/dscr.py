@@ -30,7 +30,7 @@ from mmrs.record import Annotations, Provenance
 from mmrs.source import Discovery, Item, ensure_unique_stems
 
 ANNOTATION_FOLDERS = ("annotations", "")
-IMAGE_FOLDERS = ("images", "image", "JPEGImages")
+_IMAGE_FOLDERS = ("images", "image", "JPEGImages")
 
 
 @register("dscr")
@@ -43,7 +43,7 @@ class Dscr(Converter):
     def discover(self, root: Path, split: str) -> Discovery:
         """List the images that the split's table names, wherever below the root one of the usual folders has them."""
         self.check_split(split)
-        base, notes = locate_root(self.name, root, self._holds, {"annotations", *IMAGE_FOLDERS})
+        base, notes = locate_root(self.name, root, self._holds, {"annotations", *_IMAGE_FOLDERS})
         table = _table(base, split)
         if table is None:
             raise layout_error(self.name, base, f"has no annotations/{split}.csv")
@@ -97,7 +97,7 @@ def _table(root: Path, split: str) -> Path | None:
 
 def _images(root: Path, splits: Sequence[str]) -> FileList:
     """Nothing is known of the image archive's folders, so all usual ones are listed together."""
-    folders = [root / folder / split for folder in (*IMAGE_FOLDERS, "") for split in ("", *splits)]
+    folders = [root / folder / split for folder in (*_IMAGE_FOLDERS, "") for split in ("", *splits)]
     parts = merge_files(list_files(folder, root) for folder in folders)
     # The tables lie beside the images in some copies.
     return FileList(

@@ -23,7 +23,7 @@ PLACES: dict[Product, tuple[str, ...]] = {
         "EuroSATallBands",
     ),
 }
-SUFFIXES: dict[Product, frozenset[str]] = {
+_SUFFIXES: dict[Product, frozenset[str]] = {
     "rgb": frozenset({".jpg", ".jpeg", ".png"}),
     "ms": frozenset({".tif", ".tiff"}),
 }
@@ -49,7 +49,7 @@ class EuroSat(ListedClassFolders):
 
     def layout(self) -> tuple[tuple[str, ...], frozenset[str]]:
         """Places and suffixes of the product."""
-        return PLACES[self.product], SUFFIXES[self.product]
+        return PLACES[self.product], _SUFFIXES[self.product]
 
     def expected(self) -> tuple[str, ...]:
         """Without the tree of the other product, which may be there."""

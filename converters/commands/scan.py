@@ -28,9 +28,9 @@ def scan(
     Annotations are parsed, images are not opened, nothing is written. The layout may lie up to two folders below ROOT,
     or in parts; archives that are still packed are named with the command that unpacks them.
     """
-    from converters.scan import compare, scan_source
+    from converters.scan import compare_source_layouts, scan_source
 
     if compare_layouts:
-        click.echo(compare(source, root, as_json))
+        click.echo(compare_source_layouts(source, root, as_json))
     else:
         click.echo(scan_source(source, root, options, progress).render(as_json))

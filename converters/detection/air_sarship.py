@@ -23,11 +23,11 @@ from converters.formats.shapes import BoxObject, check_box
 from converters.formats.text import read_bytes
 from converters.formats.voc import parse_voc
 from converters.layout import Problem, ignored_note, last_parts, layout_error, list_files, locate_root, plain_stem
-from converters.tiled import Iof, Share, TileOverlap, TileSize
+from converters.tiled import Iof, TileOverlap, TileSize, _Share
 from mmrs.record import Annotations, Provenance
 from mmrs.source import Absent, BandSelection, Discovery, Item, Tiling
 
-LABEL_SUFFIX = "-label"
+_LABEL_SUFFIX = "-label"
 LAST_NUMBER = re.compile(r"(\d+)$", re.ASCII)
 LINEAR = BandSelection((1,), linear=True)
 
@@ -52,7 +52,7 @@ class AirSarShip(Converter):
     min_iof: Iof = 0.7
     """Release 1.0: an object stays in a tile that holds at least this share of its area."""
 
-    keep_empty: Share = 0.0
+    keep_empty: _Share = 0.0
     """Release 1.0: share of the tiles without objects that are kept."""
 
     def __post_init__(self) -> None:
@@ -94,7 +94,7 @@ class AirSarShip(Converter):
             raise layout_error(self.name, base, f"has {data} but no {labels_folder}")
         images = list_files(base / data, base)
         labels = list_files(base / labels_folder, base, {".xml"})
-        by_scene = {stem.removesuffix(LABEL_SUFFIX): path for stem, path in labels.by_stem.items()}
+        by_scene = {stem.removesuffix(_LABEL_SUFFIX): path for stem, path in labels.by_stem.items()}
         items = []
         problems: list[Problem] = []
         for stem, image in sorted(images.by_stem.items()):

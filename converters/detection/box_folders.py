@@ -19,10 +19,10 @@ from converters.formats.split_lists import list_folders, listed_split
 from converters.formats.voc import VocFile
 from converters.layout import layout_error, list_files, locate_root, subfolders
 from mmrs.errors import BadItem
-from mmrs.record import Task
+from mmrs.record import TaskName
 from mmrs.source import Discovery
 
-IMAGE_FOLDERS = ("jpegimages", "imagestrainval", "imagestest")
+_IMAGE_FOLDERS = ("jpegimages", "imagestrainval", "imagestest")
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class BoxFolders(Converter):
     """The kind of boxes to read; the two kinds are never mixed."""
 
     @property
-    def tasks(self) -> Sequence[Task]:
+    def tasks(self) -> Sequence[TaskName]:
         """Horizontal boxes only, or both: an oriented box has a horizontal extent."""
         return ("detection-hbb",) if self.boxes == "horizontal" else ("detection-hbb", "detection-obb")
 
@@ -48,7 +48,7 @@ class BoxFolders(Converter):
         )
         folder, label_notes = self._label_folder(base)
         labels = list_files(folder, base, {".xml"})
-        images = list_folders(base, IMAGE_FOLDERS)
+        images = list_folders(base, _IMAGE_FOLDERS)
         found = listed_split(self.name, base, base / "ImageSets" / "Main", split, self.splits, images, labels)
         return replace(found, notes=notes + label_notes + found.notes)
 

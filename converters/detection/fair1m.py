@@ -25,7 +25,7 @@ from mmrs.imaging.suffixes import without_known_suffix
 from mmrs.record import Annotations, Provenance
 from mmrs.source import Discovery, Item
 
-FOLDERS = {"train": ("train", "trainval"), "val": ("validation", "val")}
+_FOLDERS = {"train": ("train", "trainval"), "val": ("validation", "val")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +48,12 @@ class Fair1m(TiledConverter):
         base, notes = locate_root(
             self.name,
             root,
-            lambda folder: any(_parts(folder, part) for part in FOLDERS),
-            {name for names in FOLDERS.values() for name in names},
+            lambda folder: any(_parts(folder, part) for part in _FOLDERS),
+            {name for names in _FOLDERS.values() for name in names},
         )
         parts = _parts(base, split)
         if not parts:
-            raise layout_error(self.name, base, f"has no folder {FOLDERS[split][0]} with images and labelXml")
+            raise layout_error(self.name, base, f"has no folder {_FOLDERS[split][0]} with images and labelXml")
         items: list[Item] = []
         problems: list[Problem] = []
         for part in parts:
@@ -120,7 +120,7 @@ def _label_folder(part: Path) -> Path | None:
 def _parts(base: Path, split: str) -> list[Path]:
     """Folders of the split that hold a label folder: the split's own, or its parts."""
     folders = {normal_form(child.name): child for child in subfolders(base)}
-    for folder in (folders[name] for name in FOLDERS[split] if name in folders):
+    for folder in (folders[name] for name in _FOLDERS[split] if name in folders):
         found = [part for part in (folder, *subfolders(folder)) if _label_folder(part) is not None]
         if found:
             return found

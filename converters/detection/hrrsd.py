@@ -17,7 +17,7 @@ from converters.layout import last_parts, list_files, locate_archive
 from mmrs.record import Annotations, Provenance
 from mmrs.source import Discovery, Item
 
-ARCHIVE_FOLDER = "OPT2017"
+_ARCHIVE_FOLDER = "OPT2017"
 
 
 @register("hrrsd")
@@ -29,7 +29,7 @@ class Hrrsd(Converter):
         """List the ids of ``ImageSets/Main/<split>.txt`` that have an image and a label file."""
         self.check_split(split)
         top = {"Annotations", "ImageSets", "JPEGImages"}
-        base, notes = locate_archive(self.name, root, ARCHIVE_FOLDER, _has_layout, top)
+        base, notes = locate_archive(self.name, root, _ARCHIVE_FOLDER, _has_layout, top)
         labels = list_files(base / "Annotations", base, {".xml"})
         images = list_folders(base, ("jpegimages",))
         found = listed_split(self.name, base, base / "ImageSets" / "Main", split, self.splits, images, labels)

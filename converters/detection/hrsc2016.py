@@ -24,7 +24,7 @@ from mmrs.errors import BadItem
 from mmrs.record import Annotations, Provenance
 from mmrs.source import Discovery, Item
 
-COARSE = "ship"
+_COARSE = "ship"
 WHOLE = "FullDataSet"
 HALVES = ("Train", "Test")
 EDGES = ("box_xmin", "box_ymin", "box_xmax", "box_ymax")
@@ -52,7 +52,7 @@ class Hrsc2016(Converter):
     @property
     def categories(self) -> Sequence[str]:
         """``ship``, or the types."""
-        return self.facts.categories if self.names == "type" else (COARSE,)
+        return self.facts.categories if self.names == "type" else (_COARSE,)
 
     def discover(self, root: Path, split: str) -> Discovery:
         """List the ids of ``ImageSets/<split>.txt``; 619 of the images that are shipped belong to no split."""
@@ -75,7 +75,7 @@ class Hrsc2016(Converter):
             raise BadItem(f"label file of another image: its Img_FileName is {parsed.image!r}", str(path))
         classes = self.facts.classes
         if self.names == "ship":
-            classes = dict.fromkeys(classes, COARSE)
+            classes = dict.fromkeys(classes, _COARSE)
         return Annotations(
             objects=annotated(parsed.objects, classes, str(path)),
             metadata=parsed.metadata,

@@ -24,10 +24,10 @@ from converters.layout import last_parts, layout_error, list_files, locate_root
 from mmrs.record import Annotations, Provenance
 from mmrs.source import Discovery, Item, ensure_unique_stems
 
-FOLDERS = {"jpg": "HRSID_JPG", "png": "HRSID_png"}
-IMAGE_FOLDERS = ("JPEGImages", "images", ".")
+_FOLDERS = {"jpg": "HRSID_JPG", "png": "HRSID_png"}
+_IMAGE_FOLDERS = ("JPEGImages", "images", ".")
 # Scene, then two start/end pairs of the window; which pair counts rows is not known. P0137_<n> states no window.
-NAME = re.compile(r"(P\d+)_(\d+)_(\d+)_(\d+)_(\d+)", re.ASCII)
+_NAME = re.compile(r"(P\d+)_(\d+)_(\d+)_(\d+)_(\d+)", re.ASCII)
 
 
 @register("hrsid")
@@ -41,13 +41,13 @@ class Hrsid(Converter):
     def discover(self, root: Path, split: str) -> Discovery:
         """List the images of the split's JSON; tiles of one scene are one scene, and overlap across splits."""
         self.check_split(split)
-        top, notes = locate_root(self.name, root, lambda folder: any(self._bases(folder)), {*FOLDERS.values()})
+        top, notes = locate_root(self.name, root, lambda folder: any(self._bases(folder)), {*_FOLDERS.values()})
         flavour, base = next(self._bases(top))
         source = base / "annotations" / f"{split}2017.json"
         if not source.is_file():
             raise layout_error(self.name, base, f"has no {source.relative_to(base)}")
         coco = read_shared(self.name, root, source, read_coco)
-        folders = [base / name for name in IMAGE_FOLDERS if (base / name).is_dir()]
+        folders = [base / name for name in _IMAGE_FOLDERS if (base / name).is_dir()]
         images = next((found for folder in folders if (found := list_files(folder, base)).by_name), None)
         if images is None:
             raise layout_error(self.name, base, "has annotations but no images")
@@ -61,7 +61,7 @@ class Hrsid(Converter):
                 "size": None if image.size is None else list(image.size),
                 "layout": flavour,
             }
-            name = NAME.fullmatch(path.stem)
+            name = _NAME.fullmatch(path.stem)
             items.append(Item(path.stem, path, (source,), payload, name[1] if name else None))
         unique, repeats = ensure_unique_stems(sorted(items, key=lambda item: item.stem))
         notes += (f"annotations taken from {source}",)
@@ -72,7 +72,7 @@ class Hrsid(Converter):
     def read(self, item: Item) -> Annotations:
         """Ships in file order; ``name_window``: the four numbers of the file name, in pixels of the scene."""
         path = item.annotations[0]
-        name, size = NAME.fullmatch(item.stem), item.payload["size"]
+        name, size = _NAME.fullmatch(item.stem), item.payload["size"]
         return Annotations(
             objects=annotated([_ship(row, str(path)) for row in item.payload["rows"]], self.facts.classes, str(path)),
             metadata={} if name is None else {"name_window": [int(number) for number in name.groups()[1:]]},
@@ -86,10 +86,10 @@ class Hrsid(Converter):
         """(flavour, folder with ``annotations``): a flavour's own folder, or one whose name states none."""
         wanted = ("png", "jpg") if self.flavour == "auto" else (self.flavour,)
         for flavour in wanted:
-            if (folder / FOLDERS[flavour] / "annotations").is_dir():
-                yield flavour, folder / FOLDERS[flavour]
+            if (folder / _FOLDERS[flavour] / "annotations").is_dir():
+                yield flavour, folder / _FOLDERS[flavour]
         if any((folder / "annotations" / f"{split}2017.json").is_file() for split in self.splits):
-            flavour = next((flavour for flavour, name in FOLDERS.items() if name == folder.name), "unnamed")
+            flavour = next((flavour for flavour, name in _FOLDERS.items() if name == folder.name), "unnamed")
             if self.flavour in ("auto", flavour) or flavour == "unnamed":
                 yield flavour, folder
 

@@ -13,8 +13,8 @@ from converters.base import register
 from converters.detection.undocumented_layout.converter import UndocumentedBoxes
 from mmrs.errors import UserError
 
-BANDS = ("lwir", "swir", "fusion")
-BAND_WORD = re.compile(rf"(?<![a-z0-9])({'|'.join(BANDS)})(?![a-z0-9])")
+_BANDS = ("lwir", "swir", "fusion")
+BAND_WORD = re.compile(rf"(?<![a-z0-9])({'|'.join(_BANDS)})(?![a-z0-9])")
 
 
 @register("sea-shipping")
@@ -56,9 +56,9 @@ class OceanicShip(UndocumentedBoxes):
         words = [found[1] for part in reversed(path.parts) if (found := BAND_WORD.search(part.replace("_", "-")))]
         if not words:
             raise UserError(
-                f"{self.name}: the path of image {subpath} contains none of {', '.join(BANDS)}; put each version into "
+                f"{self.name}: the path of image {subpath} contains none of {', '.join(_BANDS)}; put each version into "
                 "a folder of its name."
             )
         stem = PurePosixPath(subpath).stem
-        moment = "-".join(word for word in re.split(r"[-_]", stem) if word.lower() not in BANDS) or stem
+        moment = "-".join(word for word in re.split(r"[-_]", stem) if word.lower() not in _BANDS) or stem
         return f"{words[0]}-{moment}", moment

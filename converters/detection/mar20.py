@@ -22,7 +22,7 @@ from mmrs.errors import BadItem
 from mmrs.record import Annotations, Provenance
 from mmrs.source import Item
 
-COARSE = "airplane"
+_COARSE = "airplane"
 LOST_TAG = re.compile(r"<([xy])(_(?:left|right)_(?:top|bottom))>([^<>]*?)\2>", re.ASCII)
 
 
@@ -37,7 +37,7 @@ class Mar20(BoxFolders):
     @property
     def categories(self) -> Sequence[str]:
         """The models, or ``airplane``."""
-        return self.facts.categories if self.names == "model" else (COARSE,)
+        return self.facts.categories if self.names == "model" else (_COARSE,)
 
     def read(self, item: Item) -> Annotations:
         """Objects in file order; ``mended`` where closing tags were lost."""
@@ -46,7 +46,7 @@ class Mar20(BoxFolders):
         check_names_image(voc, item.stem, str(path))
         classes = self.facts.classes
         if self.names == "airplane":
-            classes = dict.fromkeys(classes, COARSE)
+            classes = dict.fromkeys(classes, _COARSE)
         return Annotations(
             objects=annotated(self.boxes_of(voc, str(path)), classes, str(path)),
             metadata={"mended": "closing tags of the corners were lost"} if mended else {},

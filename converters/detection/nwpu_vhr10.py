@@ -38,12 +38,12 @@ from mmrs.errors import BadItem
 from mmrs.record import Annotations, Provenance
 from mmrs.source import Absent, Discovery, Item
 
-ARCHIVE_FOLDER = "NWPU VHR-10 dataset"
+_ARCHIVE_FOLDER = "NWPU VHR-10 dataset"
 COCO_FOLDER = "NWPU VHR-10_dataset_coco"
 COCO_FILE = "annotations.json"
-POSITIVE, NEGATIVE, LABELS = "positiveimageset", "negativeimageset", "groundtruth"
-NUMBER = r"\s*([+-]?\d{1,7})\s*"
-LINE = re.compile(rf"\({NUMBER},{NUMBER}\)\s*,\s*\({NUMBER},{NUMBER}\)\s*,{NUMBER},?", re.ASCII)
+POSITIVE, _NEGATIVE, _LABELS = "positiveimageset", "negativeimageset", "groundtruth"
+_NUMBER = r"\s*([+-]?\d{1,7})\s*"
+LINE = re.compile(rf"\({_NUMBER},{_NUMBER}\)\s*,\s*\({_NUMBER},{_NUMBER}\)\s*,{_NUMBER},?", re.ASCII)
 
 
 @register("nwpu-vhr10")
@@ -65,7 +65,7 @@ class NwpuVhr10(SeededSplit):
         """List the split's positive images with their labels, then its negative ones."""
         self.check_split(split)
         base, notes = locate_archive(
-            self.name, root, ARCHIVE_FOLDER, lambda folder: _folder(folder, POSITIVE) is not None
+            self.name, root, _ARCHIVE_FOLDER, lambda folder: _folder(folder, POSITIVE) is not None
         )
         images = _files(base, POSITIVE)
         unread: tuple[Problem, ...] = ()
@@ -75,7 +75,7 @@ class NwpuVhr10(SeededSplit):
             items, problems, unread = self._from_coco(base, images)
         chosen = self.part(items, lambda item: item.stem, split)
         if self.negatives:
-            empty = _files(base, NEGATIVE)
+            empty = _files(base, _NEGATIVE)
             if not empty.by_stem:
                 notes += ("there is no folder of negative images",)
             negatives = [Item(f"negative-{stem}", path) for stem, path in empty.by_stem.items()]
@@ -94,7 +94,7 @@ class NwpuVhr10(SeededSplit):
         path = item.annotations[0]
         if item.payload is None:
             labels = tuple(self.facts.classes)
-            raw, unread = lines_apart(read_bytes(path), lambda data: parse_lines(data, str(path), labels))
+            raw, unread = lines_apart(read_bytes(path), lambda data: parse_nwpu_vhr10(data, str(path), labels))
         else:
             objects, unread = rows_apart(item.payload["rows"], lambda row: row_object(row, str(path)))
             raw = list(objects)
@@ -106,7 +106,7 @@ class NwpuVhr10(SeededSplit):
         )
 
     def _from_txt(self, base: Path, images: FileList) -> tuple[list[Item], list[Problem]]:
-        folder = _folder(base, LABELS)
+        folder = _folder(base, _LABELS)
         if folder is None:
             raise layout_error(
                 self.name, base, "has no folder `ground truth` (choose annotations=coco for the COCO file)"
@@ -145,10 +145,10 @@ class NwpuVhr10(SeededSplit):
 
 def read_lines(path: Path, labels: Sequence[str]) -> list[BoxObject]:
     """Objects of one ground truth file; class numbers count `labels` from 1. Raises `BadItem` with the line."""
-    return parse_lines(read_bytes(path), str(path), labels)
+    return parse_nwpu_vhr10(read_bytes(path), str(path), labels)
 
 
-def parse_lines(data: bytes, path: str, labels: Sequence[str]) -> list[BoxObject]:
+def parse_nwpu_vhr10(data: bytes, path: str, labels: Sequence[str]) -> list[BoxObject]:
     """The same from the bytes of the file."""
     objects = []
     for number, line in numbered_lines(data, path):

@@ -67,7 +67,7 @@ class Rsod(SeededSplit):
             check_names_image(voc, item.stem, str(path))
             raw, size = list(voc.objects), voc.size
         else:
-            raw, size = parse_lines(read_bytes(path), str(path), item.stem), None
+            raw, size = parse_rsod(read_bytes(path), str(path), item.stem), None
         own = item.payload["label"]
         return Annotations(
             objects=annotated(raw, self.facts.classes, str(path)),
@@ -92,7 +92,7 @@ class Rsod(SeededSplit):
         return items, [image for _, image, path in pairs if path is None], problems
 
 
-def parse_lines(data: bytes, path: str, stem: str) -> list[BoxObject]:
+def parse_rsod(data: bytes, path: str, stem: str) -> list[BoxObject]:
     """Objects of one text label file of the image `stem`. Raises `BadItem` with the line."""
     objects = []
     for number, line in numbered_lines(data, path):

@@ -23,8 +23,8 @@ from mmrs.errors import BadItem
 from mmrs.record import Annotations, Provenance
 from mmrs.source import Absent, Discovery, Item
 
-NEGATIVE = "neg"
-NUMBERS = 13
+_NEGATIVE = "neg"
+_NUMBERS = 13
 
 
 @register("ucas-aod")
@@ -46,15 +46,15 @@ class UcasAod(SeededSplit):
         base, notes = locate_root(
             self.name, root, lambda folder: bool(_folders(folder, tuple(names))), ("CAR", "PLANE")
         )
-        folders = _folders(base, (*names, NEGATIVE))
+        folders = _folders(base, (*names, _NEGATIVE))
         items: list[Item] = []
         problems: list[Problem] = [
             Absent(str(base / label), "class folder is missing") for name, label in names.items() if name not in folders
         ]
-        if self.negatives and NEGATIVE not in folders:
+        if self.negatives and _NEGATIVE not in folders:
             notes += ("there is no folder Neg of images without objects",)
         for name, folder in folders.items():
-            if name == NEGATIVE and not self.negatives:
+            if name == _NEGATIVE and not self.negatives:
                 continue
             group, found = _items(name, names.get(name), list_files(folder, base), list_files(folder, base, {".txt"}))
             items += self.part(group, lambda item: item.stem, split)
@@ -68,7 +68,7 @@ class UcasAod(SeededSplit):
             return Annotations(provenance=Provenance(original_id=item.image.name, layout="Neg"))
         path = item.annotations[0]
         label = item.payload["label"]
-        raw, unread = lines_apart(read_bytes(path), lambda data: parse_lines(data, str(path), label))
+        raw, unread = lines_apart(read_bytes(path), lambda data: parse_ucas_aod(data, str(path), label))
         return Annotations(
             objects=annotated(raw, self.facts.classes, str(path)),
             unread=unread,
@@ -76,12 +76,12 @@ class UcasAod(SeededSplit):
         )
 
 
-def parse_lines(data: bytes, path: str, label: str) -> list[BoxObject]:
+def parse_ucas_aod(data: bytes, path: str, label: str) -> list[BoxObject]:
     """Objects of one label file, all of the class `label`. Raises `BadItem` with the line."""
     objects = []
     for number, line in numbered_lines(data, path):
         words = line.split()
-        if len(words) != NUMBERS:
+        if len(words) != _NUMBERS:
             expected = "8 corners, an angle and x, y, width, height"
             raise BadItem(f"{len(words)} words in {shown(line)}; {expected} are expected", path, number)
         values = [finite(word, "number", path, number) for word in words]

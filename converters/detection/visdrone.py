@@ -23,8 +23,8 @@ from mmrs.errors import BadItem
 from mmrs.record import Annotations, Provenance
 from mmrs.source import Discovery, Item
 
-FOLDERS = {"train": "train", "val": "val", "test": "test-dev"}
-COLUMNS = 8
+_FOLDERS = {"train": "train", "val": "val", "test": "test-dev"}
+_COLUMNS = 8
 VIDEO_COLUMNS = 10
 FRAME = re.compile(r"(\d+)_\d+_d_\d+", re.ASCII)
 
@@ -46,12 +46,12 @@ class VisDrone(Converter):
         base, notes = locate_root(
             self.name,
             root,
-            lambda folder: any(_split_folder(folder, part) for part in FOLDERS),
+            lambda folder: any(_split_folder(folder, part) for part in _FOLDERS),
             {root.resolve().name} if _is_split(root.resolve().name) else (),
         )
         folder = _split_folder(base, split)
         if folder is None:
-            raise layout_error(self.name, base, f"has no folder VisDrone2019-DET-{FOLDERS[split]} with images")
+            raise layout_error(self.name, base, f"has no folder VisDrone2019-DET-{_FOLDERS[split]} with images")
         images = list_files(folder / "images", base)
         labels = list_files(folder / "annotations", base, {".txt"})
         both, alone = paired(images, labels)
@@ -67,7 +67,7 @@ class VisDrone(Converter):
     def read(self, item: Item) -> Annotations:
         """Objects in file order; ``truncation``, ``occlusion`` (0, 1, 2) and ``score`` as written."""
         path = item.annotations[0]
-        raw, unread = lines_apart(read_bytes(path), lambda data: parse_lines(data, str(path), self.labels))
+        raw, unread = lines_apart(read_bytes(path), lambda data: parse_visdrone(data, str(path), self.labels))
         return Annotations(
             objects=annotated(raw, self.facts.classes, str(path), self.facts.ignored_labels),
             unread=unread,
@@ -75,16 +75,16 @@ class VisDrone(Converter):
         )
 
 
-def parse_lines(data: bytes, path: str, labels: tuple[str, ...]) -> list[BoxObject]:
+def parse_visdrone(data: bytes, path: str, labels: tuple[str, ...]) -> list[BoxObject]:
     """Objects of one label file; `labels` are names by category number. Raises `BadItem` with the line."""
     objects = []
     for number, line in numbered_lines(data, path):
         words = [word.strip() for word in line.split(",")]
         while words and not words[-1]:
             words.pop()
-        if len(words) != COLUMNS:
+        if len(words) != _COLUMNS:
             video = "; ten columns are a file of the video tasks" if len(words) == VIDEO_COLUMNS else ""
-            raise BadItem(f"{len(words)} columns in {shown(line)}, {COLUMNS} expected{video}", path, number)
+            raise BadItem(f"{len(words)} columns in {shown(line)}, {_COLUMNS} expected{video}", path, number)
         left, top, width, height = (finite(word, "box", path, number) for word in words[:4])
         score, category, truncation, occlusion = (integer(word, "flag", path, number) for word in words[4:])
         if not 0 <= category < len(labels):
@@ -103,11 +103,11 @@ def parse_lines(data: bytes, path: str, labels: tuple[str, ...]) -> list[BoxObje
 
 
 def _is_split(name: str) -> bool:
-    return any(_names_split(name, split) for split in FOLDERS)
+    return any(_names_split(name, split) for split in _FOLDERS)
 
 
 def _names_split(name: str, split: str) -> bool:
-    part = normal_form(FOLDERS[split])
+    part = normal_form(_FOLDERS[split])
     return normal_form(name) in (part, split) or (
         normal_form(name).startswith("visdrone") and normal_form(name).endswith(f"det{part}")
     )

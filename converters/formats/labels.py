@@ -11,7 +11,7 @@ from pathlib import Path
 from converters.formats.text import decode, read_bytes, shown
 from mmrs.errors import BadItem
 
-COLUMNS = 2
+_COLUMNS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def parse_labels(data: bytes, path: str) -> LabelFile:
             if not any(cells):
                 continue
             place = f"{path}:{rows.line_num}"
-            if len(cells) != COLUMNS or not all(cells):
+            if len(cells) != _COLUMNS or not all(cells):
                 problems.append((place, f"row {shown(row)} is not a file name and a label"))
                 continue
             name = unicodedata.normalize("NFC", cells[0])

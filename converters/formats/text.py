@@ -12,7 +12,7 @@ import orjson
 from mmrs.errors import BadItem
 
 # No real scene is a million pixels wide; a bound keeps areas finite and finds garbled numbers.
-MAX_PIXELS = 1_000_000.0
+_MAX_PIXELS = 1_000_000.0
 _KINDS = {
     type(None): "null",
     bool: "true or false",
@@ -64,7 +64,7 @@ def parse_json(data: bytes, path: str) -> Any:
         raise BadItem(f"not JSON: {error.msg} (character {error.pos})", path, error.lineno) from error
 
 
-def finite(value: object, what: str, path: str, line: int | None = None, limit: float = MAX_PIXELS) -> float:
+def finite(value: object, what: str, path: str, line: int | None = None, limit: float = _MAX_PIXELS) -> float:
     """A finite number from a JSON number or from decimal text, at most `limit` in size. Raises `BadItem`."""
     number = math.nan
     if isinstance(value, str):

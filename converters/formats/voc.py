@@ -22,8 +22,8 @@ from mmrs.imaging.suffixes import without_known_suffix
 from mmrs.record import UnreadRow
 
 TURNING_TAGS = frozenset({ROTATION, *UNKNOWN_TURNS})
-PLACES = ("left_top", "right_top", "right_bottom", "left_bottom")
-CORNERS = tuple(f"{axis}_{place}" for place in PLACES for axis in "xy")
+_PLACES = ("left_top", "right_top", "right_bottom", "left_bottom")
+_CORNERS = tuple(f"{axis}_{place}" for place in _PLACES for axis in "xy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +107,8 @@ def _object(node: Element, path: str, line: int | None) -> BoxObject:
         x1, y1, x2, y2 = (node_number(horizontal, tag, path, line) for tag in ("xmin", "ymin", "xmax", "ymax"))
         stated = turned(_fields(node, horizontal), (x1, y1, x2, y2), label, path, line)
         box, rotated_box, flags = stated.box, stated.rotated, stated.flags
-    elif rotated is not None and rotated.find(CORNERS[0]) is not None:
-        corners = tuple(node_number(rotated, tag, path, line) for tag in CORNERS)
+    elif rotated is not None and rotated.find(_CORNERS[0]) is not None:
+        corners = tuple(node_number(rotated, tag, path, line) for tag in _CORNERS)
     elif rotated is not None:
         cx, cy, w, h, angle = (node_number(rotated, tag, path, line) for tag in ("cx", "cy", "w", "h", "angle"))
         rotated_box = check_rotated((cx, cy, w, h, angle), path, line)

@@ -20,8 +20,8 @@ from mmrs.config import parse_words
 from mmrs.errors import BadItem
 from mmrs.geometry import Array, quad_from_hbb
 
-Form = Literal["hbb", "obb"]
-NUMBERS: dict[Form, int] = {"hbb": 4, "obb": 8}
+_Form = Literal["hbb", "obb"]
+_NUMBERS: dict[_Form, int] = {"hbb": 4, "obb": 8}
 # Written centres and sides are rounded on their own, so an edge may pass the border by a few digits.
 EDGE_TOLERANCE = 0.01
 # Corners of an oriented box may lie outside the image, but numbers far from 0..1 are pixels.
@@ -40,12 +40,12 @@ class YoloObject:
     line: int
 
 
-def read_yolo(path: Path, form: Form, classes: int) -> tuple[YoloObject, ...]:
+def read_yolo(path: Path, form: _Form, classes: int) -> tuple[YoloObject, ...]:
     """Read one label file. Raises `BadItem`."""
     return parse_yolo(read_bytes(path), str(path), form, classes)
 
 
-def parse_yolo(data: bytes, path: str, form: Form, classes: int) -> tuple[YoloObject, ...]:
+def parse_yolo(data: bytes, path: str, form: _Form, classes: int) -> tuple[YoloObject, ...]:
     """Parse the bytes of one label file; an empty file has no objects.
 
     Args:
@@ -63,8 +63,8 @@ def parse_yolo(data: bytes, path: str, form: Form, classes: int) -> tuple[YoloOb
         words = line.split()
         if not words:
             continue
-        if len(words) != NUMBERS[form] + 1:
-            expected = f"a class index and {NUMBERS[form]} numbers"
+        if len(words) != _NUMBERS[form] + 1:
+            expected = f"a class index and {_NUMBERS[form]} numbers"
             raise BadItem(f"{len(words)} words in {shown(line.strip())}; {expected} are expected", path, number)
         index = integer(words[0], "class index", path, number)
         if not 0 <= index < classes:
@@ -87,7 +87,7 @@ def yolo_boxes(objects: Sequence[YoloObject], width: int, height: int) -> Array:
 
 def yolo_quads(objects: Sequence[YoloObject], width: int, height: int) -> Array:
     """Objects of one form -> ``(N, 4, 2)`` pixels; corners in the order of the file (`yolo_boxes` where horizontal)."""
-    if objects and len(objects[0].numbers) == NUMBERS["hbb"]:
+    if objects and len(objects[0].numbers) == _NUMBERS["hbb"]:
         return quad_from_hbb(yolo_boxes(objects, width, height))
     return _numbers(objects, 8).reshape(-1, 4, 2) * [width, height]
 

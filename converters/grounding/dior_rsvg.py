@@ -24,7 +24,7 @@ from mmrs.errors import BadItem, UserError
 from mmrs.record import Annotations, Expression, Provenance
 from mmrs.source import Absent, Discovery, Item
 
-ARCHIVE_FOLDER = "DIOR_RSVG"
+_ARCHIVE_FOLDER = "DIOR_RSVG"
 # Objects are counted without parsing: discovery reads thousands of files, and a broken one must not shift the others.
 OBJECT = re.compile(rb"<object[\s>]")
 
@@ -48,7 +48,7 @@ class DiorRsvg(Converter):
             UserError: no such layout, or lists that do not number the objects of the XML files exactly once.
         """
         self.check_split(split)
-        base, notes = locate_archive(self.name, root, ARCHIVE_FOLDER, _has_layout, {"Annotations", "JPEGImages"})
+        base, notes = locate_archive(self.name, root, _ARCHIVE_FOLDER, _has_layout, {"Annotations", "JPEGImages"})
         labels = list_files(base / "Annotations", base, {".xml"})
         places = _places(self.name, base, labels)
         numbers = self._numbers(base, split, len(places))

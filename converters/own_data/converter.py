@@ -23,7 +23,7 @@ from converters.own_data.description import DESCRIPTION_NAME, EXAMPLE, Described
 from converters.own_data.formats import TURNED_BOX_TASKS, find_items, read_item
 from mmrs.errors import UserError
 from mmrs.imaging.suffixes import without_known_suffix
-from mmrs.record import Annotations, Task, canonical_json
+from mmrs.record import Annotations, TaskName, canonical_json
 from mmrs.seeding import seeded_shares
 from mmrs.source import Discovery, Item, Tiling
 
@@ -59,7 +59,7 @@ class Generic(Converter):
         return self.description.content.options.tiling if self.description else None
 
     @property
-    def optional_tasks(self) -> tuple[Task, ...]:
+    def optional_tasks(self) -> tuple[TaskName, ...]:
         """Oriented boxes, where COCO or VOC files turn their boxes."""
         turnable = self.description is not None and self.description.content.format in ("coco", "voc")
         return TURNED_BOX_TASKS if turnable else ()

@@ -17,7 +17,7 @@ from converters.formats.yolo import read_class_names
 from converters.layout import layout_error
 from mmrs.config import StrictModel, load_yaml, parse_words, validated
 from mmrs.errors import BadItem, UserError
-from mmrs.record import Sensor, Task, Text
+from mmrs.record import Sensor, TaskName, Text
 from mmrs.source import Tiling
 
 Format = Literal["coco", "voc", "dota", "yolo", "yolo-obb", "folders", "llava"]
@@ -28,13 +28,13 @@ DESCRIPTION_NAME = "mmrs.yaml"
 EXAMPLE = (
     "`mmrs sample generic --out DIR` writes an example with its description, docs/your-own-data.md explains the keys."
 )
-HORIZONTAL: tuple[Task, ...] = ("detection-hbb",)
-BOTH: tuple[Task, ...] = ("detection-hbb", "detection-obb")
-TASKS: dict[Format, tuple[Task, ...]] = {
-    "coco": HORIZONTAL,
-    "voc": HORIZONTAL,
+_HORIZONTAL: tuple[TaskName, ...] = ("detection-hbb",)
+BOTH: tuple[TaskName, ...] = ("detection-hbb", "detection-obb")
+TASKS: dict[Format, tuple[TaskName, ...]] = {
+    "coco": _HORIZONTAL,
+    "voc": _HORIZONTAL,
     "dota": BOTH,
-    "yolo": HORIZONTAL,
+    "yolo": _HORIZONTAL,
     "yolo-obb": BOTH,
     "folders": ("classification",),
 }
@@ -172,7 +172,7 @@ class Description(StrictModel):
         return self.format != "llava" or self.options.task == "classification"
 
     @property
-    def tasks(self) -> tuple[Task, ...]:
+    def tasks(self) -> tuple[TaskName, ...]:
         """Tasks that every image is annotated for."""
         return (self.options.task,) if self.format == "llava" else TASKS[self.format]
 

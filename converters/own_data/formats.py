@@ -25,13 +25,13 @@ from converters.own_data.description import DescribedSet, Description, own_layou
 from mmrs.errors import BadItem
 from mmrs.imaging.probe import MAX_SCENE_PIXELS, probe
 from mmrs.instructions import prompts
-from mmrs.record import Annotations, Provenance, Question, Task, UnreadRow
+from mmrs.record import Annotations, AnsweredQuestion, Provenance, TaskName, UnreadRow
 from mmrs.source import Absent, Item, ensure_unique_stems
 
-TURNED_BOX_TASKS: tuple[Task, ...] = ("detection-obb",)
+TURNED_BOX_TASKS: tuple[TaskName, ...] = ("detection-obb",)
 # Label files that are looked into for the kind of their boxes before they are read.
 LOOKED_AT_FOR_BOXES = 200
-LABEL_SUFFIX = {"voc": ".xml", "dota": ".txt", "yolo": ".txt", "yolo-obb": ".txt"}
+_LABEL_SUFFIX = {"voc": ".xml", "dota": ".txt", "yolo": ".txt", "yolo-obb": ".txt"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class FoundItems:
     notes: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
     unread_rows: tuple[Problem, ...] = ()
-    tasks: tuple[Task, ...] = ()
+    tasks: tuple[TaskName, ...] = ()
     consulted: frozenset[Path] = frozenset()
 
 
@@ -64,7 +64,7 @@ def find_items(described: DescribedSet, root: Path, split: str) -> FoundItems:
     images = list_tree(folder, root)
     source = root / own.path(own.annotations or "", split)
     notes = ignored_note(folder, images.ignored)
-    if own.format in LABEL_SUFFIX:
+    if own.format in _LABEL_SUFFIX:
         found = _label_files(own, root, images, source)
     else:
         if not source.is_file():
@@ -147,9 +147,9 @@ def _class_folders(own: Description, root: Path, folder: Path) -> FoundItems:
 
 def _label_files(own: Description, root: Path, images: FileTree, folder: Path) -> FoundItems:
     if not folder.is_dir():
-        expected = [f"{folder}/ with {LABEL_SUFFIX[own.format]} files"]
+        expected = [f"{folder}/ with {_LABEL_SUFFIX[own.format]} files"]
         raise own_layout_error(root, f"has no folder {folder.relative_to(root)}", expected)
-    labels = list_tree(folder, root, {LABEL_SUFFIX[own.format]})
+    labels = list_tree(folder, root, {_LABEL_SUFFIX[own.format]})
     items, problems = [], list(labels.problems)
     without = 0
     for stem, image in images.by_stem.items():
@@ -260,7 +260,7 @@ def _read_llava(own: Description, item: Item) -> Annotations:
     read: dict[str, Callable[[], Annotations]] = {
         # The questions are whole prompts already: nothing may be added to them.
         "vqa": lambda: Annotations(
-            questions=tuple(Question(question=q, answer=a, type=prompts.VERBATIM) for q, a in exchanges),
+            questions=tuple(AnsweredQuestion(question=q, answer=a, type=prompts.VERBATIM) for q, a in exchanges),
             provenance=provenance,
         ),
         "captioning": lambda: Annotations(

@@ -16,7 +16,7 @@ from mmrs.geometry import hbb_from_quad, quad_from_rotated
 
 GROUNDS = ((96, 110, 84), (128, 120, 108), (104, 104, 106))
 # Words of the sources' labels -> look in `AERIAL`; the first word that a label contains decides.
-WORDS = {
+_WORDS = {
     "baseball": "baseball-diamond",
     "basketball": "basketball-court",
     "tennis": "tennis-court",
@@ -74,7 +74,7 @@ def appearance(label: str) -> str:
     if label in AERIAL:
         return label
     name = normal_form(label)
-    return next((key for word, key in WORDS.items() if word in name), "small-vehicle")
+    return next((key for word, key in _WORDS.items() if word in name), "small-vehicle")
 
 
 def scatter(

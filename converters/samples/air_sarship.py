@@ -20,7 +20,7 @@ from converters.samples.noise import make_pool
 from converters.samples.sea import Ship, paint_amplitude, scatter_ships
 from converters.samples.voc_xml import Node, bndbox, document, flags, head
 
-IMAGES = {"train": 3, "test": 2}
+_IMAGES = {"train": 3, "test": 2}
 SIDES = {"1.0": 1300, "2.0": 1000}
 GAIN = 40
 
@@ -45,7 +45,7 @@ def write(
     Returns:
         Images and objects per split.
     """
-    counts = split_counts(images_per_split, IMAGES)
+    counts = split_counts(images_per_split, _IMAGES)
     rng = np.random.default_rng(seed)
     side = side or SIDES[release]
     pool = make_pool(rng, side + 60, side + 60, planes=2)

@@ -21,7 +21,7 @@ SENTENCES = 5
 # Image number whose third sentence has no words.
 WORDLESS_IMAGE = 2
 # Class word of RSICD -> painted scene, what a sentence calls it.
-SCENES = {
+_SCENES = {
     "airport": ("airplane", "white planes are parked on a gray apron"),
     "baseballfield": ("baseballdiamond", "a baseball field with a brown infield is surrounded by green grass"),
     "beach": ("beach", "white waves are between a yellow beach and a blue ocean"),
@@ -80,7 +80,7 @@ class CaptionSample:
         counts = split_counts(images_per_split, self.images)
         rng = np.random.default_rng(seed)
         pool = make_pool(rng, self.side + 64, self.side + 64)
-        names = list(SCENES)
+        names = list(_SCENES)
         rows: list[tuple[str, dict[str, Any]]] = []
         texts: list[tuple[int, str]] = []
         for split, count in counts.items():
@@ -89,7 +89,7 @@ class CaptionSample:
                 name = names[number % len(names)]
                 file_name = self.file_name(number, name)
                 folder = root / self.image_folder / (name if self.by_class else "")
-                scene, phrase = SCENES[name]
+                scene, phrase = _SCENES[name]
                 save_image(paint_scene(scene, rng, pool, self.side, self.side), folder / file_name)
                 sentences = self._sentences(rng, number, phrase)
                 row = _numbered_row if self.by_class else _row

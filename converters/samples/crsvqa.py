@@ -12,8 +12,8 @@ from converters.samples.noise import make_pool
 from converters.samples.questions import make_scene, other_things, yes_no
 from converters.samples.scenes import paint_scene, save_image
 
-SIDE = 600
-FIRST_ID = 14280
+_SIDE = 600
+_FIRST_ID = 14280
 # Image number whose text ends with a question without an answer.
 ODD_IMAGE = 1
 
@@ -30,12 +30,12 @@ def write(root: Path, *, images: Annotated[int, Field(ge=1)] = 10, seed: int = 0
         Images and questions in all.
     """
     rng = np.random.default_rng(seed)
-    pool = make_pool(rng, SIDE + 64, SIDE + 64, planes=2)
+    pool = make_pool(rng, _SIDE + 64, _SIDE + 64, planes=2)
     (root / "data" / "text").mkdir(parents=True)
     for number in range(images):
         scene = make_scene(rng, number)
-        picture = paint_scene(scene.painter, rng, pool, SIDE, SIDE)
-        save_image(picture, root / "data" / "image" / f"{FIRST_ID + number}.png")
+        picture = paint_scene(scene.painter, rng, pool, _SIDE, _SIDE)
+        save_image(picture, root / "data" / "image" / f"{_FIRST_ID + number}.png")
         things = other_things(rng, scene)
         lines = [
             "What is the theme of this scene？",
@@ -48,5 +48,5 @@ def write(root: Path, *, images: Annotated[int, Field(ge=1)] = 10, seed: int = 0
         if number == ODD_IMAGE:
             lines.append("What is the shape of the road?")
         data = "".join(f"{line}\r\n" for line in lines).encode()
-        (root / "data" / "text" / f"{FIRST_ID + number}.txt").write_bytes(data)
+        (root / "data" / "text" / f"{_FIRST_ID + number}.txt").write_bytes(data)
     return {"images": images, "questions": 3 * images}

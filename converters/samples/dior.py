@@ -20,9 +20,9 @@ from converters.samples.counts import split_counts
 from converters.samples.noise import make_pool
 from converters.samples.voc_xml import Node, bndbox, corner_box, document, flags, head
 
-IMAGES = {"train": 3, "val": 2, "test": 3}
-SIDE = 800
-DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>'
+_IMAGES = {"train": 3, "val": 2, "test": 3}
+_SIDE = 800
+_DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>'
 WRONG_HEIGHT = 816
 NOISE = -5.5511151231258e-17
 
@@ -49,10 +49,10 @@ def write(
     Returns:
         Images and objects per split, and objects by label.
     """
-    counts = split_counts(images_per_split, IMAGES)
+    counts = split_counts(images_per_split, _IMAGES)
     least, greatest = check_range(objects_per_image)
     rng = np.random.default_rng(seed)
-    pool = make_pool(rng, SIDE + 64, SIDE + 64, planes=2)
+    pool = make_pool(rng, _SIDE + 64, _SIDE + 64, planes=2)
     annotations = root / "Annotations"
     horizontal, oriented = annotations / "Horizontal Bounding Boxes", annotations / "Oriented Bounding Boxes"
     lists = root / "ImageSets" / "Main"
@@ -66,8 +66,8 @@ def write(
         images.mkdir(exist_ok=True)
         stems = [f"{number + index + 1:05d}" for index in range(count)]
         for stem in stems:
-            placed = scatter(rng, tuple(facts("dior").classes), (SIDE, SIDE), int(rng.integers(least, greatest + 1)))
-            paint(rng, pool, (SIDE, SIDE), placed).save(images / f"{stem}.jpg", quality=85)
+            placed = scatter(rng, tuple(facts("dior").classes), (_SIDE, _SIDE), int(rng.integers(least, greatest + 1)))
+            paint(rng, pool, (_SIDE, _SIDE), placed).save(images / f"{stem}.jpg", quality=85)
             (horizontal / f"{stem}.xml").write_bytes(
                 _horizontal(stem, placed, number, degenerate and number == 1).encode()
             )
@@ -106,19 +106,19 @@ def _repackage(root: Path, splits: Sequence[str]) -> None:
 
 
 def _horizontal(stem: str, placed: Sequence[PlacedObject], number: int, degenerate: bool) -> str:
-    nodes = head(f"{stem}.jpg", "DIOR", (SIDE, SIDE), depth=1 if number == 2 else 3)
+    nodes = head(f"{stem}.jpg", "DIOR", (_SIDE, _SIDE), depth=1 if number == 2 else 3)
     for index, one in enumerate(placed):
         xmin, ymin, xmax, ymax = one.edges
         right = xmin + 1 if degenerate and index == len(placed) - 1 else xmax
         edges = (xmin + 1, ymin + 1, right, ymax)
         nodes.append(("object", [("name", one.label), ("pose", "Unspecified"), bndbox(edges)]))
-    text = document(nodes, declaration=DECLARATION if number == 3 else "")
+    text = document(nodes, declaration=_DECLARATION if number == 3 else "")
     return text if number % 4 == 3 else text.replace("\n", "\r\n")
 
 
 def _oriented(stem: str, placed: Sequence[PlacedObject], number: int) -> str:
     folder = "/影像/JPEGImages-trainval" if number % 2 else "/JPEGImages-trainval.zip/JPEGImages-trainval"
-    size = (SIDE, WRONG_HEIGHT if number == 2 else SIDE)
+    size = (_SIDE, WRONG_HEIGHT if number == 2 else _SIDE)
     nodes: list[Node] = [("folder", folder), *head(f"{stem}.jpg", "Unknown", size)]
     for index, one in enumerate(placed):
         # The first object of every image reaches past the border, as large airports do.
@@ -138,4 +138,4 @@ def _oriented(stem: str, placed: Sequence[PlacedObject], number: int) -> str:
                 ],
             )
         )
-    return document(nodes, indent="    ", declaration=DECLARATION)
+    return document(nodes, indent="    ", declaration=_DECLARATION)

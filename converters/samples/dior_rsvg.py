@@ -17,9 +17,9 @@ from converters.samples.aerial import PlacedObject, check_range, paint, scatter
 from converters.samples.noise import Rng, make_pool
 from converters.samples.voc_xml import bndbox, document, head
 
-SIDE = 800
+_SIDE = 800
 # Shares of the real lists, rounded.
-SPLITS = ("train", "train", "train", "val", "test")
+_SPLITS = ("train", "train", "train", "val", "test")
 
 
 def write(
@@ -42,7 +42,7 @@ def write(
     """
     least, greatest = check_range(objects_per_image)
     rng = np.random.default_rng(seed)
-    pool = make_pool(rng, SIDE + 32, SIDE + 32, planes=2)
+    pool = make_pool(rng, _SIDE + 32, _SIDE + 32, planes=2)
     base = root / "DIOR_RSVG"
     for folder in ("Annotations", "JPEGImages"):
         (base / folder).mkdir(parents=True)
@@ -50,8 +50,8 @@ def write(
     total = 0
     for number in range(images):
         stem = f"{number * 37 + 5:05d}"
-        placed = scatter(rng, labels, (SIDE, SIDE), int(rng.integers(least, greatest + 1)), upright=True)
-        paint(rng, pool, (SIDE, SIDE), placed).save(base / "JPEGImages" / f"{stem}.jpg", quality=85)
+        placed = scatter(rng, labels, (_SIDE, _SIDE), int(rng.integers(least, greatest + 1)), upright=True)
+        paint(rng, pool, (_SIDE, _SIDE), placed).save(base / "JPEGImages" / f"{stem}.jpg", quality=85)
         (base / "Annotations" / f"{stem}.xml").write_text(_xml(stem, placed), encoding="utf-8")
         total += len(placed)
     counts = {}
@@ -62,14 +62,14 @@ def write(
 
 
 def _divide(rng: Rng, total: int) -> dict[str, list[int]]:
-    parts: dict[str, list[int]] = {split: [] for split in dict.fromkeys(SPLITS)}
+    parts: dict[str, list[int]] = {split: [] for split in dict.fromkeys(_SPLITS)}
     for place, number in enumerate(rng.permutation(total).tolist()):
-        parts[SPLITS[place % len(SPLITS)]].append(number)
+        parts[_SPLITS[place % len(_SPLITS)]].append(number)
     return {split: sorted(numbers) for split, numbers in parts.items()}
 
 
 def _xml(stem: str, placed: Sequence[PlacedObject]) -> str:
-    nodes = head(f"{stem}.jpg", "DIOR", (SIDE, SIDE))
+    nodes = head(f"{stem}.jpg", "DIOR", (_SIDE, _SIDE))
     for one in placed:
         xmin, ymin, xmax, ymax = one.edges
         inner = [
@@ -85,7 +85,7 @@ def _xml(stem: str, placed: Sequence[PlacedObject]) -> str:
 def _describe(one: PlacedObject) -> str:
     """Template English as in the real set, with its wrong articles."""
     x, y = one.rotated[:2]
-    vertical = "upper" if y < SIDE / 3 else "lower" if y > SIDE * 2 / 3 else ""
-    horizontal = "left" if x < SIDE / 3 else "right" if x > SIDE * 2 / 3 else ""
+    vertical = "upper" if y < _SIDE / 3 else "lower" if y > _SIDE * 2 / 3 else ""
+    horizontal = "left" if x < _SIDE / 3 else "right" if x > _SIDE * 2 / 3 else ""
     place = f"on the {' '.join(filter(None, (vertical, horizontal)))}" if vertical or horizontal else "in the middle"
     return f"A {one.label} {place}"

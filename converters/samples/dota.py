@@ -18,19 +18,19 @@ from converters.catalog import facts
 from converters.samples import aerial
 from converters.samples.aerial import paint
 from converters.samples.counts import split_counts
-from converters.samples.dota_layouts import Layout, rearrange
+from converters.samples.dota_layouts import DotaLayout, rearrange
 from converters.samples.noise import NoisePool, Rng, make_pool
 from converters.samples.shapes import AERIAL
 from mmrs.errors import UserError
 from mmrs.geometry import quad_from_rotated
 
-IMAGES = {"train": 4, "val": 2}
+_IMAGES = {"train": 4, "val": 2}
 KINDS = ("RGB", "L", "RGBA", "empty")
-LARGE, SMALL = (1400, 1100), (700, 560)
+_LARGE, _SMALL = (1400, 1100), (700, 560)
 # A window of the usual tiling ends at 1024: an object there is cut.
 TILE_BORDER = 1024
 
-Release = Literal["1.0", "1.5", "2.0"]
+_Release = Literal["1.0", "1.5", "2.0"]
 
 
 def write(
@@ -38,9 +38,9 @@ def write(
     *,
     images_per_split: int | Mapping[str, int] | None = None,
     seed: int = 0,
-    release: Release = "1.0",
+    release: _Release = "1.0",
     objects_per_image: tuple[int, int] = (8, 24),
-    layout: Layout = "official",
+    layout: DotaLayout = "official",
 ) -> dict[str, Any]:
     """Write the fake into `root`.
 
@@ -55,11 +55,11 @@ def write(
     Returns:
         Images and objects per split, and objects by label, as they are in the official layout.
     """
-    counts = split_counts(images_per_split, IMAGES)
+    counts = split_counts(images_per_split, _IMAGES)
     if not 0 <= objects_per_image[0] <= objects_per_image[1]:
         raise UserError(f"objects_per_image {objects_per_image} must be a least and a greatest number, 0 or more")
     rng = np.random.default_rng(seed)
-    pool = make_pool(rng, LARGE[1] + 100, LARGE[0] + 100, planes=2)
+    pool = make_pool(rng, _LARGE[1] + 100, _LARGE[0] + 100, planes=2)
     labels = facts("dota").variants[release].labels
     label_folder = "labelTxt" if release == "1.0" else f"labelTxt-v{release}"
     found: list[tuple[str, str]] = []
@@ -71,7 +71,7 @@ def write(
                 folder.mkdir(parents=True)
         for index in range(count):
             kind = KINDS[index % len(KINDS)]
-            size = SMALL if kind in ("RGBA", "empty") else LARGE
+            size = _SMALL if kind in ("RGBA", "empty") else _LARGE
             objects = [] if kind == "empty" else _objects(rng, labels, size, objects_per_image, number)
             stem = f"P{number:04d}"
             _paint(rng, pool, kind, size, objects).save(folders["images"] / f"{stem}.png", compress_level=1)
@@ -87,14 +87,14 @@ def write(
 
 
 # Label, rotated box (cx, cy, width, height, angle), difficult.
-Placed = tuple[str, tuple[float, float, float, float, float], int]
+_Placed = tuple[str, tuple[float, float, float, float, float], int]
 
 
 def _objects(
     rng: Rng, labels: Sequence[str], size: tuple[int, int], per_image: tuple[int, int], number: int
-) -> list[Placed]:
+) -> list[_Placed]:
     """Every label comes up in turn; the first object of a large scene lies across a tile's border."""
-    placed: list[Placed] = []
+    placed: list[_Placed] = []
     for index in range(int(rng.integers(per_image[0], per_image[1] + 1))):
         label = labels[(index + number * 5) % len(labels)]
         shape, _, typical = AERIAL[label]
@@ -109,7 +109,7 @@ def _objects(
     return placed
 
 
-def _paint(rng: Rng, pool: NoisePool, kind: str, size: tuple[int, int], objects: Sequence[Placed]) -> Image.Image:
+def _paint(rng: Rng, pool: NoisePool, kind: str, size: tuple[int, int], objects: Sequence[_Placed]) -> Image.Image:
     image = paint(rng, pool, size, [aerial.PlacedObject(label, box) for label, box, _ in objects])
     if kind == "L":
         return image.convert("L")
@@ -123,8 +123,8 @@ def _write_labels(
     label_folder: str,
     stem: str,
     kind: str,
-    release: Release,
-    objects: Sequence[Placed],
+    release: _Release,
+    objects: Sequence[_Placed],
     number: int,
 ) -> None:
     source = "GF" if kind == "L" else "GoogleEarth"

@@ -18,11 +18,11 @@ from mmrs.imaging.windows import plan_windows
 from mmrs.polygons import iof_in_window
 from mmrs.source import Tiling
 
-Layout = Literal["official", "torchgeo", "mmrotate", "ultralytics", "unsplit"]
+DotaLayout = Literal["official", "torchgeo", "mmrotate", "ultralytics", "unsplit"]
 _TILING = Tiling(size=1024, overlap=200)
 
 
-def rearrange(root: Path, layout: Layout, labels: str, splits: Sequence[str], release: str) -> None:
+def rearrange(root: Path, layout: DotaLayout, labels: str, splits: Sequence[str], release: str) -> None:
     """Turn the official layout in `root`, whose label folders are called `labels`, into another one.
 
     The unsplit layout has the scenes of the first split only.

@@ -17,7 +17,7 @@ from converters.samples.noise import make_pool
 from converters.samples.scenes import save_image
 from converters.samples.ships import LARGEST, crop_size, paint_ship
 
-IMAGES = {"train": 14, "val": 7, "test": 7}
+_IMAGES = {"train": 14, "val": 7, "test": 7}
 PATTERNS = (
     "crop_ru201904211947{number:08d}_.bmp",
     "lightness_1.07201904212{number:08d}_.bmp",
@@ -39,7 +39,7 @@ def write(root: Path, *, images_per_split: int | Mapping[str, int] | None = None
     Returns:
         Images per split and rows per table.
     """
-    counts = split_counts(images_per_split, IMAGES)
+    counts = split_counts(images_per_split, _IMAGES)
     rng = np.random.default_rng(seed)
     pool = make_pool(rng, LARGEST + 64, LARGEST + 64)
     labels = tuple(facts("dscr").classes)

@@ -16,8 +16,8 @@ from rasterio.transform import Affine
 from converters.classification.eurosat import PLACES
 from converters.samples.class_folders import ClassFolderSample, ClassLayout
 
-SIDE = 64
-BANDS = 13
+_SIDE = 64
+_BANDS = 13
 # Natural colour in bands 4, 3, 2 (from 1): reflectance of white.
 WHITE = 2750
 ORIGIN, PIXEL = (600_000.0, 5_300_000.0), 10.0
@@ -26,7 +26,7 @@ _rgb = ClassFolderSample(
     "eurosat",
     folder=PLACES["rgb"][0],
     file_name=lambda label, number: f"{label}_{number + 1}.jpg",
-    side=SIDE,
+    side=_SIDE,
     list_name="eurosat",
 )
 
@@ -70,10 +70,10 @@ def write(
 def _write_bands(path: Path, pixels: npt.NDArray[np.float32]) -> None:
     """Red, green and blue of ``(H, W, 3)`` become bands 4, 3, 2; the other bands are shades of their mean."""
     grey = pixels.mean(axis=2)
-    bands = np.stack([grey * (0.6 + 0.1 * number) for number in range(BANDS)])
+    bands = np.stack([grey * (0.6 + 0.1 * number) for number in range(_BANDS)])
     bands[[3, 2, 1]] = pixels.transpose(2, 0, 1)
     values = np.round(bands * (WHITE / 255)).astype(np.uint16)
     transform = Affine(PIXEL, 0, ORIGIN[0], 0, -PIXEL, ORIGIN[1])
-    profile = {"driver": "GTiff", "width": SIDE, "height": SIDE, "count": BANDS, "dtype": "uint16"}
+    profile = {"driver": "GTiff", "width": _SIDE, "height": _SIDE, "count": _BANDS, "dtype": "uint16"}
     with rasterio.open(path, "w", crs="EPSG:32632", transform=transform, **profile) as target:
         target.write(values)

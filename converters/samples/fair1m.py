@@ -23,8 +23,8 @@ PARTS = (
     ("train", "train/part2", "images-1", "labelXml"),
     ("val", "validation", "images", "labelXmls"),
 )
-LARGE, SMALL = (1300, 1100), (1000, 1000)
-DECLARATION = '<?xml version="1.0" encoding="utf-8"?>'
+_LARGE, _SMALL = (1300, 1100), (1000, 1000)
+_DECLARATION = '<?xml version="1.0" encoding="utf-8"?>'
 
 
 def write(
@@ -47,7 +47,7 @@ def write(
     """
     least, greatest = check_range(objects_per_image)
     rng = np.random.default_rng(seed)
-    pool = make_pool(rng, LARGE[1] + 32, LARGE[0] + 32, planes=2)
+    pool = make_pool(rng, _LARGE[1] + 32, _LARGE[0] + 32, planes=2)
     labels = tuple(facts("fair1m").classes)
     images: Counter[str] = Counter()
     objects: Counter[str] = Counter()
@@ -56,7 +56,7 @@ def write(
         for folder in (image_folder, label_folder):
             (root / part / folder).mkdir(parents=True)
         for number in range(images_per_part):
-            size = SMALL if number % 2 else LARGE
+            size = _SMALL if number % 2 else _LARGE
             placed = scatter(rng, labels, size, int(rng.integers(least, greatest + 1)))
             cx, _, width, height, angle = placed[0].rotated
             placed[0] = PlacedObject(placed[0].label, (cx, size[1] - 2.5, width, height, angle))
@@ -95,4 +95,4 @@ def _xml(number: int, size: tuple[int, int], placed: list[PlacedObject]) -> str:
         ("size", [("width", size[0]), ("height", size[1]), ("depth", 3)]),
         ("objects", rows),
     ]
-    return document(nodes, indent="  ", declaration=DECLARATION)
+    return document(nodes, indent="  ", declaration=_DECLARATION)

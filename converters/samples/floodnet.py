@@ -15,7 +15,7 @@ from converters.samples.scenes import paint_scene, save_image
 
 # A tenth of the true size on each side.
 WIDTH, HEIGHT = 459, 307
-FIRST_ID = 10165
+_FIRST_ID = 10165
 ID_STEP = 3
 
 
@@ -35,7 +35,7 @@ def write(root: Path, *, images: Annotated[int, Field(ge=1)] = 10, seed: int = 0
     rows = []
     for number in range(images):
         scene = make_scene(rng, number)
-        name = f"{FIRST_ID + ID_STEP * number}.JPG"
+        name = f"{_FIRST_ID + ID_STEP * number}.JPG"
         picture = paint_scene(scene.painter, rng, pool, WIDTH, HEIGHT)
         save_image(picture, root / "Images" / "Train_Image" / name)
         rows += [

@@ -14,9 +14,9 @@ from PIL import Image
 from converters.samples.counts import split_counts
 from converters.samples.noise import Rng
 
-IMAGES = {"train": 4, "val": 2}
-SIZE = (96, 64)
-LABELS = ("ship", "storage-tank")
+_IMAGES = {"train": 4, "val": 2}
+_SIZE = (96, 64)
+_LABELS = ("ship", "storage-tank")
 # One object: index of its label, and xmin, ymin, xmax, ymax in pixels.
 Box = tuple[int, tuple[int, int, int, int]]
 Boxes = dict[str, list[Box]]
@@ -40,7 +40,7 @@ def write(
     Returns:
         Images per split and the description's path.
     """
-    counts = split_counts(images_per_split, IMAGES)
+    counts = split_counts(images_per_split, _IMAGES)
     rng = np.random.default_rng(seed)
     writers: dict[str, Callable[[Path, str, Boxes], None]] = {
         "coco": _coco,
@@ -53,7 +53,7 @@ def write(
     for split, count in counts.items():
         if format == "folders":
             for number in range(count):
-                for label in LABELS:
+                for label in _LABELS:
                     _image(rng, root / split / label / f"{number}.jpg")
             continue
         boxes: Boxes = {f"{split}{number}": _boxes(rng, number) for number in range(count)}
@@ -75,21 +75,21 @@ def _description(format: str, splits: list[str]) -> dict[str, Any]:
     own |= places.get(format, {"images": "images/{split}", "annotations": "labels/{split}"})
     own["splits"] = splits
     if format != "llava":
-        own["classes"] = list(LABELS)
+        own["classes"] = list(_LABELS)
     return own
 
 
 def _image(rng: Rng, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     coarse = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
-    Image.fromarray(coarse).resize(SIZE).save(path, quality=90)
+    Image.fromarray(coarse).resize(_SIZE).save(path, quality=90)
 
 
 def _boxes(rng: Rng, number: int) -> list[Box]:
     boxes = []
     for index in range(number % 3):
-        x, y = int(rng.integers(0, SIZE[0] - 24)), int(rng.integers(0, SIZE[1] - 16))
-        boxes.append((index % len(LABELS), (x, y, x + int(rng.integers(8, 24)), y + int(rng.integers(8, 16)))))
+        x, y = int(rng.integers(0, _SIZE[0] - 24)), int(rng.integers(0, _SIZE[1] - 16))
+        boxes.append((index % len(_LABELS), (x, y, x + int(rng.integers(8, 24)), y + int(rng.integers(8, 16)))))
     return boxes
 
 
@@ -102,11 +102,11 @@ def _coco(root: Path, split: str, boxes: Boxes) -> None:
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for number, (stem, objects) in enumerate(boxes.items()):
-        images.append({"id": number, "file_name": f"{stem}.jpg", "width": SIZE[0], "height": SIZE[1]})
+        images.append({"id": number, "file_name": f"{stem}.jpg", "width": _SIZE[0], "height": _SIZE[1]})
         for label, (x1, y1, x2, y2) in objects:
             row = {"id": len(annotations), "image_id": number, "category_id": label + 1, "iscrowd": 0}
             annotations.append(row | {"bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1)})
-    categories = [{"id": number + 1, "name": label} for number, label in enumerate(LABELS)]
+    categories = [{"id": number + 1, "name": label} for number, label in enumerate(_LABELS)]
     content = {"images": images, "annotations": annotations, "categories": categories}
     _text(root / "annotations" / f"{split}.json", json.dumps(content))
 
@@ -114,11 +114,11 @@ def _coco(root: Path, split: str, boxes: Boxes) -> None:
 def _voc(root: Path, split: str, boxes: Boxes) -> None:
     for stem, objects in boxes.items():
         rows = [
-            f"<object><name>{LABELS[label]}</name><bndbox><xmin>{x1}</xmin><ymin>{y1}</ymin><xmax>{x2}</xmax>"
+            f"<object><name>{_LABELS[label]}</name><bndbox><xmin>{x1}</xmin><ymin>{y1}</ymin><xmax>{x2}</xmax>"
             f"<ymax>{y2}</ymax></bndbox></object>"
             for label, (x1, y1, x2, y2) in objects
         ]
-        size = f"<size><width>{SIZE[0]}</width><height>{SIZE[1]}</height><depth>3</depth></size>"
+        size = f"<size><width>{_SIZE[0]}</width><height>{_SIZE[1]}</height><depth>3</depth></size>"
         text = f"<annotation><filename>{stem}.jpg</filename>{size}{''.join(rows)}</annotation>\n"
         _text(root / "labels" / split / f"{stem}.xml", text)
 
@@ -130,12 +130,12 @@ def _corners(box: tuple[int, int, int, int]) -> tuple[int, ...]:
 
 def _dota(root: Path, split: str, boxes: Boxes) -> None:
     for stem, objects in boxes.items():
-        rows = [f"{' '.join(map(str, _corners(box)))} {LABELS[label]} 0\n" for label, box in objects]
+        rows = [f"{' '.join(map(str, _corners(box)))} {_LABELS[label]} 0\n" for label, box in objects]
         _text(root / "labels" / split / f"{stem}.txt", "imagesource:own\ngsd:0.3\n" + "".join(rows))
 
 
 def _yolo(root: Path, split: str, boxes: Boxes) -> None:
-    width, height = SIZE
+    width, height = _SIZE
     for stem, objects in boxes.items():
         rows = [
             f"{label} {(x1 + x2) / 2 / width:.6f} {(y1 + y2) / 2 / height:.6f} "
@@ -149,7 +149,7 @@ def _yolo_obb(root: Path, split: str, boxes: Boxes) -> None:
     for stem, objects in boxes.items():
         rows = []
         for label, box in objects:
-            numbers = [value / SIZE[place % 2] for place, value in enumerate(_corners(box))]
+            numbers = [value / _SIZE[place % 2] for place, value in enumerate(_corners(box))]
             rows.append(f"{label} {' '.join(f'{number:.6f}' for number in numbers)}\n")
         _text(root / "labels" / split / f"{stem}.txt", "".join(rows))
 
@@ -161,7 +161,7 @@ def _llava(root: Path, split: str, boxes: Boxes) -> None:
             {"from": "human", "value": "<image>\nHow many objects are in the image?"},
             {"from": "gpt", "value": f"There are {len(objects)}."},
             {"from": "human", "value": "Which ones?"},
-            {"from": "gpt", "value": ", ".join(LABELS[label] for label, _ in objects) or "None."},
+            {"from": "gpt", "value": ", ".join(_LABELS[label] for label, _ in objects) or "None."},
         ]
         rows.append({"id": stem, "image": f"{split}/{stem}.jpg", "conversations": turns})
     _text(root / "annotations" / f"{split}.json", json.dumps(rows, indent=1))

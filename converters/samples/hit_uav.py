@@ -15,13 +15,21 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from converters.samples.counts import split_counts
-from converters.samples.hit_uav_files import IMAGE_SIZE, LAYOUTS, FakeImage, FakeObject, Flight, Layout, write_layouts
+from converters.samples.hit_uav_files import (
+    IMAGE_SIZE,
+    WRITTEN_LAYOUTS,
+    FakeImage,
+    FakeObject,
+    Flight,
+    WrittenLayout,
+    write_layouts,
+)
 from converters.samples.noise import NoisePool, Rng, make_pool
 from converters.samples.shapes import THERMAL, draw_shape
 from mmrs.errors import UserError
 
-IMAGES = {"train": 12, "val": 4, "test": 6}
-CLASSES = ("Person", "Car", "Bicycle", "OtherVehicle")
+_IMAGES = {"train": 12, "val": 4, "test": 6}
+_CLASSES = ("Person", "Car", "Bicycle", "OtherVehicle")
 PUBLISHED_SHARES = (0.4974, 0.2954, 0.2012, 0.006)
 # Median long side in pixels of the real objects.
 LONG_SIDES = {"Person": 19, "Car": 56, "Bicycle": 31, "OtherVehicle": 67, "DontCare": 47}
@@ -42,7 +50,7 @@ def write(
     object_sides: tuple[float, float] | None = None,
     dont_care: bool = True,
     equal_classes: bool = False,
-    layouts: Sequence[Layout] = LAYOUTS,
+    layouts: Sequence[WrittenLayout] = WRITTEN_LAYOUTS,
 ) -> dict[str, Any]:
     """Write the fake into `root`.
 
@@ -60,7 +68,7 @@ def write(
         Images and objects per split, and objects by label.
     """
     _check(objects_per_image, object_sides)
-    counts = split_counts(images_per_split, IMAGES)
+    counts = split_counts(images_per_split, _IMAGES)
     rng = np.random.default_rng(seed)
     width, height = IMAGE_SIZE
     pool = make_pool(rng, height + 160, width + 160)
@@ -114,7 +122,7 @@ def _objects(
         count = max(count, min(most, 4))
     elif least == 0 and number % 7 == 1:
         count = 0
-    labels = rng.choice(CLASSES, size=count, p=None if equal_classes else _normalised(PUBLISHED_SHARES)).tolist()
+    labels = rng.choice(_CLASSES, size=count, p=None if equal_classes else _normalised(PUBLISHED_SHARES)).tolist()
     if dont_care and count > 3 and (number == 0 or rng.random() < 0.1):
         labels[-1] = "DontCare"
     objects: list[FakeObject] = []

@@ -15,9 +15,9 @@ from PIL import Image
 from mmrs.geometry import hbb_from_quad, quad_from_rotated
 
 IMAGE_SIZE = (640, 512)
-Layout = Literal["normal_json", "normal_xml", "rotate_json", "rotate_xml"]
-LAYOUTS: tuple[Layout, ...] = get_args(Layout)
-LABELS = ("Person", "Car", "Bicycle", "OtherVehicle", "DontCare")
+WrittenLayout = Literal["normal_json", "normal_xml", "rotate_json", "rotate_xml"]
+WRITTEN_LAYOUTS: tuple[WrittenLayout, ...] = get_args(WrittenLayout)
+_LABELS = ("Person", "Car", "Bicycle", "OtherVehicle", "DontCare")
 SUPERCATEGORIES = ("Person", "Vehicle", "Vehicle", "Vehicle", "DontCare")
 INFO = {"year": "2020", "version": "1.0", "description": "painted sample", "contributor": "", "url": ""}
 
@@ -69,7 +69,9 @@ class FakeImage:
         return f"{self.flight.setting}_{self.frame:05d}"
 
 
-def write_layouts(root: Path, images: Sequence[FakeImage], splits: Sequence[str], layouts: Sequence[Layout]) -> None:
+def write_layouts(
+    root: Path, images: Sequence[FakeImage], splits: Sequence[str], layouts: Sequence[WrittenLayout]
+) -> None:
     """Write the images and annotations of every layout asked for; ids run on over the splits."""
     for layout in layouts:
         if layout.endswith("_json"):
@@ -108,7 +110,7 @@ def _rotate_tables(images: Sequence[FakeImage], first_image: int, first_object: 
         )  # fmt: skip
         for obj in image.objects:
             rows.append(
-                {"id": first_object + len(rows), "image_id": image_id, "category_id": LABELS.index(obj.label),
+                {"id": first_object + len(rows), "image_id": image_id, "category_id": _LABELS.index(obj.label),
                  "difficult": obj.difficult, "bbox": list(obj.rotated)}
             )  # fmt: skip
     return {
@@ -117,7 +119,7 @@ def _rotate_tables(images: Sequence[FakeImage], first_image: int, first_object: 
         "scenarios": [{"id": 0, "name": "day"}, {"id": 1, "name": "night"}],
         "weather": [{"id": 0, "name": "sunny"}, {"id": 1, "name": "rainy"}],
         "images": image_rows,
-        "categories": [{"id": number, "name": label} for number, label in enumerate(LABELS)],
+        "categories": [{"id": number, "name": label} for number, label in enumerate(_LABELS)],
         "annotations": rows,
     }
 
@@ -135,11 +137,11 @@ def _normal_tables(images: Sequence[FakeImage], first_image: int, first_object: 
             rows.append(
                 {"segmentation": [[x1, y1, x2, y1, x2, y2, x1, y2]], "area": (x2 - x1) * (y2 - y1),
                  "image_id": image_id, "bbox": [x1, y1, x2 - x1, y2 - y1],
-                 "category_id": LABELS.index(obj.label), "id": first_object + len(rows)}
+                 "category_id": _LABELS.index(obj.label), "id": first_object + len(rows)}
             )  # fmt: skip
     categories = [
         {"supercategory": above, "id": number, "name": label}
-        for number, (label, above) in enumerate(zip(LABELS, SUPERCATEGORIES, strict=True))
+        for number, (label, above) in enumerate(zip(_LABELS, SUPERCATEGORIES, strict=True))
     ]
     return {"info": INFO, "licenses": [], "images": image_rows, "categories": categories, "annotation": rows}
 

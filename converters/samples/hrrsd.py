@@ -18,8 +18,8 @@ from converters.samples.counts import split_counts
 from converters.samples.noise import make_pool
 from converters.samples.voc_xml import Node, bndbox, document, flags, head
 
-IMAGES = {"train": 3, "val": 3, "test": 4}
-SIZES = ((640, 704), (152, 227), (1272, 1000), (420, 388))
+_IMAGES = {"train": 3, "val": 3, "test": 4}
+_SIZES = ((640, 704), (152, 227), (1272, 1000), (420, 388))
 
 
 def write(
@@ -40,7 +40,7 @@ def write(
     Returns:
         Images and objects per split, and objects by label.
     """
-    counts = split_counts(images_per_split, IMAGES)
+    counts = split_counts(images_per_split, _IMAGES)
     least, greatest = check_range(objects_per_image)
     rng = np.random.default_rng(seed)
     pool = make_pool(rng, 1300, 1300, planes=2)
@@ -54,7 +54,7 @@ def write(
     for split, count in counts.items():
         shown[split] = {}
         for _ in range(count):
-            stem, size = f"{number + 1:05d}", SIZES[number % len(SIZES)]
+            stem, size = f"{number + 1:05d}", _SIZES[number % len(_SIZES)]
             label = labels[number % len(labels)]
             placed = scatter(rng, (label,), size, int(rng.integers(least, greatest + 1)))
             paint(rng, pool, size, placed).save(images / f"{stem}.jpg", quality=85)

@@ -18,8 +18,8 @@ from converters.samples.counts import split_counts
 from converters.samples.noise import make_pool
 from converters.samples.voc_xml import document
 
-IMAGES = {"train": 3, "val": 2, "test": 3}
-SIZES = ((600, 420), (753, 466), (300, 300))
+_IMAGES = {"train": 3, "val": 2, "test": 3}
+_SIZES = ((600, 420), (753, 466), (300, 300))
 
 
 def write(
@@ -40,7 +40,7 @@ def write(
     Returns:
         Images per split and ships by class number.
     """
-    counts = split_counts(images_per_split, IMAGES)
+    counts = split_counts(images_per_split, _IMAGES)
     least, greatest = check_range(objects_per_image)
     rng = np.random.default_rng(seed)
     pool = make_pool(rng, 520, 800, planes=2)
@@ -53,7 +53,7 @@ def write(
     listed = [split for split, count in counts.items() for _ in range(count)]
     stems: dict[str, list[str]] = {split: [] for split in counts}
     for number, split in enumerate([*listed, ""]):
-        stem, size = f"1{number + 1:08d}", SIZES[number % len(SIZES)]
+        stem, size = f"1{number + 1:08d}", _SIZES[number % len(_SIZES)]
         ships = scatter(rng, ("ship",), size, 0 if number % 3 == 2 else int(rng.integers(least, greatest + 1)))
         placed = [PlacedObject(numbers[(number * 7 + i) % len(numbers)], one.rotated) for i, one in enumerate(ships)]
         paint(rng, pool, size, ships).save(images / f"{stem}.bmp")

@@ -19,8 +19,8 @@ from converters.samples.counts import split_counts
 from converters.samples.noise import Rng, make_pool
 from converters.samples.sea import Ship, paint_grey, scatter_ships
 
-IMAGES = {"train": 4, "test": 3}
-SIDE = 800
+_IMAGES = {"train": 4, "test": 3}
+_SIDE = 800
 STEP = 600
 MASKS = ("instance_color_RGB", "instance_id_RGB")
 
@@ -43,16 +43,16 @@ def write(
     Returns:
         Images and objects per split.
     """
-    counts = split_counts(images_per_split, IMAGES)
+    counts = split_counts(images_per_split, _IMAGES)
     rng = np.random.default_rng(seed)
-    pool = make_pool(rng, SIDE + 60, SIDE + 60, planes=2)
+    pool = make_pool(rng, _SIDE + 60, _SIDE + 60, planes=2)
     shown: dict[str, dict[str, list[Ship]]] = {}
     number = 0
     for split, count in counts.items():
         shown[split] = {}
         for _ in range(count):
-            ships = scatter_ships(rng, (SIDE, SIDE), 1 + number % 5, (12, 50))
-            picture = paint_grey(rng, pool, (SIDE, SIDE), ships, shore=number % 3 == 0).convert("RGB")
+            ships = scatter_ships(rng, (_SIDE, _SIDE), 1 + number % 5, (12, 50))
+            picture = paint_grey(rng, pool, (_SIDE, _SIDE), ships, shore=number % 3 == 0).convert("RGB")
             stem = _stem(number)
             shown[split][stem] = ships
             for flavour in flavours:
@@ -76,7 +76,7 @@ def _stem(number: int) -> str:
     if number % 5 == 4:
         return f"P0137_{number}"
     start = (number % 4) * STEP
-    return f"P{number // 4 + 1:04d}_{start}_{start + SIDE}_3000_3800"
+    return f"P{number // 4 + 1:04d}_{start}_{start + _SIDE}_3000_3800"
 
 
 def _save(root: Path, flavour: str, stem: str, picture: Image.Image, ships: Sequence[Ship]) -> None:
@@ -127,8 +127,8 @@ def _jpg_tables(images: Mapping[str, list[Ship]]) -> dict[str, Any]:
             "license": 0,
             "url": None,
             "file_name": f"{stem}.jpg",
-            "height": SIDE,
-            "width": SIDE,
+            "height": _SIDE,
+            "width": _SIDE,
             "date_captured": None,
             "id": number,
         }
@@ -143,7 +143,7 @@ def _png_tables(rng: Rng, images: Mapping[str, list[Ship]], first: int) -> dict[
     rows: list[dict[str, Any]] = []
     for number, (stem, ships) in enumerate(images.items(), first):
         masks = {key: f"{stem}_{kind}.png" for key, kind in zip(("seg_file_name", "ins_file_name"), MASKS, strict=True)}
-        named.append({"id": number, "width": SIDE, "height": SIDE, "file_name": f"{stem}.png", **masks})
+        named.append({"id": number, "width": _SIDE, "height": _SIDE, "file_name": f"{stem}.png", **masks})
         for ship in ships:
             row = _row(ship, first + len(images) + len(rows), number, _contour(ship)) | {"category_name": "ship"}
             rows.append(row | {"area": int(row["area"])})

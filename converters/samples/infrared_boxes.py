@@ -18,9 +18,9 @@ from converters.samples.noise import NoisePool, Rng, make_pool
 from converters.samples.shapes import AERIAL, BICYCLE, CAR, PERSON, TRUCK, Shape, draw_shape
 from converters.samples.voc_xml import bndbox, document, flags, head
 
-Form = Literal["voc", "yolo"]
-SIZES = ((384, 288), (640, 512))
-LOOKS: Mapping[str, Shape] = {
+BoxForm = Literal["voc", "yolo"]
+_SIZES = ((384, 288), (640, 512))
+_LOOKS: Mapping[str, Shape] = {
     "person": PERSON,
     "car": CAR,
     "bus": TRUCK,
@@ -28,7 +28,7 @@ LOOKS: Mapping[str, Shape] = {
     "cyclist": PERSON,
     "vehicle": CAR,
 }
-Placed = tuple[str, tuple[int, int, int, int]]
+_Placed = tuple[str, tuple[int, int, int, int]]
 
 
 def write_set(
@@ -36,7 +36,7 @@ def write_set(
     name: str,
     images: int,
     seed: int,
-    annotations: Form,
+    annotations: BoxForm,
     parts: Sequence[str] = ("",),
 ) -> dict[str, Any]:
     """Write a fake of source `name`.
@@ -57,7 +57,7 @@ def write_set(
     labels = tuple(facts(name).classes)
     objects = 0
     for number in range(images):
-        size = SIZES[number % len(SIZES)]
+        size = _SIZES[number % len(_SIZES)]
         placed = _place(rng, labels, size, number)
         objects += len(placed) * len(parts)
         for part in parts:
@@ -78,7 +78,7 @@ def _save(path: Path, data: bytes) -> None:
     path.write_bytes(data)
 
 
-def _place(rng: Rng, labels: Sequence[str], size: tuple[int, int], number: int) -> list[Placed]:
+def _place(rng: Rng, labels: Sequence[str], size: tuple[int, int], number: int) -> list[_Placed]:
     """Every label comes up in turn; every seventh image has no object."""
     placed = []
     for index in range(0 if number % 7 == 6 else 1 + number % 4):
@@ -88,12 +88,12 @@ def _place(rng: Rng, labels: Sequence[str], size: tuple[int, int], number: int) 
     return placed
 
 
-def _paint(rng: Rng, pool: NoisePool, size: tuple[int, int], placed: Sequence[Placed]) -> bytes:
+def _paint(rng: Rng, pool: NoisePool, size: tuple[int, int], placed: Sequence[_Placed]) -> bytes:
     smooth, grain = pool.crop(rng, size[1], size[0])
     canvas = Image.fromarray(np.clip(90 + 12 * smooth, 0, 255).astype(np.uint8))
     draw = ImageDraw.Draw(canvas)
     for label, (x1, y1, x2, y2) in placed:
-        shape = LOOKS.get(label, BICYCLE if label == "bike" else AERIAL["ship"][0])
+        shape = _LOOKS.get(label, BICYCLE if label == "bike" else AERIAL["ship"][0])
         box = ((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1, 0.0)
         draw_shape(draw, shape, box, lambda tone: int(60 + 180 * tone))
     noisy = np.clip(np.asarray(canvas, dtype=np.float32) + 4 * grain, 0, 255).astype(np.uint8)
@@ -102,7 +102,7 @@ def _paint(rng: Rng, pool: NoisePool, size: tuple[int, int], placed: Sequence[Pl
     return buffer.getvalue()
 
 
-def _xml(number: int, size: tuple[int, int], placed: Sequence[Placed]) -> str:
+def _xml(number: int, size: tuple[int, int], placed: Sequence[_Placed]) -> str:
     # Some annotation tools leave the size out.
     nodes = head(f"{number + 1:05d}.jpg", "Unknown", None if number % 5 == 4 else size, depth=1)
     for label, edges in placed:
@@ -110,7 +110,7 @@ def _xml(number: int, size: tuple[int, int], placed: Sequence[Placed]) -> str:
     return document(nodes)
 
 
-def _yolo(labels: Sequence[str], size: tuple[int, int], placed: Sequence[Placed]) -> str:
+def _yolo(labels: Sequence[str], size: tuple[int, int], placed: Sequence[_Placed]) -> str:
     lines = []
     for label, (x1, y1, x2, y2) in placed:
         numbers = ((x1 + x2) / 2 / size[0], (y1 + y2) / 2 / size[1], (x2 - x1) / size[0], (y2 - y1) / size[1])

@@ -20,8 +20,8 @@ from converters.samples.counts import split_counts
 from converters.samples.noise import make_pool
 from converters.samples.voc_xml import bndbox, corner_box, document, flags, head
 
-IMAGES = {"train": 3, "test": 4}
-SIZES = ((800, 800), (859, 831), (752, 834))
+_IMAGES = {"train": 3, "test": 4}
+_SIZES = ((800, 800), (859, 831), (752, 834))
 # Boxes of the two kinds were drawn separately and differ by some pixels.
 MARGIN = 4
 
@@ -46,7 +46,7 @@ def write(
     Returns:
         Images and objects per split, and objects by label.
     """
-    counts = split_counts(images_per_split, IMAGES)
+    counts = split_counts(images_per_split, _IMAGES)
     least, greatest = check_range(objects_per_image)
     rng = np.random.default_rng(seed)
     pool = make_pool(rng, 900, 900, planes=2)
@@ -61,7 +61,7 @@ def write(
     for split, count in counts.items():
         stems = [str(number + index + 1) for index in range(count)]
         for stem in stems:
-            size = SIZES[number % len(SIZES)]
+            size = _SIZES[number % len(_SIZES)]
             # All models share one look: the painter knows planes only.
             planes = scatter(rng, ("plane",), size, int(rng.integers(least, greatest + 1)))
             placed = [PlacedObject(labels[(number * 5 + i) % len(labels)], one.rotated) for i, one in enumerate(planes)]

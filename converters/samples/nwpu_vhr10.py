@@ -18,7 +18,7 @@ from converters.catalog import facts
 from converters.samples.aerial import PlacedObject, check_range, paint, scatter
 from converters.samples.noise import make_pool
 
-SIZES = ((958, 808), (1100, 760), (640, 533))
+_SIZES = ((958, 808), (1100, 760), (640, 533))
 
 
 def write(
@@ -51,13 +51,13 @@ def write(
         folder.mkdir(parents=True)
     images: list[tuple[tuple[int, int], list[PlacedObject]]] = []
     for number in range(positives):
-        size = SIZES[number % len(SIZES)]
+        size = _SIZES[number % len(_SIZES)]
         placed = scatter(rng, labels, size, int(rng.integers(least, greatest + 1)), upright=True)
         images.append((size, placed))
         paint(rng, pool, size, placed).save(folders["positive image set"] / f"{number + 1:03d}.jpg", quality=85)
         (folders["ground truth"] / f"{number + 1:03d}.txt").write_bytes(_lines(placed, labels, number).encode())
     for number in range(negatives):
-        paint(rng, pool, SIZES[number % len(SIZES)], []).save(folders["negative image set"] / f"{number + 1:03d}.jpg")
+        paint(rng, pool, _SIZES[number % len(_SIZES)], []).save(folders["negative image set"] / f"{number + 1:03d}.jpg")
     (base / "readme.txt").write_text("Painted sample in the layout of NWPU VHR-10.\n", encoding="utf-8")
     (base / "annotations.json").write_text(json.dumps(_coco(images, labels)), encoding="utf-8")
     found = Counter(one.label for _, placed in images for one in placed)

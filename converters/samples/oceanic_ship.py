@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from converters.samples.infrared_boxes import Form, write_set
+from converters.samples.infrared_boxes import BoxForm, write_set
 
 
 def write(
-    root: Path, *, images: Annotated[int, Field(ge=1)] = 10, seed: int = 0, annotations: Form = "voc"
+    root: Path, *, images: Annotated[int, Field(ge=1)] = 10, seed: int = 0, annotations: BoxForm = "voc"
 ) -> dict[str, Any]:
     """Write three versions of `images` moments with VOC XML or YOLO text into `root`.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from converters.samples.noise import Rng
 
 # Painted scene -> theme, what it holds, whether it is built up.
-SCENES = {
+_SCENES = {
     "airplane": ("airport", "airplanes", True),
     "agricultural": ("farmland", "fields", False),
     "denseresidential": ("residential", "buildings", True),
@@ -17,7 +17,7 @@ SCENES = {
     "river": ("river", "trees", False),
     "storagetanks": ("storagetanks", "storage tanks", True),
 }
-THINGS = tuple(dict.fromkeys(things for _, things, _ in SCENES.values()))
+THINGS = tuple(dict.fromkeys(things for _, things, _ in _SCENES.values()))
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Scene:
 
 def make_scene(rng: Rng, number: int) -> Scene:
     """The scene of image `number`; all painters come up in turn."""
-    painter = list(SCENES)[number % len(SCENES)]
-    theme, things, urban = SCENES[painter]
+    painter = list(_SCENES)[number % len(_SCENES)]
+    theme, things, urban = _SCENES[painter]
     return Scene(painter, theme, things, urban, int(rng.integers(1, 40)))
 
 

@@ -27,7 +27,7 @@ CAPTIONS = {
     "caption_syndney": "syndney_caption",
     "caption_ucm": "ucm_caption",
 }
-CLASSES = {
+_CLASSES = {
     "DSCR_cls": "DCSR/images",
     "EuroSAT_cls": "EuroSAT_split/train/AnnualCrop",
     "FGSCR_cls": "FGSCR_split/train/Kitty_Hawk_class_aircraft_carrier",
@@ -48,8 +48,8 @@ DETECTION: dict[str, tuple[str, int, str, tuple[int, int]]] = {
     "HIT-UAV/hit-uav": ("HIT-UAV", 4, "person", (64, 51)),
     "VisDrone/visdrone": ("VisDrone", 4, "bus", (48, 64)),
 }
-WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-Rows = list[dict[str, Any]]
+_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_Rows = list[dict[str, Any]]
 
 
 def write(root: Path, *, seed: int = 0, parts: int = 3, unpacked: bool = False, images: int = 4) -> dict[str, Any]:
@@ -68,7 +68,7 @@ def write(root: Path, *, seed: int = 0, parts: int = 3, unpacked: bool = False, 
     Returns:
         JSON files, rows, pairs and images written (``total.json`` left out).
     """
-    files, summary = release_files(np.random.default_rng(seed), images)
+    files, summary = _release_files(np.random.default_rng(seed), images)
     root.mkdir(parents=True, exist_ok=True)
     if unpacked:
         for name, data in files.items():
@@ -79,13 +79,13 @@ def write(root: Path, *, seed: int = 0, parts: int = 3, unpacked: bool = False, 
     return summary
 
 
-def release_files(rng: Rng, images: int) -> tuple[dict[str, bytes], dict[str, int]]:
+def _release_files(rng: Rng, images: int) -> tuple[dict[str, bytes], dict[str, int]]:
     """Path -> content of every file, detection before JSON as in the archive, and the summary of `write`."""
     files: dict[str, bytes] = {}
-    tables: dict[str, Rows] = {}
+    tables: dict[str, _Rows] = {}
     for json_name, folder in CAPTIONS.items():
         tables[f"caption/{json_name}"] = _captions(rng, files, folder, images)
-    for json_name, folder in CLASSES.items():
+    for json_name, folder in _CLASSES.items():
         tables[f"classification/{json_name}"] = _labels(rng, files, folder, images)
     for json_name, (folder, length, label, size) in DETECTION.items():
         tables[f"detection/{json_name}"] = _boxes(rng, files, folder, length, label, size, images)
@@ -124,7 +124,7 @@ def write_parts(root: Path, tar: bytes, parts: int, seed: int = 0) -> list[Path]
     return paths
 
 
-def _dump(rows: Rows, number: int) -> bytes:
+def _dump(rows: _Rows, number: int) -> bytes:
     # The files of the archive come from several hands; every usual way of writing JSON occurs here.
     text = json.dumps(rows, indent=(None, 4, 2)[number % 3], ensure_ascii=number % 2 == 0)
     text = text.replace("\n", "\r\n") if number % 5 == 4 else text
@@ -144,7 +144,7 @@ def _image(rng: Rng, files: dict[str, bytes], path: str, size: tuple[int, int]) 
     return path
 
 
-def _captions(rng: Rng, files: dict[str, bytes], folder: str, images: int) -> Rows:
+def _captions(rng: Rng, files: dict[str, bytes], folder: str, images: int) -> _Rows:
     rows = []
     for number in range(images):
         image = _image(rng, files, f"data/caption/{folder}/{number:05d}.jpg", (32, 32))
@@ -155,7 +155,7 @@ def _captions(rng: Rng, files: dict[str, bytes], folder: str, images: int) -> Ro
     return rows
 
 
-def _labels(rng: Rng, files: dict[str, bytes], folder: str, images: int) -> Rows:
+def _labels(rng: Rng, files: dict[str, bytes], folder: str, images: int) -> _Rows:
     label = "ship" if folder.startswith("DCSR") else folder.rsplit("/", 1)[-1]
     paths = [f"data/classification/{folder}/{label}_{number}.jpg" for number in range(images)]
     return [_row(_image(rng, files, path, (24, 24)), (CLASS, label)) for path in paths]
@@ -163,7 +163,7 @@ def _labels(rng: Rng, files: dict[str, bytes], folder: str, images: int) -> Rows
 
 def _boxes(
     rng: Rng, files: dict[str, bytes], folder: str, length: int, label: str, size: tuple[int, int], images: int
-) -> Rows:
+) -> _Rows:
     rows = []
     for number in range(images):
         tile = f"__0.8__{256 * number}___0" if folder == "VisDrone" else "__1__0___0" if length == 8 else ""
@@ -172,7 +172,7 @@ def _boxes(
         count = 11 if number == images - 1 else number + 1
         boxes = ";".join(_box(rng, size, length) for _ in range(count))
         kind = "horizontal" if length == 4 else "oriented"
-        phrase = f"{WORDS[count] if count < 11 else count} {label}{'s' * (count > 1)}"
+        phrase = f"{_WORDS[count] if count < 11 else count} {label}{'s' * (count > 1)}"
         verb = "is" if count == 1 else "are"
         prompt = f"Detect {label}s shown in the image using {kind} bounding boxes."
         rows.append(_row(image, (prompt, f"There {verb} <p>{phrase}</p>[{boxes}] in the image.")))
@@ -187,7 +187,7 @@ def _box(rng: Rng, size: tuple[int, int], length: int) -> str:
     return ",".join(f"{value / side:.2f}" for value in corners)
 
 
-def _regions(rng: Rng, files: dict[str, bytes], images: int) -> Rows:
+def _regions(rng: Rng, files: dict[str, bytes], images: int) -> _Rows:
     rows = []
     for number in range(images):
         image = _image(rng, files, f"data/RSVG/DIOR_RSVG/images/{11207 + number}.jpg", (80, 80))
@@ -199,7 +199,7 @@ def _regions(rng: Rng, files: dict[str, bytes], images: int) -> Rows:
     return rows
 
 
-def _questions(rng: Rng, files: dict[str, bytes], folder: str, images: int) -> Rows:
+def _questions(rng: Rng, files: dict[str, bytes], folder: str, images: int) -> _Rows:
     rows = []
     for number in range(images):
         image = _image(rng, files, f"data/VQA/{folder}/images/{number}.jpg", (28, 28))

@@ -17,8 +17,8 @@ from converters.samples.noise import NoisePool, Rng, make_pool
 from converters.samples.questions import Scene, make_scene, other_things
 from converters.samples.scenes import paint_scene, save_image
 
-LARGEST = 500
-WORDS = ("one", "two", "three", "about forty")
+_LARGEST = 500
+_WORDS = ("one", "two", "three", "about forty")
 
 
 def write(root: Path, *, images_per_set: Annotated[int, Field(ge=1)] = 5, seed: int = 0) -> dict[str, Any]:
@@ -33,14 +33,14 @@ def write(root: Path, *, images_per_set: Annotated[int, Field(ge=1)] = 5, seed: 
         Images in all and lines by label file.
     """
     rng = np.random.default_rng(seed)
-    pool = make_pool(rng, LARGEST + 64, LARGEST + 64, planes=2)
+    pool = make_pool(rng, _LARGEST + 64, _LARGEST + 64, planes=2)
     numbers = range(images_per_set)
     half = (images_per_set + 1) // 2
     hrrsd = _images(root, "HRRSD", [f"{number + 1:05d}.jpg" for number in numbers], 300, rng, pool)
     dota = _images(root, "DOTA", [f"P{number:04d}.png" for number in numbers], 400, rng, pool)
     rsicd = _images(root, "RSICD", [f"{number + 433:05d}.jpg" for number in numbers], 224, rng, pool)
     ucm = _images(root, "UCM", [f"{number + 1}.tif" for number in numbers], 256, rng, pool)
-    sydney = _images(root, "Sydney", [f"{number + 1}.tif" for number in numbers], LARGEST, rng, pool)
+    sydney = _images(root, "Sydney", [f"{number + 1}.tif" for number in numbers], _LARGEST, rng, pool)
     counted = _counted(rng, hrrsd)
     files = {
         "HRRSD/opt_val_vqa.txt": [*counted, counted[-1]],
@@ -92,7 +92,7 @@ def _places(images: Sequence[Named]) -> list[str]:
         things = "" if number == 0 else f"{scene.things} are"
         lines += [
             f"{name}:What is the theme of this picture?{scene.theme}",
-            f"{name}:How many {things} in the picture?{WORDS[number % len(WORDS)]}",
+            f"{name}:How many {things} in the picture?{_WORDS[number % len(_WORDS)]}",
             f"{name}:What is the location of the {scene.things} in this picture?top left corner ",
         ]
     return lines

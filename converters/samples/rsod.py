@@ -17,7 +17,7 @@ from converters.samples.aerial import check_range, paint, scatter
 from converters.samples.noise import make_pool
 from converters.samples.voc_xml import bndbox, document, flags, head
 
-SIZE = (1044, 915)
+_SIZE = (1044, 915)
 UNLABELLED = "playground"
 
 
@@ -43,7 +43,7 @@ def write(
     """
     least, greatest = check_range(objects_per_image)
     rng = np.random.default_rng(seed)
-    pool = make_pool(rng, SIZE[1] + 32, SIZE[0] + 32, planes=2)
+    pool = make_pool(rng, _SIZE[1] + 32, _SIZE[0] + 32, planes=2)
     objects: dict[str, int] = {}
     for label in facts("rsod").classes:
         images, xml, txt = (root / label / part for part in ("JPEGImages", "Annotation/xml", "Annotation/labels"))
@@ -51,12 +51,12 @@ def write(
             folder.mkdir(parents=True)
         for number in range(images_per_class + (unlabelled if label == UNLABELLED else 0)):
             stem = f"{label}_{number * 2 + 1}"
-            placed = scatter(rng, (label,), SIZE, int(rng.integers(least, greatest + 1)), upright=True)
+            placed = scatter(rng, (label,), _SIZE, int(rng.integers(least, greatest + 1)), upright=True)
             suffix = "JPG" if number == 1 else "jpg"
-            paint(rng, pool, SIZE, placed).save(images / f"{stem}.{suffix}", quality=85)
+            paint(rng, pool, _SIZE, placed).save(images / f"{stem}.{suffix}", quality=85)
             if number >= images_per_class:
                 continue
-            nodes = head(f"{stem}.jpg", "Unknown", None if number == 1 else SIZE)
+            nodes = head(f"{stem}.jpg", "Unknown", None if number == 1 else _SIZE)
             for one in placed:
                 inner = [("name", label), *flags(truncated=0, difficult=0), bndbox(one.edges)]
                 nodes.append(("object", inner))

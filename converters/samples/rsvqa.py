@@ -16,7 +16,7 @@ from converters.samples.questions import Scene, make_scene, other_things, yes_no
 from converters.samples.scenes import paint_scene, save_image
 
 Row = dict[str, Any]
-DATE = 1579865382.5
+_DATE = 1579865382.5
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class RsvqaSample:
 def _image(image_id: int, sensor: str, questions: list[int]) -> Row:
     return {
         "id": image_id,
-        "date_added": DATE,
+        "date_added": _DATE,
         "original_name": f"{image_id + 400}.png",
         "sensor": sensor,
         "people_id": 0,
@@ -107,7 +107,7 @@ def _image(image_id: int, sensor: str, questions: list[int]) -> Row:
 def _question(row_id: int, image_id: int, kind: str, question: str) -> Row:
     return {
         "id": row_id,
-        "date_added": DATE,
+        "date_added": _DATE,
         "img_id": image_id,
         "people_id": 0,
         "type": kind,
@@ -120,7 +120,7 @@ def _question(row_id: int, image_id: int, kind: str, question: str) -> Row:
 def _answer(row_id: int, answer: str) -> Row:
     return {
         "id": row_id,
-        "date_added": DATE,
+        "date_added": _DATE,
         "question_id": row_id,
         "people_id": 0,
         "answer": answer,

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from converters.samples.noise import NoisePool, Rng
 from converters.samples.shapes import AERIAL, draw_shape, place
 
-SHIP = AERIAL["ship"][0]
+_SHIP = AERIAL["ship"][0]
 SHIP_TONE = 200
 
 
@@ -25,7 +25,7 @@ class Ship:
     @property
     def outline(self) -> npt.NDArray[np.float64]:
         """Points ``(5, 2)`` of its outline in pixels."""
-        return place(SHIP.parts[0][0], self.rotated)
+        return place(_SHIP.parts[0][0], self.rotated)
 
     @property
     def extent(self) -> tuple[float, float, float, float]:
@@ -56,7 +56,7 @@ def paint_amplitude(
     if shore:
         draw.polygon([(0, 0), (width, 0), (width, height * 0.08), (0, height * 0.2)], fill=90)
     for ship in ships:
-        draw_shape(draw, SHIP, ship.rotated, lambda tone: int(SHIP_TONE * (0.6 + 0.4 * tone)))
+        draw_shape(draw, _SHIP, ship.rotated, lambda tone: int(SHIP_TONE * (0.6 + 0.4 * tone)))
     # Speckle of four looks; a pool's plane flipped and cut would repeat visibly.
     speckle = np.sqrt(rng.gamma(4, 0.25, (height, width))).astype(np.float32)
     return np.asarray(canvas, dtype=np.float32) * speckle

@@ -22,8 +22,8 @@ from converters.samples.sea import Ship, paint_grey, scatter_ships
 from converters.samples.voc_xml import Node, bndbox, document, flags
 from mmrs.geometry import canonical_quad, quad_from_rotated
 
-IMAGES = {"train": 6, "test": 4}
-SIZES = ((416, 323), (501, 355), (214, 190), (668, 526))
+_IMAGES = {"train": 6, "test": 4}
+_SIZES = ((416, 323), (501, 355), (214, 190), (668, 526))
 
 
 def write(
@@ -46,7 +46,7 @@ def write(
     Returns:
         Images and objects per split.
     """
-    counts = split_counts(images_per_split, IMAGES)
+    counts = split_counts(images_per_split, _IMAGES)
     rng = np.random.default_rng(seed)
     pool = make_pool(rng, 600, 740, planes=2)
     shown: dict[str, dict[str, list[Ship]]] = {split: {} for split in counts}
@@ -58,7 +58,7 @@ def write(
         split = "test" if is_test(stem) else "train"
         if len(shown.get(split, ())) >= counts.get(split, 0):
             continue
-        size = SIZES[number % len(SIZES)]
+        size = _SIZES[number % len(_SIZES)]
         ships = scatter_ships(rng, size, 1 + number % 4)
         buffer = io.BytesIO()
         paint_grey(rng, pool, size, ships, shore=_inshore(stem)).convert("RGB").save(buffer, "JPEG", quality=92)
@@ -82,7 +82,7 @@ def _inshore(stem: str) -> bool:
 
 
 def _size(stem: str) -> tuple[int, int]:
-    return SIZES[int(stem) % len(SIZES)]
+    return _SIZES[int(stem) % len(_SIZES)]
 
 
 def _write_voc(

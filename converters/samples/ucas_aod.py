@@ -16,8 +16,8 @@ from converters.catalog import facts
 from converters.samples.aerial import PlacedObject, check_range, paint, scatter
 from converters.samples.noise import make_pool
 
-SIZES = ((1280, 659), (1372, 941))
-LOOKS = {"CAR": "small-vehicle", "PLANE": "plane"}
+_SIZES = ((1280, 659), (1372, 941))
+_LOOKS = {"CAR": "small-vehicle", "PLANE": "plane"}
 
 
 def write(
@@ -46,11 +46,11 @@ def write(
         folder = root / label
         folder.mkdir(parents=True)
         for number in range(images_per_folder):
-            size = SIZES[number % len(SIZES)]
+            size = _SIZES[number % len(_SIZES)]
             if label == "Neg":
                 paint(rng, pool, size, []).save(folder / f"N{number + 1:04d}.png", compress_level=1)
                 continue
-            placed = scatter(rng, (LOOKS[label],), size, int(rng.integers(least, greatest + 1)))
+            placed = scatter(rng, (_LOOKS[label],), size, int(rng.integers(least, greatest + 1)))
             paint(rng, pool, size, placed).save(folder / f"P{number + 1:04d}.png", compress_level=1)
             text = ("\ufeff" if number == 1 else "") + "".join(_line(one) for one in placed)
             (folder / f"P{number + 1:04d}.txt").write_text(text, encoding="utf-8")

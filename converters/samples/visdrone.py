@@ -17,9 +17,9 @@ from converters.samples.aerial import PlacedObject, check_range, paint, scatter
 from converters.samples.counts import split_counts
 from converters.samples.noise import make_pool
 
-IMAGES = {"train": 4, "val": 2, "test": 2}
-FOLDERS = {"train": "train", "val": "val", "test": "test-dev"}
-SIZES = ((960, 540), (1360, 765), (480, 360))
+_IMAGES = {"train": 4, "val": 2, "test": 2}
+_FOLDERS = {"train": "train", "val": "val", "test": "test-dev"}
+_SIZES = ((960, 540), (1360, 765), (480, 360))
 
 
 def write(
@@ -42,7 +42,7 @@ def write(
     Returns:
         Images by split and lines by label.
     """
-    counts = split_counts(images_per_split, IMAGES)
+    counts = split_counts(images_per_split, _IMAGES)
     least, greatest = check_range(objects_per_image)
     rng = np.random.default_rng(seed)
     pool = make_pool(rng, 800, 1400, planes=2)
@@ -51,11 +51,11 @@ def write(
     found: Counter[str] = Counter()
     number = 0
     for split, count in counts.items():
-        base = root / f"VisDrone2019-DET-{FOLDERS[split]}"
+        base = root / f"VisDrone2019-DET-{_FOLDERS[split]}"
         for part in ("images", "annotations"):
             (base / part).mkdir(parents=True)
         for index in range(count):
-            size = SIZES[number % len(SIZES)]
+            size = _SIZES[number % len(_SIZES)]
             placed = scatter(rng, names[1:-1], size, int(rng.integers(least, greatest + 1)), upright=True)
             # Two frames of a sequence follow each other; a third is a still.
             stem = f"{number // 2:07d}_{number * 400 + 1:05d}_d_{number:07d}"

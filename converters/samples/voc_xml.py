@@ -10,7 +10,7 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 Node = tuple[str, Any]
-PLACES = ("left_top", "right_top", "right_bottom", "left_bottom")
+_PLACES = ("left_top", "right_top", "right_bottom", "left_bottom")
 
 
 def document(nodes: Iterable[Node], indent: str | None = "\t", declaration: str = "", root: str = "annotation") -> str:
@@ -37,7 +37,7 @@ def bndbox(edges: Sequence[int]) -> Node:
 def corner_box(corners: Sequence[tuple[float, float]]) -> Node:
     """The ``robndbox`` of DIOR-R and MAR20 from four corners."""
     nodes: list[Node] = []
-    for place, (x, y) in zip(PLACES, corners, strict=True):
+    for place, (x, y) in zip(_PLACES, corners, strict=True):
         nodes += [(f"x_{place}", x), (f"y_{place}", y)]
     return "robndbox", nodes
 

@@ -20,7 +20,7 @@ from mmrs.record import Annotations
 from mmrs.source import Discovery, Item
 
 QUESTIONS = ("Questions/Training Question.json", "Training Question.json")
-IMAGES = ("Images/Train_Image", "Train_Image", "Images")
+_IMAGES = ("Images/Train_Image", "Train_Image", "Images")
 
 
 @register("floodnet")
@@ -32,7 +32,7 @@ class FloodNet(SeededSplit):
         """List the split's images with all their questions."""
         self.check_split(split)
         base, notes = locate_root(self.name, root, lambda folder: _first(folder, QUESTIONS) is not None, {"Questions"})
-        questions, folder = _first(base, QUESTIONS), _first(base, IMAGES)
+        questions, folder = _first(base, QUESTIONS), _first(base, _IMAGES)
         if questions is None or folder is None:
             raise layout_error(self.name, base, "has questions but no folder Images/Train_Image")
         found = read_shared(self.name, root, questions, lambda path: parse_floodnet(read_bytes(path), str(path)))

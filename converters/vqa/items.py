@@ -9,7 +9,7 @@ from typing import Any
 from converters.formats.vqa import ImageQuestions, QuestionAnswer
 from converters.layout import FileList, Problem, found_image
 from mmrs.errors import BadItem
-from mmrs.record import Annotations, Provenance, Question
+from mmrs.record import Annotations, AnsweredQuestion, Provenance
 from mmrs.source import Item, ensure_unique_stems
 
 
@@ -25,7 +25,7 @@ def from_payload(item: Item) -> Annotations:
         raise BadItem(f"{item.image.name} has no question with an answer", str(item.annotations[0]))
     return Annotations(
         questions=tuple(
-            Question(question=question, answer=answer, type=kind)
+            AnsweredQuestion(question=question, answer=answer, type=kind)
             for question, answer, kind in item.payload["questions"]
         ),
         metadata=item.payload["metadata"],

@@ -44,7 +44,7 @@ USUAL = {
 BELOW = ("", "images", "imgs", "train/images", "val/images", "JPEGImages", "OPT2017/JPEGImages", "RSICD_images")
 ALL_LABELS = tuple(label for labels in LABELS.values() for label in labels)
 MISSING_WORD = "  "
-NUMBER = re.compile(
+_NUMBER = re.compile(
     r"\d+|(about )?(zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|"
     r"(thir|four|fif|six|seven|eigh|nine)teen|(twen|thir|for|fif|six|seven|eigh|nine)ty)([ -]\w+)?"
 )
@@ -172,4 +172,4 @@ def _merged(read: Mapping[Path, ImageQuestions]) -> tuple[ImageQuestions, tuple[
 def _type(answer: str) -> str:
     if answer.lower() in {"yes", "no"}:
         return "yes_no"
-    return "number" if NUMBER.fullmatch(answer.lower()) else "other"
+    return "number" if _NUMBER.fullmatch(answer.lower()) else "other"

@@ -13,7 +13,7 @@ from mmrs.config import StrictModel, as_list, load_yaml, validated
 from mmrs.instructions.dialects import dialect
 from mmrs.instructions.render import RenderOptions
 from mmrs.instructions.templates import template_set
-from mmrs.record import Sensor, Task, canonical_json
+from mmrs.record import Sensor, TaskName, canonical_json
 from mmrs.storage.urls import parse_location
 
 Names = Annotated[tuple[str, ...], BeforeValidator(as_list)]
@@ -37,7 +37,7 @@ class SourceRecipe(_Section):
     """Splits to build. None: all that the source has."""
     train_splits: tuple[str, ...] | None = None
     """Splits that are meant to be trained on. None: the recipe's."""
-    tasks: frozenset[Task] | None = None
+    tasks: frozenset[TaskName] | None = None
     """Tasks to render. None: all that the source is annotated for."""
     limit: int | None = Field(default=None, gt=0)
     """At most this many images of each split, chosen by the recipe's seed."""
@@ -79,7 +79,7 @@ class BuildRecipe(_Section):
     """Of the order of samples, of limits, of kept empty tiles, and of the wording of prompts."""
     sensors: frozenset[Sensor] | None = Field(default=None, min_length=1)
     """Of the sources listed, only those of these sensors. None: all."""
-    tasks: frozenset[Task] | None = Field(default=None, min_length=1)
+    tasks: frozenset[TaskName] | None = Field(default=None, min_length=1)
     """Only these tasks; a source that has none of them is left out. None: all."""
     splits: Names | None = Field(default=None, min_length=1)
     """Only these splits; a source that has none of them is left out. None: all."""
@@ -130,7 +130,7 @@ class BuildRecipe(_Section):
     def root_of(self, source: SourceRecipe) -> Path:
         return source.root if source.root is not None else self.data_root / source.name
 
-    def render_options(self, tasks: frozenset[Task], training: bool) -> RenderOptions:
+    def render_options(self, tasks: frozenset[TaskName], training: bool) -> RenderOptions:
         """How the dialogues of one split are rendered; `training` says whether it is trained on."""
         templates = template_set(self.templates if training else "mmrs1m")
         return RenderOptions(

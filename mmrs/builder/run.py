@@ -23,7 +23,7 @@ from mmrs.engines.base import Engine
 from mmrs.engines.processes import ProcessPool
 from mmrs.errors import RunFailure, UserError
 from mmrs.progress import Progress
-from mmrs.record import Task
+from mmrs.record import TaskName
 from mmrs.shards.manifest import (
     MANIFEST_NAME,
     Manifest,
@@ -97,7 +97,7 @@ def plan_build(
 def _split_tasks(survey: SplitSurvey, recipe: BuildRecipe, exclusions: Mapping[str, str]) -> list[ShardTask]:
     source, asked = survey.build.source, survey.build.tasks
     offered = frozenset((*source.tasks, *survey.tasks))
-    tasks: frozenset[Task] = offered if asked is None else asked & offered  # type: ignore[assignment]
+    tasks: frozenset[TaskName] = offered if asked is None else asked & offered  # type: ignore[assignment]
     prefix = f"{source.name}/{survey.split}/"
     training = survey.split in survey.build.train_splits
     shards = plan_split(survey.samples, recipe.seed, recipe.shard_bytes)

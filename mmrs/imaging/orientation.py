@@ -25,7 +25,7 @@ _EXIF_CHUNK = b"eXIf"
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class ImageTurn:
     """What makes stored pixels upright: transposed first, then mirrored."""
 
     transposed: bool = False
@@ -53,18 +53,18 @@ class Turn:
 
 
 _TURNS = {
-    UPRIGHT: Turn(),
-    2: Turn(left_right=True),
-    3: Turn(left_right=True, top_bottom=True),
-    4: Turn(top_bottom=True),
-    5: Turn(transposed=True),
-    6: Turn(transposed=True, left_right=True),
-    7: Turn(transposed=True, left_right=True, top_bottom=True),
-    8: Turn(transposed=True, top_bottom=True),
+    UPRIGHT: ImageTurn(),
+    2: ImageTurn(left_right=True),
+    3: ImageTurn(left_right=True, top_bottom=True),
+    4: ImageTurn(top_bottom=True),
+    5: ImageTurn(transposed=True),
+    6: ImageTurn(transposed=True, left_right=True),
+    7: ImageTurn(transposed=True, left_right=True, top_bottom=True),
+    8: ImageTurn(transposed=True, top_bottom=True),
 }
 
 
-def turn_of(orientation: int) -> Turn:
+def turn_of(orientation: int) -> ImageTurn:
     """The turn that an orientation of 1..8 asks for."""
     return _TURNS[orientation]
 

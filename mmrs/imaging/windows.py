@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmrs.imaging.orientation import UPRIGHT, Turn, turn_of
+from mmrs.imaging.orientation import UPRIGHT, ImageTurn, turn_of
 from mmrs.imaging.raster import (
     is_min_white,
     lookup_table,
@@ -91,7 +91,7 @@ def read_rendered_windows(
             yield rule.apply(pixels), stated
 
 
-def _cut(scene: Any, windows: Sequence[Window], bands: Sequence[int], turn: Turn) -> Iterator[np.ndarray]:
+def _cut(scene: Any, windows: Sequence[Window], bands: Sequence[int], turn: ImageTurn) -> Iterator[np.ndarray]:
     table = lookup_table(scene, bands[0])
     for window in windows:
         area = turn.stored_window(window, scene.width, scene.height)

@@ -12,9 +12,9 @@ from mmrs.instructions.answers import AskedPlace, format_detections
 from mmrs.instructions.dialects import Dialect
 from mmrs.instructions.regions import cut_regions, object_centres
 from mmrs.instructions.templates import TEMPLATES, TemplateSet
-from mmrs.record import AnnotatedObject, Dialogue, Record, Task, Turn
+from mmrs.record import AnnotatedObject, Dialogue, Record, TaskName, Turn
 
-_DETECTIONS: frozenset[Task] = frozenset({"detection-hbb", "detection-obb"})
+_DETECTIONS: frozenset[TaskName] = frozenset({"detection-hbb", "detection-obb"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class RenderOptions:
     """
 
     dialect: Dialect
-    tasks: frozenset[Task]
+    tasks: frozenset[TaskName]
     per_class_prompts: bool = True
     repeat_single_class: bool = False
     max_objects_per_dialogue: int = 60
@@ -80,7 +80,7 @@ class _ObjectList:
 class _Draft:
     """A dialogue before its wording: the kind of prompt and its parts (a verbatim prompt has no kind), the answer."""
 
-    task: Task
+    task: TaskName
     kind: str | None
     parts: dict[str, str]
     answer: str
@@ -175,7 +175,7 @@ def _in_order(categories: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(categories))
 
 
-def _detection_answer(asked: _ObjectList, record: Record, task: Task, dialect: Dialect) -> str:
+def _detection_answer(asked: _ObjectList, record: Record, task: TaskName, dialect: Dialect) -> str:
     frame = SquareFrame(record.image.width, record.image.height)
     groups = []
     for category in _in_order(item.category for item in asked.objects):

@@ -17,7 +17,7 @@ from mmrs.geometry import SquareFrame
 from mmrs.instructions.answers import parse_detections
 from mmrs.instructions.dialects import ParsedBoxes, dialect
 from mmrs.instructions.image_mark import without_image_marks
-from mmrs.record import Task
+from mmrs.record import TaskName
 from mmrs.release.names import FAMILY_TASKS, Family, normal_path, place_of_image
 
 Sizes = Mapping[str, tuple[int, int]]
@@ -56,7 +56,7 @@ class Group:
 class Pair:
     """One question and its answer, both without an ``<image>`` mark but otherwise as written."""
 
-    task: Task
+    task: TaskName
     prompt: str
     answer: str
     groups: tuple[Group, ...] = ()
@@ -98,7 +98,7 @@ def parse_row(raw: bytes, family: Family | None = None, sizes: Sizes | None = No
     return Content(image, pairs, extra_keys=extra)
 
 
-def infer_task(prompt: str, answer: str, family: Family | None = None) -> Task:
+def infer_task(prompt: str, answer: str, family: Family | None = None) -> TaskName:
     """The task of a pair. The family decides where it has one task; else the wording does; the rest is ``vqa``."""
     if family in FAMILY_TASKS:
         return FAMILY_TASKS[family]

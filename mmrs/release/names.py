@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from mmrs.record import Sensor, Task
+from mmrs.record import Sensor, TaskName
 
 Family = Literal["caption", "classification", "detection", "rsvg", "vqa"]
 
@@ -23,7 +23,7 @@ FAMILIES: dict[str, Family] = {
     "vqa": "vqa",
 }
 # Folders whose rows have one task only; the others tell by prompt and answer.
-FAMILY_TASKS: dict[Family, Task] = {"caption": "captioning", "classification": "classification", "vqa": "vqa"}
+FAMILY_TASKS: dict[Family, TaskName] = {"caption": "captioning", "classification": "classification", "vqa": "vqa"}
 
 # Source -> its spellings in the release, in the normal form of `normal`; the first is the correct one.
 _SPELLINGS: dict[Family, dict[str, tuple[str, ...]]] = {

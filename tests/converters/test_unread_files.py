@@ -110,7 +110,7 @@ def test_with_other_options_the_other_form_is_left(name, fake):
     assert before != after
 
 
-@pytest.mark.parametrize(("name", "sample", "options", "left"), OTHER_LAYOUTS, ids=str)
+@pytest.mark.parametrize(("name", "sample", "options", "left"), OTHER_LAYOUTS, ids=range(len(OTHER_LAYOUTS)))
 def test_of_what_other_projects_made_of_a_set_only_their_own_files_are_left(name, sample, options, left, fake):
     root = fake(name, **sample)
     assert set(left_over(root, read_whole(name, root, **options))) == left

@@ -10,7 +10,7 @@ import click
 from mmrs.commands.options import FILE, FOLDER
 
 if TYPE_CHECKING:
-    from training.model.export.export import Form
+    from training.model.export.export import ExportForm
 
 
 @click.command()
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 def export_model(
     model: Path,
     out: Path,
-    form: Form,
+    form: ExportForm,
     delta: Path | None,
     base: Path | None,
     dtype: str | None,

@@ -20,7 +20,7 @@ from mmrs.config import as_list
 from mmrs.errors import UserError
 from mmrs.record import Sensor
 from mmrs.storage.urls import parse_location
-from training.config.section import Names, ResumeFree, Section, Share
+from training.config.section import NonEmptyNames, ResumeFree, Section, UnitShare
 
 
 def _location(value: Any) -> Any:
@@ -96,14 +96,14 @@ class DataConfig(Section):
     webdataset_sensor: Sensor = "optical"
     """What took the pictures in tars of others; decides how more than 8 bits are rendered, as in `mmrs build`."""
 
-    splits: Annotated[Names | None, BeforeValidator(as_list)] = None
+    splits: Annotated[NonEmptyNames | None, BeforeValidator(as_list)] = None
     """The splits to train on, of all sources alike. None: those that each source was built to train on, which is
     ``train`` unless the build's recipe says otherwise (`train_splits`)."""
 
-    sources: Names | None = None
+    sources: NonEmptyNames | None = None
     """The sources to train on. None: all."""
 
-    tasks: Names | None = None
+    tasks: NonEmptyNames | None = None
     """The tasks to train on. None: all."""
 
     mixture: tuple[MixtureRule, ...] = ()
@@ -137,7 +137,7 @@ class DataConfig(Section):
     max_skipped_samples: ResumeFree[NonNegativeInt] = 10
     """A run ends when more samples than this, and more than `max_skipped_share`, are unreadable."""
 
-    max_skipped_share: ResumeFree[Share] = 0.005
+    max_skipped_share: ResumeFree[UnitShare] = 0.005
     """A run ends when a larger share of its samples than this, and more than `max_skipped_samples`, are unreadable."""
 
     @model_validator(mode="after")

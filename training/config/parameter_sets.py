@@ -15,7 +15,7 @@ _LINEARS = _LAYER + r"(self_attn|mlp)\.\w+_proj\."
 
 PROJECTOR = r"projector\..*"
 NORMS = r"language_model\.(.*\.)?\w*norm\.weight"
-VECTORS = _LINEARS + r"(bias|scale)_tune"
+_VECTOR_PATTERN = _LINEARS + r"(bias|scale)_tune"
 HEAD_VECTORS = r"lm_head\.(bias|scale)_tune"
 ADAPTERS = _LINEARS + r"lora_[AB]\..*"
 EVERYTHING = ".*"
@@ -29,7 +29,7 @@ SETS = {
     "attention": _LAYER + r"self_attn\.[qkvo]_proj\.weight",
     "attention-qkv": _LAYER + r"self_attn\.[qkv]_proj\.weight",
     "norms": NORMS,
-    "vectors": VECTORS,
+    "vectors": _VECTOR_PATTERN,
     "head-vectors": HEAD_VECTORS,
     "adapters": ADAPTERS,
 }
@@ -48,5 +48,5 @@ def run_b(norms: bool = False, projector: bool = False, head: bool = False) -> t
         projector: the projection too.
         head: the vectors of the output head; the model needs `add_tuning(..., head=True)`.
     """
-    chosen = ((True, VECTORS), (norms, NORMS), (projector, PROJECTOR), (head, HEAD_VECTORS))
+    chosen = ((True, _VECTOR_PATTERN), (norms, NORMS), (projector, PROJECTOR), (head, HEAD_VECTORS))
     return tuple(pattern for wanted, pattern in chosen if wanted)

@@ -17,8 +17,8 @@ T = TypeVar("T")
 ResumeFree = Annotated[T, Field(json_schema_extra={"may_change_on_resume": True})]
 """The type of a field that may change when a run is resumed; the JSON schema says so too."""
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Names = Annotated[tuple[str, ...], Field(min_length=1)]
+UnitShare = Annotated[float, Field(ge=0, le=1)]
+NonEmptyNames = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
 class Section(StrictModel):

@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from training.config.parameter_sets import SETS
-from training.config.section import ResumeFree, Section, Share
+from training.config.section import ResumeFree, Section, UnitShare
 
 
 class ModelConfig(Section):
@@ -91,7 +91,7 @@ class TuningConfig(Section):
     alpha: PositiveFloat = 32.0
     """lora only: their product is scaled by alpha / rank."""
 
-    dropout: Share = 0.0
+    dropout: UnitShare = 0.0
     """lora only: share of their inputs that is dropped in training."""
 
     @model_validator(mode="after")
@@ -137,13 +137,13 @@ class ScheduleConfig(Section):
     """"cosine" and "linear" fall to `min_ratio` at `total_steps`; "wsd" stays at the peak and falls linearly over the
     last `decay_share`; "inverse-sqrt" falls with the root of the steps done; "constant" stays."""
 
-    warmup_share: Share = 0.05
+    warmup_share: UnitShare = 0.05
     """Share of the run in which the learning rate rises."""
 
-    decay_share: Share = 0.1
+    decay_share: UnitShare = 0.1
     """wsd only: share of the run in which it falls."""
 
-    min_ratio: Share = 0.1
+    min_ratio: UnitShare = 0.1
     """The factor never falls below this."""
 
     total_steps: PositiveInt | None = None

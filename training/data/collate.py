@@ -90,7 +90,7 @@ class Pack:
         return [(name, value) for name, value in pairs if isinstance(value, torch.Tensor)]
 
 
-def assemble(
+def collate_packs(
     units: Sequence[EncodedUnit],
     prefix_ids: list[int],
     tokens_per_pack: int,

@@ -27,7 +27,7 @@ from mmrs.instructions.symmetry import IDENTITY
 from mmrs.seeding import random_words
 from training.config import AugmentConfig
 from training.data.augment import Augmentation, Turns, draw, shade, turn_dialogues, turn_square
-from training.data.collate import EncodedDialogue, EncodedUnit, Pack, assemble, empty_pixels
+from training.data.collate import EncodedDialogue, EncodedUnit, Pack, collate_packs, empty_pixels
 from training.data.planning.lengths import turns_of
 from training.data.planning.plan import Lengths
 from training.data.planning.pointer import Pointer
@@ -77,7 +77,7 @@ class PackDataset(Dataset):
                 if substitute is not None:
                     units.append(substitute)
                     substitutes.append(substitute.sample_id)
-        return assemble(
+        return collate_packs(
             units,
             self.processor.encode_prefix(True),
             self.tokens_per_pack,

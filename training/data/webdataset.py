@@ -29,7 +29,7 @@ from mmrs.installation import install_command
 from mmrs.seeding import permutation
 from training.config import TrainConfig
 from training.data.augment import Turns, draw, shade, turn_square
-from training.data.collate import EncodedDialogue, EncodedUnit, Pack, assemble
+from training.data.collate import EncodedDialogue, EncodedUnit, Pack, collate_packs
 from training.data.dialogue_parsing import PictureWithTexts, parse_texts, pictures_of
 from training.data.loader import BROKEN, pack_loader
 from training.data.planning.lengths import tokenizer_digest
@@ -298,7 +298,7 @@ class _Packer:
     def _finish(self, units: list[EncodedUnit], turn: int) -> Pack:
         skipped, self.skipped = tuple(self.skipped), []
         self.number += 1
-        return assemble(
+        return collate_packs(
             units,
             self._prefix,
             self.tokens_per_pack,

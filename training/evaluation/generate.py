@@ -19,7 +19,7 @@ from transformers.cache_utils import DynamicCache
 
 from mmrs.instructions.answers import box_spans
 from mmrs.shards.reader import ShardSet
-from training.evaluation.questions import open_image
+from training.evaluation.questions import question_image
 from training.evaluation.task import Answer, Question
 from training.evaluation.tasks import find_task
 from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor
@@ -190,7 +190,9 @@ class AnswerGenerator:
         """Keys and values of each question's image, ``(questions, ...)``. One call of the model for all new images."""
         images = {question.record.id: question for question in questions}
         if self._prefix is None or self._prefix[0] != tuple(images):
-            pixels = self._processor.image_processor([open_image(self._data, question) for question in images.values()])
+            pixels = self._processor.image_processor(
+                [question_image(self._data, question) for question in images.values()]
+            )
             ids_NL = torch.tensor([list(prefix)] * len(images), device=self._model.device)
             read = self._model(
                 input_ids=ids_NL,

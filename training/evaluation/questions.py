@@ -63,7 +63,7 @@ def load_questions(data: ShardSet, scope: QuestionScope) -> list[Question[Any]]:
     return questions
 
 
-def open_image(data: ShardSet, question: Question[Any]) -> Image.Image:
+def question_image(data: ShardSet, question: Question[Any]) -> Image.Image:
     """The question's image, decoded."""
     with Image.open(io.BytesIO(data.image(dict(question.row))), formats=("JPEG", "PNG")) as image:
         image.load()

@@ -29,7 +29,7 @@ _POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class RankShare:
     """Process `rank` of `size`, on a device."""
 
     rank: int
@@ -48,23 +48,23 @@ class AnswerJob:
     decoding: Decoding
 
 
-def torchrun_share() -> Share | None:
+def torchrun_share() -> RankShare | None:
     """This process as `torchrun` started it; None where it did not."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         return None
     rank, local = int(os.environ["RANK"]), int(os.environ.get("LOCAL_RANK", "0"))
-    return Share(rank, size, f"cuda:{local}" if torch.cuda.is_available() else "cpu")
+    return RankShare(rank, size, f"cuda:{local}" if torch.cuda.is_available() else "cpu")
 
 
-def local_shares(workers: int) -> list[Share]:
+def local_shares(workers: int) -> list[RankShare]:
     """Shares of as many processes of this machine, on its GPUs in turn."""
     gpus = torch.cuda.device_count()
-    return [Share(rank, workers, f"cuda:{rank % gpus}" if gpus else "cpu") for rank in range(workers)]
+    return [RankShare(rank, workers, f"cuda:{rank % gpus}" if gpus else "cpu") for rank in range(workers)]
 
 
 def answer_share(
-    job: AnswerJob, share: Share, data: ShardSet, questions: Sequence[Question[Any]], advance: Callable[[int], None]
+    job: AnswerJob, share: RankShare, data: ShardSet, questions: Sequence[Question[Any]], advance: Callable[[int], None]
 ) -> None:
     """Answer every `size`-th batch of those that are not answered when it begins."""
     folder = AnswerFolder(job.out)
@@ -132,7 +132,7 @@ def load_model(
         return model, EarthGPTProcessor.from_pretrained(folder)
 
 
-def _run_share(job: AnswerJob, share: Share) -> None:
+def _run_share(job: AnswerJob, share: RankShare) -> None:
     """What a started process does. Cores are shared out: threads that wait for each other's cores gain nothing."""
     torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // share.size))
     data = ShardSet(job.data)

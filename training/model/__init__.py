@@ -17,7 +17,7 @@ from training.model.tokenizer import train_tokenizer
 from training.model.tuning.vectors import add_tuning, fold
 
 
-def register() -> None:
+def register_auto_classes() -> None:
     """Make `AutoConfig`, `AutoModelForImageTextToText` and `AutoProcessor` know EarthGPT; may be called repeatedly."""
     AutoConfig.register(EarthGPTConfig.model_type, EarthGPTConfig, exist_ok=True)
     AutoModelForImageTextToText.register(EarthGPTConfig, EarthGPTForConditionalGeneration, exist_ok=True)
@@ -25,7 +25,7 @@ def register() -> None:
     AutoProcessor.register(EarthGPTConfig, EarthGPTProcessor, exist_ok=True)
 
 
-register()
+register_auto_classes()
 
 __all__ = [
     "PADDING",

@@ -25,7 +25,7 @@ PAD_COLOUR = (122, 116, 104)
 IMAGE_MODES = ("L", "RGB", "RGBA")
 REDUCING_GAP = 3.0
 
-Turn = tuple[str, str]
+ChatTurn = tuple[str, str]
 
 
 def pad_and_resize(image: Image.Image, size: int, out_CHW: np.ndarray | None = None) -> np.ndarray:
@@ -130,7 +130,7 @@ class EarthGPTProcessor(ProcessorMixin):
         """Ids that all dialogues of one image share: BOS and, if there is one, the image's slots."""
         return [self.tokenizer.bos_token_id] + [self.image_token_id] * (self.image_slots if with_image else 0)
 
-    def encode_dialogue(self, turns: Sequence[Turn]) -> tuple[list[int], list[bool]]:
+    def encode_dialogue(self, turns: Sequence[ChatTurn]) -> tuple[list[int], list[bool]]:
         """Ids of a dialogue, to follow a prefix, and which of them are training targets.
 
         Args:
@@ -159,7 +159,7 @@ class EarthGPTProcessor(ProcessorMixin):
     def __call__(
         self,
         images: Image.Image | Sequence[Image.Image | None] | None = None,
-        text: str | Sequence[str | Sequence[Turn]] | None = None,
+        text: str | Sequence[str | Sequence[ChatTurn]] | None = None,
         **kwargs,
     ) -> BatchFeature:
         """Left-padded prompts for `generate`, made of the very pieces that training uses.
@@ -235,7 +235,7 @@ class EarthGPTProcessor(ProcessorMixin):
             backend.no_padding()
         return backend.encode_batch_fast([text], add_special_tokens=False)[0].ids
 
-    def _encode_prompt(self, prompt: str | Sequence[Turn], with_image: bool) -> list[int]:
+    def _encode_prompt(self, prompt: str | Sequence[ChatTurn], with_image: bool) -> list[int]:
         turns = [("human", prompt)] if isinstance(prompt, str) else prompt
         return self.encode_prefix(with_image) + self.encode_dialogue(turns)[0]
 

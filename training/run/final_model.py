@@ -23,7 +23,7 @@ from training.run.checkpoint import DONE, read_trainable
 from training.stages.stage import add_tuned_parameters, apply_stage
 from training.step.sharding import full_state
 
-ORIGIN = "training.json"
+_ORIGIN = "training.json"
 
 
 def origin_of(config: TrainConfig, position: Position, base_digest: str) -> dict[str, Any]:
@@ -83,7 +83,7 @@ def folder_digest(folder: Path) -> str:
 
 def is_saved(folder: Path, origin: dict[str, Any]) -> bool:
     """Whether `folder` holds the result of this very run."""
-    path = folder / ORIGIN
+    path = folder / _ORIGIN
     return path.is_file() and json.loads(path.read_text()) == origin
 
 
@@ -120,4 +120,4 @@ def save_result(
     with atomic_folder(out / "model") as temporary:
         model.save_pretrained(temporary, state_dict=state)
         processor.save_pretrained(temporary)
-        (temporary / ORIGIN).write_text(json.dumps(origin, indent=2) + "\n")
+        (temporary / _ORIGIN).write_text(json.dumps(origin, indent=2) + "\n")

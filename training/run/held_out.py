@@ -28,7 +28,7 @@ from training.model.processing import EarthGPTProcessor
 from training.stages.initial_model import StartModel
 from training.step.ranks import Ranks
 from training.step.sharding import plain_forward
-from training.step.step import Labels, LossSums, Training, pack_losses, precision, sum_losses
+from training.step.step import LossSums, TargetLabels, Training, pack_losses, precision, sum_losses
 
 if TYPE_CHECKING:
     # Only runs that ask questions need what scores them.
@@ -52,7 +52,7 @@ class HeldOut:
     config: HeldOutConfig
     dataset: PackDataset
     references: list[PackReference]
-    labels: Labels
+    labels: TargetLabels
     processor: EarthGPTProcessor
     asked: HeldOutAnswers | None
     ranks: Ranks
@@ -88,7 +88,7 @@ def open_held_out(config: TrainConfig, start_model: StartModel, ranks: Ranks, pr
         config=held_out,
         dataset=stream.dataset,
         references=list(islice(sequence.walk(sequence.start()), count)),
-        labels=Labels(stream.tasks, stream.sensors),
+        labels=TargetLabels(stream.tasks, stream.sensors),
         processor=processor,
         asked=_questions(selection, held_out.split, held_out.answers),
         ranks=ranks,

@@ -30,7 +30,7 @@ from training.stages.stage import add_tuned_parameters, apply_stage, freeze_repo
 from training.step.optim import build_optimiser
 from training.step.ranks import Ranks
 from training.step.sharding import current_rows, parallelize
-from training.step.step import Labels, Training
+from training.step.step import TargetLabels, Training
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def prepare_run(context: RunContext, opened: OpenedRun) -> PreparedRun:
     optimiser = build_optimiser(current_rows(rows, model), config.optimiser)
     base_digest = folder_digest(start_model.folder)
     return PreparedRun(
-        training=Training(config, model, optimiser, Labels(stream.tasks, stream.sensors), ranks, prepared),
+        training=Training(config, model, optimiser, TargetLabels(stream.tasks, stream.sensors), ranks, prepared),
         stream=stream,
         start=_start(context, stream, optimiser, base_digest),
         start_model=start_model,

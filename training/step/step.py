@@ -31,7 +31,7 @@ NAMED_SAMPLES = 8
 
 
 @dataclass(frozen=True)
-class Labels:
+class TargetLabels:
     """What losses are told apart by: `tasks`, which packs number, and the sensor of each source."""
 
     tasks: tuple[str, ...]
@@ -50,7 +50,7 @@ class Training:
     config: TrainConfig
     model: EarthGPTForConditionalGeneration
     optimiser: torch.optim.Optimizer
-    labels: Labels
+    labels: TargetLabels
     ranks: Ranks = field(default_factory=Ranks)
     prepared: PackLosses | None = None
 
@@ -96,11 +96,11 @@ class LossSums:
         targets = float(self.task_counts.sum())
         return float(self.task_sums.sum()) / targets if targets else math.nan
 
-    def by_task(self, labels: Labels) -> dict[str, float]:
+    def by_task(self, labels: TargetLabels) -> dict[str, float]:
         """Mean loss of each task that has target tokens."""
         return _means(self.task_sums, self.task_counts, labels.tasks)
 
-    def by_sensor(self, labels: Labels) -> dict[str, float]:
+    def by_sensor(self, labels: TargetLabels) -> dict[str, float]:
         """Mean loss of each sensor that has target tokens."""
         return _means(self.sensor_sums, self.sensor_counts, labels.sensor_names)
 
@@ -176,7 +176,7 @@ def pack_losses(training: Training, pack: Pack) -> torch.Tensor:
         return training.pack_losses(pack.to(training.ranks.device))
 
 
-def sum_losses(ranks: Ranks, labels: Labels, losses: Sequence[tuple[Pack, torch.Tensor]]) -> LossSums:
+def sum_losses(ranks: Ranks, labels: TargetLabels, losses: Sequence[tuple[Pack, torch.Tensor]]) -> LossSums:
     """Sums over all packs of all ranks; a collective."""
     tasks, sensors = len(labels.tasks), len(labels.sensor_names)
     sums, counts = (torch.zeros(tasks + sensors, dtype=torch.float64) for _ in range(2))
@@ -194,7 +194,7 @@ def sum_losses(ranks: Ranks, labels: Labels, losses: Sequence[tuple[Pack, torch.
     return LossSums(sums[:tasks], counts[:tasks], sums[tasks:], counts[tasks:])
 
 
-def _target_sensors(labels: Labels, pack: Pack) -> torch.Tensor:
+def _target_sensors(labels: TargetLabels, pack: Pack) -> torch.Tensor:
     """Number of the sensor of each target (T,); a sample's id begins with its source."""
     names = [labels.sensors[sample_id.partition("/")[0]] for sample_id in pack.sample_ids]
     sensor_U = torch.tensor([labels.sensor_names.index(name) for name in names])

@@ -19,7 +19,7 @@ from converters.formats.split_lists import list_folders
 from converters.layout import FileList, list_files, subfolders
 
 # The images of a split come in several archives; each may be unpacked into a folder of its own.
-IMAGE_FOLDERS = ("images", "part")
+_IMAGE_FOLDERS = ("images", "part")
 # The downloads carry horizontal copies of the labels beside the oriented ones.
 HORIZONTAL_MARKS = ("hbb", "rec", "task2")
 UNVERSIONED = ("labelTxt", "annfiles", "labels")
@@ -50,7 +50,7 @@ def split_folder(base: Path, split: str) -> str:
 def has_split(base: Path, split: str) -> bool:
     """Whether `base` has images of that split, above their folder or below it."""
     split = split_folder(base, split)
-    above = any(normal_form(child.name).startswith(IMAGE_FOLDERS) for child in subfolders(base / split))
+    above = any(normal_form(child.name).startswith(_IMAGE_FOLDERS) for child in subfolders(base / split))
     return above or (base / "images" / split).is_dir()
 
 
@@ -59,7 +59,7 @@ def is_unsplit(base: Path, splits: Sequence[str]) -> bool:
     if any(has_split(base, split) for split in splits):
         return False
     names = [child.name for child in subfolders(base)]
-    has_images = any(normal_form(name).startswith(IMAGE_FOLDERS) for name in names)
+    has_images = any(normal_form(name).startswith(_IMAGE_FOLDERS) for name in names)
     return has_images and bool(label_folders(base))
 
 
@@ -71,9 +71,9 @@ def unsplit_below(root: Path, splits: Sequence[str]) -> tuple[Path, ...]:
 
 def images_of(base: Path, split: str) -> FileList:
     """The images of a split; those of the unsplit folder `base` where `split` is empty."""
-    if split and not any(normal_form(child.name).startswith(IMAGE_FOLDERS) for child in subfolders(base / split)):
+    if split and not any(normal_form(child.name).startswith(_IMAGE_FOLDERS) for child in subfolders(base / split)):
         return list_files(base / "images" / split, base)
-    return list_folders(base / split, IMAGE_FOLDERS, base)
+    return list_folders(base / split, _IMAGE_FOLDERS, base)
 
 
 def label_folders(folder: Path) -> dict[str, Path]:

@@ -25,20 +25,20 @@ from converters.detection.hit_uav.files import (
     holds_all_splits,
     layout_files,
     listed_images,
-    locate,
+    locate_layout,
 )
-from converters.detection.hit_uav.layouts import LayoutReport, compare
+from converters.detection.hit_uav.layouts import LayoutReport, compare_layouts
 from converters.detection.hit_uav.objects import json_objects, xml_objects
 from converters.formats.objects import annotated
 from converters.formats.shapes import BoxObject
 from converters.formats.voc import VocFile, check_names_image, read_voc
 from converters.layout import last_parts, layout_error, list_files
 from mmrs.errors import BadItem
-from mmrs.record import Annotations, Provenance, Task
+from mmrs.record import Annotations, Provenance, TaskName
 from mmrs.source import Discovery, Item, ensure_unique_stems
 
-NAME = re.compile(r"(?P<scenario>[01])_(?P<altitude>\d+)_(?P<angle>\d+)_(?P<weather>[01])_(?P<frame>\d+)", re.ASCII)
-DATE = re.compile(r"(\d{4})(\d{2})(\d{2})", re.ASCII)
+_NAME = re.compile(r"(?P<scenario>[01])_(?P<altitude>\d+)_(?P<angle>\d+)_(?P<weather>[01])_(?P<frame>\d+)", re.ASCII)
+_DATE = re.compile(r"(\d{4})(\d{2})(\d{2})", re.ASCII)
 SCENARIOS = {"0": "day", "1": "night"}
 WEATHERS = {"0": "sunny", "1": "rainy"}
 # Both files were written from the same numbers with at most six decimals.
@@ -54,14 +54,14 @@ class HitUav(Converter):
     """The layout to read; auto is rotate_json with truncated from rotate_xml, or rotate_xml alone."""
 
     @property
-    def tasks(self) -> Sequence[Task]:
+    def tasks(self) -> Sequence[TaskName]:
         """Horizontal boxes only for ``normal_*``; both kinds otherwise."""
         return ("detection-hbb",) if self.layout.startswith("normal") else self.facts.tasks
 
     def discover(self, root: Path, split: str) -> Discovery:
         """List the images that the layout names for `split`; images may lie in a sibling layout's folder."""
         self.check_split(split)
-        root, notes = locate(root)
+        root, notes = locate_layout(root)
         layout = self._layout(root, split)
         listed = listed_images(root, layout, split)
         images, image_notes, image_problems = find_images(root, layout, split, list(listed.entries))
@@ -104,7 +104,7 @@ class HitUav(Converter):
             check_names_image(voc, item.stem, str(path))
             objects, size, date = xml_objects(voc, layout, str(path)), voc.size, voc.folder
             original_id = item.stem
-        if date and (match := DATE.fullmatch(date)):
+        if date and (match := _DATE.fullmatch(date)):
             metadata["date"] = "-".join(match.groups())
         return Annotations(
             objects=annotated(
@@ -125,7 +125,7 @@ class HitUav(Converter):
         def find(layout: Layout, split: str) -> tuple[Item, ...]:
             return HitUav(layout).discover(root, split).items
 
-        return tuple(compare(root, split, find) for split in self.splits)
+        return tuple(compare_layouts(root, split, find) for split in self.splits)
 
     def _layout(self, root: Path, split: str) -> Layout:
         wanted: tuple[Layout, ...] = ("rotate_json", "rotate_xml") if self.layout == "auto" else (self.layout,)
@@ -163,7 +163,7 @@ def _same_object(one: BoxObject, other: BoxObject) -> bool:
 
 
 def _name_metadata(stem: str) -> dict[str, Any]:
-    match = NAME.fullmatch(stem)
+    match = _NAME.fullmatch(stem)
     if match is None:
         return {}
     return {
@@ -176,7 +176,7 @@ def _name_metadata(stem: str) -> dict[str, Any]:
 
 def _scene(stem: str, payload: dict[str, Any]) -> str | None:
     """One flight: the date where the layout has it, and the setting that the name states."""
-    if NAME.fullmatch(stem) is None:
+    if _NAME.fullmatch(stem) is None:
         return None
     setting = stem.rsplit("_", 1)[0]
     return f"{payload['date']}_{setting}" if payload.get("date") else setting

@@ -17,7 +17,7 @@ from mmrs.source import Absent
 
 Layout = Literal["rotate_json", "normal_json", "normal_xml", "rotate_xml"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
-SPLITS = ("train", "val", "test")
+_SPLITS = ("train", "val", "test")
 # rotate_xml comes last: its images are a re-encoded three-channel copy of the others'.
 IMAGE_PREFERENCE: tuple[Layout, ...] = ("normal_json", "rotate_json", "normal_xml", "rotate_xml")
 
@@ -44,7 +44,7 @@ def has_layout(root: Path, layout: Layout) -> bool:
     return (root / layout / ("annotations" if layout.endswith("_json") else "Annotations")).is_dir()
 
 
-def locate(root: Path) -> tuple[Path, tuple[str, ...]]:
+def locate_layout(root: Path) -> tuple[Path, tuple[str, ...]]:
     """The folder that holds any of the layouts, and a note where it is not `root`. Raises `UserError`."""
     return locate_root("hit-uav", root, lambda folder: any(has_layout(folder, layout) for layout in LAYOUTS), LAYOUTS)
 
@@ -167,7 +167,7 @@ def folder_problems(root: Path, layout: Layout, split: str, stems: set[str]) -> 
     They concern the whole set where the folder `holds_all_splits`.
     """
     if holds_all_splits(layout):
-        lists = [layout_files(root, layout, other)[0] for other in SPLITS]
+        lists = [layout_files(root, layout, other)[0] for other in _SPLITS]
         try:
             stems = {stem for path in lists if path.is_file() for _, stem in _lines(path)}
         except BadItem as error:

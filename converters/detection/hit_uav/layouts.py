@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from converters.detection.hit_uav.files import LAYOUTS, Layout, has_layout, locate
+from converters.detection.hit_uav.files import LAYOUTS, Layout, has_layout, locate_layout
 from converters.detection.hit_uav.objects import json_objects, xml_objects
 from converters.formats.shapes import BoxObject
 from converters.formats.voc import read_voc
@@ -28,8 +28,8 @@ from mmrs.source import Item
 from mmrs.text import table
 
 REFERENCE: Layout = "rotate_json"
-EDGES = ("xmin", "ymin", "xmax", "ymax")
-ROTATED = ("cx", "cy", "width", "height", "angle")
+_EDGES = ("xmin", "ymin", "xmax", "ymax")
+_ROTATED = ("cx", "cy", "width", "height", "angle")
 LACKS_DIFFICULT = frozenset({"normal_json"})
 LACKS_TRUNCATED = frozenset({"normal_json", "rotate_json"})
 # The files hold four decimals of a pixel: an extent that near to a whole number may be rounded either way.
@@ -104,7 +104,7 @@ class LayoutReport:
         return "\n".join(lines)
 
 
-def compare(root: Path, split: str, find: Callable[[Layout, str], Sequence[Item]]) -> LayoutReport:
+def compare_layouts(root: Path, split: str, find: Callable[[Layout, str], Sequence[Item]]) -> LayoutReport:
     """Read every layout present under `root` and compare them for one split.
 
     `find` gives the items of a layout and a split. An image whose annotation cannot be read in some layout is a
@@ -113,7 +113,7 @@ def compare(root: Path, split: str, find: Callable[[Layout, str], Sequence[Item]
     Raises:
         UserError: ``rotate_json`` is absent, or no other layout is there to compare it with.
     """
-    root, _ = locate(root)
+    root, _ = locate_layout(root)
     present = [layout for layout in LAYOUTS if has_layout(root, layout)]
     if REFERENCE not in present or len(present) < 2:
         listed = ", ".join(present) or "none"
@@ -189,13 +189,13 @@ def _differences(layout: Layout, obj: BoxObject, reference: Layout, other: BoxOb
     if not {layout, reference} & LACKS_TRUNCATED and obj.truncated != other.truncated:
         yield "truncated", other.truncated, obj.truncated
     if obj.rotated is not None and other.rotated is not None:
-        yield from _unequal(ROTATED, other.rotated, obj.rotated)
+        yield from _unequal(_ROTATED, other.rotated, obj.rotated)
     elif obj.box is not None and other.box is not None:
-        yield from _unequal(EDGES, other.box, obj.box)
+        yield from _unequal(_EDGES, other.box, obj.box)
     # The two XML layouts meet for `truncated` alone; edges are judged against the reference.
     elif obj.box is not None and other.rotated is not None and reference == REFERENCE:
         extent = hbb_from_quad(quad_from_rotated([other.rotated]))[0]
-        for name, exact, edge in zip(EDGES, extent.tolist(), obj.box, strict=True):
+        for name, exact, edge in zip(_EDGES, extent.tolist(), obj.box, strict=True):
             if edge not in (np.floor(exact - FILE_PRECISION_PX), np.floor(exact + FILE_PRECISION_PX)):
                 yield name, round(exact, 4), edge
 

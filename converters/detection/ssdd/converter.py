@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from converters.base import Converter, register
 from converters.catalog import Counts
-from converters.detection.ssdd.files import PACK, STYLES, SUBSETS, Style, Subset, find_split, has_style, locate
+from converters.detection.ssdd.files import PACK, STYLES, SUBSETS, Style, Subset, find_split, has_style, locate_subsets
 from converters.detection.ssdd.xml import read_ssdd
 from converters.formats.coco import row_object
 from converters.formats.dota import read_dota
@@ -23,7 +23,7 @@ from converters.formats.polygons import as_corners, coco_points, min_area_corner
 from converters.formats.shapes import BoxObject
 from converters.formats.voc import check_names_image
 from converters.layout import last_parts, layout_error
-from mmrs.record import Annotations, Provenance, Task
+from mmrs.record import Annotations, Provenance, TaskName
 from mmrs.source import Discovery, Item
 
 QUAD_NUMBERS = 8
@@ -41,7 +41,7 @@ class Ssdd(Converter):
     """Sub-set of the official release; auto takes the fullest that is there."""
 
     @property
-    def tasks(self) -> Sequence[Task]:
+    def tasks(self) -> Sequence[TaskName]:
         """Horizontal boxes only for the XML of BBox_SSDD; both kinds otherwise."""
         horizontal = self.subset == "BBox_SSDD" and self.layout in ("auto", "voc")
         return ("detection-hbb",) if horizontal else self.facts.tasks
@@ -59,7 +59,7 @@ class Ssdd(Converter):
     def discover(self, root: Path, split: str) -> Discovery:
         """Pair the split's images and labels by stem; either without the other is a problem."""
         self.check_split(split)
-        base, notes = locate(self.name, root)
+        base, notes = locate_subsets(self.name, root)
         style, subset = self._style(base)
         found = find_split(self.name, base, style, subset, split)
         taken = f"annotations taken from {style}" + (f" of {subset}" if subset else "")

@@ -18,14 +18,14 @@ STYLES: tuple[Style, ...] = ("voc", "coco", "mmrotate", "mmrotate_json")
 # The fullest first.
 SUBSETS: tuple[Subset, ...] = ("BBox_RBox_PSeg_SSDD", "RBox_SSDD", "PSeg_SSDD", "BBox_SSDD")
 PACK: tuple[Style, ...] = ("mmrotate", "mmrotate_json")
-PLACES = ("inshore", "offshore")
-ARCHIVE_FOLDER = "Official-SSDD-OPEN"
+_PLACES = ("inshore", "offshore")
+_ARCHIVE_FOLDER = "Official-SSDD-OPEN"
 TEST_ENDINGS = ("1", "9")
 
 
-def locate(name: str, root: Path) -> tuple[Path, tuple[str, ...]]:
+def locate_subsets(name: str, root: Path) -> tuple[Path, tuple[str, ...]]:
     """The folder with the sub-sets or the pack, also inside one or two folders of the archive. Raises `UserError`."""
-    for base in (root / ARCHIVE_FOLDER, root / ARCHIVE_FOLDER / ARCHIVE_FOLDER):
+    for base in (root / _ARCHIVE_FOLDER, root / _ARCHIVE_FOLDER / _ARCHIVE_FOLDER):
         if _holds(base):
             return base, (f"the layout was found in {base.relative_to(root)}",)
     return locate_root(name, root, _holds, {*SUBSETS, "train", "test"})
@@ -117,7 +117,7 @@ def _coco_split(name: str, base: Path, folder: Path, split: str) -> Discovery:
     for part in parts:
         first = part.by_name | first
     images = FileList(first, {path.stem: path for path in first.values()})
-    lists = {place: folder / "annotations" / f"test_{place}.json" for place in PLACES}
+    lists = {place: folder / "annotations" / f"test_{place}.json" for place in _PLACES}
     present = {place: path for place, path in lists.items() if path.is_file()}
     by_stem = {
         Path(image.file_name).stem: place
@@ -149,6 +149,6 @@ def _pair(images: FileList, labels: FileList, places: Surroundings) -> Discovery
 
 
 def _places(folder: Path, base: Path, pattern: str, suffixes: set[str]) -> Surroundings:
-    listed = {place: list_files(folder / pattern.format(place), base, suffixes).by_stem for place in PLACES}
+    listed = {place: list_files(folder / pattern.format(place), base, suffixes).by_stem for place in _PLACES}
     by_stem = {stem: place for place, files in listed.items() for stem in files}
     return Surroundings(by_stem, frozenset(path for files in listed.values() for path in files.values()))

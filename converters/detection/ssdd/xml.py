@@ -20,8 +20,8 @@ from converters.formats.xmltree import node_flag, node_number, node_size, node_t
 from mmrs.errors import BadItem
 from mmrs.geometry import Array, canonical_quad, quad_from_rotated
 
-CORNERS = tuple(f"{axis}{number}" for number in range(1, 5) for axis in "xy")
-ROTATED = ("cx", "cy", "w", "h", "theta")
+_CORNERS = tuple(f"{axis}{number}" for number in range(1, 5) for axis in "xy")
+_ROTATED = ("cx", "cy", "w", "h", "theta")
 # Corners are rounded to whole pixels, which moves them by up to 1.5 px against the angle; a wrong angle by far more.
 ANGLE_TOLERANCE_PIXELS = 3.0
 
@@ -59,7 +59,7 @@ def _object(node: Element, path: str, line: int | None) -> BoxObject:
         points = _points(polygon, path, line)
         box, corners = _extent(points, path, line), as_corners(min_area_corners(points))
     if rotated is not None:
-        corners = tuple(node_number(rotated, tag, path, line) for tag in CORNERS)
+        corners = tuple(node_number(rotated, tag, path, line) for tag in _CORNERS)
         flags = _angle(rotated, corners, path, line)
     if horizontal is not None:
         x1, y1, x2, y2 = (node_number(horizontal, tag, path, line) for tag in ("xmin", "ymin", "xmax", "ymax"))
@@ -71,7 +71,7 @@ def _object(node: Element, path: str, line: int | None) -> BoxObject:
 def _angle(node: Element, corners: tuple[float, ...], path: str, line: int | None) -> dict[str, Any]:
     if node.find("rotated_bbox_theta") is None:
         return {}
-    raw = [node_number(node, f"rotated_bbox_{name}", path, line) for name in ROTATED]
+    raw = [node_number(node, f"rotated_bbox_{name}", path, line) for name in _ROTATED]
     rebuilt = canonical_quad(quad_from_rotated([(*raw[:4], np.deg2rad(raw[4]))]))[0]
     stored = canonical_quad([corners])[0]
     # The first corner may differ by rounding, so the best of the four turns counts.

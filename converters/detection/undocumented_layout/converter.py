@@ -15,8 +15,8 @@ from typing import Literal
 
 from converters.detection.undocumented_layout.labels import (
     SUFFIXES,
-    Form,
     Labels,
+    RowForm,
     count_classes,
     index_labels,
     read_objects,
@@ -36,7 +36,7 @@ from mmrs.imaging.suffixes import without_known_suffix
 from mmrs.record import Annotations, Provenance
 from mmrs.source import Absent, Discovery, Item, ensure_unique_stems
 
-LABEL_FILES: dict[Form, str] = {"voc": "VOC files", "yolo": "YOLO files"}
+LABEL_FILES: dict[RowForm, str] = {"voc": "VOC files", "yolo": "YOLO files"}
 LOOKED_AT = 300
 
 

@@ -17,8 +17,8 @@ from converters.layout import SHOWN_ENTRIES
 from mmrs.errors import BadItem
 from mmrs.imaging.probe import probe
 
-Form = Literal["voc", "yolo"]
-SUFFIXES: dict[Form, frozenset[str]] = {"voc": frozenset({".xml"}), "yolo": frozenset({".txt"})}
+RowForm = Literal["voc", "yolo"]
+SUFFIXES: dict[RowForm, frozenset[str]] = {"voc": frozenset({".xml"}), "yolo": frozenset({".txt"})}
 # A YOLO file does not say how many classes there are; the class map is checked afterwards.
 MOST_CLASSES = 1000
 
@@ -27,7 +27,7 @@ MOST_CLASSES = 1000
 class Labels:
     """Label files of one form; `by_stem` lists (folders below the root, file) of each name, sorted."""
 
-    form: Form
+    form: RowForm
     tree: FileTree
     by_stem: dict[str, list[tuple[tuple[str, ...], Path]]]
 
@@ -38,7 +38,7 @@ class Labels:
         return max(candidates, key=lambda entry: _shared(entry[0], folders), default=((), None))[1]
 
 
-def index_labels(form: Form, tree: FileTree) -> Labels:
+def index_labels(form: RowForm, tree: FileTree) -> Labels:
     """Label files by name."""
     by_stem: dict[str, list[tuple[tuple[str, ...], Path]]] = defaultdict(list)
     for subpath, path in tree.by_path.items():
@@ -52,7 +52,7 @@ def stems(tree: FileTree) -> set[str]:
     return {PurePosixPath(subpath).stem for subpath in tree.by_path}
 
 
-def read_objects(path: Path, form: Form, image: Path) -> list[BoxObject]:
+def read_objects(path: Path, form: RowForm, image: Path) -> list[BoxObject]:
     """Objects of one label file with boxes in pixels; the label of a YOLO object is its class number.
 
     Raises:
@@ -68,7 +68,7 @@ def read_objects(path: Path, form: Form, image: Path) -> list[BoxObject]:
     ]
 
 
-def count_classes(paths: Iterable[Path], form: Form) -> dict[str, int]:
+def count_classes(paths: Iterable[Path], form: RowForm) -> dict[str, int]:
     """Label -> number of objects in some label files; a file that cannot be read counts for nothing."""
     counts: Counter[str] = Counter()
     for path in paths:

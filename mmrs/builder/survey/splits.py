@@ -16,7 +16,7 @@ from mmrs.imaging.probe import MAX_PIXELS, MAX_SCENE_PIXELS, ImageProbe, probe
 from mmrs.imaging.row_images import read_row_images
 from mmrs.imaging.windows import plan_windows
 from mmrs.progress import Progress
-from mmrs.record import Task, UnreadRow, Window
+from mmrs.record import TaskName, UnreadRow, Window
 from mmrs.seeding import is_in_share, seeded_order
 from mmrs.shards.quarantine import Level, QuarantineEntry, entry_for, relative_to_root, row_entry
 from mmrs.source import Absent, BandSelection, Discovery, Item, RowImage, Source, SourceBuild
@@ -40,7 +40,7 @@ class SplitSurvey:
     samples: tuple[PlannedSample, ...]
     quarantine: tuple[QuarantineEntry, ...]
     notes: tuple[str, ...]
-    tasks: tuple[Task, ...] = ()
+    tasks: tuple[TaskName, ...] = ()
     unread: Unread = field(default_factory=Unread)
 
 

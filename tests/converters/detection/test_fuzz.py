@@ -39,10 +39,13 @@ PARSERS = {
         f"{HRSC_OBJECT}<header_x>4</header_x><header_y>5</header_y></HRSC_Object></HRSC_Objects></HRSC_Image>",
         lambda data: hrsc2016.parse_hrsc(data, "x").objects,
     ),
-    "nwpu-vhr10": ("(1,2),(3,4),1 \r\n(5,6),(7,8),2 \r\n", lambda data: nwpu_vhr10.parse_lines(data, "x", LABELS)),
-    "rsod": ("a.jpg\tship\t1\t2\t3\t4\n", lambda data: rsod.parse_lines(data, "x", "a")),
-    "ucas-aod": ("1e0\t1\t2\t1\t2\t2\t1\t2\t90\t1\t1\t2\t2\t\n", lambda data: ucas_aod.parse_lines(data, "x", "car")),
-    "visdrone": ("1,2,3,4,1,1,0,0\n5,6,7,8,0,0,0,0,\n", lambda data: visdrone.parse_lines(data, "x", LABELS)),
+    "nwpu-vhr10": ("(1,2),(3,4),1 \r\n(5,6),(7,8),2 \r\n", lambda data: nwpu_vhr10.parse_nwpu_vhr10(data, "x", LABELS)),
+    "rsod": ("a.jpg\tship\t1\t2\t3\t4\n", lambda data: rsod.parse_rsod(data, "x", "a")),
+    "ucas-aod": (
+        "1e0\t1\t2\t1\t2\t2\t1\t2\t90\t1\t1\t2\t2\t\n",
+        lambda data: ucas_aod.parse_ucas_aod(data, "x", "car"),
+    ),
+    "visdrone": ("1,2,3,4,1,1,0,0\n5,6,7,8,0,0,0,0,\n", lambda data: visdrone.parse_visdrone(data, "x", LABELS)),
 }  # fmt: skip
 
 

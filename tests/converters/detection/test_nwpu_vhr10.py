@@ -3,7 +3,7 @@ import json
 import pytest
 
 import converters
-from converters.detection.nwpu_vhr10 import parse_lines
+from converters.detection.nwpu_vhr10 import parse_nwpu_vhr10
 from mmrs.errors import BadItem, UserError
 
 LABELS = tuple(converters.facts("nwpu-vhr10").classes)
@@ -45,7 +45,7 @@ def test_coco_boxes_are_others(fake):
     ["(563,478),(630,573),1 ", "( 563, 478),( 630 ,573 ),1", "(563,478),(630,573), 1\r", "\ufeff(563,478),(630,573),1"],
 )
 def test_forms_of_a_line(line):
-    (obj,) = parse_lines(f"{line}\n\n".encode(), "x", LABELS)
+    (obj,) = parse_nwpu_vhr10(f"{line}\n\n".encode(), "x", LABELS)
     assert (obj.label, obj.box, obj.line) == ("airplane", (563, 478, 630, 573), 1)
 
 
@@ -61,13 +61,13 @@ def test_forms_of_a_line(line):
 )
 def test_bad_lines(line, words):
     with pytest.raises(BadItem, match=words) as caught:
-        parse_lines(f"\n{line}\n".encode(), "some.txt", LABELS)
+        parse_nwpu_vhr10(f"\n{line}\n".encode(), "some.txt", LABELS)
     assert (caught.value.path, caught.value.line) == ("some.txt", 2)
 
 
 def test_all_class_numbers():
     text = "".join(f"(1,2),(3,4),{number}\n" for number in range(1, 11))
-    assert [obj.label for obj in parse_lines(text.encode(), "x", LABELS)] == list(LABELS)
+    assert [obj.label for obj in parse_nwpu_vhr10(text.encode(), "x", LABELS)] == list(LABELS)
 
 
 def test_images_and_labels_without_a_partner(fake):

@@ -3,7 +3,7 @@ import shutil
 import pytest
 
 import converters
-from converters.detection.rsod import parse_lines
+from converters.detection.rsod import parse_rsod
 from mmrs.errors import BadItem
 
 
@@ -80,5 +80,5 @@ def test_archives_unpacked_in_folders_of_their_own(fake, nested):
 )
 def test_bad_lines(line, words):
     with pytest.raises(BadItem, match=words) as caught:
-        parse_lines(line.encode(), "a.txt", "a")
+        parse_rsod(line.encode(), "a.txt", "a")
     assert caught.value.line == 1

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 import converters
-from converters.detection.ucas_aod import parse_lines
+from converters.detection.ucas_aod import parse_ucas_aod
 from mmrs.errors import BadItem
 
 # A line of the real set, as its users quote it.
@@ -73,5 +73,5 @@ def test_folders_in_another_case_and_missing_ones(fake):
 )
 def test_bad_lines(line, words):
     with pytest.raises(BadItem, match=words) as caught:
-        parse_lines(line.encode(), "P0001.txt", "CAR")
+        parse_ucas_aod(line.encode(), "P0001.txt", "CAR")
     assert caught.value.line == 1

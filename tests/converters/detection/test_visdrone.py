@@ -1,7 +1,7 @@
 import pytest
 
 import converters
-from converters.detection.visdrone import parse_lines
+from converters.detection.visdrone import parse_visdrone
 from mmrs.errors import BadItem, UserError
 
 LABELS = converters.get("visdrone").labels
@@ -42,19 +42,19 @@ def test_fake_of_every_split(fake, split):
 
 
 def test_others_are_ignored_with_either_score():
-    zero, one, car = parse_lines(b"1,2,3,4,0,11,0,0\n1,2,3,4,1,11,0,0\n1,2,3,4,0,4,0,0\n", "x", LABELS)
+    zero, one, car = parse_visdrone(b"1,2,3,4,0,11,0,0\n1,2,3,4,1,11,0,0\n1,2,3,4,0,4,0,0\n", "x", LABELS)
     assert (zero.label, one.label) == ("others", "others") and zero.ignore and not one.ignore and car.ignore
 
 
 def test_category_numbers():
     lines = "".join(f"1,2,3,4,1,{number},0,0\n" for number in range(12))
-    names = [obj.label for obj in parse_lines(lines.encode(), "x", LABELS)]
+    names = [obj.label for obj in parse_visdrone(lines.encode(), "x", LABELS)]
     assert names[0] == "ignored regions" and names[4] == "car" and names[10] == "motor" and names[11] == "others"
 
 
 def test_trailing_commas_and_blanks():
     for line in ("1,2,3,4,1,4,0,0,", "1,2,3,4,1,4,0,0,\r", " 1, 2, 3, 4, 1, 4, 0, 0", "1,2,3,4,1,4,0,0,,"):
-        assert parse_lines(f"{line}\n".encode(), "x", LABELS)[0].box == (1, 2, 4, 6)
+        assert parse_visdrone(f"{line}\n".encode(), "x", LABELS)[0].box == (1, 2, 4, 6)
 
 
 def test_boxes_without_area_are_ignored(fake):
@@ -77,7 +77,7 @@ def test_boxes_without_area_are_ignored(fake):
 )
 def test_bad_lines(line, words):
     with pytest.raises(BadItem, match=words) as caught:
-        parse_lines(f"{QUOTED}{line}\n".encode(), "x.txt", LABELS)
+        parse_visdrone(f"{QUOTED}{line}\n".encode(), "x.txt", LABELS)
     assert (caught.value.path, caught.value.line) == ("x.txt", 5)
 
 

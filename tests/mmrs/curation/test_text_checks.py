@@ -6,7 +6,7 @@ from mmrs.curation.text_checks import check_record, contradiction
 from mmrs.geometry import quad_from_hbb
 from mmrs.instructions.dialects import dialect
 from mmrs.instructions.render import RenderOptions, render
-from mmrs.record import AnnotatedObject, Expression, ImageInfo, Question, Record
+from mmrs.record import AnnotatedObject, AnsweredQuestion, Expression, ImageInfo, Record
 
 ALL_TASKS = frozenset(
     {
@@ -61,7 +61,7 @@ def test_what_the_build_writes_is_clean(boxes, name):
         boxes,
         label="harbor",
         captions=("Some ships are in a harbor .", "Many ships"),
-        questions=(Question(question="Is there a ship?", answer="yes"),),
+        questions=(AnsweredQuestion(question="Is there a ship?", answer="yes"),),
         expressions=tuple(Expression(text=f"object {number}", object=number) for number in range(min(2, len(boxes)))),
     )
     assert found(rendered(value, name)) == []
@@ -111,7 +111,7 @@ def test_boxes_that_rounding_made_flat():
 
 
 def test_texts_without_words():
-    value = record(captions=(" .", "A road."), questions=(Question(question="How many?", answer="-"),))
+    value = record(captions=(" .", "A road."), questions=(AnsweredQuestion(question="How many?", answer="-"),))
     assert found(value) == [
         ("error", "empty text", "captions[0]"),
         ("error", "empty text", "questions[0].answer"),
@@ -135,7 +135,7 @@ def test_ignored_objects_may_have_any_name():
 def test_repeats_are_warnings_that_name_the_first():
     value = record(
         captions=("A road.", "Two roads.", "a  road"),
-        questions=(Question(question="Is it?", answer="yes"), Question(question="is it", answer="Yes")),
+        questions=(AnsweredQuestion(question="Is it?", answer="yes"), AnsweredQuestion(question="is it", answer="Yes")),
     )
     value = rendered(value)
     assert found(value) == [
@@ -154,7 +154,9 @@ def test_repeated_regions():
 
 
 def test_two_answers_to_one_question():
-    value = record(questions=(Question(question="Is it?", answer="yes"), Question(question="Is it?", answer="no")))
+    value = record(
+        questions=(AnsweredQuestion(question="Is it?", answer="yes"), AnsweredQuestion(question="Is it?", answer="no"))
+    )
     assert found(value) == [("warning", "two answers", "questions[1]")]
 
 

@@ -13,7 +13,7 @@ from mmrs.builder.recipe import BuildRecipe
 from mmrs.builder.run import build, plan_build
 from mmrs.hub import push as hub
 from mmrs.progress import Progress
-from mmrs.record import Annotations, Expression, Question
+from mmrs.record import Annotations, AnsweredQuestion, Expression
 from mmrs.shards.reader import ShardSet
 from tests.support.hub_server import TOKEN, serve_hub
 from tests.support.sources import ToySource, toy_build, write_toy
@@ -51,7 +51,7 @@ class RareSource(ToySource):
         found = super().read(item).model_dump() | {
             "label": "harbor",
             "captions": ("a harbor",),
-            "questions": (Question(question="is there a ship?", answer="yes", type="presence"),),
+            "questions": (AnsweredQuestion(question="is there a ship?", answer="yes", type="presence"),),
             "expressions": (Expression(text="the ship", object=0),),
             "metadata": {"gsd_m": 0.5},
         }

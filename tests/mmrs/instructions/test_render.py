@@ -15,7 +15,7 @@ from mmrs.instructions.dialects import DIALECTS
 from mmrs.instructions.grammar import answer_pattern
 from mmrs.instructions.regions import cut_regions, object_centres, region_members
 from mmrs.instructions.render import RenderOptions, render
-from mmrs.record import AnnotatedObject, ImageInfo, Question, Record
+from mmrs.record import AnnotatedObject, AnsweredQuestion, ImageInfo, Record
 
 ALL = frozenset({"classification", "captioning", "detection-hbb", "detection-obb"})
 HORIZONTAL = frozenset({"detection-hbb"})
@@ -54,7 +54,10 @@ def test_each_reference_caption_is_a_dialogue_of_its_own():
 
 
 def test_a_question_gets_the_tail_unless_it_is_a_whole_prompt():
-    asked = (Question(question="A port?", answer="yes"), Question(question="Why?", answer="ships", type="verbatim"))
+    asked = (
+        AnsweredQuestion(question="A port?", answer="yes"),
+        AnsweredQuestion(question="Why?", answer="ships", type="verbatim"),
+    )
     rendered = render(make_record(questions=asked), options(frozenset({"vqa"}))).dialogues
     assert [d.turns[0].value for d in rendered] == [prompts.VQA.format(question="A port?"), "Why?"]
 

@@ -12,7 +12,7 @@ from mmrs.instructions import prompts
 from mmrs.instructions.dialects import DIALECTS
 from mmrs.instructions.render import RenderOptions, render
 from mmrs.instructions.templates import FIELDS, TEMPLATES, TemplateSet, template_set
-from mmrs.record import AnnotatedObject, Expression, ImageInfo, Question, Record
+from mmrs.record import AnnotatedObject, AnsweredQuestion, Expression, ImageInfo, Record
 
 ALL_TASKS = frozenset(
     [
@@ -35,8 +35,8 @@ def record(name="dior/train/00001"):
         label="harbor",
         captions=("A {plural} and 50 % more.", "Two ships lie in a port."),
         questions=(
-            Question(question="Is there a ship?", answer="yes"),
-            Question(question="W?", answer="x", type="verbatim"),
+            AnsweredQuestion(question="Is there a ship?", answer="yes"),
+            AnsweredQuestion(question="W?", answer="x", type="verbatim"),
         ),
         expressions=(Expression(text="the ship on the {box} left", object=0),),
         licence="unknown",

@@ -7,7 +7,7 @@ import pytest
 from mmrs.builder.recipe import BuildRecipe
 from mmrs.builder.run import build, plan_build
 from mmrs.progress import Progress
-from mmrs.record import Annotations, Expression, Question
+from mmrs.record import Annotations, AnsweredQuestion, Expression
 from tests.support.sources import ToySource, toy_build, write_toy
 
 QUIET = Progress(quiet=True)
@@ -24,7 +24,7 @@ class TalkingSource(ToySource):
         found = super().read(item).model_dump() | {
             "label": "storage tanks",
             "captions": ("many tanks", HOSTILE),
-            "questions": (Question(question=f"What is {HOSTILE}?", answer="no", type="presence"),),
+            "questions": (AnsweredQuestion(question=f"What is {HOSTILE}?", answer="no", type="presence"),),
             "expressions": (Expression(text="the left one", object=0),),
         }
         return Annotations.model_validate(found)

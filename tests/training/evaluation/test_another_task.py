@@ -171,7 +171,7 @@ def test_names_of_tasks_and_protocols_are_taken_once():
 
 
 def test_no_code_outside_the_tasks_knows_one_by_name():
-    names = set(get_args(record_module.Task))
+    names = set(get_args(record_module.TaskName))
     places = [
         *(ROOT / "training" / "evaluation").glob("*.py"),
         *(ROOT / "training" / "run").rglob("*.py"),
@@ -189,7 +189,7 @@ def test_no_code_outside_the_tasks_knows_one_by_name():
 
 def test_no_code_compares_a_task_by_name():
     """Also where tables of tasks are allowed, as in the augmentation: a task is looked up, never asked for."""
-    names = set(get_args(record_module.Task))
+    names = set(get_args(record_module.TaskName))
     for path in (ROOT / "training").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Compare):

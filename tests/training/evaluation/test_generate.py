@@ -21,7 +21,7 @@ from mmrs.progress import Progress
 from training.evaluation import generate
 from training.evaluation.answer_parts import AnswerFolder
 from training.evaluation.generate import AnswerGenerator, Decoding, generate_answers, plan_batches
-from training.evaluation.questions import QuestionScope, load_questions, open_image
+from training.evaluation.questions import QuestionScope, load_questions, question_image
 from training.evaluation.run import EvaluationConfig, evaluate
 from training.evaluation.task import Answer
 from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor
@@ -43,7 +43,7 @@ def processor(model_folder):
 
 def alone(model, processor, data, question, tokens):
     """The plain way: one prompt with its image, one call of `generate`."""
-    inputs = processor(images=[open_image(data, question)], text=[question.prompt])
+    inputs = processor(images=[question_image(data, question)], text=[question.prompt])
     with torch.inference_mode():
         output = model.generate(**inputs, max_new_tokens=tokens, do_sample=False)
     return processor.decode_answers(output, inputs["input_ids"].shape[1])[0]
@@ -187,7 +187,7 @@ def test_boxes_are_as_sure_as_their_tokens(data, model, processor, monkeypatch):
     question = load_questions(data, QuestionScope(tasks=("detection-hbb",)))[0]
     monkeypatch.setattr(generate, "box_spans", lambda text: [(0, 5), (5, len(text))])
     (answer,) = generate_answers(model, processor, data, [question], Decoding(max_new_tokens=12), lambda count: None)
-    inputs = processor(images=[open_image(data, question)], text=[question.prompt])
+    inputs = processor(images=[question_image(data, question)], text=[question.prompt])
     start = inputs["input_ids"].shape[1]
     with torch.inference_mode():
         ids_L = model.generate(**inputs, max_new_tokens=12, do_sample=False)[0]

@@ -10,7 +10,7 @@ from transformers import AutoTokenizer, LlamaForCausalLM
 import cli
 from tests.training.micro import make_config
 from tests.training.model.assembly.test_assemble import write_llama
-from training.config.parameter_sets import NORMS, VECTORS
+from training.config.parameter_sets import _VECTOR_PATTERN, NORMS
 from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor
 from training.model.language.bias_scale import tuned_vectors
 from training.run.train import train
@@ -23,7 +23,7 @@ def mmrs(*words):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, shards, model_folder):
     """A run that trained tuning vectors and norms."""
-    rules = [{"pattern": pattern, "learning_rate": 1e-2} for pattern in (VECTORS, NORMS)]
+    rules = [{"pattern": pattern, "learning_rate": 1e-2} for pattern in (_VECTOR_PATTERN, NORMS)]
     stage = {"name": "b", "tuning": {"kind": "bias-scale"}, "trainable": rules}
     return train(make_config(tmp_path_factory.mktemp("run"), shards, model_folder, stage=stage, max_steps=2)).model
 

@@ -4,7 +4,13 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
-from training.model import EarthGPTConfig, EarthGPTForConditionalGeneration, EarthGPTProcessor, initialise, register
+from training.model import (
+    EarthGPTConfig,
+    EarthGPTForConditionalGeneration,
+    EarthGPTProcessor,
+    initialise,
+    register_auto_classes,
+)
 
 
 @pytest.mark.parametrize("tie", [False, True])
@@ -36,7 +42,7 @@ def test_tied_head_is_the_embedding(make_config, tmp_path):
 
 
 def test_auto_classes_know_config_and_processor(make_config, processor, tmp_path):
-    register()
+    register_auto_classes()
     make_config(vit={"fusion": "concat"}).save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
     config = AutoConfig.from_pretrained(tmp_path)

@@ -12,14 +12,14 @@ from torch.nn import functional
 from mmrs.errors import RunFailure
 from tests.training.micro import make_config
 from training.config import OptimiserConfig, StageConfig
-from training.data.collate import EncodedDialogue, EncodedUnit, assemble
+from training.data.collate import EncodedDialogue, EncodedUnit, collate_packs
 from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor
 from training.model.masks import build_block_mask
 from training.stages.stage import apply_stage
 from training.step import loss as loss_module
 from training.step.loss import target_losses
 from training.step.optim import build_optimiser
-from training.step.step import Labels, Training, optimiser_step
+from training.step.step import TargetLabels, Training, optimiser_step
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +50,7 @@ def make_units(processor, count=6):
 
 
 def pack_of(processor, units, tokens_per_pack):
-    return assemble(units, processor.encode_prefix(True), tokens_per_pack, 2, 32)
+    return collate_packs(units, processor.encode_prefix(True), tokens_per_pack, 2, 32)
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def training(model_folder, tmp_path):
         config=config,
         model=model,
         optimiser=build_optimiser(apply_stage(model, stage), OptimiserConfig()),
-        labels=Labels(("a", "b", "c")),
+        labels=TargetLabels(("a", "b", "c")),
     )
 
 

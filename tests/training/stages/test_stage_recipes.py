@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from mmrs.errors import UserError
 from tests.training.micro import make_config
 from training.config import StageConfig, load_config
-from training.config.parameter_sets import EVERYTHING, SETS, VECTORS, run_a, run_b
+from training.config.parameter_sets import _VECTOR_PATTERN, EVERYTHING, SETS, run_a, run_b
 from training.model import EarthGPTForConditionalGeneration, preset
 from training.model.language.bias_scale import tuned_vectors
 from training.model.origin.digest import weights_digest
@@ -26,7 +26,7 @@ RECIPES = Path(__file__).parents[3] / "training" / "recipes"
 def test_recipes_hold_the_sets_of_the_paper(recipe, patterns):
     stage = load_config(RECIPES / f"{recipe}.yaml").stage
     assert tuple(rule.pattern for rule in stage.trainable) == patterns
-    assert (stage.tuning is not None) == (VECTORS in patterns)
+    assert (stage.tuning is not None) == (_VECTOR_PATTERN in patterns)
 
 
 def test_the_lora_recipe_trains_adapters_alone():
@@ -79,7 +79,7 @@ def test_the_small_recipe_trains_everything():
 
 
 def stage_b(out, shards, model_folder, **changes):
-    stage = {"tuning": {"kind": "bias-scale"}, "trainable": [{"pattern": VECTORS, "learning_rate": 1e-2}]}
+    stage = {"tuning": {"kind": "bias-scale"}, "trainable": [{"pattern": _VECTOR_PATTERN, "learning_rate": 1e-2}]}
     return make_config(out, shards, model_folder, stage=stage, **changes)
 
 

@@ -21,7 +21,7 @@ from tests.training.micro import make_config
 from tests.training.ranks import run_ranks
 from tests.training.run.test_loop import make_units, pack_of
 from training.config import ParallelConfig
-from training.data.collate import EncodedDialogue, EncodedUnit, assemble
+from training.data.collate import EncodedDialogue, EncodedUnit, collate_packs
 from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor
 from training.report.monitor import Monitor, read_metrics
 from training.run.checkpoint import latest_checkpoint
@@ -30,7 +30,7 @@ from training.stages.stage import apply_stage
 from training.step.optim import build_optimiser
 from training.step.ranks import Ranks, open_ranks
 from training.step.sharding import check_ranks, current_rows, gathered, parallelize, sum_gradients
-from training.step.step import Labels, Training, optimiser_step
+from training.step.step import TargetLabels, Training, optimiser_step
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -140,7 +140,7 @@ def uneven_step(folder: Path, config, mode: str, broken: bool, result: Path) -> 
             config=config.model_copy(update={"parallel": ParallelConfig(mode=mode)}),
             model=model,
             optimiser=build_optimiser(current_rows(rows, model), config.optimiser),
-            labels=Labels(("a", "b", "c")),
+            labels=TargetLabels(("a", "b", "c")),
             ranks=ranks,
             prepared=prepared,
         )
@@ -164,9 +164,9 @@ def uneven_packs(processor):
     units = make_units(processor)
     text = pack_of(processor, units[:3], 600)
     dialogue = EncodedDialogue(*processor.encode_dialogue([("human", "Which colour?"), ("gpt", "blue")]), 1)
-    no_image = assemble([EncodedUnit("text-0", units[0].pixels_CHW, (dialogue,))], [1], 600, 2, 32)
+    no_image = collate_packs([EncodedUnit("text-0", units[0].pixels_CHW, (dialogue,))], [1], 600, 2, 32)
     no_image = replace(no_image, pixel_values_NCHW=no_image.pixel_values_NCHW[:0])
-    return [text, no_image, pack_of(processor, units[3:], 600), assemble([], [1], 600, 2, 32)]
+    return [text, no_image, pack_of(processor, units[3:], 600), collate_packs([], [1], 600, 2, 32)]
 
 
 @pytest.mark.parametrize("mode", ["replicate", "fsdp"])

@@ -19,7 +19,7 @@ from mmrs.record import Record
 from mmrs.shards.reader import ShardSet
 from mmrs.text import nearest
 
-COLUMNS = ("id", "sha256", "image_offset", "image_size", "record_offset", "record_size", "dialogue_tasks")
+_COLUMNS = ("id", "sha256", "image_offset", "image_size", "record_offset", "record_size", "dialogue_tasks")
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def select_from(
         if not numbers:
             continue
         shards.prepare(numbers)
-        tables.append(_with_origin(shards.rows(numbers, COLUMNS), number, shards))
+        tables.append(_with_origin(shards.rows(numbers, _COLUMNS), number, shards))
         entries = [shards.manifest.shards[number] for number in numbers]
         parts |= {f"{entry.source}/{entry.split}" for entry in entries}
     _check_splits(splits, parts, sets)

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from mmrs.shards.reader import ShardSet
 from training.evaluation.canvas import PREDICTED_COLOUR, TRUE_COLOUR, WRONG_COLOUR, ImageCanvas
-from training.evaluation.questions import open_image
+from training.evaluation.questions import question_image
 from training.evaluation.task import Answered
 from training.evaluation.tasks import find_task
 
@@ -36,7 +36,7 @@ def draw_predictions(
 
 def _cell(data: ShardSet, pair: Answered[Any]) -> Image.Image:
     task = find_task(pair.question.task)
-    image = open_image(data, pair.question).convert("RGB")
+    image = question_image(data, pair.question).convert("RGB")
     scale = (_CELL - 8) / max(image.size)
     image = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
     task.draw(ImageCanvas(ImageDraw.Draw(image), scale), pair)

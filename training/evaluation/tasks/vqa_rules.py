@@ -82,7 +82,7 @@ def read_text(text: str) -> str | None:
 
 
 YES_NO = AnswerKind("yes or no", read_yes_no, "no_yes_or_no")
-NUMBER = AnswerKind("number", first_number, "no_number")
+_NUMBER = AnswerKind("number", first_number, "no_number")
 COUNT_BIN = AnswerKind("binned count", read_count_bin, "no_number")
 AREA_BIN = AnswerKind("binned area", read_area_bin, "no_area")
 RURAL_URBAN = AnswerKind("rural or urban", read_rural_urban, "outside_label_set")
@@ -92,7 +92,7 @@ TEXT = AnswerKind("text", read_text, "no_words", class_spellings)
 RSVQA_LR: Mapping[str, AnswerKind] = {
     "presence": YES_NO, "comp": YES_NO, "count": COUNT_BIN, "rural_urban": RURAL_URBAN, "area": AREA_BIN,
 }  # fmt: skip
-RSVQA_HR: Mapping[str, AnswerKind] = {**RSVQA_LR, "count": NUMBER}
+RSVQA_HR: Mapping[str, AnswerKind] = {**RSVQA_LR, "count": _NUMBER}
 
 
 @lru_cache(maxsize=1 << 16)
@@ -102,7 +102,7 @@ def kind_of_truth(truth: str) -> AnswerKind:
     if plain in ("yes", "no"):
         return YES_NO
     if whole_number(truth) is not None:
-        return NUMBER
+        return _NUMBER
     return RURAL_URBAN if plain in ("rural", "urban") else TEXT
 
 

@@ -27,14 +27,14 @@ from training.model.origin.notes import note_scores
 from training.model.processing import EarthGPTProcessor
 from training.model.tuning.vectors import fold
 
-Form = Literal["folded", "language-model", "delta"]
-FORMS: tuple[Form, ...] = ("folded", "language-model", "delta")
+ExportForm = Literal["folded", "language-model", "delta"]
+FORMS: tuple[ExportForm, ...] = ("folded", "language-model", "delta")
 
 
 def export(
     folder: Path,
     out: Path,
-    form: Form = "folded",
+    form: ExportForm = "folded",
     *,
     delta: Path | None = None,
     base: Path | None = None,

@@ -9,7 +9,7 @@ from mmrs.errors import UserError
 
 
 def compare(root, split):
-    return layouts.compare(root, split, lambda layout, part: HitUav(layout).discover(root, part).items)
+    return layouts.compare_layouts(root, split, lambda layout, part: HitUav(layout).discover(root, part).items)
 
 
 @pytest.mark.parametrize(("split", "images", "objects"), [("train", 240, 2125), ("val", 48, 411), ("test", 96, 781)])

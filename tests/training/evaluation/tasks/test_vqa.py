@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mmrs.record import Question
+from mmrs.record import AnsweredQuestion
 from tests.support.questions import answer, ask, make_record
 from training.evaluation.scores import score
 from training.evaluation.tasks.vqa_rules import (
@@ -18,7 +18,7 @@ from training.evaluation.tasks.vqa_rules import (
 
 
 def record_of(source, name, questions):
-    asked = tuple(Question(question="What?", answer=text, type=kind) for kind, text in questions)
+    asked = tuple(AnsweredQuestion(question="What?", answer=text, type=kind) for kind, text in questions)
     made = make_record(name, questions=asked)
     return made.model_copy(update={"source": source, "id": f"{source}/test/{name}"})
 
