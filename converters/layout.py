@@ -246,7 +246,7 @@ def locate_root(
     """
     found, notes = locate_parts(name, root, holds, top_folders)
     if len(found) > 1:
-        raise _several_places(name, root, found)
+        raise several_places(name, root, found)
     return found[0], notes
 
 
@@ -271,7 +271,7 @@ def locate_parts(
         return found, (f"the layout was found {_distance(root, found[0])}, in {found[0]}",)
     if found:
         if len({_NUMBERS.sub("#", str(folder)) for folder in found}) > 1:
-            raise _several_places(name, root, found, expected)
+            raise several_places(name, root, found, expected)
         listed = ", ".join(str(folder.relative_to(root)) for folder in found)
         return found, (f"the layout was found in parts, which were read together: {listed}",)
     parent = root.resolve().parent
@@ -280,9 +280,12 @@ def locate_parts(
     raise layout_error(name, root, "does not hold the source's layout", expected)
 
 
-def _several_places(name: str, root: Path, places: tuple[Path, ...], expected: Sequence[str] = ()) -> SeveralPlaces:
+def several_places(
+    name: str, root: Path, places: tuple[Path, ...], expected: Sequence[str] = (), what: str = "folders with the layout"
+) -> SeveralPlaces:
+    """The error of a root below which several folders could be meant; `what` they are, in a phrase."""
     listed = ", ".join(str(folder.relative_to(root)) for folder in places)
-    reason = f"has several folders with the layout ({listed}); name one of them"
+    reason = f"has several {what} ({listed}); name one of them"
     return SeveralPlaces(str(layout_error(name, root, reason, expected)), places)
 
 

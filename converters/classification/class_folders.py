@@ -21,7 +21,7 @@ from converters.formats.folders import (
     read_class_folders,
     split_of_word,
 )
-from converters.layout import Problem, SeveralPlaces, find_below, last_parts, layout_error, locate_parts
+from converters.layout import Problem, find_below, last_parts, layout_error, locate_parts, several_places
 from converters.mirrors.class_tables import ClassNames, read_class_tables
 from converters.mirrors.tables import find_tables
 from converters.splits import SeededSplit
@@ -173,9 +173,7 @@ class ClassFolders(Converter):
         if not holders:
             return None
         if len(holders) > 1:
-            listed = ", ".join(str(folder.relative_to(root)) for folder in holders)
-            reason = f"has tables in several folders ({listed}); name one of them"
-            raise SeveralPlaces(str(layout_error(self.name, root, reason, self.expected())), holders)
+            raise several_places(self.name, root, holders, self.expected(), "folders with tables")
         found = find_tables(holders[0])
         if not found.by_word:
             path, fault = found.problems[0]

@@ -129,7 +129,7 @@ def test_rows_that_contradict_themselves_are_named(tmp_path):
 def test_the_tables_of_several_configurations_are_not_mixed(tmp_path):
     for config in ("rgb", "msi"):
         write_table(tmp_path / config / "train" / "0000.parquet", [b"x"], ["River_1.jpg"], [0], ["River"])
-    with pytest.raises(UserError, match=r"tables in several folders \(msi, rgb\); name one"):
+    with pytest.raises(UserError, match=r"several folders with tables \(msi, rgb\); name one"):
         converters.get("eurosat").discover(tmp_path, "train")
     assert len(converters.get("eurosat").discover(tmp_path / "rgb", "train").items) == 1
 
