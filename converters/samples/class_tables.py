@@ -18,7 +18,7 @@ _CELL = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 def pack_class_folders(
     folder: Path, out: Path, labels: Sequence[str], splits: Sequence[str], named: bool = True
 ) -> None:
-    """Write ``out/<split>-00000-of-00001.parquet`` and remove `folder`.
+    """Write ``out/<split>-00000-of-00001.parquet`` and remove the class folders in `folder`, which lies beside `out`.
 
     The images of each class are dealt to the `splits` in turn. Rows are in the order of file names without their class,
     so that classes are mixed, as uploads are; where they are not `named`, the tables lose the names.
@@ -40,4 +40,8 @@ def pack_class_folders(
         )
         path = out / f"{split}-00000-of-00001.parquet"
         pq.write_table(table.replace_schema_metadata(metadata), path, row_group_size=_ROWS_PER_GROUP)
-    shutil.rmtree(folder)
+    for label in labels:
+        shutil.rmtree(folder / label)
+    while folder != out.parent:
+        folder.rmdir()
+        folder = folder.parent

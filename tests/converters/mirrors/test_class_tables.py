@@ -182,3 +182,18 @@ def test_every_row_of_a_damaged_table_is_answered(sound, tmp_path):
     path.write_bytes(bytes(content))
     answers = list(read_row_images([replace(image, file=path) for image in names]))
     assert len(answers) == 12 and any(isinstance(content, BadItem) for _, content in answers)
+
+
+@pytest.mark.parametrize("name", ["ucmerced", "rsscn7"])
+def test_tables_are_stored_as_folders_are(fake, tmp_path, name):
+    classes = list(converters.facts(name).classes)[:2]
+    stored = []
+    for layout in ("official", "hugging-face"):
+        root = fake(name, images_per_class=3, classes=classes, layout=layout)
+        words = ["build", name, "--root", f"{name}={root}", "--out", str(tmp_path / layout), "--workers", "1"]
+        assert CliRunner().invoke(cli.main, [*words, "--option", "given_splits=false"]).exit_code == 0
+        shards = ShardSet(tmp_path / layout)
+        rows = [row for split in ("train", "test") for row in shards.table(split).to_pylist()]
+        stored.append({row["id"]: (row["sha256"], row["reencoded"], row["label"]) for row in rows})
+        shutil.rmtree(root)
+    assert stored[0] == stored[1] and len(stored[0]) == 6
