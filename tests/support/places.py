@@ -14,7 +14,9 @@ from tests.support.servers import NGINX, Faults, serve_faults, serve_nginx
 
 needs_servers = pytest.mark.skipif(NGINX is None, reason="no nginx: apt-get install nginx-light")
 # One fault at a time: two equal wrong answers in a row are a damaged file, not a damaged answer.
-EVERY_FAULT = ("flip", "ok", "500", "short", "ok", "cut", "stall", "ok") * 40
+_QUICK_FAULTS = ("flip", "ok", "500", "short", "ok", "cut", "ok", "ok")
+# A stall costs half a second of waiting, so it comes every third time.
+EVERY_FAULT = (*_QUICK_FAULTS, *_QUICK_FAULTS, "flip", "ok", "500", "short", "ok", "cut", "stall", "ok") * 14
 
 
 @dataclass(frozen=True)

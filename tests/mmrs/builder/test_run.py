@@ -119,7 +119,8 @@ def test_tiles_are_cuts_with_their_scene_named(tmp_path):
             assert item.ignore == (item.flags.get("iof", 1) < 0.7)
 
 
-def test_fifty_kills_end_in_the_same_bytes(tmp_path):
+def test_kills_end_in_the_same_bytes(tmp_path):
+    # `benchmarks/kills.py` does hundreds.
     write_toy(tmp_path / "toy", images=60)
     run(tmp_path / "toy", tmp_path / "straight")
     script = (
@@ -133,7 +134,7 @@ def test_fifty_kills_end_in_the_same_bytes(tmp_path):
     )
     chance = random.Random(0)
     killed = 0
-    for _ in range(50):
+    for _ in range(25):
         process = subprocess.Popen(
             [sys.executable, "-c", script, str(tmp_path / "toy"), str(tmp_path / "out")], stdout=subprocess.PIPE
         )
@@ -148,7 +149,7 @@ def test_fifty_kills_end_in_the_same_bytes(tmp_path):
             (tmp_path / "out" / "manifest.json").unlink()
             for done in sorted((tmp_path / "out").glob("*/*.done.json"))[::2]:
                 done.unlink()
-    assert killed >= 25
+    assert killed >= 12
     run(tmp_path / "toy", tmp_path / "out")
     assert digests(tmp_path / "out") == digests(tmp_path / "straight")
 
