@@ -124,20 +124,29 @@ def evaluate(progress: Progress, model: Path, data: Path | str, out: Path, **opt
 
 @click.command()
 @click.argument("answers", type=FILE)
-@click.argument("data", metavar="DIR_OR_URL", type=LOCATION)
+@click.argument("data", metavar="[DIR_OR_URL]", type=LOCATION, required=False)
 @scope_options
+@click.option(
+    "--layout",
+    default="mmrs",
+    show_default=True,
+    metavar="NAME",
+    help="Whose file it is: mmrs, geochat (both with DIR_OR_URL), earthdial or vrsbench (they carry their truth).",
+)
 @click.option("--out", type=FOLDER, required=True, help="Folder for scores.json, evaluation.html, predictions.png.")
-def score(answers: Path, data: Path | str, out: Path, **options: Any) -> None:
+def score(answers: Path, data: Path | str | None, out: Path, **options: Any) -> None:
     """Score ANSWERS, an answers.jsonl of `mmrs eval` or of anybody, to questions about a split of a data set.
 
-    A line is {"id": "<record id>#<task>", "text": "..."}. Questions that nobody answered count as wrong.
+    A line is {"id": "<record id>#<task>", "text": "..."}. Questions that nobody answered count as wrong. Files of other
+    projects are read by --layout.
     """
     from training.evaluation.questions import QuestionScope
     from training.evaluation.rescore import RescoreConfig, rescore
     from training.evaluation.score_file import describe_scores
 
     scope = QuestionScope(**_taken(options, "split", "sources", "tasks", "limit", "dialect"))
-    click.echo(describe_scores(rescore(RescoreConfig(answers, data, out, scope, options["protocols"]))))
+    config = RescoreConfig(answers, data, out, scope, options["protocols"], options["layout"])
+    click.echo(describe_scores(rescore(config)))
 
 
 @click.command()

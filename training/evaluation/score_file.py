@@ -21,12 +21,15 @@ from training.evaluation.task import Answer, Question
 
 @dataclass(frozen=True, slots=True)
 class EvaluationResult:
-    """The rows as written to `scores.json`, and the files. The page is ``evaluation.html``."""
+    """The rows as written to `scores.json`, and the files. The page is ``evaluation.html``.
+
+    There is no picture where the images are not at hand.
+    """
 
     rows: tuple[ScoreRow, ...]
     scores_path: Path
     answers_path: Path
-    picture_path: Path
+    picture_path: Path | None
     page_path: Path
 
 
@@ -39,7 +42,7 @@ class AnswerOrigin:
 
 
 def publish_scores(
-    data: ShardSet,
+    data: ShardSet | None,
     scope: QuestionScope,
     questions: Sequence[Question[Any]],
     answers: Sequence[Answer],
@@ -49,6 +52,9 @@ def publish_scores(
 ) -> EvaluationResult:
     """Score the answers; write ``predictions.png``, ``evaluation.html`` and, last of all, ``scores.json`` into `out`.
 
+    Args:
+        data: where the images lie; None: nowhere, so there is no picture, and the page has words alone.
+
     Raises:
         UserError: a protocol that no task has, or none of the answers is to one of the questions.
     """
@@ -57,18 +63,19 @@ def publish_scores(
     content = {
         "format": "mmrs-scores-1",
         **origin.notes,
-        "data_set": data.manifest.id,
+        "data_set": data.manifest.id if data is not None else None,
         "split": scope.split,
         "scope": asdict(scope),
         "answers_to_other_questions": unused,
         "rows": [asdict(row) for row in rows],
     }
-    result = EvaluationResult(
-        tuple(rows), out / "scores.json", origin.path, out / "predictions.png", out / "evaluation.html"
-    )
+    picture = out / "predictions.png" if data is not None else None
+    result = EvaluationResult(tuple(rows), out / "scores.json", origin.path, picture, out / "evaluation.html")
     out.mkdir(parents=True, exist_ok=True)
-    draw_predictions(result.picture_path, data, pairs)
-    facts = {**origin.notes, "data set": data.manifest.id, "split": scope.split}
+    facts = dict(origin.notes)
+    if data is not None and picture is not None:
+        draw_predictions(picture, data, pairs)
+        facts |= {"data set": data.manifest.id, "split": scope.split}
     write_page(result.page_path, data, facts, rows, pairs)
     write_atomic(result.scores_path, orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
     return result
@@ -76,5 +83,6 @@ def publish_scores(
 
 def describe_scores(result: EvaluationResult) -> str:
     """The rows as a table, and the files."""
-    files = f"scores in {result.scores_path}, answers in {result.answers_path}, picture {result.picture_path}"
+    picture = f", picture {result.picture_path}" if result.picture_path else ""
+    files = f"scores in {result.scores_path}, answers in {result.answers_path}{picture}"
     return f"{describe_rows(result.rows)}\n{files}\npage to look at: {result.page_path}"

@@ -25,6 +25,7 @@ from training.evaluation.metrics.intervals import bootstrap_interval, sum_by_ima
 from training.evaluation.panels import Panel
 
 FinishReason = Literal["stop", "length", "missing", "unknown"]
+BoxesAsked = Literal["one", "listed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ class Answer:
             ``missing`` where nobody answered.
         box_log_probabilities: of each piece of the text that is meant as a box, in order, the mean log-probability of
             its tokens; None where whoever answered does not know them.
+        said: what another model said word for word, where `text` is that in our words; None where nothing was changed.
     """
 
     id: str
@@ -84,6 +86,7 @@ class Answer:
     prompt: str = ""
     finish_reason: FinishReason = "unknown"
     box_log_probabilities: tuple[float, ...] | None = None
+    said: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +188,8 @@ class Task(ABC, Generic[T]):
     """The task of records that it asks about, where that has another name: it is then asked only where it is named."""
     max_new_tokens: ClassVar[int]
     """Longest answer where nothing else is asked for and no reference is longer."""
+    boxes: ClassVar[BoxesAsked | None] = None
+    """Whether an answer is one box, or lists boxes by class; None: neither. Other models are told how to write them."""
 
     @property
     @abstractmethod
@@ -206,6 +211,10 @@ class Task(ABC, Generic[T]):
     def reference(self, question: Question[T]) -> str:
         """The right answer as a model of ours would write it, as far as its length goes; empty where it is short."""
         return ""
+
+    def asked_class(self, question: Question[T]) -> str | None:
+        """The class that the prompt names, where it asks for the objects of one: an answer need not repeat it."""
+        return None
 
     def pattern(self, question: Question[T]) -> str | None:
         """Regular expression of all answers, for constrained generation; None where any text is one."""

@@ -25,7 +25,7 @@ class Example:
     quality: float
 
 
-def example_html(data: ShardSet, example: Example, classes: str) -> str:
+def example_html(data: ShardSet | None, example: Example, classes: str) -> str:
     """A ``figure`` with the style classes of its failures."""
     pair = example.pair
     task = find_task(pair.question.task)
@@ -44,16 +44,23 @@ def answer_html(pair: Answered[Any]) -> str:
     return _line("answer", pair.answer.text or "(nothing)")
 
 
-def overlay(data: ShardSet, pair: Answered[Any]) -> str:
-    """The image under what the task draws, as SVG in pixels of the stored image."""
+def overlay(data: ShardSet | None, pair: Answered[Any]) -> str:
+    """The image under what the task draws, as SVG in pixels of the stored image; without data the drawing alone."""
     image = pair.question.record.image
     canvas = SvgCanvas()
     find_task(pair.question.task).draw(canvas, pair)
-    encoded = base64.b64encode(thumbnail(data.image(dict(pair.question.row)))).decode()
+    drawn, picture = canvas.markup(), ""
+    if data is not None:
+        encoded = base64.b64encode(thumbnail(data.image(dict(pair.question.row)))).decode()
+        picture = (
+            f'<image href="data:image/jpeg;base64,{encoded}" width="{image.width}" height="{image.height}" '
+            f'preserveAspectRatio="none"/>'
+        )
+    elif not drawn:
+        return ""
     return (
         f'<svg viewBox="0 0 {image.width} {image.height}" role="img" aria-label="{escape(pair.question.record.id)}">'
-        f'<image href="data:image/jpeg;base64,{encoded}" width="{image.width}" height="{image.height}" '
-        f'preserveAspectRatio="none"/>{canvas.markup()}</svg>'
+        f"{picture}{drawn}</svg>"
     )
 
 

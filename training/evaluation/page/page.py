@@ -30,7 +30,7 @@ _Group = tuple[str, str]
 
 def write_page(
     path: Path,
-    data: ShardSet,
+    data: ShardSet | None,
     facts: Mapping[str, Any],
     rows: Sequence[ScoreRow],
     pairs: Sequence[Answered[Any]],
@@ -39,7 +39,7 @@ def write_page(
 
     Args:
         path: the HTML file.
-        data: where the images of the examples lie.
+        data: where the images of the examples lie; None: nowhere, and the examples are words alone.
         facts: what there is to say of who answered what, by name.
         rows: the scores.
         pairs: every question with its answer, at least one.
@@ -108,7 +108,7 @@ def _scores(rows: Sequence[ScoreRow]) -> str:
     return f'<section id="scores"><h2>Scores</h2>{table}{notes}</section>'
 
 
-def _section(data: ShardSet, group: _Group, pairs: Sequence[Answered[Any]]) -> str:
+def _section(data: ShardSet | None, group: _Group, pairs: Sequence[Answered[Any]]) -> str:
     task = find_task(group[0])
     panels = "".join(panel_html(panel) for panel in task.panels(pairs))
     examples = _examples(pairs)

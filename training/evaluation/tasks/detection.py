@@ -31,7 +31,7 @@ from training.evaluation.boxes.outcome import (
 from training.evaluation.boxes.scores import answer_f1, score_all_right, score_f1, score_ranked_ap, score_tied_ap
 from training.evaluation.canvas import Canvas
 from training.evaluation.panels import Panel
-from training.evaluation.task import Answered, AnswerForm, Protocol, Question, Task
+from training.evaluation.task import Answered, AnswerForm, BoxesAsked, Protocol, Question, Task
 
 _PERCENT = (50, 25)
 _AP_PERCENT = (50, 40)
@@ -41,6 +41,7 @@ class BoxTask(Task[TrueBoxes]):
     """What tasks share whose answers list boxes by class; subclasses say what is asked and how boxes are compared."""
 
     max_new_tokens: ClassVar[int] = 256
+    boxes: ClassVar[BoxesAsked | None] = "listed"
     shapes: ClassVar[Shapes]
 
     @property

@@ -21,7 +21,7 @@ from mmrs.record import Record
 from training.evaluation.canvas import Canvas
 from training.evaluation.metrics.intervals import bootstrap_interval, ratio, sum_by_image
 from training.evaluation.panels import Cell, Panel, TablePanel
-from training.evaluation.task import Answered, AnswerForm, Protocol, Question, Scores, Task, Truth
+from training.evaluation.task import Answered, AnswerForm, BoxesAsked, Protocol, Question, Scores, Task, Truth
 
 _THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 _SHOWN = (0.1, 0.25, *_THRESHOLDS)
@@ -39,6 +39,7 @@ class VisualGrounding(Task[TargetBox]):
 
     name: ClassVar[str] = "visual-grounding"
     max_new_tokens: ClassVar[int] = 64
+    boxes: ClassVar[BoxesAsked | None] = "one"
 
     @property
     def protocols(self) -> tuple[Protocol[TargetBox], ...]:

@@ -11,7 +11,7 @@ import numpy as np
 from mmrs.instructions import prompts
 from mmrs.record import Record
 from training.evaluation.boxes.outcome import TrueBoxes, true_boxes
-from training.evaluation.task import AnswerForm, Protocol
+from training.evaluation.task import AnswerForm, Protocol, Question
 from training.evaluation.tasks.detection import HorizontalDetection
 
 
@@ -36,6 +36,9 @@ class Referring(HorizontalDetection):
                 prompts.DETECTION_CLASS["detection-hbb"].format(plural=prompts.plural(category)),
                 _of_class(everything, category),
             )
+
+    def asked_class(self, question: Question[TrueBoxes]) -> str | None:
+        return question.truth.text
 
 
 def _of_class(boxes: TrueBoxes, category: str) -> TrueBoxes:
