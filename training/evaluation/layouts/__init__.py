@@ -1,4 +1,4 @@
-"""Files of answers by layout. Another layout is one file here with a `Layout` in it, and its registration below."""
+"""Files of answers by layout. Another one is one file here with an `AnswerLayout` in it, and its registration below."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ from mmrs.errors import UserError
 from mmrs.text import nearest
 from training.evaluation.layouts.earthdial import EarthDial
 from training.evaluation.layouts.geochat import GeoChat
-from training.evaluation.layouts.layout import Layout
+from training.evaluation.layouts.layout import AnswerLayout
 from training.evaluation.layouts.mmrs import OwnLines
 from training.evaluation.layouts.vrsbench import VRSBench
 
-_REGISTERED: dict[str, Layout] = {}
+_REGISTERED: dict[str, AnswerLayout] = {}
 
 
-def register_layout(layout: Layout) -> None:
+def register_layout(layout: AnswerLayout) -> None:
     """Make a layout known by its name. Raises ValueError where that is taken."""
     if layout.name in _REGISTERED:
         raise ValueError(f"there is a layout {layout.name!r} already")
     _REGISTERED[layout.name] = layout
 
 
-def layouts() -> tuple[Layout, ...]:
+def layouts() -> tuple[AnswerLayout, ...]:
     """All layouts, ours first."""
     return tuple(_REGISTERED.values())
 
 
-def find_layout(name: str) -> Layout:
+def find_layout(name: str) -> AnswerLayout:
     """The layout of that name. Raises UserError that lists the known ones."""
     if name not in _REGISTERED:
         known = ", ".join(_REGISTERED)

@@ -20,20 +20,21 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from mmrs.errors import UserError
-from training.evaluation.layouts.grid_boxes import OBJECT, grid_boxes, say_grid_boxes, true_objects
-from training.evaluation.layouts.layout import GRID, TruthLayout, made_question, read_rows, source_of, text_of
+from training.evaluation.layouts.grid_boxes import ANY_OBJECT, grid_boxes, say_grid_boxes, true_objects
+from training.evaluation.layouts.layout import GRID, TruthLayout, made_question, read_answer_rows, source_of, text_of
 from training.evaluation.metrics.words import normalise_answer
 from training.evaluation.task import Answer, Answered, Question, Truth
+from training.evaluation.tasks import find_task
 from training.evaluation.tasks.captioning import TrueCaptions
 from training.evaluation.tasks.vqa import NO_TYPE, TrueAnswer
-from training.evaluation.translation.frames import PerAxis, Sizes
+from training.evaluation.translation.frames import ImageSizes, PerAxis
 from training.evaluation.translation.syntax import read_brackets
 
 _FRAME = PerAxis(GRID, angled=True, turn_before_scaling=True)
-_GRID_SIZES = Sizes(GRID, GRID, GRID, GRID)
+_GRID_SIZES = ImageSizes(GRID, GRID, GRID, GRID)
 _CLASSES = re.compile(r"\bClasses:\s*([^.]*)\.")
 
-Row = Mapping[str, Any]
+_Row = Mapping[str, Any]
 
 
 class EarthDial(TruthLayout):
@@ -48,10 +49,10 @@ class EarthDial(TruthLayout):
 
     def read(self, path: Path) -> list[Answered[Any]]:
         source = source_of(path)
-        return [_answered(source, number, row, f"{path}, line {number}") for number, row in read_rows(path)]
+        return [_answered(source, number, row, f"{path}, line {number}") for number, row in read_answer_rows(path)]
 
 
-def _answered(source: str, number: int, row: Row, where: str) -> Answered[Any]:
+def _answered(source: str, number: int, row: _Row, where: str) -> Answered[Any]:
     prompt, text = text_of(row, "question", where), text_of(row, "answer", where)
     if prompt.count("<image>") > 1:
         raise UserError(f"{where}: a question about {prompt.count('<image>')} images; no task here asks such.")
@@ -61,19 +62,20 @@ def _answered(source: str, number: int, row: Row, where: str) -> Answered[Any]:
             break
     else:
         raise UserError(f"{where}: no annotation, caption0 or gt_bbox, so no truth that this layout knows.")
-    if question.task == "detection-obb":
-        boxes = grid_boxes(text, read_brackets, _FRAME, _GRID_SIZES, label=OBJECT)
-        said = say_grid_boxes(text, boxes, question, "listed", question.form.dialect)
+    asked = find_task(question.task).boxes
+    if asked is not None:
+        boxes = grid_boxes(text, read_brackets, _FRAME, _GRID_SIZES, label=ANY_OBJECT)
+        said = say_grid_boxes(text, boxes, question, asked, question.form.dialect)
         return Answered(question, Answer(question.id, said, prompt, said=text))
     return Answered(question, Answer(question.id, text, prompt))
 
 
-def _boxes(source: str, number: int, row: Row, prompt: str, where: str) -> Question[Any]:
+def _boxes(source: str, number: int, row: _Row, prompt: str, where: str) -> Question[Any]:
     truth = true_objects(text_of(row, "gt_bbox", where), read_brackets, _FRAME, where)
-    return made_question("detection-obb", source, str(number), number, prompt, truth, (OBJECT,))
+    return made_question("detection-obb", source, str(number), number, prompt, truth, (ANY_OBJECT,))
 
 
-def _caption(source: str, number: int, row: Row, prompt: str, where: str) -> Question[Any]:
+def _caption(source: str, number: int, row: _Row, prompt: str, where: str) -> Question[Any]:
     captions = [str(row[key]) for key in sorted(row) if re.fullmatch(r"caption\d+", key)]
     references = tuple(caption for caption in captions if caption.strip())
     if not references:
@@ -82,12 +84,12 @@ def _caption(source: str, number: int, row: Row, prompt: str, where: str) -> Que
     return made_question("captioning", source, str(number), number, prompt, truth)
 
 
-def _region(source: str, number: int, row: Row, prompt: str, where: str) -> Question[Any]:
+def _region(source: str, number: int, row: _Row, prompt: str, where: str) -> Question[Any]:
     text = text_of(row, "annotation", where)
     return made_question("region-captioning", source, str(number), number, prompt, TrueCaptions(text, (text,)))
 
 
-def _class(source: str, number: int, row: Row, prompt: str, where: str) -> Question[Any]:
+def _class(source: str, number: int, row: _Row, prompt: str, where: str) -> Question[Any]:
     listed = _listed_classes(prompt)
     annotation = text_of(row, "annotation", where)
     named = {normalise_answer(name): name for name in listed}
@@ -97,7 +99,7 @@ def _class(source: str, number: int, row: Row, prompt: str, where: str) -> Quest
     return made_question("classification", source, str(number), number, prompt, Truth(truth), listed)
 
 
-def _vqa(source: str, number: int, row: Row, prompt: str, where: str) -> Question[Any]:
+def _vqa(source: str, number: int, row: _Row, prompt: str, where: str) -> Question[Any]:
     truth = TrueAnswer(text_of(row, "annotation", where), str(row.get("vqa_type") or NO_TYPE))
     return made_question("vqa", source, str(number), number, prompt, truth)
 
@@ -108,7 +110,7 @@ def _listed_classes(prompt: str) -> tuple[str, ...]:
     return tuple(sorted({name.strip() for name in match[1].split(",")} - {""})) if match else ()
 
 
-_KINDS: tuple[tuple[Callable[[Row, str], bool], Callable[..., Question[Any]]], ...] = (
+_KINDS: tuple[tuple[Callable[[_Row, str], bool], Callable[..., Question[Any]]], ...] = (
     (lambda row, prompt: "gt_bbox" in row, _boxes),
     (lambda row, prompt: "caption0" in row, _caption),
     (lambda row, prompt: "annotation" in row and "vqa_type" in row, _vqa),

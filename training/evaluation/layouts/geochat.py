@@ -17,12 +17,12 @@ from typing import Any, ClassVar
 
 from mmrs.errors import UserError
 from training.evaluation.layouts.grid_boxes import grid_boxes, say_grid_boxes
-from training.evaluation.layouts.layout import GRID, JoinedLayout, read_rows, text_of
+from training.evaluation.layouts.layout import GRID, JoinedLayout, read_answer_rows, text_of
 from training.evaluation.metrics.words import normalise_answer
 from training.evaluation.task import Answer, Question
 from training.evaluation.tasks import find_task
 from training.evaluation.translation.exact import written_dialect
-from training.evaluation.translation.frames import PerAxis, Sizes
+from training.evaluation.translation.frames import ImageSizes, PerAxis
 from training.evaluation.translation.syntax import read_braces
 
 _FRAME = PerAxis(GRID, angled=True)
@@ -41,7 +41,7 @@ class GeoChat(JoinedLayout):
     def read(self, path: Path, questions: Sequence[Question[Any]]) -> list[Answer]:
         by_image = _by_image(questions)
         lines: dict[str, list[_Line]] = defaultdict(list)
-        for number, row in read_rows(path):
+        for number, row in read_answer_rows(path):
             lines[_image_of(text_of(row, "image_id", f"{path}, line {number}"), by_image)].append((number, row))
         # Lines about other images stay: they are counted as answers to questions that were not asked.
         answers = {}
@@ -60,7 +60,7 @@ def _answer(name: str, question: Question[Any] | None, text: str) -> Answer:
     if question is None or asked is None:
         return Answer(name, text)
     image = question.record.image
-    sizes = Sizes(image.width, image.height, image.width, image.height)
+    sizes = ImageSizes(image.width, image.height, image.width, image.height)
     boxes = grid_boxes(text, read_braces, _FRAME, sizes, label=find_task(question.task).asked_class(question) or "")
     said = say_grid_boxes(text, boxes, question, asked, written_dialect(question.form.dialect))
     return Answer(name, said, question.prompt, said=text)

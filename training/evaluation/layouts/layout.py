@@ -23,7 +23,7 @@ GRID = 100
 _NO_DIGEST = "0" * 64
 
 
-class Layout(ABC):
+class AnswerLayout(ABC):
     """What both kinds have."""
 
     name: ClassVar[str]
@@ -32,7 +32,7 @@ class Layout(ABC):
     """In a sentence, what lines it reads; a table of the documentation prints it."""
 
 
-class TruthLayout(Layout):
+class TruthLayout(AnswerLayout):
     """A layout whose files carry their truth."""
 
     intervals: ClassVar[str]
@@ -43,7 +43,7 @@ class TruthLayout(Layout):
         """Every line as a question and its answer. Raises UserError with file and line."""
 
 
-class JoinedLayout(Layout):
+class JoinedLayout(AnswerLayout):
     """A layout whose files name images or questions of a data set."""
 
     @abstractmethod
@@ -51,7 +51,7 @@ class JoinedLayout(Layout):
         """The answers, by the ids of our questions. Raises UserError with file and line."""
 
 
-def read_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def read_answer_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """The objects of a file of JSON lines, or of one JSON list, with the number of their line or place, from 1.
 
     Raises:
@@ -63,7 +63,7 @@ def read_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
         raise UserError(f"{path} cannot be read: {error.strerror}.") from error
     if content.lstrip()[:1] == b"[":
         listed = _parsed(content, f"{path}")
-        numbered = enumerate(listed if isinstance(listed, list) else [listed], start=1)
+        numbered: Iterator[tuple[int, Any]] = enumerate(listed if isinstance(listed, list) else [listed], start=1)
     else:
         lines = enumerate(content.split(b"\n"), start=1)
         numbered = ((number, _parsed(line, f"{path}, line {number}")) for number, line in lines if line.strip())

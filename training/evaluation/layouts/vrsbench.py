@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from training.evaluation.layouts.grid_boxes import grid_boxes, say_grid_boxes, true_objects
-from training.evaluation.layouts.layout import GRID, TruthLayout, made_question, read_rows, source_of, text_of
+from training.evaluation.layouts.layout import GRID, TruthLayout, made_question, read_answer_rows, source_of, text_of
 from training.evaluation.task import Answer, Answered
 from training.evaluation.tasks.captioning import TrueCaptions
 from training.evaluation.tasks.grounding import TargetBox
 from training.evaluation.tasks.vqa import TrueAnswer
-from training.evaluation.translation.frames import PerAxis, Sizes
+from training.evaluation.translation.frames import ImageSizes, PerAxis
 from training.evaluation.translation.syntax import read_braces
 
 _FRAME = PerAxis(GRID, angled=True)
-_GRID_SIZES = Sizes(GRID, GRID, GRID, GRID)
+_GRID_SIZES = ImageSizes(GRID, GRID, GRID, GRID)
 
 
 class VRSBench(TruthLayout):
@@ -38,7 +38,7 @@ class VRSBench(TruthLayout):
 
     def read(self, path: Path) -> list[Answered[Any]]:
         source = source_of(path)
-        return [_answered(source, number, row, f"{path}, line {number}") for number, row in read_rows(path)]
+        return [_answered(source, number, row, f"{path}, line {number}") for number, row in read_answer_rows(path)]
 
 
 def _answered(source: str, number: int, row: Mapping[str, Any], where: str) -> Answered[Any]:

@@ -17,7 +17,7 @@ from mmrs.geometry import Array, SquareFrame, quad_from_hbb, quad_from_rotated
 
 
 @dataclass(frozen=True, slots=True)
-class Sizes:
+class ImageSizes:
     """An image as it is stored, and as the model saw it after resizing, in pixels; equal where nobody resized."""
 
     width: int
@@ -29,11 +29,11 @@ class Sizes:
 class CoordinateFrame(Protocol):
     """What a box's numbers mean."""
 
-    def to_pixels(self, numbers: Sequence[float], sizes: Sizes) -> Array | None:
+    def to_pixels(self, numbers: Sequence[float], sizes: ImageSizes) -> Array | None:
         """Numbers of one box -> its quad ``(4, 2)`` in pixels of the stored image; None where they are none."""
         ...
 
-    def to_numbers(self, box: Array, sizes: Sizes) -> list[float]:
+    def to_numbers(self, box: Array, sizes: ImageSizes) -> list[float]:
         """A horizontal box ``(4,)`` in pixels of the stored image -> its numbers, not rounded."""
         ...
 
@@ -54,7 +54,7 @@ class PerAxis:
     angled: bool = False
     turn_before_scaling: bool = False
 
-    def to_pixels(self, numbers: Sequence[float], sizes: Sizes) -> Array | None:
+    def to_pixels(self, numbers: Sequence[float], sizes: ImageSizes) -> Array | None:
         if len(numbers) != 4 and not (self.angled and len(numbers) == 5):
             return None
         scale = np.array([sizes.width, sizes.height]) / self.unit
@@ -64,7 +64,7 @@ class PerAxis:
             return _turned(box, angle) * scale
         return _turned(box * scale, angle)
 
-    def to_numbers(self, box: Array, sizes: Sizes) -> list[float]:
+    def to_numbers(self, box: Array, sizes: ImageSizes) -> list[float]:
         scale = self.unit / np.array([sizes.width, sizes.height] * 2)
         return [float(value) for value in np.asarray(box, dtype=np.float64).reshape(4) * scale]
 
@@ -73,13 +73,13 @@ class PerAxis:
 class SeenPixels:
     """xmin, ymin, xmax, ymax in pixels of the image as the model saw it."""
 
-    def to_pixels(self, numbers: Sequence[float], sizes: Sizes) -> Array | None:
+    def to_pixels(self, numbers: Sequence[float], sizes: ImageSizes) -> Array | None:
         if len(numbers) != 4:
             return None
         scale = np.array([sizes.width / sizes.seen_width, sizes.height / sizes.seen_height])
         return _turned(np.array(numbers, dtype=np.float64).reshape(2, 2) * scale, 0.0)
 
-    def to_numbers(self, box: Array, sizes: Sizes) -> list[float]:
+    def to_numbers(self, box: Array, sizes: ImageSizes) -> list[float]:
         scale = np.array([sizes.seen_width / sizes.width, sizes.seen_height / sizes.height] * 2)
         return [float(value) for value in np.asarray(box, dtype=np.float64).reshape(4) * scale]
 
@@ -88,13 +88,13 @@ class SeenPixels:
 class PaddedFractions:
     """xmin, ymin, xmax, ymax as fractions of the padded square."""
 
-    def to_pixels(self, numbers: Sequence[float], sizes: Sizes) -> Array | None:
+    def to_pixels(self, numbers: Sequence[float], sizes: ImageSizes) -> Array | None:
         if len(numbers) != 4:
             return None
         frame = SquareFrame(sizes.width, sizes.height)
         return _turned(frame.to_pixels(np.array(numbers, dtype=np.float64).reshape(2, 2)), 0.0)
 
-    def to_numbers(self, box: Array, sizes: Sizes) -> list[float]:
+    def to_numbers(self, box: Array, sizes: ImageSizes) -> list[float]:
         frame = SquareFrame(sizes.width, sizes.height)
         points = frame.to_fractions(np.asarray(box, dtype=np.float64).reshape(2, 2))
         return [float(value) for value in points.reshape(4)]

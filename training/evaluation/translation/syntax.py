@@ -1,4 +1,4 @@
-"""Where the boxes of a text are, in the forms that other models and benchmarks write: label, numbers, place in the text.
+"""Where the boxes of a text are, in the forms that other models and benchmarks write: label, numbers, place in it.
 
     json      [{"bbox_2d": [12, 30, 45, 60], "label": "ship"}]                   Qwen2.5-VL, Qwen3-VL
     brackets  <ref>ship</ref><box>[[12, 30, 45, 60]]</box>; ship: [0.12, ...]    InternVL, LLaVA, EarthDial
@@ -53,8 +53,10 @@ def read_json(text: str) -> list[BoxText]:
 
 
 def read_brackets(text: str) -> list[BoxText]:
-    """Boxes in innermost brackets. Their label is the reference before them, or the words since the last bracket."""
-    return list(_labelled(text, ((match, _plain_numbers(match[1])) for match in _INNERMOST.finditer(text))))
+    """Boxes in innermost brackets. Their label is the reference before them, or the words since the last
+    one. Empty brackets are a list of none."""
+    filled = (match for match in _INNERMOST.finditer(text) if match[1].strip())
+    return list(_labelled(text, ((match, _plain_numbers(match[1])) for match in filled)))
 
 
 def read_braces(text: str) -> list[BoxText]:
