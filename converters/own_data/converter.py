@@ -25,7 +25,7 @@ from mmrs.errors import UserError
 from mmrs.imaging.suffixes import without_known_suffix
 from mmrs.record import Annotations, TaskName, canonical_json
 from mmrs.seeding import seeded_shares
-from mmrs.source import Discovery, Item, Tiling
+from mmrs.source import Absent, Discovery, Item, Tiling
 
 
 def _loaded(value: Any) -> Any:
@@ -132,7 +132,7 @@ def _listed(
     for number, line in lines:
         named = next((found for word in (line, line.split()[0]) if (found := _lookup(known, word))), ())
         if not named:
-            problems.append((str(source), f"line {number}: no annotated image is named {line[:80]!r}"))
+            problems.append(Absent(str(source), f"line {number}: no annotated image is named {line[:80]!r}"))
         for item in named:
             if item.stem in chosen:
                 problems.append((str(source), f"line {number}: {line[:80]!r} is listed twice"))

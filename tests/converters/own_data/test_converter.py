@@ -13,7 +13,7 @@ from mmrs.builder.run import build, plan_build
 from mmrs.errors import BadItem, UserError
 from mmrs.progress import Progress
 from mmrs.shards.reader import ShardSet
-from mmrs.source import Source, SourceBuild
+from mmrs.source import Absent, Source, SourceBuild
 from mmrs.verify.dataset import verify_dataset
 
 FORMATS = ("coco", "voc", "dota", "yolo", "yolo-obb", "folders", "llava")
@@ -150,7 +150,7 @@ def test_list_files_name_the_images_of_a_split(own):
     (root / "lists/test.txt").write_text("val1 1\n")
     found, known = read_all(root, converter)
     assert list(known) == ["train/train0", "train/train1", "val/val0"]
-    assert "line 4: no annotated image is named 'none'" in found.problems[0][1]
+    assert found.problems == (Absent(str(root / "lists/train.txt"), "line 4: no annotated image is named 'none'"),)
     assert list(read_all(root, converter, "test")[1]) == ["val/val1"]
 
 
