@@ -182,6 +182,10 @@ def _resolve_one(
         tasks=tasks,
         train_splits=() if source.facts.evaluation_only else train_splits,
         other_splits=tuple(split for split in source.splits_in(root) if split not in splits),
+        asked_as=(
+            entry.name,
+            *(word for name, value in entry.options.items() for word in ("--option", f"{name}={value}")),
+        ),
     )
 
 

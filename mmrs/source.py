@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -263,7 +264,8 @@ class Source(Protocol):
 class SourceBuild:
     """One source as a recipe asks for it. `train_splits` are meant to be trained on, all others are evaluated on.
 
-    `other_splits` are those that the source may have at `root` besides, and that are not asked for.
+    `other_splits` are those that the source may have at `root` besides, and that are not asked for. `asked_as` is the
+    name of the source on the command line, with the words of the options that it was asked for.
     """
 
     source: Source
@@ -273,6 +275,13 @@ class SourceBuild:
     tasks: frozenset[str] | None = None
     train_splits: tuple[str, ...] = ("train",)
     other_splits: tuple[str, ...] = ()
+    asked_as: tuple[str, ...] = ()
+
+    @property
+    def scan_command(self) -> str:
+        """The command that shows what of the source is there."""
+        name, *options = self.asked_as or (self.source.name,)
+        return shlex.join(["mmrs", "scan", name, str(self.root), *options])
 
 
 def ensure_unique_stems(items: Iterable[Item]) -> tuple[tuple[Item, ...], tuple[tuple[str, str], ...]]:

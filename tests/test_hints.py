@@ -17,7 +17,16 @@ from click.testing import CliRunner
 import cli
 import converters
 from mmrs.builder.recipe import BuildRecipe
-from tests.support.hints import HOME, NOT_RUN, Hint, collected_hints, commands_in, pattern, words_of
+from tests.support.hints import (
+    HOME,
+    NOT_RUN,
+    Hint,
+    collected_hints,
+    collected_texts,
+    commands_in,
+    pattern,
+    words_of,
+)
 from training.config.run import TrainConfig
 
 
@@ -36,6 +45,10 @@ class Scenario:
 DEMO = ("sample", "generic", "--out", "demo")
 BUILD_DEMO = ("build", "generic", "--root", "generic=demo", "--out", "shards", "--workers", "1")
 DESCRIBED = ("--option", "description=demo/mmrs.yaml")
+BUILT = (DEMO, (*BUILD_DEMO, *DESCRIBED))
+ONE = ("sample", "ucmerced", "--out", "one", "--option", "classes=[forest]", "--option", "images_per_class=1")
+ONE_IMAGE = "one/UCMerced_LandUse/Images/forest/forest00.tif"
+BUILD_ONE = ("build", "ucmerced", "--root", "ucmerced=one", "--out", "shards", "--workers", "1")
 SCENARIOS = (
     Scenario(
         "the folder of a source is empty",
@@ -139,21 +152,50 @@ SCENARIOS = (
         (DEMO,),
         ruined="demo/images/train/train0.jpg",
     ),
+    Scenario("no image of a source can be stored", BUILD_ONE, (), (ONE,), ruined=ONE_IMAGE),
+    Scenario("a split has no image", (*BUILD_ONE, "--set", "sources.0.splits=[test]"), (), (ONE,)),
+    Scenario(
+        "no image of described data can be stored",
+        (*BUILD_DEMO, *DESCRIBED, "--set", "sources.0.splits=[val]", "--set", "sources.0.limit=1"),
+        (),
+        (DEMO,),
+        ruined="demo/images/val/val0.jpg",
+    ),
+    Scenario(
+        "a sample has no such class",
+        ("sample", "ucmerced", "--out", "new", "--option", "classes=[forst]"),
+        (Hint("converters/samples/class_folders.py", "mmrs sources {}"),),
+    ),
+    Scenario(
+        "a file of all images is broken and another layout is there",
+        ("build", "hit-uav", "--root", "hit-uav=flights", "--out", "shards", "--workers", "1"),
+        (Hint("converters/detection/hit_uav/files.py", "--option layout={}"),),
+        (("sample", "hit-uav", "--out", "flights"),),
+        ruined="flights/rotate_json/annotations/train.json",
+    ),
+    Scenario(
+        "an index is damaged",
+        ("stats", "shards"),
+        (Hint("mmrs/text.py", "mmrs verify {}"),),
+        BUILT,
+        ruined="shards/my-harbour/train-00000-of-00001.parquet",
+    ),
+    Scenario(
+        "a shard that would be published is cut off",
+        ("push", "shards", "my-lab/harbour", "--dry-run", "--allow-unknown-licences"),
+        (Hint("mmrs/hub/push.py", "mmrs verify {}"),),
+        BUILT,
+        ruined="shards/my-harbour/train-00000-of-00001.tar",
+    ),
 )
 # Shown by no scenario yet. It may only shrink: an entry that is no longer in the source, or that is shown, fails.
 PENDING = {
+    Hint("mmrs/text.py", "rm -r {}"),
     Hint("cli.py", "mmrs --debug ..."),
     Hint("converters/describe.py", "--option {}=VALUE"),
-    Hint("converters/detection/hit_uav/files.py", "--option layout=NAME"),
-    Hint("converters/samples/class_folders.py", "mmrs sources {}"),
-    Hint("mmrs/text.py", "mmrs verify {}"),
-    Hint("mmrs/text.py", "rm -r {}"),
-    Hint("mmrs/builder/run.py", "mmrs scan {} {}"),
-    Hint("mmrs/builder/survey/splits.py", "mmrs scan {} {}"),
     Hint("mmrs/curation/report.py", "mmrs build RECIPE --out {} --set exclude={}"),
     Hint("mmrs/hub/card.py", "mmrs verify FOLDER"),
     Hint("mmrs/hub/client.py", "mmrs push DIR my-lab/remote-sensing"),
-    Hint("mmrs/hub/push.py", "mmrs verify {}"),
     Hint("mmrs/release/ingest.py", "mmrs release audit {}"),
     Hint("mmrs/shards/reader.py", "--set data.splits=[...]"),
     Hint("mmrs/storage/urls.py", "mmrs push FOLDER ORG/NAME"),
@@ -224,6 +266,58 @@ def test_every_hint_is_shown_by_a_scenario_or_waits():
     assert sorted(PENDING - to_run) == [], "gone from the source: take them out of PENDING"
     assert sorted(PENDING & SHOWN) == [], "a scenario shows these: take them out of PENDING"
     assert sorted(SHOWN - to_run) == [], "no text says these any more"
+
+
+# Commands that are put together where the program runs, and the tests that type them. A message whose command stands
+# neither in its text nor here is advice that nobody has tried.
+COMPOSED = {
+    "converters/describe.py": "test_the_next_steps_lead_from_a_sample_to_a_verified_data_set",
+    "converters/detection/dior.py": "tests/converters/detection/test_dior.py",
+    "converters/detection/dota/converter.py": "tests/converters/detection/dota/test_layouts.py",
+    "converters/formats/shared_file.py": "a file of all images is broken and another layout is there",
+    "converters/layout.py": "the folder of a source is empty",
+    "converters/resolve.py": "tests/converters/test_resolve.py",
+    "converters/scan.py": "test_the_next_steps_lead_from_a_sample_to_a_verified_data_set",
+    "converters/wrong_folder.py": "tests/converters/test_wrong_folder.py",
+    "mmrs/builder/run.py": "no image of a source can be stored",
+    "mmrs/builder/survey/splits.py": "a split has no image",
+    "mmrs/commands/lazy.py": "tests/test_cli.py",
+    "mmrs/report/plots.py": "pip: tests/test_packaging.py",
+}
+# Commands in messages that are not in backticks, so that no test types them. It may only shrink.
+WITHOUT_MARKS = {
+    "training/evaluation/comparison/compare.py",
+    "training/evaluation/suites/run.py",
+    "training/model/export/export.py",
+    "training/model/folder.py",
+}
+# These are no commands: names of data in a card, and a file that is to be written by hand.
+NO_COMMANDS = {"mmrs/hub/card.py", "converters/detection/undocumented_layout/converter.py"}
+NAMES = "|".join(sorted(cli.COMMANDS))
+ADVICE = re.compile(r"\bnext:|(?:^|[:.,;]|\b(?:then|type|with))\s*`(?:cd \{\} && )?\{\}(?: --help)?`", re.IGNORECASE)
+
+
+def test_a_command_in_a_message_is_marked_as_one():
+    """What stands in backticks is collected, and has to be shown by a scenario; what does not is never tried."""
+    bare = {
+        module
+        for module, text in collected_texts()
+        if re.search(rf"\bmmrs (?:{NAMES})\b.", re.sub(r"`[^`]*`", "", text)) and " " in text.strip()
+    }
+    assert bare == WITHOUT_MARKS
+
+
+def test_advice_whose_command_no_test_types_cannot_be_added():
+    composed = {
+        module
+        for module, text in collected_texts()
+        if ADVICE.search(text) and not any(Hint(module, command).is_run for command in commands_in(text))
+    }
+    assert composed - NO_COMMANDS == COMPOSED.keys()
+    assert composed >= NO_COMMANDS
+    here = {scenario.name for scenario in SCENARIOS} | globals().keys()
+    for where in COMPOSED.values():
+        assert where in here or (HOME / where.removeprefix("pip: ")).is_file(), where
 
 
 def command_of(words):

@@ -293,7 +293,7 @@ def _nothing_to_store(plan: BuildPlan, place: Place) -> RunFailure:
     first = plan.surveys[0].build
     return RunFailure(
         f"no image can be stored, so there is no data set. {place}/{QUARANTINE_NAME} says why; see what is there with "
-        f"`mmrs scan {first.source.name} {first.root}`."
+        f"`{first.scan_command}`."
     )
 
 

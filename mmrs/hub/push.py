@@ -187,8 +187,8 @@ def publication(
             if size != file.size:
                 found = "is missing" if size is None else f"has {size} bytes"
                 raise RunFailure(
-                    f"{path} {found}, the manifest says {file.size} bytes. Run `mmrs verify {folder}`, then the same "
-                    "`mmrs build` again."
+                    f"{path} {found}, the manifest says {file.size} bytes. Run `mmrs verify {folder}`, then the "
+                    "build again."
                 )
         done = done_path(shard.path)
         if not (folder / done).is_file():

@@ -9,6 +9,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 HOME = Path(__file__).resolve().parents[2]
@@ -52,13 +53,19 @@ def commands_in(text: str) -> list[str]:
 
 def collected_hints() -> set[Hint]:
     """Every hint of the project's texts; docstrings are none."""
-    found = set()
+    return {Hint(module, command) for module, text in collected_texts() for command in commands_in(text)}
+
+
+@cache
+def collected_texts() -> tuple[tuple[str, str], ...]:
+    """(module, text) of every text of the project but docstrings; what varies in it is ``{}``."""
+    found = []
     for package in PACKAGES:
         folder = HOME / package
         for path in sorted(folder.rglob("*.py") if folder.is_dir() else [folder]):
-            for text in _texts(ast.parse(path.read_text(encoding="utf-8"))):
-                found |= {Hint(path.relative_to(HOME).as_posix(), command) for command in commands_in(text)}
-    return found
+            module = path.relative_to(HOME).as_posix()
+            found += [(module, text) for text in _texts(ast.parse(path.read_text(encoding="utf-8")))]
+    return tuple(found)
 
 
 def _texts(tree: ast.Module) -> Iterator[str]:

@@ -64,8 +64,13 @@ def listed_images(root: Path, layout: Layout, split: str) -> ListedFile:
     """
     source = layout_files(root, layout, split)[0]
     read = _listed_json if layout.endswith("_json") else partial(_listed_xml, root, layout)
-    remedy = "download it again, or choose another layout with `--option layout=NAME`"
-    return read_shared("hit-uav", root, source, read, remedy)
+    others = [one for one in reversed(LAYOUTS) if one != layout and _is_there(root, one, split)]
+    advice = f", or read another layout with `--option layout={others[0]}`" if others else ""
+    return read_shared("hit-uav", root, source, read, f"download it again{advice}")
+
+
+def _is_there(root: Path, layout: Layout, split: str) -> bool:
+    return all(path.exists() for path in layout_files(root, layout, split))
 
 
 def _listed_json(source: Path) -> ListedFile:

@@ -156,7 +156,7 @@ def _discover_source(build: SourceBuild, seed: int) -> list[_Found]:
     splits = " or ".join(repr(split) for split in build.splits)
     raise UserError(
         f"{build.source.name}: split {splits} under {build.root} has no image; "
-        f"see what is there with `mmrs scan {build.source.name} {build.root}`."
+        f"see what is there with `{build.scan_command}`."
     )
 
 
