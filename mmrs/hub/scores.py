@@ -53,7 +53,7 @@ def _read(path: Path, manifest: Manifest) -> list[CardScore]:
     if scored != manifest.id:
         raise UserError(
             f"--scores {path} is of data set {scored[:16]}, this one is {manifest.id[:16]}; score its answers here: "
-            "mmrs score."
+            "`mmrs score`."
         )
     return rows
 
