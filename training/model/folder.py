@@ -1,4 +1,4 @@
-"""Loading from a model folder: whether it holds an EarthGPT, and no progress bars where nobody watches.
+"""Loading from a model folder: whether it holds an EarthGPT, no stranger's code, no progress bars where nobody watches.
 
 Without the check another model's folder would be loaded as random weights.
 """
@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from transformers.utils import logging as transformers_logging
 
@@ -38,6 +39,23 @@ def check_model_folder(folder: Path, name: str = "") -> Path:
     if kind != "earthgpt":
         raise UserError(f"{what} holds a {kind} model, not an EarthGPT. Make one of it: mmrs init OUT --llm {folder}")
     return folder
+
+
+@contextmanager
+def without_foreign_code(location: Any) -> Iterator[dict[str, bool]]:
+    """Options of ``from_pretrained`` by which transformers neither runs code of a folder nor asks on the terminal.
+
+    Raises:
+        UserError: what is loaded needs code of its own.
+    """
+    try:
+        yield {"trust_remote_code": False}
+    except ValueError as error:
+        if "trust_remote_code" not in str(error):
+            raise
+        raise UserError(
+            f"{location} brings code of its own, which is never run here. Give a model whose kind transformers knows."
+        ) from error
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPooling, CausalLMOutputWithPast
 
 from training.model.configuration import EarthGPTConfig
+from training.model.folder import without_foreign_code
 from training.model.fusion import EarthGPTProjector
 from training.model.language.bias_scale import VECTORS, BiasScaleLinear, add_biases, wrap_linears
 from training.model.origin.card import LANGUAGE_MODEL, model_card
@@ -48,10 +49,13 @@ class EarthGPTPreTrainedModel(PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *model_args, use_safetensors: bool | None = True, **kwargs):
-        """As of `PreTrainedModel`, from safetensors only: no pickle is opened unless `use_safetensors` says so."""
-        return super().from_pretrained(
-            pretrained_model_name_or_path, *model_args, use_safetensors=use_safetensors, **kwargs
-        )
+        """As of `PreTrainedModel`, from safetensors only: no pickle is opened unless `use_safetensors` says so.
+
+        Code that lies in the folder is not run, and nobody is asked whether it may, unless `trust_remote_code` says so.
+        """
+        with without_foreign_code(pretrained_model_name_or_path) as safe:
+            options = safe | {"use_safetensors": use_safetensors} | kwargs
+            return super().from_pretrained(pretrained_model_name_or_path, *model_args, **options)
 
     def save_pretrained(self, save_directory, *args, **kwargs) -> None:
         """As of `PreTrainedModel`, and the model card, ``README.md``, beside the weights."""

@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 from transformers import BaseImageProcessor, BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 
+from training.model.folder import without_foreign_code
 from training.model.tokenizer import IMAGE
 
 # CLIP's mean colour, so that the padding is near zero after normalisation.
@@ -125,6 +126,12 @@ class EarthGPTProcessor(ProcessorMixin):
         self.image_token_id = tokenizer.convert_tokens_to_ids(IMAGE)
         # SentencePiece tokenizers strip one leading blank when they decode, byte-level ones do not.
         self._answer_lead = str(tokenizer.decode(self._encode_text(framed("gpt", "0")))).removesuffix("0")
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):
+        """As of `ProcessorMixin`; code that lies in the folder is not run, and nobody is asked whether it may."""
+        with without_foreign_code(pretrained_model_name_or_path) as safe:
+            return super().from_pretrained(pretrained_model_name_or_path, **(safe | kwargs))
 
     def encode_prefix(self, with_image: bool) -> list[int]:
         """Ids that all dialogues of one image share: BOS and, if there is one, the image's slots."""

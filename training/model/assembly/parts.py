@@ -20,6 +20,7 @@ from transformers.utils import cached_file
 
 from mmrs.errors import UserError
 from mmrs.installation import install_command
+from training.model.folder import without_foreign_code
 from training.model.language.decoder import Decoder, decoder_of_type, decoder_types
 from training.model.origin.card import LANGUAGE_MODEL, NOT_STATED
 from training.model.vision.encoder import encoder_of_type, encoder_types
@@ -70,7 +71,8 @@ def read_encoder(name: str, source: str, expected: str | None = None) -> Part:
             encoder = encoder_of_type(expected)
             model: Any = encoder.from_original(state)
         else:
-            config = AutoConfig.from_pretrained(source)
+            with without_foreign_code(source) as safe:
+                config = AutoConfig.from_pretrained(source, **safe)
             # A whole vision-language model holds its encoder's configuration under this name.
             config = getattr(config, "vision_config", config)
             if config.model_type not in encoder_types():
@@ -79,7 +81,8 @@ def read_encoder(name: str, source: str, expected: str | None = None) -> Part:
                 )
             encoder = encoder_of_type(config.model_type)
             loader: Any = encoder.model_class
-            model = loader.from_pretrained(source, config=config, dtype="auto", use_safetensors=True)
+            with without_foreign_code(source) as safe:
+                model = loader.from_pretrained(source, config=config, dtype="auto", use_safetensors=True, **safe)
     except _UNREADABLE as error:
         raise _unreadable(name, source, "a Hugging Face folder, a checkpoint file or a hub name", error) from error
     encoder.trim(model)
@@ -103,11 +106,13 @@ def read_language_model(source: str) -> LanguageModel:
             _check_gguf_readers(source)
             location, extra = str(gguf.parent), {"gguf_file": gguf.name}
     try:
-        config = AutoConfig.from_pretrained(location, **extra)
-        decoder = _decoder(source, config.model_type, is_gguf=bool(extra))
-        tokenizer = AutoTokenizer.from_pretrained(location, **extra)
-        safetensors = {} if extra else {"use_safetensors": True}
-        model = AutoModelForCausalLM.from_pretrained(location, config=config, dtype="auto", **safetensors, **extra)
+        with without_foreign_code(source) as safe:
+            config = AutoConfig.from_pretrained(location, **extra, **safe)
+            decoder = _decoder(source, config.model_type, is_gguf=bool(extra))
+            tokenizer = AutoTokenizer.from_pretrained(location, **extra, **safe)
+            safetensors = {} if extra else {"use_safetensors": True}
+            options = safetensors | extra | safe
+            model = AutoModelForCausalLM.from_pretrained(location, config=config, dtype="auto", **options)
     except _UNREADABLE as error:
         wanted = f"a folder of {' or '.join(decoder_types())}, a GGUF file or a hub name"
         raise _unreadable(LANGUAGE_MODEL, source, wanted, error) from error
