@@ -10,8 +10,9 @@ it would cost tokens in every sample.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -128,7 +129,9 @@ class EarthGPTProcessor(ProcessorMixin):
         self._answer_lead = str(tokenizer.decode(self._encode_text(framed("gpt", "0")))).removesuffix("0")
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):
+    def from_pretrained(  # type: ignore[override]  # all options of the base go through unchanged
+        cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any
+    ) -> EarthGPTProcessor:
         """As of `ProcessorMixin`; code that lies in the folder is not run, and nobody is asked whether it may."""
         with without_foreign_code(pretrained_model_name_or_path) as safe:
             return super().from_pretrained(pretrained_model_name_or_path, **(safe | kwargs))
