@@ -18,8 +18,7 @@ from typing import Any
 
 from benchmarks.machine import describe
 from mmrs.instructions.dialects import dialect
-from mmrs.record import ImageInfo, Record
-from mmrs.record import Question as AskedQuestion
+from mmrs.record import AnsweredQuestion, ImageInfo, Record
 from training.evaluation.scores import score
 from training.evaluation.task import Answer, Answered, AnswerForm, Question
 from training.evaluation.tasks import find_task
@@ -67,7 +66,7 @@ def answered_questions(rng: random.Random, images: int) -> list[Answered[Any]]:
     asked = []
     for number in range(images):
         questions = tuple(
-            AskedQuestion(question="Is it?", answer=_answer(rng, kind), type=kind)
+            AnsweredQuestion(question="Is it?", answer=_answer(rng, kind), type=kind)
             for kind, count in SHARES.items()
             for _ in range(count)
         )

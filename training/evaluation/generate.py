@@ -115,6 +115,15 @@ def generate_answers(
     return [answers[question.id] for question in questions]
 
 
+def _turns(question: Question[Any]) -> list[tuple[str, str]]:
+    """The dialogue up to the question, as the processor takes it."""
+    earlier = find_task(question.task).earlier_turns(question)
+    return [
+        *(turn for asked, said in earlier for turn in (("human", asked), ("gpt", said))),
+        ("human", question.prompt),
+    ]
+
+
 class AnswerGenerator:
     """A model, the images of a data set, and the last image's shared keys and values.
 
@@ -142,7 +151,7 @@ class AnswerGenerator:
     def answer(self, batch: PlannedBatch) -> list[Answer]:
         """The answers to the questions of a batch, in their order."""
         questions, processor = batch.questions, self._processor
-        prompts = [processor.encode_dialogue([("human", question.prompt)])[0] for question in questions]
+        prompts = [processor.encode_dialogue(_turns(question))[0] for question in questions]
         shared = len(processor.encode_prefix(with_image=True))
         room = self._model.config.get_text_config().max_position_embeddings - shared
         limits = [max(1, min(batch.longest, room - len(prompt))) for prompt in prompts]

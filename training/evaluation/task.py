@@ -216,6 +216,10 @@ class Task(ABC, Generic[T]):
         """The class that the prompt names, where it asks for the objects of one: an answer need not repeat it."""
         return None
 
+    def earlier_turns(self, question: Question[T]) -> Sequence[tuple[str, str]]:
+        """(prompt, answer) of each turn of the dialogue before the question; most questions begin theirs."""
+        return ()
+
     def pattern(self, question: Question[T]) -> str | None:
         """Regular expression of all answers, for constrained generation; None where any text is one."""
         return answer_pattern(self.name, question.form.categories, question.form.dialect)

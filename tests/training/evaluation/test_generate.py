@@ -24,6 +24,7 @@ from training.evaluation.generate import AnswerGenerator, Decoding, generate_ans
 from training.evaluation.questions import QuestionScope, load_questions, question_image
 from training.evaluation.run import EvaluationConfig, evaluate
 from training.evaluation.task import Answer
+from training.evaluation.tasks import find_task
 from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor
 
 QUIET = Progress(quiet=True)
@@ -69,6 +70,21 @@ def test_an_image_is_encoded_once_for_all_of_its_questions(data, model, processo
     )
     generate_answers(model, processor, data, questions, Decoding(8, 2), lambda count: None)
     assert encoded == [1]
+
+
+def test_earlier_turns_stand_before_the_prompt(data, model, processor, monkeypatch):
+    questions = load_questions(data, MANY)[:4]
+    for question in questions:
+        monkeypatch.setattr(type(find_task(question.task)), "earlier_turns", lambda self, asked: [("What?", "A ship.")])
+    read = []
+    inputs = AnswerGenerator._inputs
+    monkeypatch.setattr(AnswerGenerator, "_inputs", lambda self, *rest: (read.extend(rest[1]), inputs(self, *rest))[1])
+    generate_answers(model, processor, data, questions, SHORT, lambda count: None)
+    expected = [
+        processor.encode_dialogue([("human", "What?"), ("gpt", "A ship."), ("human", question.prompt)])[0]
+        for question in questions
+    ]
+    assert sorted(read) == sorted(expected)
 
 
 def test_every_question_is_in_one_batch_and_an_images_questions_stand_together(data, processor):

@@ -14,7 +14,7 @@ from training.evaluation.tasks.counting import Counting
 from training.evaluation.tasks.detection import HorizontalDetection, OrientedDetection
 from training.evaluation.tasks.grounding import VisualGrounding
 from training.evaluation.tasks.referring import Referring
-from training.evaluation.tasks.vqa import VisualQuestions
+from training.evaluation.tasks.vqa import QuestionsInDialogue, VisualQuestions
 
 _REGISTERED: dict[str, Task[Any]] = {}
 
@@ -73,3 +73,4 @@ register_task(VisualQuestions())
 register_task(ListedClassification())
 register_task(Referring())
 register_task(Counting())
+register_task(QuestionsInDialogue())

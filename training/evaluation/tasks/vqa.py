@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import ClassVar
 
@@ -33,6 +33,7 @@ NO_TYPE = "all"
 _RSVQA = ("rsvqa",)
 _RSVQA_HR = "rsvqa-hr"
 _THREE_TYPES = ("comp", "presence", "rural_urban")
+_EARLIER = 3
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,31 @@ class VisualQuestions(Task[TrueAnswer]):
 
     def is_wrong(self, answered: Answered[TrueAnswer]) -> bool:
         return not _is_right(answered, _kind(answered.question))
+
+
+class QuestionsInDialogue(VisualQuestions):
+    """The same questions as later turns of a dialogue: what an earlier turn costs is the difference to the task `vqa`.
+
+    Before each question stand the `_EARLIER` ones before it about the image, with their right answers; before the first
+    ones the last. Questions that are the same in words are left out, as their answers would be given away.
+    """
+
+    name: ClassVar[str] = "vqa-dialogue"
+    built_for: ClassVar[str] = "vqa"
+
+    @property
+    def protocols(self) -> tuple[Protocol[TrueAnswer], ...]:
+        single = {protocol.name: protocol for protocol in super().protocols}
+        return tuple(
+            replace(single[name], name=f"vqa-dialogue/{rule}")
+            for name, rule in (("rsvqa/authors", "rsvqa-authors"), ("vqa/by-type", "by-type"))
+        )
+
+    def earlier_turns(self, question: Question[TrueAnswer]) -> Sequence[tuple[str, str]]:
+        turns = [(prompt, truth.text) for prompt, truth in self.ask(question.record, question.form)]
+        place = turns.index((question.prompt, question.truth.text))
+        others = [turn for turn in (*turns[place + 1 :], *turns[:place]) if turn[0] != question.prompt]
+        return others[-_EARLIER:]
 
 
 def _kind(question: Question[TrueAnswer], by_truth: bool = False) -> AnswerKind:

@@ -6,6 +6,7 @@ import pytest
 from mmrs.record import AnsweredQuestion
 from tests.support.questions import answer, ask, make_record
 from training.evaluation.scores import score
+from training.evaluation.tasks import find_task
 from training.evaluation.tasks.vqa_rules import (
     bin_of,
     kind_of_truth,
@@ -155,3 +156,29 @@ def test_questions_are_asked_as_in_training_text():
     assert [question.prompt for question in ask("vqa", [made])] == [
         "What?", "What? Answer the question using a single word or phrase.",
     ]  # fmt: skip
+
+
+def test_a_question_in_a_dialogue_follows_right_answers_to_others():
+    """The same questions, each after the three before it in the circle, never after itself."""
+    made = make_record(
+        "a",
+        questions=tuple(
+            AnsweredQuestion(question=f"{word}?", answer=word, type="presence")
+            for word in ("a", "b", "c", "d", "e", "b")
+        ),
+    )
+    task, questions = find_task("vqa-dialogue"), ask("vqa-dialogue", [made])
+    assert [question.prompt for question in questions] == [question.prompt for question in ask("vqa", [made])]
+    said = {question.truth.text: [text for _, text in task.earlier_turns(question)] for question in questions}
+    assert said == {
+        "a": ["d", "e", "b"],
+        "b": ["d", "e", "a"],
+        "c": ["b", "a", "b"],
+        "d": ["a", "b", "c"],
+        "e": ["b", "c", "d"],
+    }
+    prompts = {prompt for question in questions for prompt, _ in task.earlier_turns(question)}
+    assert prompts == {question.prompt for question in questions}
+    (row,) = score(answer(questions, list("abcdeb")))
+    assert (row.protocol, row.value) == ("vqa-dialogue/by-type", 1)
+    assert find_task("vqa").earlier_turns(questions[0]) == ()
