@@ -69,19 +69,26 @@ def read_class_tables(root: Path, base: Path, tables: Sequence[Path], names: Cla
             if row.fault is not None or label is None:
                 problems.append((place, row.fault or f"class {row.label!r} is unknown"))
                 continue
-            suffix = PurePosixPath(row.name or "").suffix.lower()
+            name = _name_of(row, names)
+            suffix = PurePosixPath(name or "").suffix.lower()
             if suffix in NAMED_SUFFIXES and suffix not in names.suffixes:
                 others += 1
                 continue
-            said = _class_of_name(row.name, names)
+            said = _class_of_name(name, names)
             if said not in (None, label):
-                problems.append((place, f"name {row.name!r} says another class than its label {row.label!r}"))
+                problems.append((place, f"name {name!r} says another class than its label {row.label!r}"))
                 continue
-            is_own = row.name is not None and (said == label or not names.prefixes)
+            is_own = name is not None and (said == label or not names.prefixes)
             if not is_own and names.joined_by_name:
-                raise _lost_names(place, row, names)
+                raise _lost_names(place, name, names)
             unnamed += not is_own
-            items[label].append(_item(path, base, column, row, label, is_own and bool(names.prefixes), names))
+            called = name if name is not None else f"{path.stem}-{row.row}"
+            block = f"{path.relative_to(base).as_posix()}:{row.block_row}"
+            stem = without_known_suffix(called)
+            if said != label:
+                stem = f"{names.form(label)}-{stem}"
+            image = RowImage(path, row.row, called, column, block)
+            items[label].append(Item(stem, image, (), {"label": label}))
     listed = ", ".join(sorted(names.suffixes))
     if others and not any(items.values()):
         reason = f"has tables, and of the images in them none is {listed}"
@@ -106,18 +113,13 @@ def _class_of_name(name: str | None, names: ClassNames) -> str | None:
     return next((label for label, prefix in names.prefixes.items() if start and start == prefix), None)
 
 
-def _item(
-    path: Path, base: Path, column: str, row: LabelledRow, label: str, says_class: bool, names: ClassNames
-) -> Item:
-    name = row.name if row.name is not None else f"{path.stem}-{row.row}"
-    block = f"{path.relative_to(base).as_posix()}:{row.block_row}"
-    image = RowImage(path, row.row, name, column, block)
-    stem = without_known_suffix(name)
-    return Item(stem if says_class else f"{names.form(label)}-{stem}", image, (), {"label": label})
+def _name_of(row: LabelledRow, names: ClassNames) -> str | None:
+    """The first of the row's names that says a class, else the first; None where they are lost."""
+    return next((name for name in row.names if _class_of_name(name, names)), next(iter(row.names), None))
 
 
-def _lost_names(place: str, row: LabelledRow, names: ClassNames) -> UserError:
-    named = "no name" if row.name is None else f"the name {row.name!r}"
+def _lost_names(place: str, name: str | None, names: ClassNames) -> UserError:
+    named = "no name" if name is None else f"the name {name!r}"
     return UserError(
         f"{names.source}: {place} has {named}, which is none of the source's. The same images stand in "
         f"{names.joined_by_name} under the source's names, and without these no copy could be told and kept out of a "

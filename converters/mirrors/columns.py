@@ -27,27 +27,27 @@ _LONGEST_NAME = 255
 
 @dataclass(frozen=True, slots=True)
 class ImageTable:
-    """One table: dotted column of the images' bytes, of their names (None: lost) and of their class.
+    """One table: dotted columns of the images' bytes, of what may name them (none: names are lost) and of their class.
 
     `class_names` are the classes by number, None where the column has their names itself.
     """
 
     image: str
-    name: str | None
+    names: tuple[str, ...]
     label: str
     class_names: tuple[str, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledRow:
-    """One row: `label` as the table says it, `name` as it is written there or None, `block_row` the first of its block.
+    """One row: `label` as the table says it, `names` that are plain file names, `block_row` the first of its block.
 
     `fault` says why it cannot be used, None where it can.
     """
 
     row: int
     label: str
-    name: str | None
+    names: tuple[str, ...]
     block_row: int
     fault: str | None = None
 
@@ -64,34 +64,33 @@ def read_image_table(path: Path) -> ImageTable:
     image = _only_column(path, "images", [field.name for field in schema if _is_image(field, features)])
     cell = schema.field(image).type
     is_struct = pa.types.is_struct(cell)
-    name = f"{image}.{_PATH}" if is_struct and cell.get_field_index(_PATH) >= 0 else None
+    paths = [f"{image}.{_PATH}"] if is_struct and cell.get_field_index(_PATH) >= 0 else []
     texts = [field.name for field in schema if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)]
     label = _only_column(path, "classes", _label_columns(schema, features))
     names = _class_names(features.get(label), label, path)
     if names is None and label not in texts:
         raise BadItem(f"its column {label} has numbers, and the table does not say which classes they are", str(path))
-    given = next((column for column in _NAMES if column in texts), None)
-    return ImageTable(f"{image}.{_BYTES}" if is_struct else image, given or name, label, names)
+    named = (*paths, *(column for column in _NAMES if column in texts and column != label))
+    return ImageTable(f"{image}.{_BYTES}" if is_struct else image, named, label, names)
 
 
 def read_labelled_rows(path: Path, table: ImageTable) -> Iterator[LabelledRow]:
     """Class and name of every row; no image is read. Raises `BadItem` where the table cannot be read."""
-    columns = [table.label] if table.name is None else [table.label, table.name]
+    columns = [table.label, *table.names]
     with _opened(path) as file:
         first = 0
         for group in range(file.num_row_groups):
             row = first
             for batch in file.iter_batches(_BLOCK_ROWS, row_groups=[group], columns=columns, use_threads=False):
-                labels = _values(batch, table.label)
-                names = _values(batch, table.name) if table.name else [None] * len(labels)
-                for label, name in zip(labels, names, strict=True):
+                cells = [_values(batch, column) for column in columns]
+                for label, *names in zip(*cells, strict=True):
                     block = row - (row - first) % _BLOCK_ROWS
-                    yield _checked(row, label, name, block, table.class_names)
+                    yield _checked(row, label, names, block, table.class_names)
                     row += 1
             first += file.metadata.row_group(group).num_rows
 
 
-def _checked(row: int, label: Any, name: Any, block_row: int, classes: Sequence[str] | None) -> LabelledRow:
+def _checked(row: int, label: Any, names: Sequence[Any], block_row: int, classes: Sequence[str] | None) -> LabelledRow:
     fault = None
     if classes is not None:
         is_known = isinstance(label, int) and 0 <= label < len(classes)
@@ -99,10 +98,15 @@ def _checked(row: int, label: Any, name: Any, block_row: int, classes: Sequence[
         label = classes[label] if is_known else ""
     elif not isinstance(label, str) or not label:
         fault, label = "the row has no class", ""
-    plain = name.replace("\\", "/").rpartition("/")[2] if isinstance(name, str) and name else None
-    if plain is not None and (plain in ("", ".", "..") or len(plain) > _LONGEST_NAME or not plain.isprintable()):
-        fault, plain = f"name {shown(plain)} is no file name", None
+    written = [name.replace("\\", "/").rpartition("/")[2] for name in names if isinstance(name, str) and name]
+    plain = tuple(name for name in written if _is_plain(name))
+    if written and not plain:
+        fault = f"name {shown(written[0])} is no file name"
     return LabelledRow(row, label, plain, block_row, fault)
+
+
+def _is_plain(name: str) -> bool:
+    return name not in ("", ".", "..") and len(name) <= _LONGEST_NAME and name.isprintable()
 
 
 @contextmanager

@@ -197,3 +197,10 @@ def test_tables_are_stored_as_folders_are(fake, tmp_path, name):
         stored.append({row["id"]: (row["sha256"], row["reencoded"], row["label"]) for row in rows})
         shutil.rmtree(root)
     assert stored[0] == stored[1] and len(stored[0]) == 6
+
+
+def test_of_several_names_the_one_that_says_the_class_is_the_source_s(tmp_path):
+    label = next(iter(converters.facts("resisc45").classes))
+    named = {"image_id": [f"{label}_007", f"{label}_008"]}
+    write_table(tmp_path / "test.parquet", [b"x"] * 2, ["0.jpg", None], [0, 0], [label], **named)
+    assert [item.stem for item in converters.get("resisc45").discover(tmp_path, "test").items] == named["image_id"]

@@ -58,9 +58,14 @@ def test_labels_and_names_of_rows(tmp_path):
     names = ["River_1.jpg", None, "a/b/Forest_2.jpg", "..\\..\\x.jpg", "..", "bad\x1b[31m.jpg", "n" * 300]
     write_table(path, [b"x"] * 7, names, [1, 0, 0, 1, 0, 0, 0], CLASSES, rows_per_group=3)
     table = read_image_table(path)
-    assert (table.image, table.name, table.label, table.class_names) == ("image.bytes", "image.path", "label", CLASSES)
+    assert (table.image, table.names, table.label, table.class_names) == (
+        "image.bytes",
+        ("image.path",),
+        "label",
+        CLASSES,
+    )
     rows = list(read_labelled_rows(path, table))
-    assert [row.name for row in rows] == ["River_1.jpg", None, "Forest_2.jpg", "x.jpg", None, None, None]
+    assert [row.names for row in rows] == [("River_1.jpg",), (), ("Forest_2.jpg",), ("x.jpg",), (), (), ()]
     assert [row.label for row in rows[:3]] == ["River", "Forest", "Forest"]
     assert [row.fault is None for row in rows] == [True] * 4 + [False] * 3
     assert [(row.row, row.block_row) for row in rows] == [(0, 0), (1, 0), (2, 0), (3, 3), (4, 3), (5, 3), (6, 6)]
@@ -70,11 +75,11 @@ def test_labels_that_are_words_and_names_in_a_column_of_their_own(tmp_path):
     path = tmp_path / "t.parquet"
     write_table(path, [b"x", b"y"], [None, None], ["river", ""], image_id=["River_1", "River_2"])
     table = read_image_table(path)
-    assert (table.name, table.class_names) == ("image_id", None)
+    assert (table.names, table.class_names) == (("image.path", "image_id"), None)
     rows = list(read_labelled_rows(path, table))
-    assert [(row.label, row.name, row.fault) for row in rows] == [
-        ("river", "River_1", None),
-        ("", "River_2", "the row has no class"),
+    assert [(row.label, row.names, row.fault) for row in rows] == [
+        ("river", ("River_1",), None),
+        ("", ("River_2",), "the row has no class"),
     ]
 
 
