@@ -40,13 +40,24 @@ COMMANDS = {
 class Commands(LazyGroup):
     """The commands, with every error as one readable message and an exit code: 2 for mistakes, 1 for failures."""
 
+    def make_context(self, *arguments, **options) -> click.Context:
+        try:
+            return super().make_context(*arguments, **options)
+        except click.ClickException as error:
+            error.message = _without_secrets(error.message)  # type: ignore[misc]
+            raise
+
     def invoke(self, ctx: click.Context):
         try:
             return super().invoke(ctx)
         except (click.Abort, KeyboardInterrupt):
             click.echo("interrupted; the same command goes on from what is finished", err=True)
             sys.exit(130)
-        except (click.ClickException, click.exceptions.Exit):
+        except click.exceptions.Exit:
+            raise
+        except click.ClickException as error:
+            # click repeats what was typed.
+            error.message = _without_secrets(error.message)  # type: ignore[misc]
             raise
         except Exception as error:
             if ctx.params.get("debug"):
@@ -54,8 +65,14 @@ class Commands(LazyGroup):
 
                 traceback.print_exception(error)
             message, exit_code = told(error)
-            click.echo(f"error: {message}", err=True)
+            click.echo(f"error: {_without_secrets(message)}", err=True)
             sys.exit(exit_code)
+
+
+def _without_secrets(message: str) -> str:
+    from mmrs.storage.urls import redacted
+
+    return redacted(message)
 
 
 def told(error: Exception) -> tuple[str, int]:
@@ -67,9 +84,10 @@ def told(error: Exception) -> tuple[str, int]:
         return str(error), 2
     if isinstance(error, RunFailure):
         return str(error), 1
-    if isinstance(error, OSError) and error.filename is not None:
+    if isinstance(error, OSError) and error.errno is not None:
+        where = f"{error.filename}: " if error.filename is not None else ""
         reason = error.strerror or type(error).__name__
-        return f"{error.filename}: {reason}. Check the path, its permissions and the free space.", 1
+        return f"{where}{reason}. Check the path, its permissions and the free space.", 1
     if isinstance(error, ModuleNotFoundError) and (missing := describe_missing(error)):
         return missing, 2
     fault = f"{type(error).__name__}: {error}"

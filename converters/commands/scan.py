@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mmrs.commands.options import converter_options, json_option
+from mmrs.commands.options import LocalFolder, converter_options, json_option
 
 if TYPE_CHECKING:
     from mmrs.progress import Progress
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("source")
-@click.argument("root", type=click.Path(path_type=Path))
+@click.argument("root", type=LocalFolder("annotations are read where they lie"))
 @json_option
 @click.option("--compare-layouts", is_flag=True, help="Compare all layouts found, object by object (hit-uav).")
 @converter_options

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
 
 import orjson
 from pydantic import ValidationError
@@ -57,6 +58,17 @@ def without_token(text: str, token: str | None) -> str:
     return urls.redacted(text.replace(token, "***") if token else text)
 
 
+def _check_endpoint(endpoint: str | None, token: str | None) -> None:
+    """No credentials in the address, and no token to a host that anybody on the way can listen to."""
+    if endpoint is None:
+        return
+    urls.refuse_credentials(endpoint)
+    address = urlsplit(endpoint)
+    loopback = address.hostname in ("localhost", "127.0.0.1", "::1")
+    if token and address.scheme != "https" and not loopback:
+        raise UserError(f"--endpoint {endpoint}: a token is sent to https or to this machine alone; use https.")
+
+
 class HubClient:
     """One dataset repository.
 
@@ -84,6 +96,7 @@ class HubClient:
         self.repo = repo
         self._token = token or get_token()
         self._waits_s = tuple(waits_s)
+        _check_endpoint(endpoint, self._token)
         self._api: HfApi = HfApi(endpoint=endpoint, token=self._token or False, library_name="mmrs")
         self._listed: dict[str, str] | None = None
 

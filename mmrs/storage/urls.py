@@ -93,21 +93,28 @@ def checked_url(url: str) -> str:
         UserError: a scheme that is not known, or credentials or a query in it.
     """
     scheme, rest = _split(url)
-    authority = rest.partition("/")[0]
-    user, at, _ = authority.rpartition("@")
-    has_secret = ":" in user or (bool(at) and scheme in _NAME_IS_SECRET) or not _is_host(authority.rpartition("@")[2])
+    refuse_credentials(url)
     bare = without_secrets(url)
-    if has_secret or "?" in rest:
-        raise UserError(
-            f"the URL {bare} carries credentials or a query, which would end up in logs and be saved with runs. Give "
-            "credentials in ~/.netrc or in the environment variables or files of the protocol's own tools."
-        )
     if scheme in _REFUSED:
         raise UserError(f"{bare} {_REFUSED[scheme]}")
     if scheme not in SCHEMES and scheme not in _known_to_fsspec():
         known = ", ".join(SCHEMES)
         raise UserError(f"{bare} has the scheme {scheme!r}, which is not known; give a folder or a URL of {known}.")
     return f"{scheme}://{rest}".rstrip("/")
+
+
+def refuse_credentials(url: str) -> None:
+    """Raise UserError where a URL holds a user with a password, a token, or a query, which may be signed."""
+    scheme, rest = _split(url)
+    authority = rest.partition("/")[0]
+    user, at, _ = authority.rpartition("@")
+    has_secret = ":" in user or (bool(at) and scheme in _NAME_IS_SECRET) or not _is_host(authority.rpartition("@")[2])
+    if has_secret or "?" in rest:
+        raise UserError(
+            f"the URL {without_secrets(url)} carries credentials or a query, which would end up in logs and be saved "
+            "with runs. Give credentials in ~/.netrc or in the environment variables or files of the protocol's own "
+            "tools."
+        )
 
 
 def scheme_of(url: str) -> Scheme:

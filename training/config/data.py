@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Field,
     NonNegativeInt,
@@ -19,7 +20,7 @@ from pydantic import (
 from mmrs.config import as_list
 from mmrs.errors import UserError
 from mmrs.record import Sensor
-from mmrs.storage.urls import parse_location
+from mmrs.storage.urls import is_url, parse_location, refuse_credentials
 from training.config.section import NonEmptyNames, ResumeFree, Section, UnitShare
 
 
@@ -28,6 +29,18 @@ def _location(value: Any) -> Any:
         return parse_location(value)
     except UserError as error:
         raise UserError(f"data.folders: {error}") from error
+
+
+def _tar(value: str) -> str:
+    # The list is kept in the run's config.yaml, and a pipe would run whatever stands in it.
+    if value.startswith("pipe:"):
+        raise UserError(f"data.webdataset: {value[:40]} runs a command; give paths or URLs of tars.")
+    if is_url(value):
+        try:
+            refuse_credentials(value)
+        except UserError as error:
+            raise UserError(f"data.webdataset: {error}") from error
+    return value
 
 
 Location = Annotated[Path | str, PlainValidator(_location), PlainSerializer(str)]
@@ -83,7 +96,7 @@ class DataConfig(Section):
     folders: ResumeFree[Annotated[tuple[Location, ...], BeforeValidator(as_list)]] = ()
     """Data sets of mmrs: folders, or URLs of http(s), s3 or hf. They may move; a checkpoint knows them by their id."""
 
-    webdataset: Annotated[tuple[str, ...], BeforeValidator(as_list)] = ()
+    webdataset: Annotated[tuple[Annotated[str, AfterValidator(_tar)], ...], BeforeValidator(as_list)] = ()
     """Tars of others, as paths or URLs with ``{00..09}`` for numbers; see `training.data.webdataset`."""
 
     webdataset_shuffle: ResumeFree[PositiveInt] = 1000
