@@ -12,7 +12,7 @@ import shlex
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
@@ -54,14 +54,13 @@ class SeveralPlaces(LayoutError):
 
 @dataclass(frozen=True, slots=True)
 class FileList:
-    """Files of one folder: `by_name` and `by_stem` (`unique_stems`), `ignored` names, `problems` (path, reason).
+    """Files of one folder: `by_name` and `by_stem` (`unique_stems`), `problems` (path, reason).
 
     Names and stems are in Unicode's composed form (NFC); paths are as on disk.
     """
 
     by_name: dict[str, Path]
     by_stem: dict[str, Path]
-    ignored: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
 
     def find(self, name: str) -> Path | None:
@@ -157,7 +156,7 @@ def list_files(folder: Path, root: Path, suffixes: Collection[str] = SOURCE_SUFF
             "Put the folder itself there, or name a root that holds both."
         )
     by_name: dict[str, Path] = {}
-    ignored, problems = [], []
+    problems: list[Problem] = []
     with os.scandir(folder) as entries:
         found = sorted(entries, key=lambda entry: entry.name)
     for entry in found:
@@ -166,7 +165,7 @@ def list_files(folder: Path, root: Path, suffixes: Collection[str] = SOURCE_SUFF
         if path.is_dir() if link else entry.is_dir():
             continue
         if entry.name.startswith(".") or path.suffix.lower() not in suffixes:
-            ignored.append(entry.name)
+            continue
         elif link and (fault := _link_fault(path, root)):
             problems.append((entry.path, fault))
         elif not entry.is_file():
@@ -178,7 +177,7 @@ def list_files(folder: Path, root: Path, suffixes: Collection[str] = SOURCE_SUFF
             if by_name.setdefault(name, path) is not path:
                 problems.append((entry.path, f"file name {name} stands there in two forms of Unicode"))
     by_stem = {stem: by_name[name] for stem, name in unique_stems(by_name).items()}
-    return FileList(by_name, by_stem, tuple(ignored), tuple(problems))
+    return FileList(by_name, by_stem, tuple(problems))
 
 
 def list_subfolders(folder: Path, root: Path, suffixes: Collection[str] = SOURCE_SUFFIXES) -> FileList:
@@ -187,25 +186,20 @@ def list_subfolders(folder: Path, root: Path, suffixes: Collection[str] = SOURCE
     Raises:
         UserError: a folder leads out of `root` through a symbolic link.
     """
-    parts = [(child, list_files(child, root, suffixes)) for child in subfolders(folder)]
-    return merge_files(
-        replace(part, ignored=tuple(f"{child.name}/{name}" for name in part.ignored)) for child, part in parts
-    )
+    return merge_files(list_files(child, root, suffixes) for child in subfolders(folder))
 
 
 def merge_files(parts: Iterable[FileList]) -> FileList:
     """Several listings as one; a name that stands in two of them is a problem, the first one wins."""
     by_name: dict[str, Path] = {}
-    ignored: list[str] = []
     problems: list[Problem] = []
     for part in parts:
-        ignored += part.ignored
         problems += part.problems
         for name, path in part.by_name.items():
             if by_name.setdefault(name, path) is not path:
                 problems.append((str(path), f"file name {name} is already used by {by_name[name]}"))
     by_stem = {stem: by_name[name] for stem, name in unique_stems(by_name).items()}
-    return FileList(by_name, by_stem, tuple(ignored), tuple(problems))
+    return FileList(by_name, by_stem, tuple(problems))
 
 
 def _link_fault(path: Path, root: Path) -> str | None:
@@ -397,12 +391,3 @@ def found_entries(folder: Path) -> str:
 def last_parts(path: Path, parts: int) -> str:
     """The last `parts` parts of a path with forward slashes: how provenance names an annotation file."""
     return "/".join(path.parts[-parts:])
-
-
-def ignored_note(folder: Path, ignored: Iterable[str]) -> tuple[str, ...]:
-    """A note on the files of a folder that are no images, or nothing."""
-    names = sorted(ignored)
-    if not names:
-        return ()
-    shown = ", ".join(names[:SHOWN_ENTRIES]) + (", ..." if len(names) > SHOWN_ENTRIES else "")
-    return (f"{len(names)} files under {folder} are no images and were ignored: {shown}",)

@@ -17,6 +17,8 @@ from mmrs.record import Annotations, Sensor, TaskName
 
 # Folders of archivers that hold no data: ``__MACOSX`` repeats every name with ``._`` in front.
 JUNK_FOLDERS = frozenset({"__macosx"})
+# What Windows leaves in folders that somebody looked at; what other systems leave is hidden.
+JUNK_FILES = frozenset({"thumbs.db", "desktop.ini"})
 ARCHIVE_ENDINGS = (
     *(".tar.gz", ".tar.bz2", ".tar.xz", ".tgz", ".tar"),
     *(".zip.001", ".7z.001", ".zip", ".rar", ".7z"),

@@ -13,7 +13,7 @@ from typing import ClassVar
 from converters.base import Converter
 from converters.formats.captions import CaptionFile, distinct_captions, read_captions
 from converters.formats.shared_file import read_shared
-from converters.layout import FileList, Problem, found_image, ignored_note, layout_error, list_files, locate_root
+from converters.layout import FileList, Problem, found_image, layout_error, list_files, locate_root
 from mmrs.errors import BadItem
 from mmrs.imaging.suffixes import without_known_suffix
 from mmrs.record import Annotations, Provenance
@@ -49,7 +49,6 @@ class CaptionJson(Converter):
         images = self.images(folder, base)
         items, problems, details = _items(captions, images, source, folder, split)
         unique, repeats = ensure_unique_stems(sorted(items, key=lambda item: item.stem))
-        notes += ignored_note(folder, images.ignored)
         shared = captions.problems + images.problems + self._unplaced(captions, images, source)
         own = problems + repeats
         return Discovery(unique, notes, own, details=details, shared_problems=shared, consulted=frozenset((source,)))

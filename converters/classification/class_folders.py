@@ -219,7 +219,7 @@ class ClassFolders(Converter):
             placed, misplaced = self._placed(label, paths)
             problems += misplaced
             items[label] = [Item(self._stem(path), path, (), {"label": label}) for path in placed]
-        return ClassMembers(items, found.notes, tuple(problems))
+        return ClassMembers(items, (), tuple(problems))
 
     def _in_tables(self, root: Path, located: LocatedClasses, tables: Sequence[Path]) -> ClassMembers:
         _, suffixes = self.layout()

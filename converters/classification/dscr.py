@@ -18,7 +18,6 @@ from converters.layout import (
     FileList,
     Problem,
     found_image,
-    ignored_note,
     layout_error,
     list_files,
     locate_root,
@@ -55,7 +54,6 @@ class Dscr(Converter):
         unique, repeats = ensure_unique_stems(sorted(items, key=lambda item: item.stem))
         if found.repeats:
             notes += (f"{table.name}: {found.repeats} rows repeat another one and were counted, not kept",)
-        notes += ignored_note(base, images.ignored)
         own = (*found.problems, *problems, *repeats)
         return Discovery(unique, notes, own, shared_problems=images.problems, consulted=frozenset((table,)))
 
@@ -98,8 +96,4 @@ def _table(root: Path, split: str) -> Path | None:
 def _images(root: Path, splits: Sequence[str]) -> FileList:
     """Nothing is known of the image archive's folders, so all usual ones are listed together."""
     folders = [root / folder / split for folder in (*_IMAGE_FOLDERS, "") for split in ("", *splits)]
-    parts = merge_files(list_files(folder, root) for folder in folders)
-    # The tables lie beside the images in some copies.
-    return FileList(
-        parts.by_name, parts.by_stem, tuple(x for x in parts.ignored if not x.endswith(".csv")), parts.problems
-    )
+    return merge_files(list_files(folder, root) for folder in folders)

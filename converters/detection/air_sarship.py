@@ -22,7 +22,7 @@ from converters.formats.objects import annotated
 from converters.formats.shapes import BoxObject, check_box
 from converters.formats.text import read_bytes
 from converters.formats.voc import parse_voc
-from converters.layout import Problem, ignored_note, last_parts, layout_error, list_files, locate_root, plain_stem
+from converters.layout import Problem, last_parts, layout_error, list_files, locate_root, plain_stem
 from converters.tiled import Iof, TileOverlap, TileSize, _Share
 from mmrs.record import Annotations, Provenance
 from mmrs.source import Absent, BandSelection, Discovery, Item, Tiling
@@ -109,7 +109,6 @@ class AirSarShip(Converter):
         problems += [
             Absent(str(path), "label file without an image") for stem, path in by_scene.items() if not images.has(stem)
         ]
-        notes += ignored_note(base / data, images.ignored)
         shared = (*problems, *images.problems, *labels.problems)
         return Discovery(tuple(items), notes, shared_problems=shared)
 

@@ -26,7 +26,6 @@ from converters.formats.text import finite, numbered_lines, read_bytes, shown
 from converters.layout import (
     FileList,
     Problem,
-    ignored_note,
     last_parts,
     layout_error,
     list_files,
@@ -81,7 +80,6 @@ class NwpuVhr10(SeededSplit):
             negatives = [Item(f"negative-{stem}", path) for stem, path in empty.by_stem.items()]
             chosen += self.part(negatives, lambda item: item.stem, split)
             problems += empty.problems
-        notes += ignored_note(base, images.ignored)
         ordered = tuple(sorted(chosen, key=lambda item: item.stem))
         # All splits are cut from one file, so its rows of no image are counted with the first of them.
         of_split = unread if split == self.splits[0] else ()

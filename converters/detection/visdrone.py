@@ -18,7 +18,7 @@ from converters.formats.rows import lines_apart
 from converters.formats.shapes import BoxObject, check_box
 from converters.formats.split_lists import paired
 from converters.formats.text import finite, integer, numbered_lines, read_bytes, shown
-from converters.layout import ignored_note, last_parts, layout_error, list_files, locate_root, subfolders
+from converters.layout import last_parts, layout_error, list_files, locate_root, subfolders
 from mmrs.errors import BadItem
 from mmrs.record import Annotations, Provenance
 from mmrs.source import Discovery, Item
@@ -61,7 +61,6 @@ class VisDrone(Converter):
             items.append(Item(stem, image, (label,), None, frame[1] if frame else None))
         if not items:
             raise layout_error(self.name, folder, f"has no image with a label file for split {split}")
-        notes += ignored_note(folder / "images", images.ignored)
         return Discovery(tuple(items), notes, (*images.problems, *labels.problems, *alone))
 
     def read(self, item: Item) -> Annotations:

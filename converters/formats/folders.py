@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from converters.layout import Problem, ignored_note, list_files, subfolders
+from converters.layout import Problem, list_files, subfolders
 from mmrs.imaging.suffixes import SOURCE_SUFFIXES
 from mmrs.source import Absent
 
@@ -22,7 +22,6 @@ class ClassFolderListing:
     """Images by label, in the order of the labels asked for and sorted within; `problems` are (path, reason)."""
 
     images: dict[str, tuple[Path, ...]]
-    notes: tuple[str, ...]
     problems: tuple[Problem, ...]
 
 
@@ -75,11 +74,9 @@ def read_class_folders(
     known = {form(label): label for label in labels}
     images: dict[str, tuple[Path, ...]] = {label: () for label in labels}
     problems: list[Problem] = []
-    ignored: list[str] = []
     for child in [child for folder in folders for child in subfolders(folder)]:
         files = list_files(child, root, suffixes)
         label = known.get(form(child.name))
-        ignored += [f"{child.name}/{name}" for name in files.ignored]
         if label is None:
             problems += [(str(path), f"class folder {child.name!r} is unknown") for path in files.by_name.values()]
             continue
@@ -88,4 +85,4 @@ def read_class_folders(
     problems += [
         Absent(str(folders[0] / label), "class folder is missing or empty") for label in labels if not images[label]
     ]
-    return ClassFolderListing(images, ignored_note(folders[0], ignored), tuple(problems))
+    return ClassFolderListing(images, tuple(problems))

@@ -15,14 +15,13 @@ from mmrs.imaging.suffixes import SOURCE_SUFFIXES, without_known_suffix
 
 @dataclass(frozen=True, slots=True)
 class FileTree:
-    """Files by subpath (forward slashes, NFC) and by subpath without suffix; `ignored` and `problems` as in a listing.
+    """Files by subpath (forward slashes, NFC) and by subpath without suffix; `problems` as in a listing.
 
     Nothing is ever joined to a path: a name that is not in the listing is not there.
     """
 
     by_path: dict[str, Path]
     by_stem: dict[str, Path]
-    ignored: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
 
     def find(self, name: str) -> Path | None:
@@ -63,7 +62,6 @@ def list_tree(folder: Path, root: Path, suffixes: Collection[str] = SOURCE_SUFFI
     """
     by_path: dict[str, Path] = {}
     by_stem: dict[str, Path] = {}
-    ignored: list[str] = []
     problems: list[Problem] = []
     waiting = [("", folder)]
     while waiting:
@@ -71,8 +69,7 @@ def list_tree(folder: Path, root: Path, suffixes: Collection[str] = SOURCE_SUFFI
         files = list_files(current, root, suffixes)
         by_path.update((prefix + name, path) for name, path in files.by_name.items())
         by_stem.update((prefix + stem, path) for stem, path in files.by_stem.items())
-        ignored += [prefix + name for name in files.ignored]
         problems += files.problems
         # A folder that is a link could be its own ancestor.
         waiting += [(f"{prefix}{child.name}/", child) for child in subfolders(current) if not child.is_symlink()]
-    return FileTree(dict(sorted(by_path.items())), dict(sorted(by_stem.items())), tuple(ignored), tuple(problems))
+    return FileTree(dict(sorted(by_path.items())), dict(sorted(by_stem.items())), tuple(problems))

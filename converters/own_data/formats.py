@@ -20,7 +20,7 @@ from converters.formats.tree import FileTree, list_tree
 from converters.formats.turned import states_rotation
 from converters.formats.voc import parse_voc_rows
 from converters.formats.yolo import YoloObject, parse_yolo, yolo_boxes, yolo_quads
-from converters.layout import Problem, ignored_note, last_parts
+from converters.layout import Problem, last_parts
 from converters.own_data.description import DescribedSet, Description, own_layout_error
 from mmrs.errors import BadItem
 from mmrs.imaging.probe import MAX_SCENE_PIXELS, probe
@@ -63,14 +63,13 @@ def find_items(described: DescribedSet, root: Path, split: str) -> FoundItems:
         return _class_folders(own, root, folder)
     images = list_tree(folder, root)
     source = root / own.path(own.annotations or "", split)
-    notes = ignored_note(folder, images.ignored)
     if own.format in _LABEL_SUFFIX:
         found = _label_files(own, root, images, source)
     else:
         if not source.is_file():
             raise own_layout_error(root, f"has no file {source.relative_to(root)}", [str(source)])
         found = (_coco if own.format == "coco" else _llava)(described, root, images, source)
-    return replace(found, notes=notes + found.notes, problems=images.problems + found.problems)
+    return replace(found, problems=images.problems + found.problems)
 
 
 def read_item(own: Description, item: Item) -> Annotations:
@@ -142,7 +141,7 @@ def _class_folders(own: Description, root: Path, folder: Path) -> FoundItems:
         for path in paths
     ]
     unique, repeats = ensure_unique_stems(items)
-    return FoundItems(unique, found.notes, found.problems + repeats)
+    return FoundItems(unique, problems=found.problems + repeats)
 
 
 def _label_files(own: Description, root: Path, images: FileTree, folder: Path) -> FoundItems:

@@ -13,7 +13,7 @@ from converters.base import register
 from converters.formats.split_lists import paired
 from converters.formats.text import read_bytes
 from converters.formats.vqa import QuestionAnswer, parse_question_text
-from converters.layout import ignored_note, layout_error, list_files, locate_root
+from converters.layout import layout_error, list_files, locate_root
 from converters.splits import SeededSplit
 from converters.vqa.items import from_payload, payload
 from mmrs.record import Annotations
@@ -36,7 +36,6 @@ class Crsvqa(SeededSplit):
         both, alone = paired(files, texts, "text file")
         chosen = self.part(both, lambda pair: pair[0], split)
         items = tuple(Item(stem, image, (text,)) for stem, image, text in sorted(chosen))
-        notes += ignored_note(data / "image", files.ignored) + ignored_note(data / "text", texts.ignored)
         return Discovery(items, notes, shared_problems=(*files.problems, *texts.problems, *alone))
 
     def read(self, item: Item) -> Annotations:

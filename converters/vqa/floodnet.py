@@ -13,7 +13,7 @@ from converters.base import register
 from converters.formats.shared_file import read_shared
 from converters.formats.text import read_bytes
 from converters.formats.vqa import parse_floodnet
-from converters.layout import ignored_note, layout_error, list_files, locate_root
+from converters.layout import layout_error, list_files, locate_root
 from converters.splits import SeededSplit
 from converters.vqa.items import from_payload, items_by_image
 from mmrs.record import Annotations
@@ -41,7 +41,6 @@ class FloodNet(SeededSplit):
         chosen = self.part(items, lambda item: item.stem, split)
         ordered = tuple(sorted(chosen, key=lambda item: item.stem))
         shared = (*found.problems, *files.problems, *problems)
-        notes += ignored_note(folder, files.ignored)
         return Discovery(ordered, notes, shared_problems=shared, consulted=frozenset((questions,)))
 
     def read(self, item: Item) -> Annotations:

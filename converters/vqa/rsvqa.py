@@ -13,7 +13,7 @@ from converters.base import Converter
 from converters.formats.shared_file import read_shared
 from converters.formats.text import read_bytes
 from converters.formats.vqa import ImageQuestions, parse_rsvqa
-from converters.layout import ignored_note, layout_error, list_files, locate_root
+from converters.layout import layout_error, list_files, locate_root
 from converters.vqa.items import from_payload, items_by_image
 from mmrs.record import Annotations
 from mmrs.source import Discovery, Item
@@ -47,7 +47,6 @@ class Rsvqa(Converter):
         found = read_shared(self.name, root, tables["questions"], read)
         files = list_files(folder, base)
         items, problems = items_by_image(found, files, tables["questions"])
-        notes += ignored_note(folder, files.ignored)
         own, consulted = found.problems + problems, frozenset(tables.values())
         return Discovery(items, notes, own, shared_problems=files.problems, consulted=consulted)
 

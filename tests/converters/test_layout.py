@@ -74,7 +74,6 @@ def test_files_are_found_by_name_or_stem_in_any_case(tmp_path):
     assert list(files.by_name) == ["a.JPG", "b.png"]
     assert files.find("a.jpg") == tmp_path / "a.JPG" and files.find("b.jpg") == tmp_path / "b.png"
     assert files.find("c.jpg") is None
-    assert files.ignored == (".DS_Store", "._a.jpg", "readme.txt")
 
 
 def test_one_stem_twice_is_two_files(tmp_path):

@@ -35,7 +35,7 @@ from converters.formats.shapes import BoxObject
 from converters.formats.split_lists import paired
 from converters.formats.text import finite, read_bytes
 from converters.formats.yolo import parse_yolo, read_class_names, yolo_quads
-from converters.layout import build_command, ignored_note, last_parts, layout_error, list_files, locate_root
+from converters.layout import build_command, last_parts, layout_error, list_files, locate_root
 from converters.tiled import TiledConverter
 from mmrs.errors import BadItem, UserError
 from mmrs.imaging.probe import MAX_SCENE_PIXELS, probe
@@ -103,7 +103,7 @@ class Dota(TiledConverter):
             )
             for stem, image, label in both
         )
-        notes += (*chosen.notes, *ignored_note(base / folder / "images", images.ignored))
+        notes += chosen.notes
         consulted = frozenset(_name_files(base)) if payload else frozenset()
         return Discovery(items, notes, (*images.problems, *labels.problems, *alone), consulted=consulted)
 

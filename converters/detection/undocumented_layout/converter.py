@@ -109,7 +109,7 @@ class UndocumentedBoxes(SeededSplit):
         if not kept:
             where = f" in a folder named like images={self.images!r}" if self.images else ""
             raise layout_error(self.name, root, f"holds no image{where}")
-        return FileTree(kept, {}, tree.ignored, tree.problems)
+        return FileTree(kept, {}, tree.problems)
 
     def _labels(self, root: Path, images: FileTree) -> Labels:
         """The label files. A text file counts where an image has its name; lists and read-me files are none."""

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from mmrs.shards.manifest import MANIFEST_NAME
 from mmrs.shards.quarantine import QUARANTINE_NAME
-from mmrs.source import JUNK_FOLDERS, unpacked_name
+from mmrs.source import JUNK_FILES, JUNK_FOLDERS, unpacked_name
 
 MOST_NAMES = 2_000_000
 _SHOWN, _SHOWN_SUFFIXES = 8, 4
@@ -151,7 +151,7 @@ def walk_names(root: Path, skipped: Set[str] = frozenset()) -> Iterator[FolderNa
             continue
         if os.path.realpath(path) in skipped or _is_data_set(files):
             continue
-        yield FolderNames(folder, tuple(files), tuple(below))
+        yield FolderNames(folder, tuple(name for name in files if name.lower() not in JUNK_FILES), tuple(below))
         prefix = folder + "/" if folder else ""
         waiting += [prefix + name for name in sorted(below, reverse=True) if name.lower() not in JUNK_FOLDERS]
 

@@ -3,7 +3,9 @@ import hashlib
 import pytest
 
 import converters
+from converters.scan import scan_source
 from mmrs.errors import UserError
+from mmrs.progress import Progress
 
 
 def read_all(root, split="train", **options):
@@ -53,12 +55,14 @@ def test_roots_that_are_understood(fake, where):
     assert len(read_all(root / where)[1]) == 84
 
 
-def test_junk_is_ignored_and_said(fake):
+def test_junk_is_no_image_and_another_file_is_not_looked_at(fake):
     root = fake("ucmerced")
-    (root / "UCMerced_LandUse" / "Images" / "river" / "Thumbs.db").touch()
+    for name in ("Thumbs.db", "labels.csv"):
+        (root / "UCMerced_LandUse" / "Images" / "river" / name).touch()
     found, read = read_all(root)
     assert len(read) == 84 and found.problems == ()
-    assert "river/Thumbs.db" in found.notes[0]
+    unread = [entry.place for entry in scan_source("ucmerced", root, {}, Progress(quiet=True)).unread.files]
+    assert unread[0] == "UCMerced_LandUse/Images/river/labels.csv" and not any("Thumbs" in place for place in unread)
 
 
 def test_folder_and_file_spelling_in_another_case(fake):

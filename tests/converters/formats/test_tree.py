@@ -13,7 +13,6 @@ def test_nested_files_by_subpath_and_stem(tmp_path):
     assert list(tree.by_stem) == ["a", "x/b", "x/y/c"]
     assert tree.find("./x\\b.png") == tree.find("x/b.PNG") == tmp_path / "x/b.PNG"
     assert tree.find("b.PNG") is None
-    assert set(tree.ignored) == {"x/.hidden.jpg", "x/notes.md"}
     assert list_tree(tmp_path / "none", tmp_path).by_path == {}
 
 

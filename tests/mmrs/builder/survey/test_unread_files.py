@@ -52,7 +52,7 @@ def test_what_is_read_everywhere_leaves_nothing(tmp_path):
 
 
 def test_junk_and_our_own_data_sets_are_no_part_of_a_source(tmp_path):
-    write(tmp_path, "a.jpg", ".DS_Store", "._a.jpg", ".git/config", "__MACOSX/._a.jpg", "__MACOSX/x.jpg")
+    write(tmp_path, "a.jpg", ".DS_Store", "._a.jpg", ".git/config", "b/Thumbs.db", "__MACOSX/._a.jpg", "__MACOSX/x.jpg")
     write(tmp_path, "shards/manifest.json", "shards/quarantine.jsonl", "shards/toy/train-00000-of-00001.tar")
     write(tmp_path, "unfinished/toy/train-00000-of-00001.done.json", "unfinished/toy/train-00000-of-00001.tar")
     write(tmp_path, "out/half.tar")
