@@ -54,8 +54,19 @@ def scope_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+class _ModelLocation(click.ParamType):
+    """A model's folder as `Path`, or the address of an API as text."""
+
+    name = "MODEL"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, str) and value.startswith(("http://", "https://")):
+            return value
+        return FOLDER.convert(value, param, ctx)
+
+
 @click.command("eval")
-@click.argument("model", type=FOLDER)
+@click.argument("model", type=_ModelLocation())
 @click.argument("data", metavar="DIR_OR_URL", type=LOCATION)
 @scope_options
 @click.option("--batch-size", default=32, show_default=True, type=click.IntRange(1), help="Prompts generated at once.")
@@ -93,17 +104,43 @@ def scope_options(command: Callable[..., None]) -> Callable[..., None]:
     help="With --suite: data that the model was trained on, to look for copies in; repeatable.",
 )
 @click.option(
+    "--adapter",
+    default="",
+    metavar="NAME",
+    help="How another model writes boxes: qwen3-vl, qwen2.5-vl, internvl, llava, mmrs. Default: by its kind.",
+)
+@click.option("--model", "model_name", default="", metavar="NAME", help="Of an endpoint: which of its models is asked.")
+@click.option(
+    "--concurrency", default=8, show_default=True, type=click.IntRange(1, 256), help="Of an endpoint: requests at once."
+)
+@click.option(
+    "--token-variable",
+    default="OPENAI_API_KEY",
+    show_default=True,
+    metavar="NAME",
+    help="Of an endpoint: the environment variable that holds the token.",
+)
+@click.option(
+    "--log-probabilities/--no-log-probabilities",
+    default=True,
+    help="Of an endpoint: ask for those of the tokens, which rank boxes.",
+)
+@click.option(
     "--out", type=FOLDER, required=True, help="Folder for answers.jsonl, scores.json, evaluation.html, predictions.png."
 )
 @click.pass_obj
-def evaluate(progress: Progress, model: Path, data: Path | str, out: Path, **options: Any) -> None:
+def evaluate(progress: Progress, model: Path | str, data: Path | str, out: Path, **options: Any) -> None:
     """Score MODEL on a split of a data set by greedy generation, each task by its protocol.
+
+    MODEL is a folder of ours, a folder of any image-text-to-text checkpoint of transformers, or https://HOST/v1 of an
+    OpenAI-compatible server.
 
     Every image of the split is asked. A row says what a constant answer would get, and how many answers could not be
     read whole; all stay in the denominator. Started again with the same --out, a stopped evaluation goes on. A suite
     says itself what is asked, and writes suite.json beside a folder for each split.
     """
     from training.evaluation.generate import Decoding
+    from training.evaluation.models.endpoint import Endpoint
     from training.evaluation.questions import QuestionScope
     from training.evaluation.run import EvaluationConfig
     from training.evaluation.run import evaluate as run_evaluation
@@ -111,7 +148,10 @@ def evaluate(progress: Progress, model: Path, data: Path | str, out: Path, **opt
 
     scope = QuestionScope(**_taken(options, "split", "sources", "tasks", "limit", "dialect"))
     decoding = Decoding(**_taken(options, "batch_size", "max_new_tokens", "constrained", "precision"))
-    config = EvaluationConfig(model, data, out, scope, decoding, options["protocols"], options["workers"])
+    endpoint = Endpoint(options["model_name"], **_taken(options, "concurrency", "token_variable", "log_probabilities"))
+    config = EvaluationConfig(
+        model, data, out, scope, decoding, **_taken(options, "protocols", "workers", "adapter"), endpoint=endpoint
+    )
     if options["suite"]:
         from training.evaluation.suites.of_model import evaluate_suite
 

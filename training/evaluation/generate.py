@@ -65,15 +65,28 @@ class PlannedBatch:
     longest: int
 
 
+def own_reference(question: Question[Any]) -> str:
+    """The right answer as a model of ours writes it."""
+    return find_task(question.task).reference(question)
+
+
 def plan_batches(
-    questions: Sequence[Question[Any]], processor: EarthGPTProcessor, decoding: Decoding
+    questions: Sequence[Question[Any]],
+    processor: Any,
+    decoding: Decoding,
+    reference: Callable[[Question[Any]], str] = own_reference,
 ) -> list[PlannedBatch]:
     """Every question in one batch, by task. Images stay together, those with short right answers first: a batch ends
-    when its longest answer does."""
+    when its longest answer does.
+
+    Args:
+        processor: of the model; its tokenizer says how long a right answer is.
+        reference: the right answer as the model writes it.
+    """
     planned = []
     for task in sorted({question.task for question in questions}):
         asked = [question for question in questions if question.task == task]
-        lengths = _reference_lengths(task, asked, processor)
+        lengths = _reference_lengths([reference(question) for question in asked], processor)
         longest = decoding.max_new_tokens or _longest_answer(task, lengths)
         images: dict[str, list[Question[Any]]] = {}
         needed: dict[str, int] = {}
@@ -144,8 +157,13 @@ class AnswerGenerator:
         self._model = model.eval()
         self._processor = processor
         self._data = data
+        self._decoding = decoding
         self._grammar = AnswerGrammar(processor) if decoding.constrained else None
         self._prefix: tuple[tuple[str, ...], DynamicCache] | None = None
+
+    def plan(self, questions: Sequence[Question[Any]]) -> list[PlannedBatch]:
+        """Every question in one batch."""
+        return plan_batches(questions, self._processor, self._decoding)
 
     @torch.inference_mode()
     def answer(self, batch: PlannedBatch) -> list[Answer]:
@@ -156,7 +174,7 @@ class AnswerGenerator:
         room = self._model.config.get_text_config().max_position_embeddings - shared
         limits = [max(1, min(batch.longest, room - len(prompt))) for prompt in prompts]
         inputs = self._inputs(questions, prompts, shared)
-        sure = _ChosenLogProbabilities()
+        sure = ChosenLogProbabilities()
         processors = LogitsProcessorList()
         start = inputs["input_ids"].shape[1]
         if self._grammar is not None:
@@ -224,11 +242,12 @@ class AnswerGenerator:
         ended = end in ids
         ids = ids[: ids.index(end)] if ended else ids
         text = self._processor.decode_text(ids)
-        sure = _box_log_probabilities(text, self._processor.token_texts(ids), log_probabilities) if ids else ()
+        pieces = self._processor.token_texts(ids) if ids else []
+        sure = span_log_probabilities(box_spans(text), pieces, log_probabilities)
         return Answer(question.id, text, question.prompt, "stop" if ended else "length", sure)
 
 
-class _ChosenLogProbabilities(LogitsProcessor):
+class ChosenLogProbabilities(LogitsProcessor):
     """Notes how probable each greedy choice was; the last of the processors, so that it sees what is chosen from."""
 
     def __init__(self) -> None:
@@ -243,14 +262,21 @@ class _ChosenLogProbabilities(LogitsProcessor):
         return torch.stack(self._steps, dim=1)
 
 
-def _box_log_probabilities(text: str, pieces: Sequence[str], log_probabilities: Sequence[float]) -> tuple[float, ...]:
-    """Mean log-probability of the tokens that each box of the text overlaps."""
+def span_log_probabilities(
+    spans: Sequence[tuple[int, int]], pieces: Sequence[str], log_probabilities: Sequence[float]
+) -> tuple[float, ...]:
+    """Mean log-probability of the tokens that each span of a text overlaps.
+
+    Args:
+        spans: start and end of each in the text.
+        pieces: the text of each token; together they are the text.
+    """
     ends: list[int] = []
     for piece in pieces:
         ends.append(len(piece) + (ends[-1] if ends else 0))
     starts = [0, *ends[:-1]]
     means = []
-    for start, end in box_spans(text):
+    for start, end in spans:
         inside = [
             value
             for value, first, last in zip(log_probabilities, starts, ends, strict=False)
@@ -260,10 +286,8 @@ def _box_log_probabilities(text: str, pieces: Sequence[str], log_probabilities: 
     return tuple(means)
 
 
-def _reference_lengths(name: str, questions: Sequence[Question[Any]], processor: EarthGPTProcessor) -> list[int]:
-    """Tokens of the right answer to each question."""
-    task = find_task(name)
-    references = [task.reference(question) for question in questions]
+def _reference_lengths(references: Sequence[str], processor: Any) -> list[int]:
+    """Tokens of each right answer."""
     different = sorted(set(references))
     ids = processor.tokenizer(different, add_special_tokens=False)["input_ids"]
     lengths = dict(zip(different, map(len, ids), strict=True))

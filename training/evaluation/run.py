@@ -1,48 +1,58 @@
-"""Evaluate a saved model on a split of a data set.
+"""Evaluate a model on a split of a data set: one of ours, a checkpoint of transformers, or one behind an endpoint.
 
 answers.jsonl  what was said (written first)      predictions.png      scores.json  the rows (written last)
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mmrs.errors import UserError
 from mmrs.progress import Progress
 from mmrs.shards.reader import ShardSet
 from mmrs.storage.atomic import file_sha256
+from training.evaluation.adapters.adapter import Adapter
 from training.evaluation.answer_parts import AnswerFolder
 from training.evaluation.answers import ANSWERS_NAME
 from training.evaluation.generate import Decoding
+from training.evaluation.models.endpoint import Endpoint, EndpointAnswerer, answer_concurrently, check_endpoint
+from training.evaluation.models.folder import adapter_of_folder
 from training.evaluation.questions import QuestionScope, load_questions
 from training.evaluation.score_file import AnswerOrigin, EvaluationResult, publish_scores
+from training.evaluation.task import Question
 from training.evaluation.tasks import check_protocols, check_ready
 from training.evaluation.workers import (
     AnswerJob,
+    RankShare,
     answer_in_processes,
     answer_share,
     local_shares,
     torchrun_share,
     wait_for_others,
 )
-from training.model.folder import check_model_folder
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationConfig:
     """What `evaluate` asks, how, and by which protocols it scores; a task of which none is named has its own.
 
-    `data` is a folder or a URL. `workers` processes share the questions; under `torchrun` its ranks do.
+    `model` is a folder, or the URL of an OpenAI-compatible API, which `endpoint` says how to ask. `adapter` names how
+    another model than ours is asked and read; empty: by the kind of its checkpoint. `data` is a folder or a URL.
+    `workers` processes share the questions; under `torchrun` its ranks do.
     """
 
-    model: Path
+    model: Path | str
     data: Path | str
     out: Path
     scope: QuestionScope = field(default_factory=QuestionScope)
     decoding: Decoding = field(default_factory=Decoding)
     protocols: tuple[str, ...] = ()
     workers: int = 1
+    adapter: str = ""
+    endpoint: Endpoint = field(default_factory=Endpoint)
 
 
 def evaluate(config: EvaluationConfig, progress: Progress) -> EvaluationResult | None:
@@ -62,38 +72,82 @@ def evaluate(config: EvaluationConfig, progress: Progress) -> EvaluationResult |
     data = ShardSet(config.data)
     questions = load_questions(data, config.scope)
     check_ready(questions, config.protocols)
-    check_model_folder(config.model)
+    adapter = _adapter(config)
     folder = AnswerFolder(config.out)
-    folder.begin(_identity(config, data))
-    job = AnswerJob(config.model, config.data, config.out, config.scope, config.decoding)
+    folder.begin(_identity(config, data, adapter))
     share = torchrun_share()
-    there = len(folder.answered().keys() & {question.id for question in questions})
-    if there < len(questions):
+    if len(folder.answered().keys() & {question.id for question in questions}) < len(questions):
         with progress.stage("generate", len(questions), "answers") as advance:
-            if share is not None:
-                answer_share(job, share, data, questions, lambda steps: None)
-                if share.rank == 0:
-                    wait_for_others(job, questions, advance)
-            elif config.workers > 1:
-                answer_in_processes(job, config.workers, len(questions), advance)
-            else:
-                (alone,) = local_shares(1)
-                advance(there)
-                answer_share(job, alone, data, questions, advance)
+            _answer_all(config, data, questions, share, advance)
     if share is not None and share.rank:
         return None
     answers = folder.finish(questions)
-    notes = {"model": str(config.model), "decoding": config.decoding.describe()}
+    notes = {"model": _name(config), "decoding": config.decoding.describe()}
+    if adapter is not None:
+        notes["adapter"] = adapter.name
     origin = AnswerOrigin(config.out / ANSWERS_NAME, notes)
     return publish_scores(data, config.scope, questions, answers, origin, config.protocols, config.out)
 
 
-def _identity(config: EvaluationConfig, data: ShardSet) -> dict[str, Any]:
+def _answer_all(
+    config: EvaluationConfig,
+    data: ShardSet,
+    questions: Sequence[Question[Any]],
+    share: RankShare | None,
+    advance: Callable[[int], None],
+) -> None:
+    """Answers of all questions into the folder, or those of this process's share."""
+    folder = AnswerFolder(config.out)
+    there = len(folder.answered().keys() & {question.id for question in questions})
+    if isinstance(config.model, str):
+        adapter = check_endpoint(config.model, config.endpoint, config.adapter)
+        answerer = EndpointAnswerer(config.model, config.endpoint, adapter, config.decoding, data)
+        advance(there)
+        answer_concurrently(answerer, folder, questions, config.endpoint.concurrency, advance)
+        return
+    job = AnswerJob(config.model, config.data, config.out, config.scope, config.decoding, config.adapter)
+    if share is not None:
+        answer_share(job, share, data, questions, lambda steps: None)
+        if share.rank == 0:
+            wait_for_others(job, questions, advance)
+    elif config.workers > 1:
+        answer_in_processes(job, config.workers, len(questions), advance)
+    else:
+        (alone,) = local_shares(1)
+        advance(there)
+        answer_share(job, alone, data, questions, advance)
+
+
+def _adapter(config: EvaluationConfig) -> Adapter | None:
+    """How another model than ours is asked; None for ours. Raises UserError for what does not go together."""
+    if isinstance(config.model, str):
+        adapter: Adapter | None = check_endpoint(config.model, config.endpoint, config.adapter)
+        if config.workers > 1 or torchrun_share() is not None:
+            raise UserError("an endpoint is asked by one process; say how many requests at once with --concurrency.")
+    else:
+        adapter = adapter_of_folder(config.model, config.adapter)
+    if adapter is not None and config.decoding.constrained:
+        raise UserError("--constrained keeps the grammar of our own answers; other models are not held to it.")
+    return adapter
+
+
+def _name(config: EvaluationConfig) -> str:
+    return f"{config.endpoint.model} at {config.model}" if isinstance(config.model, str) else str(config.model)
+
+
+def _identity(config: EvaluationConfig, data: ShardSet, adapter: Adapter | None) -> dict[str, Any]:
     """Whatever may change an answer; the size of batches does not."""
     decoding = {name: value for name, value in asdict(config.decoding).items() if name != "batch_size"}
     return {
-        "weights_sha256": {path.name: file_sha256(path) for path in sorted(config.model.glob("*.safetensors"))},
+        **_model_identity(config),
+        **({} if adapter is None else {"adapter": adapter.name}),
         "data_set": data.manifest.id,
         **{name: list(value) if isinstance(value, tuple) else value for name, value in asdict(config.scope).items()},
         **decoding,
     }
+
+
+def _model_identity(config: EvaluationConfig) -> dict[str, Any]:
+    if isinstance(config.model, str):
+        return {"endpoint": config.model.rstrip("/"), "model": config.endpoint.model}
+    return {"weights_sha256": {path.name: file_sha256(path) for path in sorted(config.model.glob("*.safetensors"))}}

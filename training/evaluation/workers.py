@@ -19,11 +19,10 @@ import torch
 from mmrs.errors import UserError
 from mmrs.shards.reader import ShardSet
 from training.evaluation.answer_parts import AnswerFolder
-from training.evaluation.generate import AnswerGenerator, Decoding, pending_batches, plan_batches
+from training.evaluation.generate import Decoding, pending_batches
+from training.evaluation.models.folder import open_answerer
 from training.evaluation.questions import QuestionScope, load_questions
 from training.evaluation.task import Question
-from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor
-from training.model.folder import quiet_transformers
 
 _POLL_SECONDS = 0.2
 
@@ -46,6 +45,7 @@ class AnswerJob:
     out: Path
     scope: QuestionScope
     decoding: Decoding
+    adapter: str = ""
 
 
 def torchrun_share() -> RankShare | None:
@@ -68,14 +68,13 @@ def answer_share(
 ) -> None:
     """Answer every `size`-th batch of those that are not answered when it begins."""
     folder = AnswerFolder(job.out)
-    model, processor = load_model(job.model, share.device, job.decoding)
-    planned = plan_batches(questions, processor, job.decoding)
+    answerer = open_answerer(job.model, share.device, job.decoding, job.adapter, data)
+    planned = answerer.plan(questions)
     # Of all batches and not of the pending ones, so that a share is the same whenever a process looks.
     own = planned[share.rank :: share.size]
-    generator = AnswerGenerator(model, processor, data, job.decoding)
     done = frozenset(folder.answered())
     for batch in pending_batches(own, done):
-        folder.append(share.rank, generator.answer(batch))
+        folder.append(share.rank, answerer.answer(batch))
         advance(sum(question.id not in done for question in batch.questions))
 
 
@@ -117,19 +116,6 @@ def wait_for_others(job: AnswerJob, questions: Sequence[Question[Any]], advance:
         if answered == len(wanted):
             return
         time.sleep(_POLL_SECONDS)
-
-
-def load_model(
-    folder: Path, device: str, decoding: Decoding
-) -> tuple[EarthGPTForConditionalGeneration, EarthGPTProcessor]:
-    """Model and processor of a folder, on a device and in the precision that the decoding asks for."""
-    precision = decoding.precision
-    if precision == "auto":
-        precision = "bfloat16" if device.startswith("cuda") else "float32"
-    dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
-    with quiet_transformers():
-        model = EarthGPTForConditionalGeneration.from_pretrained(folder, use_safetensors=True, dtype=dtype).to(device)
-        return model, EarthGPTProcessor.from_pretrained(folder)
 
 
 def _run_share(job: AnswerJob, share: RankShare) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from mmrs.errors import UserError
 from mmrs.progress import Progress
 from mmrs.shards.reader import ShardSet
+from training.evaluation.models.folder import is_own_model
 from training.evaluation.questions import QuestionScope
 from training.evaluation.run import EvaluationConfig, evaluate
 from training.evaluation.score_file import EvaluationResult
@@ -38,9 +40,14 @@ def evaluate_suite(name: str, config: EvaluationConfig, trained_on: Sequence[Pat
     return f"{describe_suite(suite, rows, trained)}\nsuite in {config.out / 'suite.json'}"
 
 
-def _trained(model: Path, data: ShardSet, named: Sequence[Path | str]) -> TrainingData:
-    """The data sets that the user names, and the evaluated one itself where the model was trained on it."""
-    origin = EarthGPTConfig.from_pretrained(model).origin or {}
+def _trained(model: Path | str, data: ShardSet, named: Sequence[Path | str]) -> TrainingData:
+    """The data sets that the user names, and the evaluated one itself where a model of ours was trained on it.
+
+    Other models and endpoints do not say what they were trained on.
+    """
+    origin: dict[str, Any] = {}
+    if isinstance(model, Path) and is_own_model(model):
+        origin = EarthGPTConfig.from_pretrained(model).origin or {}
     ids = tuple(
         dict.fromkeys(str(run.get("data_set_id")) for run in origin.get("training", []) if run.get("data_set_id"))
     )
