@@ -40,7 +40,7 @@ EXPECTED: dict[str, dict[str, float]] = {
     CLASSES.format("UCM"): {"accuracy": 92.57},
     CLASSES.format("WHU_19"): {"accuracy": 96.42},
     # One-to-one matching in the order of the text gives 15.33 and 13.40 for NWPU VHR-10, ours by falling IoU one match
-    # of 390 less; the project's own scorer leaves boxes with a negative coordinate out. So nothing is expected of boxes.
+    # of 390 less; the project's own scorer leaves boxes with a negative coordinate out. Nothing is expected of boxes.
     BOXES.format("NWPU_VHR_10"): {},
     BOXES.format("GeoChat"): {},
     BOXES.format("ship_dataset_v0"): {},

@@ -39,10 +39,21 @@ class Progress:
 
 def _bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as RichProgress
+    from rich.text import Text
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    class RateColumn(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.speed:.1f}/s" if task.speed else "")
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        RateColumn(),
+        TimeRemainingColumn(),
+    )
     with RichProgress(*columns, console=Console(stderr=True)) as bars:
         task = bars.add_task(title, total=total)
         yield lambda steps: bars.advance(task, steps)
@@ -58,8 +69,19 @@ def _lines(title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]
         now = time.monotonic()
         if now - said >= _SECONDS_BETWEEN_LINES:
             said = now
-            print(f"{title}: {done} of {total} {unit}".rstrip(), file=sys.stderr, flush=True)
+            print(f"{title}: {_so_far(done, total, unit, now - started)}", file=sys.stderr, flush=True)
 
     yield advance
     what = f"{done} {unit}".rstrip()
     print(f"{title}: {what} in {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
+
+
+def _so_far(done: int, total: int, unit: str, seconds: float) -> str:
+    """``120 of 400 images, 2.4 a second, 1 min 57 s left``."""
+    what = f"{done} of {total} {unit}".rstrip()
+    rate = done / seconds if seconds else 0.0
+    if not rate:
+        return what
+    minutes, rest = divmod(round(max(total - done, 0) / rate), 60)
+    left = f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    return f"{what}, {rate:.{1 if rate < 100 else 0}f} a second, {left} left"
