@@ -18,7 +18,7 @@ from pydantic import BeforeValidator
 from converters.base import Converter, register
 from converters.catalog import Counts
 from converters.detection.fair1m import parse_fair1m
-from converters.formats.objects import annotated
+from converters.formats.objects import annotated_rows
 from converters.formats.shapes import BoxObject, check_box
 from converters.formats.text import read_bytes
 from converters.formats.voc import parse_voc
@@ -117,8 +117,11 @@ class AirSarShip(Converter):
         path = item.annotations[0]
         parse = parse_voc if self.release == "1.0" else parse_fair1m
         parsed = parse(read_bytes(path), str(path))
+        ships = [_ship(obj, str(path)) for obj in parsed.objects]
+        objects, unknown = annotated_rows(ships, self.facts.classes, str(path))
         return Annotations(
-            objects=annotated([_ship(obj, str(path)) for obj in parsed.objects], self.facts.classes, str(path)),
+            objects=objects,
+            unread=parsed.unread + unknown,
             provenance=Provenance(annotation=last_parts(path, 2), original_id=item.stem, layout=self.release),
             declared_size=parsed.size,
         )

@@ -14,12 +14,13 @@ from typing import Literal
 
 from converters.base import Converter
 from converters.formats.folders import normal_form
+from converters.formats.rows import rows_apart
 from converters.formats.shapes import BoxObject
 from converters.formats.split_lists import list_folders, listed_split
 from converters.formats.voc import VocFile
 from converters.layout import layout_error, list_files, locate_root, subfolders
 from mmrs.errors import BadItem
-from mmrs.record import TaskName
+from mmrs.record import TaskName, UnreadRow
 from mmrs.source import Discovery
 
 _IMAGE_FOLDERS = ("jpegimages", "imagestrainval", "imagestest")
@@ -52,13 +53,24 @@ class BoxFolders(Converter):
         found = listed_split(self.name, base, base / "ImageSets" / "Main", split, self.splits, images, labels)
         return replace(found, notes=notes + label_notes + found.notes)
 
-    def boxes_of(self, voc: VocFile, path: str) -> tuple[BoxObject, ...]:
-        """The file's objects. Raises `BadItem` when one has not the kind of box that the option asks for."""
-        for obj in voc.objects:
-            if (obj.box is None) == (self.boxes == "horizontal"):
-                found = "oriented" if self.boxes == "horizontal" else "horizontal"
+    def boxes_of(self, voc: VocFile, path: str) -> tuple[tuple[BoxObject, ...], tuple[UnreadRow, ...]]:
+        """The file's objects that have the kind of box that the option asks for, and the rows of the others.
+
+        Raises:
+            BadItem: no object has it: the file is one of the other kind.
+        """
+
+        def of_kind(obj: BoxObject) -> BoxObject:
+            is_horizontal = self.boxes == "horizontal"
+            if (obj.box is None) if is_horizontal else (obj.corners is None and obj.rotated is None):
+                found = "oriented" if is_horizontal else "horizontal"
                 raise BadItem(f"object {obj.label!r} has a box of the kind {found}, not {self.boxes}", path, obj.line)
-        return voc.objects
+            return replace(obj, corners=None, rotated=None) if is_horizontal else obj
+
+        own, others = rows_apart(voc.objects, of_kind)
+        if others and not own:
+            raise BadItem(others[0].reason, path, others[0].line)
+        return own, others
 
     def _label_folder(self, base: Path) -> tuple[Path, tuple[str, ...]]:
         annotations = base / "Annotations"

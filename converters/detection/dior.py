@@ -14,12 +14,11 @@ from pathlib import Path
 
 from converters.base import register
 from converters.detection.box_folders import BoxFolders
-from converters.formats.objects import annotated, from_inclusive
+from converters.formats.objects import annotated_rows, from_inclusive
 from converters.formats.sample_tables import read_sample_table, table_items
 from converters.formats.shared_file import read_shared
-from converters.formats.text import read_bytes
 from converters.formats.tree import list_tree
-from converters.formats.voc import check_names_image, parse_voc_rows
+from converters.formats.voc import check_names_image, read_voc
 from converters.layout import build_command, find_below, last_parts, layout_error
 from mmrs.record import Annotations, Provenance
 from mmrs.source import Discovery, Item
@@ -61,14 +60,15 @@ class Dior(BoxFolders):
     def read(self, item: Item) -> Annotations:
         """Objects in file order. The size in an oriented file is no check of the image: 33 files state another one."""
         path = item.annotations[0]
-        voc, unread = parse_voc_rows(read_bytes(path), str(path))
+        voc = read_voc(path)
         check_names_image(voc, item.stem, str(path))
-        raw = [from_inclusive(obj) for obj in self.boxes_of(voc, str(path))]
+        own, other_kind = self.boxes_of(voc, str(path))
+        objects, unknown = annotated_rows([from_inclusive(obj) for obj in own], self.facts.classes, str(path))
         oriented = self.boxes == "oriented"
         return Annotations(
-            objects=annotated(raw, self.facts.classes, str(path)),
+            objects=objects,
             metadata={"stated_size": list(voc.size)} if oriented and voc.size else {},
-            unread=unread,
+            unread=voc.unread + other_kind + unknown,
             provenance=Provenance(annotation=last_parts(path, 3), original_id=item.stem, layout=self.boxes),
             declared_size=None if oriented else voc.size,
         )

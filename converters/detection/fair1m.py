@@ -13,7 +13,8 @@ from xml.etree.ElementTree import Element
 
 from converters.base import register
 from converters.formats.folders import normal_form
-from converters.formats.objects import annotated
+from converters.formats.objects import annotated_rows
+from converters.formats.rows import rows_apart
 from converters.formats.shapes import BoxObject
 from converters.formats.split_lists import list_folders, paired
 from converters.formats.text import decode, finite, read_bytes, shown
@@ -22,7 +23,7 @@ from converters.layout import Problem, last_parts, layout_error, list_files, loc
 from converters.tiled import TiledConverter
 from mmrs.errors import BadItem
 from mmrs.imaging.suffixes import without_known_suffix
-from mmrs.record import Annotations, Provenance
+from mmrs.record import Annotations, Provenance, UnreadRow
 from mmrs.source import Discovery, Item
 
 _FOLDERS = {"train": ("train", "trainval"), "val": ("validation", "val")}
@@ -30,11 +31,15 @@ _FOLDERS = {"train": ("train", "trainval"), "val": ("validation", "val")}
 
 @dataclass(frozen=True, slots=True)
 class Fair1mFile:
-    """One label file: `filename` and (width, height) where stated, objects with corners in file order."""
+    """One label file: `filename` and (width, height) where stated, objects with corners in file order.
+
+    `unread` are the objects without a class, or whose points are no ring of four corners.
+    """
 
     filename: str | None
     size: tuple[int, int] | None
     objects: tuple[BoxObject, ...]
+    unread: tuple[UnreadRow, ...]
 
 
 @register("fair1m")
@@ -74,8 +79,10 @@ class Fair1m(TiledConverter):
             without_known_suffix(parsed.filename),
         ):
             raise BadItem(f"label file of another image: its filename is {parsed.filename!r}", str(path))
+        objects, unknown = annotated_rows(parsed.objects, self.facts.classes, str(path))
         return Annotations(
-            objects=annotated(parsed.objects, self.facts.classes, str(path)),
+            objects=objects,
+            unread=parsed.unread + unknown,
             provenance=Provenance(annotation=last_parts(path, 4), original_id=last_parts(item.file, 3)),
             declared_size=parsed.size,
         )
@@ -85,18 +92,20 @@ def parse_fair1m(data: bytes, path: str) -> Fair1mFile:
     """Parse the bytes of one label file; `path` names it in errors.
 
     Raises:
-        BadItem: no such XML, an object without a class, or points that are no ring of four corners.
+        BadItem: no such XML.
     """
     root, lines = parse_tree(decode(data, path), path, "annotation", "object")
-    objects = []
-    for node in root.findall("objects/object"):
-        line = lines.get(node)
-        label = node_text(node, "possibleresult/name")
-        if label is None:
-            raise BadItem("object without <possibleresult><name>", path, line)
-        objects.append(BoxObject(label, line=line, corners=_ring(node, path, line)))
+    nodes = root.findall("objects/object")
+    objects, unread = rows_apart(nodes, lambda node: _object(node, path, lines.get(node)))
     size = node_size(root, "size/width", "size/height", path)
-    return Fair1mFile(node_text(root, "source/filename"), size, tuple(objects))
+    return Fair1mFile(node_text(root, "source/filename"), size, objects, unread)
+
+
+def _object(node: Element, path: str, line: int | None) -> BoxObject:
+    label = node_text(node, "possibleresult/name")
+    if label is None:
+        raise BadItem("object without <possibleresult><name>", path, line)
+    return BoxObject(label, line=line, corners=_ring(node, path, line))
 
 
 def _ring(node: Element, path: str, line: int | None) -> tuple[float, ...]:

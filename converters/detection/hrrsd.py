@@ -9,10 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from converters.base import Converter, register
-from converters.formats.objects import annotated, from_inclusive
+from converters.formats.objects import annotated_rows, from_inclusive
 from converters.formats.split_lists import list_folders, listed_split
-from converters.formats.text import read_bytes
-from converters.formats.voc import check_names_image, parse_voc_rows
+from converters.formats.voc import check_names_image, read_voc
 from converters.layout import last_parts, list_files, locate_archive
 from mmrs.record import Annotations, Provenance
 from mmrs.source import Discovery, Item
@@ -38,12 +37,13 @@ class Hrrsd(Converter):
     def read(self, item: Item) -> Annotations:
         """Objects in file order."""
         path = item.annotations[0]
-        voc, unread = parse_voc_rows(read_bytes(path), str(path))
+        voc = read_voc(path)
         check_names_image(voc, item.stem, str(path))
         raw = [from_inclusive(obj) for obj in voc.objects]
+        objects, unknown = annotated_rows(raw, self.facts.classes, str(path))
         return Annotations(
-            objects=annotated(raw, self.facts.classes, str(path)),
-            unread=unread,
+            objects=objects,
+            unread=voc.unread + unknown,
             provenance=Provenance(annotation=last_parts(path, 2), original_id=item.stem),
             declared_size=voc.size,
         )

@@ -14,14 +14,15 @@ from typing import Any, Literal
 from xml.etree.ElementTree import Element
 
 from converters.base import Converter, register
-from converters.formats.objects import annotated
+from converters.formats.objects import annotated_rows
+from converters.formats.rows import rows_apart
 from converters.formats.shapes import BoxObject, check_box, check_rotated
 from converters.formats.split_lists import listed_split
 from converters.formats.text import decode, finite, read_bytes
 from converters.formats.xmltree import node_flag, node_number, node_size, node_text, parse_tree
 from converters.layout import FileList, last_parts, layout_error, list_files, locate_root, merge_files
 from mmrs.errors import BadItem
-from mmrs.record import Annotations, Provenance
+from mmrs.record import Annotations, Provenance, UnreadRow
 from mmrs.source import Discovery, Item
 
 _COARSE = "ship"
@@ -33,12 +34,16 @@ ROTATED = ("mbox_cx", "mbox_cy", "mbox_w", "mbox_h", "mbox_ang")
 
 @dataclass(frozen=True, slots=True)
 class HrscFile:
-    """One label file; `metadata` has ``date`` and ``gsd_m`` where stated, labels are the numbers of ``Class_ID``."""
+    """One label file; `metadata` has ``date`` and ``gsd_m`` where stated, labels are the numbers of ``Class_ID``.
+
+    `unread` are the objects with missing nodes, or without a rotated box, as in copies with horizontal ones only.
+    """
 
     image: str | None
     size: tuple[int, int] | None
     metadata: dict[str, Any]
     objects: tuple[BoxObject, ...]
+    unread: tuple[UnreadRow, ...]
 
 
 @register("hrsc2016")
@@ -76,8 +81,10 @@ class Hrsc2016(Converter):
         classes = self.facts.classes
         if self.names == "ship":
             classes = dict.fromkeys(classes, _COARSE)
+        objects, unknown = annotated_rows(parsed.objects, classes, str(path))
         return Annotations(
-            objects=annotated(parsed.objects, classes, str(path)),
+            objects=objects,
+            unread=parsed.unread + unknown,
             metadata=parsed.metadata,
             provenance=Provenance(annotation=last_parts(path, 3), original_id=item.stem),
             declared_size=parsed.size,
@@ -88,7 +95,7 @@ def parse_hrsc(data: bytes, path: str) -> HrscFile:
     """Parse the bytes of one label file; `path` names it in errors.
 
     Raises:
-        BadItem: no such XML, missing nodes, or an object without a rotated box, as in copies with horizontal ones only.
+        BadItem: no such XML, or an image that the file calls not annotated.
     """
     root, lines = parse_tree(decode(data, path), path, "HRSC_Image", "HRSC_Object")
     if node_text(root, "Annotated") == "0":
@@ -98,10 +105,10 @@ def parse_hrsc(data: bytes, path: str) -> HrscFile:
         metadata["date"] = date
     if resolution := node_text(root, "Img_Resolution"):
         metadata["gsd_m"] = finite(resolution, "Img_Resolution", path)
-    objects = tuple(_object(node, path, lines.get(node)) for node in root.findall("HRSC_Objects/HRSC_Object"))
-    return HrscFile(
-        node_text(root, "Img_FileName"), node_size(root, "Img_SizeWidth", "Img_SizeHeight", path), metadata, objects
-    )
+    nodes = root.findall("HRSC_Objects/HRSC_Object")
+    objects, unread = rows_apart(nodes, lambda node: _object(node, path, lines.get(node)))
+    size = node_size(root, "Img_SizeWidth", "Img_SizeHeight", path)
+    return HrscFile(node_text(root, "Img_FileName"), size, metadata, objects, unread)
 
 
 def _object(node: Element, path: str, line: int | None) -> BoxObject:

@@ -15,8 +15,9 @@ from typing import Any, Literal
 
 from converters.base import Converter, register
 from converters.formats.coco import polygon_fields, read_coco, row_object
-from converters.formats.objects import annotated
+from converters.formats.objects import annotated_rows
 from converters.formats.polygons import as_corners, coco_points, min_area_corners, pixel_squares
+from converters.formats.rows import rows_apart
 from converters.formats.shapes import BoxObject
 from converters.formats.shared_file import read_shared
 from converters.formats.split_lists import named_images
@@ -73,8 +74,11 @@ class Hrsid(Converter):
         """Ships in file order; ``name_window``: the four numbers of the file name, in pixels of the scene."""
         path = item.annotations[0]
         name, size = _NAME.fullmatch(item.stem), item.payload["size"]
+        ships, unread = rows_apart(item.payload["rows"], lambda row: _ship(row, str(path)))
+        objects, unknown = annotated_rows(ships, self.facts.classes, str(path))
         return Annotations(
-            objects=annotated([_ship(row, str(path)) for row in item.payload["rows"]], self.facts.classes, str(path)),
+            objects=objects,
+            unread=unread + unknown,
             metadata={} if name is None else {"name_window": [int(number) for number in name.groups()[1:]]},
             provenance=Provenance(
                 annotation=last_parts(path, 3), original_id=str(item.payload["id"]), layout=item.payload["layout"]

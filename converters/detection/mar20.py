@@ -14,7 +14,7 @@ from typing import Literal
 
 from converters.base import register
 from converters.detection.box_folders import BoxFolders
-from converters.formats.objects import annotated
+from converters.formats.objects import annotated_rows
 from converters.formats.text import decode, read_bytes
 from converters.formats.voc import VocFile, check_names_image, parse_voc
 from converters.layout import last_parts
@@ -47,8 +47,11 @@ class Mar20(BoxFolders):
         classes = self.facts.classes
         if self.names == "airplane":
             classes = dict.fromkeys(classes, _COARSE)
+        own, other_kind = self.boxes_of(voc, str(path))
+        objects, unknown = annotated_rows(own, classes, str(path))
         return Annotations(
-            objects=annotated(self.boxes_of(voc, str(path)), classes, str(path)),
+            objects=objects,
+            unread=voc.unread + other_kind + unknown,
             metadata={"mended": "closing tags of the corners were lost"} if mended else {},
             provenance=Provenance(annotation=last_parts(path, 3), original_id=item.stem, layout=self.boxes),
             declared_size=voc.size,

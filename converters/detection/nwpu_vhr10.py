@@ -17,7 +17,7 @@ from converters.base import register
 from converters.catalog import Counts
 from converters.formats.coco import box_fields, read_coco, row_object
 from converters.formats.folders import normal_form
-from converters.formats.objects import annotated
+from converters.formats.objects import annotated_rows
 from converters.formats.rows import lines_apart, rows_apart
 from converters.formats.shapes import BoxObject, check_box
 from converters.formats.shared_file import read_shared
@@ -94,11 +94,12 @@ class NwpuVhr10(SeededSplit):
             labels = tuple(self.facts.classes)
             raw, unread = lines_apart(read_bytes(path), lambda data: parse_nwpu_vhr10(data, str(path), labels))
         else:
-            objects, unread = rows_apart(item.payload["rows"], lambda row: row_object(row, str(path)))
-            raw = list(objects)
+            found, unread = rows_apart(item.payload["rows"], lambda row: row_object(row, str(path)))
+            raw = list(found)
+        objects, unknown = annotated_rows(raw, self.facts.classes, str(path))
         return Annotations(
-            objects=annotated(raw, self.facts.classes, str(path)),
-            unread=unread,
+            objects=objects,
+            unread=unread + unknown,
             provenance=Provenance(annotation=last_parts(path, 2), original_id=item.image.name, layout=self.annotations),
             declared_size=None if item.payload is None else item.payload["size"],
         )

@@ -12,7 +12,8 @@ from typing import Literal
 
 from converters.base import register
 from converters.formats.folders import normal_form
-from converters.formats.objects import annotated
+from converters.formats.objects import annotated_rows
+from converters.formats.rows import lines_apart
 from converters.formats.shapes import BoxObject, check_box
 from converters.formats.text import finite, numbered_lines, read_bytes, shown
 from converters.formats.voc import check_names_image, read_voc
@@ -65,12 +66,15 @@ class Rsod(SeededSplit):
         if self.labels == "xml":
             voc = read_voc(path)
             check_names_image(voc, item.stem, str(path))
-            raw, size = list(voc.objects), voc.size
+            raw, unread, size = list(voc.objects), voc.unread, voc.size
         else:
-            raw, size = parse_rsod(read_bytes(path), str(path), item.stem), None
+            raw, unread = lines_apart(read_bytes(path), lambda data: parse_rsod(data, str(path), item.stem))
+            size = None
         own = item.payload["label"]
+        objects, unknown = annotated_rows(raw, self.facts.classes, str(path))
         return Annotations(
-            objects=annotated(raw, self.facts.classes, str(path)),
+            objects=objects,
+            unread=unread + unknown,
             metadata={"labelled_classes": [self.facts.classes[own]]},
             provenance=Provenance(annotation=last_parts(path, 4), original_id=item.stem, layout=self.labels),
             declared_size=size,
@@ -93,10 +97,17 @@ class Rsod(SeededSplit):
 
 
 def parse_rsod(data: bytes, path: str, stem: str) -> list[BoxObject]:
-    """Objects of one text label file of the image `stem`. Raises `BadItem` with the line."""
+    """Objects of one text label file of the image `stem`.
+
+    Raises:
+        BadItem: with the line that is no object of the image; without one where all lines name another image.
+    """
     objects = []
-    for number, line in numbered_lines(data, path):
-        words = line.split()
+    rows = [(number, line, line.split()) for number, line in numbered_lines(data, path)]
+    others = [words[0] for *_, words in rows if stem not in (words[0], without_known_suffix(words[0]))]
+    if others and len(others) == len(rows):
+        raise BadItem(f"label file of another image: its lines are of {others[0]!r}, not {stem!r}", path)
+    for number, line, words in rows:
         if len(words) != 6:
             expected = "image name, class, xmin, ymin, xmax and ymax"
             raise BadItem(f"{len(words)} words in {shown(line)}; {expected} are expected", path, number)

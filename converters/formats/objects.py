@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Literal
@@ -11,10 +11,11 @@ import numpy as np
 
 from converters.catalog import nearest
 from converters.formats.folders import normal_form
+from converters.formats.rows import rows_apart
 from converters.formats.shapes import BoxObject, plain_quads, states_no_size
 from mmrs.errors import BadItem
 from mmrs.geometry import Array, as_quads, canonical_quad, clockwise, quad_from_hbb, quad_from_rotated, without_size
-from mmrs.record import AnnotatedObject, Quad
+from mmrs.record import AnnotatedObject, Quad, UnreadRow
 
 IGNORED_CATEGORY = "ignored region"
 
@@ -82,6 +83,31 @@ def annotated(
             )
         )
     return tuple(objects)
+
+
+def annotated_rows(
+    raw: Sequence[BoxObject],
+    classes: Mapping[str, str],
+    path: str,
+    ignored: Collection[str] = (),
+    repeats: bool = False,
+    first_corner: Literal["top-left", "as-written"] = "top-left",
+) -> tuple[tuple[AnnotatedObject, ...], tuple[UnreadRow, ...]]:
+    """As `annotated`, with the objects of unknown classes named beside the others."""
+    known, unknown = known_objects(raw, (*classes, *ignored), path)
+    return annotated(known, classes, path, ignored, repeats, first_corner), unknown
+
+
+def known_objects(
+    raw: Iterable[BoxObject], labels: Collection[str], path: str
+) -> tuple[tuple[BoxObject, ...], tuple[UnreadRow, ...]]:
+    """The objects whose class is one of `labels`, and the rows of the others."""
+
+    def checked(obj: BoxObject) -> BoxObject:
+        known_label(obj.label, labels, path, obj.line)
+        return obj
+
+    return rows_apart(raw, checked)
 
 
 def object_quads(raw: Sequence[BoxObject], first_corner: Literal["top-left", "as-written"] = "top-left") -> Array:

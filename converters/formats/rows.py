@@ -15,16 +15,32 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 
-def rows_apart(rows: Iterable[R], read: Callable[[R], T]) -> tuple[tuple[T, ...], tuple[UnreadRow, ...]]:
-    """What `read` makes of each row, and the rows that it refused with a `BadItem`."""
-    found: list[T] = []
-    unread: list[UnreadRow] = []
+def each_row(rows: Iterable[R], read: Callable[[R], T]) -> tuple[T | UnreadRow, ...]:
+    """What `read` makes of each row, in order; what it refused with a `BadItem` keeps its place as an `UnreadRow`."""
+    found: list[T | UnreadRow] = []
     for row in rows:
         try:
             found.append(read(row))
         except BadItem as error:
-            unread.append(_unread(error, error.line))
+            found.append(_unread(error, error.line))
+    return tuple(found)
+
+
+def apart(rows: Iterable[T | UnreadRow]) -> tuple[tuple[T, ...], tuple[UnreadRow, ...]]:
+    """The rows that were understood and those that were not, both in order."""
+    found: list[T] = []
+    unread: list[UnreadRow] = []
+    for row in rows:
+        if isinstance(row, UnreadRow):
+            unread.append(row)
+        else:
+            found.append(row)
     return tuple(found), tuple(unread)
+
+
+def rows_apart(rows: Iterable[R], read: Callable[[R], T]) -> tuple[tuple[T, ...], tuple[UnreadRow, ...]]:
+    """What `read` makes of each row, and the rows that it refused with a `BadItem`."""
+    return apart(each_row(rows, read))
 
 
 def lines_apart(data: bytes, read: Callable[[bytes], T]) -> tuple[T, tuple[UnreadRow, ...]]:

@@ -1,26 +1,33 @@
 """PASCAL VOC XML, and two forms of it with a ``robndbox``.
 
 roLabelImg writes ``cx, cy, w, h, angle``; DIOR-R and MAR20 write four named corners, ``x_left_top`` to
-``y_left_bottom``, clockwise on screen. DIOR-RSVG adds a ``description`` to each object. Numbers are returned as
-written: whether edges are 0-based or exclusive is the source's affair.
+``y_left_bottom``, clockwise on screen. An object may have a ``bndbox`` too, which is checked against it. DIOR-RSVG adds
+a ``description`` to each object. Numbers are returned as written: whether edges are 0-based or exclusive is the
+source's affair.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 from typing import Any
 from xml.etree.ElementTree import Element
 
-from converters.formats.rows import rows_apart
-from converters.formats.shapes import BoxObject, check_rotated
+import numpy as np
+
+from converters.formats.rows import apart, each_row
+from converters.formats.shapes import BoxObject, check_box, check_rotated
 from converters.formats.text import decode, read_bytes
 from converters.formats.turned import ROTATION, UNKNOWN_TURNS, turned
 from converters.formats.xmltree import node_flag, node_number, node_size, node_text, parse_tree
 from mmrs.errors import BadItem
+from mmrs.geometry import as_quads, box_iou, hbb_from_quad, quad_from_rotated
 from mmrs.imaging.suffixes import without_known_suffix
-from mmrs.record import UnreadRow
+from mmrs.record import HBB, UnreadRow
 
+# Edges written beside an oriented box are rounded, some count from 1, and both may be drawn by hand.
+SAME_EDGE_PIXELS = 1.0
+LEAST_EXTENT_IOU = 0.5
 TURNING_TAGS = frozenset({ROTATION, *UNKNOWN_TURNS})
 _PLACES = ("left_top", "right_top", "right_bottom", "left_bottom")
 _CORNERS = tuple(f"{axis}_{place}" for place in _PLACES for axis in "xy")
@@ -28,12 +35,25 @@ _CORNERS = tuple(f"{axis}_{place}" for place in _PLACES for axis in "xy")
 
 @dataclass(frozen=True, slots=True)
 class VocFile:
-    """One VOC file; `size` is (width, height) in pixels where the file states it."""
+    """One VOC file; `size` is (width, height) in pixels where the file states it.
+
+    `rows` has every object in file order, those that cannot be used as `UnreadRow`.
+    """
 
     filename: str | None
     folder: str | None
     size: tuple[int, int] | None
-    objects: tuple[BoxObject, ...]
+    rows: tuple[BoxObject | UnreadRow, ...]
+
+    @property
+    def objects(self) -> tuple[BoxObject, ...]:
+        """The objects that can be used, in file order."""
+        return apart(self.rows)[0]
+
+    @property
+    def unread(self) -> tuple[UnreadRow, ...]:
+        """The objects that cannot be used: missing nodes, numbers that are none, inverted boxes."""
+        return apart(self.rows)[1]
 
 
 def read_voc(path: Path) -> VocFile:
@@ -49,24 +69,12 @@ def parse_voc(data: bytes, path: str) -> VocFile:
         path: names it in errors.
 
     Raises:
-        BadItem: not UTF-8, not XML, document type or entities, missing nodes, numbers that are none, inverted boxes.
-    """
-    voc, unread = parse_voc_rows(data, path)
-    if unread:
-        raise BadItem(unread[0].reason, path, unread[0].line)
-    return voc
-
-
-def parse_voc_rows(data: bytes, path: str) -> tuple[VocFile, tuple[UnreadRow, ...]]:
-    """As `parse_voc`, with the objects that cannot be used named beside the others.
-
-    Raises:
-        BadItem: the file as a whole cannot be used.
+        BadItem: the file as a whole cannot be used: not UTF-8, not XML, document type or entities.
     """
     root, lines = parse_tree(decode(data, path), path, "annotation", "object")
-    objects, unread = rows_apart(root.findall("object"), lambda node: _object(node, path, lines.get(node)))
+    rows = each_row(root.findall("object"), lambda node: _object(node, path, lines.get(node)))
     size = node_size(root, "size/width", "size/height", path)
-    return VocFile(node_text(root, "filename"), node_text(root, "folder"), size, objects), unread
+    return VocFile(node_text(root, "filename"), node_text(root, "folder"), size, rows)
 
 
 def _fields(node: Element, box: Element) -> dict[str, Any]:
@@ -98,28 +106,52 @@ def _object(node: Element, path: str, line: int | None) -> BoxObject:
     if label is None:
         raise BadItem("object without <name>", path, line)
     horizontal, rotated = node.find("bndbox"), node.find("robndbox")
-    if (horizontal is None) == (rotated is None):
-        found = "both" if horizontal is not None else "neither"
-        raise BadItem(f"object {label!r} has {found} of <bndbox> and <robndbox>, one expected", path, line)
-    box = rotated_box = corners = None
-    flags: dict[str, Any] = {}
-    if horizontal is not None:
-        x1, y1, x2, y2 = (node_number(horizontal, tag, path, line) for tag in ("xmin", "ymin", "xmax", "ymax"))
-        stated = turned(_fields(node, horizontal), (x1, y1, x2, y2), label, path, line)
-        box, rotated_box, flags = stated.box, stated.rotated, stated.flags
-    elif rotated is not None and rotated.find(_CORNERS[0]) is not None:
-        corners = tuple(node_number(rotated, tag, path, line) for tag in _CORNERS)
-    elif rotated is not None:
-        cx, cy, w, h, angle = (node_number(rotated, tag, path, line) for tag in ("cx", "cy", "w", "h", "angle"))
-        rotated_box = check_rotated((cx, cy, w, h, angle), path, line)
-    return BoxObject(
-        label,
-        box,
-        rotated_box,
-        node_flag(node, "difficult", path, line),
-        node_flag(node, "truncated", path, line),
-        line,
-        corners,
-        flags=flags,
+    if rotated is not None:
+        found = _oriented(rotated, label, path, line)
+        if horizontal is not None:
+            edges = check_box(_edges(horizontal, path, line), path, line)
+            found = replace(found, box=_true_extent(found, edges, path, line))
+    elif horizontal is not None:
+        found = turned(_fields(node, horizontal), _edges(horizontal, path, line), label, path, line)
+    else:
+        raise BadItem(f"object {label!r} has neither of <bndbox> and <robndbox>", path, line)
+    return replace(
+        found,
+        difficult=node_flag(node, "difficult", path, line),
+        truncated=node_flag(node, "truncated", path, line),
         text=node_text(node, "description"),
     )
+
+
+def _edges(node: Element, path: str, line: int | None) -> HBB:
+    x1, y1, x2, y2 = (node_number(node, tag, path, line) for tag in ("xmin", "ymin", "xmax", "ymax"))
+    return x1, y1, x2, y2
+
+
+def _oriented(node: Element, label: str, path: str, line: int | None) -> BoxObject:
+    if node.find(_CORNERS[0]) is not None:
+        corners = tuple(node_number(node, tag, path, line) for tag in _CORNERS)
+        return BoxObject(label, line=line, corners=corners)
+    cx, cy, w, h, angle = (node_number(node, tag, path, line) for tag in ("cx", "cy", "w", "h", "angle"))
+    return BoxObject(label, rotated=check_rotated((cx, cy, w, h, angle), path, line), line=line)
+
+
+def _true_extent(obj: BoxObject, edges: HBB, path: str, line: int | None) -> HBB | None:
+    """The ``bndbox`` beside an oriented box, which is the more precise one; None where it is that box unturned.
+
+    Raises:
+        BadItem: the two lie in different places, so nobody knows which one is right.
+    """
+    if obj.rotated is not None:
+        cx, cy, w, h, angle = obj.rotated
+        unturned = (cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2)
+        if angle and np.abs(np.subtract(unturned, edges)).max() <= SAME_EDGE_PIXELS:
+            return None
+        quads = quad_from_rotated([obj.rotated])
+    else:
+        quads = as_quads([obj.corners or ()])
+    iou = float(box_iou([edges], hbb_from_quad(quads))[0, 0])
+    if iou < LEAST_EXTENT_IOU:
+        reason = f"object {obj.label!r} has a <bndbox> and a <robndbox> in different places (IoU {iou:.2f})"
+        raise BadItem(reason, path, line)
+    return edges

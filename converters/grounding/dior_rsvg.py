@@ -14,14 +14,16 @@ from pathlib import Path
 
 from converters.base import Converter, register
 from converters.catalog import Counts
-from converters.formats.objects import annotated, from_inclusive
+from converters.formats.objects import annotated, from_inclusive, known_objects
+from converters.formats.rows import apart, each_row
+from converters.formats.shapes import BoxObject
 from converters.formats.shared_file import read_shared
 from converters.formats.split_lists import list_folders
 from converters.formats.text import integer, numbered_lines, read_bytes
 from converters.formats.voc import read_voc
 from converters.layout import FileList, Problem, last_parts, layout_error, list_files, locate_archive
 from mmrs.errors import BadItem, UserError
-from mmrs.record import Annotations, Expression, Provenance
+from mmrs.record import Annotations, Expression, Provenance, UnreadRow
 from mmrs.source import Absent, Discovery, Item
 
 _ARCHIVE_FOLDER = "DIOR_RSVG"
@@ -77,22 +79,19 @@ class DiorRsvg(Converter):
     def read(self, item: Item) -> Annotations:
         """The split's objects in file order and one expression for each."""
         path = item.annotations[0]
-        voc = read_voc(path)
-        raw = []
-        expressions = []
-        for place, position in enumerate(item.payload["positions"]):
-            if position >= len(voc.objects):
-                raise BadItem(f"object {position} is asked for, the file has {len(voc.objects)}", str(path))
-            obj = voc.objects[position]
-            if obj.text is None:
-                reason = f"object {position} has no <description>; the first published archive of labels lacks them all"
-                raise BadItem(reason, str(path), obj.line)
-            raw.append(from_inclusive(obj))
-            expressions.append(Expression(text=obj.text, object=place))
+        voc, positions = read_voc(path), item.payload["positions"]
+        if max(positions) >= len(voc.rows):
+            raise BadItem(f"object {max(positions)} is asked for, the file has {len(voc.rows)}", str(path))
+        if voc.objects and all(obj.text is None for obj in voc.objects):
+            raise BadItem("no object has a <description>, as in the first published archive of labels", str(path))
+        rows = each_row(positions, lambda position: _described(voc.rows[position], position, str(path)))
+        described, unread = apart(rows)
+        known, unknown = known_objects(described, tuple(self.facts.classes), str(path))
         return Annotations(
-            objects=annotated(raw, self.facts.classes, str(path), repeats=True),
-            expressions=tuple(expressions),
-            metadata={"object_positions": item.payload["positions"]},
+            objects=annotated([from_inclusive(obj) for obj in known], self.facts.classes, str(path), repeats=True),
+            expressions=tuple(Expression(text=str(obj.text), object=place) for place, obj in enumerate(known)),
+            metadata={"object_positions": positions},
+            unread=unread + unknown,
             provenance=Provenance(annotation=last_parts(path, 2), original_id=item.stem),
             declared_size=voc.size,
         )
@@ -129,6 +128,12 @@ class DiorRsvg(Converter):
             return (f"{left_out} images of {split} were left out: they have expressions in a later split too",)
         advice = "image_disjoint=true keeps each image in one split"
         return (f"{count} images of {split} also have expressions in another split; {advice}",)
+
+
+def _described(row: BoxObject | UnreadRow, position: int, path: str) -> BoxObject | UnreadRow:
+    if isinstance(row, BoxObject) and row.text is None:
+        raise BadItem(f"object {position} has no <description>", path, row.line)
+    return row
 
 
 def read_numbers(path: Path) -> tuple[int, ...]:

@@ -11,14 +11,14 @@ from converters.formats.coco import box_fields, read_coco, row_object
 from converters.formats.dota import parse_dota
 from converters.formats.folders import read_class_folders
 from converters.formats.llava import read_llava
-from converters.formats.objects import annotated, from_inclusive, known_label
+from converters.formats.objects import annotated_rows, from_inclusive, known_label
 from converters.formats.rows import lines_apart, rows_apart
 from converters.formats.shapes import BoxObject
 from converters.formats.shared_file import read_shared
 from converters.formats.text import read_bytes
 from converters.formats.tree import FileTree, list_tree
 from converters.formats.turned import states_rotation
-from converters.formats.voc import parse_voc_rows
+from converters.formats.voc import parse_voc
 from converters.formats.yolo import YoloObject, parse_yolo, yolo_boxes, yolo_quads
 from converters.layout import Problem, last_parts
 from converters.own_data.description import DescribedSet, Description, own_layout_error
@@ -85,10 +85,9 @@ def read_item(own: Description, item: Item) -> Annotations:
         return _read_llava(own, item)
     path = str(item.annotations[0]) if item.annotations else str(item.image)
     rows = _box_rows(own, item, path)
-    labels = (*own.classes, *own.options.ignored)
-    known, unknown = rows_apart(rows.objects, lambda obj: _checked(obj, labels, path))
+    objects, unknown = annotated_rows(rows.objects, own.classes, path, own.options.ignored)
     return Annotations(
-        objects=annotated(known, own.classes, path, own.options.ignored),
+        objects=objects,
         provenance=Provenance(
             annotation=last_parts(item.annotations[0], 1) if item.annotations else None, original_id=item.image.name
         ),
@@ -115,9 +114,9 @@ def _box_rows(own: Description, item: Item, path: str) -> _BoxRows:
         return _BoxRows(())
     data = read_bytes(item.annotations[0])
     if own.format == "voc":
-        voc, unread = parse_voc_rows(data, path)
+        voc = parse_voc(data, path)
         objects = tuple(map(from_inclusive, voc.objects)) if own.options.one_based else voc.objects
-        return _BoxRows(objects, unread, voc.size)
+        return _BoxRows(objects, voc.unread, voc.size)
     if own.format == "dota":
         labels = (*own.classes, *own.options.ignored)
         dota, unread = lines_apart(data, lambda lines: parse_dota(lines, path, labels))
@@ -125,11 +124,6 @@ def _box_rows(own: Description, item: Item, path: str) -> _BoxRows:
     form: Literal["hbb", "obb"] = "obb" if own.format == "yolo-obb" else "hbb"
     parsed, unread = lines_apart(data, lambda lines: parse_yolo(lines, path, form, len(own.classes)))
     return _BoxRows(_yolo_boxes(own, item, parsed), unread)
-
-
-def _checked(obj: BoxObject, labels: tuple[str, ...], path: str) -> BoxObject:
-    known_label(obj.label, labels, path, obj.line)
-    return obj
 
 
 def _class_folders(own: Description, root: Path, folder: Path) -> FoundItems:

@@ -28,13 +28,14 @@ from converters.detection.hit_uav.files import (
     locate_layout,
 )
 from converters.detection.hit_uav.layouts import LayoutReport, compare_layouts
-from converters.detection.hit_uav.objects import json_objects, xml_objects
-from converters.formats.objects import annotated
+from converters.detection.hit_uav.objects import json_rows, xml_rows
+from converters.formats.objects import annotated_rows
+from converters.formats.rows import apart, each_row
 from converters.formats.shapes import BoxObject
 from converters.formats.voc import VocFile, check_names_image, read_voc
 from converters.layout import last_parts, layout_error, list_files
 from mmrs.errors import BadItem
-from mmrs.record import Annotations, Provenance, TaskName
+from mmrs.record import Annotations, Provenance, TaskName, UnreadRow
 from mmrs.source import Discovery, Item, ensure_unique_stems
 
 _NAME = re.compile(r"(?P<scenario>[01])_(?P<altitude>\d+)_(?P<angle>\d+)_(?P<weather>[01])_(?P<frame>\d+)", re.ASCII)
@@ -95,25 +96,24 @@ class HitUav(Converter):
         path = item.annotations[0]
         metadata = _name_metadata(item.stem)
         if layout.endswith("_json"):
-            objects, size, date = json_objects(item), item.payload["size"], item.payload["date"]
+            rows, size, date = json_rows(item), item.payload["size"], item.payload["date"]
             if len(item.annotations) > 1:
-                objects = _with_truncation(objects, read_voc(item.annotations[1]), item)
+                rows = _with_truncation(rows, read_voc(item.annotations[1]), item)
             original_id = str(item.payload["id"])
         else:
             voc = read_voc(path)
             check_names_image(voc, item.stem, str(path))
-            objects, size, date = xml_objects(voc, layout, str(path)), voc.size, voc.folder
+            rows, size, date = xml_rows(voc, layout, str(path)), voc.size, voc.folder
             original_id = item.stem
         if date and (match := _DATE.fullmatch(date)):
             metadata["date"] = "-".join(match.groups())
+        raw, unread = apart(rows)
+        objects, unknown = annotated_rows(
+            [_with_rotated(obj) for obj in raw], self.facts.classes, str(path), self.facts.ignored_labels, repeats=True
+        )
         return Annotations(
-            objects=annotated(
-                [_with_rotated(obj) for obj in objects],
-                self.facts.classes,
-                str(path),
-                self.facts.ignored_labels,
-                repeats=True,
-            ),
+            objects=objects,
+            unread=unread + unknown,
             metadata=metadata,
             provenance=Provenance(annotation=last_parts(path, 3), original_id=original_id, layout=layout),
             declared_size=None if size is None else tuple(size),
@@ -144,16 +144,27 @@ def _with_rotated(obj: BoxObject) -> BoxObject:
     return obj if obj.rotated is None else replace(obj, flags={"rotated": list(obj.rotated)})
 
 
-def _with_truncation(objects: list[BoxObject], voc: VocFile, item: Item) -> list[BoxObject]:
+_Row = BoxObject | UnreadRow
+
+
+def _with_truncation(rows: tuple[_Row, ...], voc: VocFile, item: Item) -> tuple[_Row, ...]:
     path = str(item.annotations[1])
     check_names_image(voc, item.stem, path)
     advice = "; use layout=rotate_json to do without it"
-    if len(voc.objects) != len(objects):
-        raise BadItem(f"{len(voc.objects)} objects where rotate_json has {len(objects)}{advice}", path)
-    for number, (obj, other) in enumerate(zip(objects, voc.objects, strict=True)):
+    if len(voc.rows) != len(rows):
+        raise BadItem(f"{len(voc.rows)} objects where rotate_json has {len(rows)}{advice}", path)
+
+    def joined(numbered: tuple[int, tuple[_Row, _Row]]) -> _Row:
+        number, (obj, other) = numbered
+        if isinstance(obj, UnreadRow):
+            return obj
+        if isinstance(other, UnreadRow):
+            raise BadItem(f"{other.reason}{advice}", path, other.line)
         if not _same_object(obj, other):
             raise BadItem(f"object {number} differs from rotate_json{advice}", path, other.line)
-    return [replace(obj, truncated=other.truncated) for obj, other in zip(objects, voc.objects, strict=True)]
+        return replace(obj, truncated=other.truncated)
+
+    return each_row(enumerate(zip(rows, voc.rows, strict=True)), joined)
 
 
 def _same_object(one: BoxObject, other: BoxObject) -> bool:

@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from converters.detection.hit_uav.files import LAYOUTS, Layout, has_layout, locate_layout
-from converters.detection.hit_uav.objects import json_objects, xml_objects
+from converters.detection.hit_uav.objects import json_rows, xml_rows
+from converters.formats.rows import apart
 from converters.formats.shapes import BoxObject
 from converters.formats.voc import read_voc
 from converters.layout import layout_error
@@ -157,12 +158,18 @@ def _read(
         path = item.annotations[0]
         try:
             if layout.endswith("_json"):
-                objects[item.stem] = json_objects(item)
+                known, unread = apart(json_rows(item))
             else:
-                objects[item.stem] = xml_objects(read_voc(path), layout, str(path))
+                known, unread = apart(xml_rows(read_voc(path), layout, str(path)))
+            reasons = [row.reason for row in unread]
         except BadItem as error:
-            row = Disagreement(layout, REFERENCE, item.stem, None, "unreadable", "a readable annotation", error.reason)
+            known, reasons = (), [error.reason]
+        # Objects are compared by their places, which are known only where every row was understood.
+        if reasons:
+            row = Disagreement(layout, REFERENCE, item.stem, None, "unreadable", "a readable annotation", reasons[0])
             unreadable.append(row)
+        else:
+            objects[item.stem] = list(known)
     return objects, unreadable
 
 

@@ -6,26 +6,38 @@ from typing import Any
 
 from converters.detection.hit_uav.files import Layout
 from converters.formats.coco import bbox, known_category
+from converters.formats.rows import each_row
 from converters.formats.shapes import BoxObject, check_box, check_rotated
 from converters.formats.text import flag, shown
 from converters.formats.voc import VocFile
 from mmrs.errors import BadItem
+from mmrs.record import UnreadRow
 from mmrs.source import Item
 
 
-def json_objects(item: Item) -> list[BoxObject]:
-    """Objects of an item of a JSON layout, in file order. Raises `BadItem`."""
+def json_rows(item: Item) -> tuple[BoxObject | UnreadRow, ...]:
+    """Rows of an item of a JSON layout, in file order."""
     path = str(item.annotations[0])
-    return [_json_object(row, item.payload["layout"], path) for row in item.payload["rows"]]
+    return each_row(item.payload["rows"], lambda row: _json_object(row, item.payload["layout"], path))
 
 
-def xml_objects(voc: VocFile, layout: Layout, path: str) -> list[BoxObject]:
-    """Objects of an XML file, in file order. Raises `BadItem` when they are not of the layout's box kind."""
-    for obj in voc.objects:
-        if (obj.rotated is None) == layout.startswith("rotate"):
-            expected = "robndbox" if obj.rotated is None else "bndbox"
-            raise BadItem(f"object {obj.label!r} of {layout} has no <{expected}>", path, obj.line)
-    return list(voc.objects)
+def xml_rows(voc: VocFile, layout: Layout, path: str) -> tuple[BoxObject | UnreadRow, ...]:
+    """Rows of an XML file, in file order; an object of the other box kind is a row that was not understood.
+
+    Raises:
+        BadItem: all objects are of the other kind: the file is one of another layout.
+    """
+
+    def of_kind(row: BoxObject | UnreadRow) -> BoxObject | UnreadRow:
+        kind, tag = ("rotated", "robndbox") if layout.startswith("rotate") else ("box", "bndbox")
+        if isinstance(row, BoxObject) and getattr(row, kind) is None:
+            raise BadItem(f"object {row.label!r} of {layout} has no <{tag}>", path, row.line)
+        return row
+
+    rows = each_row(voc.rows, of_kind)
+    if voc.objects and all(isinstance(row, UnreadRow) for row in rows):
+        of_kind(voc.objects[0])
+    return rows
 
 
 def _json_object(row: dict[str, Any], layout: Layout, path: str) -> BoxObject:

@@ -17,10 +17,12 @@ from converters.catalog import Counts
 from converters.detection.ssdd.files import PACK, STYLES, SUBSETS, Style, Subset, find_split, has_style, locate_subsets
 from converters.detection.ssdd.xml import read_ssdd
 from converters.formats.coco import row_object
-from converters.formats.dota import read_dota
-from converters.formats.objects import annotated
+from converters.formats.dota import parse_dota
+from converters.formats.objects import annotated_rows
 from converters.formats.polygons import as_corners, coco_points, min_area_corners
+from converters.formats.rows import lines_apart, rows_apart
 from converters.formats.shapes import BoxObject
+from converters.formats.text import read_bytes
 from converters.formats.voc import check_names_image
 from converters.layout import last_parts, layout_error
 from mmrs.record import Annotations, Provenance, TaskName
@@ -72,14 +74,18 @@ class Ssdd(Converter):
         if style == "voc":
             voc = read_ssdd(path)
             check_names_image(voc, item.stem, str(path))
-            raw, size = list(voc.objects), voc.size
+            raw, unread, size = voc.objects, voc.unread, voc.size
         elif style == "mmrotate":
-            raw = read_dota(path, tuple(self.facts.classes)).boxes
+            labels = tuple(self.facts.classes)
+            dota, unread = lines_apart(read_bytes(path), lambda data: parse_dota(data, str(path), labels))
+            raw = tuple(dota.boxes)
         else:
-            raw = [coco_object(row, str(path)) for row in item.payload["rows"]]
+            raw, unread = rows_apart(item.payload["rows"], lambda row: coco_object(row, str(path)))
+        objects, unknown = annotated_rows(raw, self.facts.classes, str(path))
         place = item.payload.get("place")
         return Annotations(
-            objects=annotated(raw, self.facts.classes, str(path)),
+            objects=objects,
+            unread=unread + unknown,
             metadata={"place": place} if place else {},
             provenance=Provenance(annotation=last_parts(path, 3), original_id=item.stem, layout=item.payload["layout"]),
             declared_size=None if size is None else tuple(size),

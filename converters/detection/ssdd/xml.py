@@ -13,6 +13,7 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from converters.formats.polygons import as_corners, min_area_corners
+from converters.formats.rows import each_row
 from converters.formats.shapes import BoxObject, check_box
 from converters.formats.text import decode, finite, read_bytes
 from converters.formats.voc import VocFile
@@ -37,13 +38,15 @@ def parse_ssdd(data: bytes, path: str) -> VocFile:
     An object's `corners` are the stored ones, or the least rectangle around its polygon where there are none. Five raw
     numbers stand in ``flags["rotated"]``; ``flags["angle_disagrees_px"]`` says how far the corners lie from them.
 
+    An object without any kind of box, or with numbers that are none, is a row that was not understood.
+
     Raises:
-        BadItem: not UTF-8, not XML, an object without any kind of box, or numbers that are none.
+        BadItem: not UTF-8, or not XML.
     """
     root, lines = parse_tree(decode(data, path), path, "annotation", "object")
-    objects = tuple(_object(node, path, lines.get(node)) for node in root.findall("object"))
+    rows = each_row(root.findall("object"), lambda node: _object(node, path, lines.get(node)))
     size = node_size(root, "size/width", "size/height", path)
-    return VocFile(node_text(root, "filename"), node_text(root, "folder"), size, objects)
+    return VocFile(node_text(root, "filename"), node_text(root, "folder"), size, rows)
 
 
 def _object(node: Element, path: str, line: int | None) -> BoxObject:

@@ -25,7 +25,9 @@ from converters.detection.undocumented_layout.labels import (
 )
 from converters.formats.class_map import ClassMap, read_class_map
 from converters.formats.folders import normal_form
-from converters.formats.objects import annotated
+from converters.formats.objects import annotated_rows
+from converters.formats.rows import rows_apart
+from converters.formats.shapes import BoxObject
 from converters.formats.shared_file import read_shared
 from converters.formats.split_lists import read_ids
 from converters.formats.tree import FileTree, list_tree
@@ -80,13 +82,19 @@ class UndocumentedBoxes(SeededSplit):
         """Objects in file order; the label of a YOLO object is its class number."""
         path, payload = item.annotations[0], item.payload
         classes, ignored = payload["classes"], payload["ignored"]
-        raw = read_objects(path, payload["form"], item.file)
+        raw, unread = read_objects(path, payload["form"], item.file)
         known = {normal_form(label) for label in (*classes, *ignored)}
-        for obj in raw:
+
+        def listed(obj: BoxObject) -> BoxObject:
             if normal_form(obj.label) not in known:
                 raise BadItem(f"class {obj.label!r} is not in {self.classes}; add a line for it", str(path), obj.line)
+            return obj
+
+        own, unlisted = rows_apart(raw, listed)
+        objects, unknown = annotated_rows(own, classes, str(path), ignored)
         return Annotations(
-            objects=annotated(raw, classes, str(path), ignored),
+            objects=objects,
+            unread=unread + unlisted + unknown,
             provenance=Provenance(annotation=last_parts(path, 3), original_id=item.image.name, layout=payload["form"]),
         )
 

@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from converters.formats.rows import apart, lines_apart
 from converters.formats.shapes import BoxObject
 from converters.formats.text import numbered_lines, read_bytes
 from converters.formats.tree import FileTree
 from converters.formats.voc import read_voc
-from converters.formats.yolo import read_yolo, yolo_boxes
+from converters.formats.yolo import parse_yolo, yolo_boxes
 from converters.layout import SHOWN_ENTRIES
 from mmrs.errors import BadItem
 from mmrs.imaging.probe import probe
+from mmrs.record import UnreadRow
 
 RowForm = Literal["voc", "yolo"]
 SUFFIXES: dict[RowForm, frozenset[str]] = {"voc": frozenset({".xml"}), "yolo": frozenset({".txt"})}
@@ -52,20 +54,24 @@ def stems(tree: FileTree) -> set[str]:
     return {PurePosixPath(subpath).stem for subpath in tree.by_path}
 
 
-def read_objects(path: Path, form: RowForm, image: Path) -> list[BoxObject]:
-    """Objects of one label file with boxes in pixels; the label of a YOLO object is its class number.
+def read_objects(path: Path, form: RowForm, image: Path) -> tuple[tuple[BoxObject, ...], tuple[UnreadRow, ...]]:
+    """Objects of one label file with boxes in pixels, and its rows that are none.
+
+    The label of a YOLO object is its class number.
 
     Raises:
         BadItem: the file cannot be used, or for YOLO the image's header cannot be read.
     """
     if form == "voc":
-        return list(read_voc(path).objects)
-    objects = read_yolo(path, "hbb", MOST_CLASSES)
+        return apart(read_voc(path).rows)
+    data = read_bytes(path)
+    objects, unread = lines_apart(data, lambda lines: parse_yolo(lines, str(path), "hbb", MOST_CLASSES))
     boxes = yolo_boxes(objects, *probe(image).upright_size).tolist()
-    return [
+    found = (
         BoxObject(str(obj.index), (box[0], box[1], box[2], box[3]), line=obj.line)
         for obj, box in zip(objects, boxes, strict=True)
-    ]
+    )
+    return tuple(found), unread
 
 
 def count_classes(paths: Iterable[Path], form: RowForm) -> dict[str, int]:

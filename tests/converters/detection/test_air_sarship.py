@@ -72,13 +72,19 @@ def test_negative_numbers_are_reported(fake):
         (ring((1, 2), (3, 4), (5, 6), (7, "x")), "a finite number is expected"),
         (ring((1, 2), (9, 2), (9, 8), (1, 8)).replace(">ship<", ">plane<"), "unknown class 'plane'"),
         ("<annotation><objects><object/></objects></annotation>", "without <possibleresult>"),
-        ("", "empty file"),
     ],
 )
 def test_bad_labels(fake, text, words):
     root = fake("air-sarship")
     (root / "AIR-SARShip-2.0-xml" / "1.xml").write_text(text)
-    with pytest.raises(BadItem, match=words):
+    known = read_all(root)[1]["1"]
+    assert known.objects == () and [words in row.reason for row in known.unread] == [True]
+
+
+def test_an_empty_label_file(fake):
+    root = fake("air-sarship")
+    (root / "AIR-SARShip-2.0-xml" / "1.xml").write_text("")
+    with pytest.raises(BadItem, match="empty file"):
         read_all(root)
 
 

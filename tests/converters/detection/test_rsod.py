@@ -73,7 +73,7 @@ def test_archives_unpacked_in_folders_of_their_own(fake, nested):
     ("line", "words"),
     [
         ("a.jpg\toiltank\t1\t2\t3", "5 words"),
-        ("b.jpg\toiltank\t1\t2\t3\t4", "of image 'b.jpg', not 'a'"),
+        ("b.jpg\toiltank\t1\t2\t3\t4\na.jpg\toiltank\t1\t2\t3\t4", "of image 'b.jpg', not 'a'"),
         ("a.jpg\toiltank\t1\t2\tx\t4", "edge is 'x'"),
         ("a.jpg\toiltank\t5\t2\t3\t4", "inverted"),
     ],
@@ -82,3 +82,9 @@ def test_bad_lines(line, words):
     with pytest.raises(BadItem, match=words) as caught:
         parse_rsod(line.encode(), "a.txt", "a")
     assert caught.value.line == 1
+
+
+def test_a_label_file_whose_lines_all_name_another_image():
+    with pytest.raises(BadItem, match="label file of another image") as caught:
+        parse_rsod(b"b.jpg\toiltank\t1\t2\t3\t4", "a.txt", "a")
+    assert caught.value.line is None

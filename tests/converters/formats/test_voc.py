@@ -2,9 +2,17 @@ import pytest
 
 from converters.formats.voc import check_names_image, parse_voc
 from mmrs.errors import BadItem
+from mmrs.record import UnreadRow
 
 BOX = "<bndbox><xmin>1</xmin><ymin>2</ymin><xmax>30</xmax><ymax>40.5</ymax></bndbox>"
 ROTATED = "<robndbox><cx>10</cx><cy>11</cy><w>4</w><h>6</h><angle>0.5</angle></robndbox>"
+
+CORNERS = {
+    "left_top": (("x", 5), ("y", 0)),
+    "right_top": (("x", 10), ("y", 5)),
+    "right_bottom": (("x", 5), ("y", 10)),
+    "left_bottom": (("x", 0), ("y", 5)),
+}
 
 
 def annotation(inner: str) -> bytes:
@@ -44,7 +52,6 @@ def test_chinese_text_and_crlf():
     ("inner", "words"),
     [
         ("", "neither of <bndbox> and <robndbox>"),
-        (BOX + ROTATED, "both of"),
         (BOX.replace("<xmin>1</xmin>", ""), "<bndbox> without <xmin>"),
         (BOX.replace(">1<", "><"), "<bndbox> without <xmin>"),
         (BOX.replace(">1<", ">one<"), "xmin is 'one'"),
@@ -58,14 +65,46 @@ def test_chinese_text_and_crlf():
     ],
 )
 def test_bad_objects_name_path_and_line(inner, words):
-    with pytest.raises(BadItem, match=words) as caught:
-        parse_voc(voc_object(inner), "some/a.xml")
-    assert (caught.value.path, caught.value.line) == ("some/a.xml", 3)
+    (row,) = parse_voc(voc_object(inner), "some/a.xml").unread
+    assert words in row.reason and (row.path, row.line) == ("some/a.xml", 3)
+
+
+BESIDE = "<bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox>"
+# The rotated box is 4 x 6 about (10, 11), turned by 0.5 radians: its extent is 6.4 x 7.2 pixels.
+EXTENT, UNTURNED, ELSEWHERE = (6.8, 7.4, 13.2, 14.6), (8, 8, 12, 14), (30, 7, 36, 14)
+
+
+def test_of_two_boxes_the_oriented_one_is_the_place_and_the_other_its_extent():
+    (obj,) = parse_voc(voc_object(BESIDE.format(*EXTENT) + ROTATED), "a.xml").objects
+    assert (obj.rotated, obj.box) == ((10, 11, 4, 6, 0.5), EXTENT)
+    corners = "".join(f"<{axis}_{place}>{v}</{axis}_{place}>" for place, xy in CORNERS.items() for axis, v in xy)
+    (obj,) = parse_voc(voc_object(BESIDE.format(0, 0, 9, 9) + f"<robndbox>{corners}</robndbox>"), "a.xml").objects
+    assert obj.corners == (5, 0, 10, 5, 5, 10, 0, 5) and obj.box == (0, 0, 9, 9)
+
+
+def test_a_bndbox_that_is_the_oriented_box_unturned_is_no_extent():
+    (obj,) = parse_voc(voc_object(BESIDE.format(*UNTURNED) + ROTATED), "a.xml").objects
+    assert (obj.rotated, obj.box) == ((10, 11, 4, 6, 0.5), None)
+
+
+@pytest.mark.parametrize(
+    ("inner", "words"),
+    [
+        (BESIDE.format(*ELSEWHERE) + ROTATED, "in different places (IoU 0.00)"),
+        (BESIDE.format(13, 7, 6, 14) + ROTATED, "inverted"),
+        (BESIDE.format(*EXTENT) + ROTATED.replace(">6<", ">-6<"), "positive width"),
+    ],
+)
+def test_two_boxes_that_contradict_each_other_are_a_row_that_was_not_understood(inner, words):
+    voc = parse_voc(voc_object(inner), "a.xml")
+    assert voc.objects == () and [words in row.reason for row in voc.unread] == [True]
 
 
 def test_object_without_name():
-    with pytest.raises(BadItem, match="without <name>"):
-        parse_voc(annotation(f"<object>{BOX}</object>"), "a.xml")
+    good = f"<object><name>ship</name>{BOX}</object>"
+    voc = parse_voc(annotation(f"<object>{BOX}</object>{good}"), "a.xml")
+    assert [isinstance(row, UnreadRow) for row in voc.rows] == [True, False]
+    assert "without <name>" in voc.unread[0].reason and voc.objects == voc.rows[1:]
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,7 @@ def test_labels_without_expressions_are_told(fake):
     root = fake("dior-rsvg")
     for path in (root / BASE / "Annotations").glob("*.xml"):
         path.write_text(re.sub("<description>.*?</description>", "", path.read_text()))
-    with pytest.raises(BadItem, match="no <description>; the first published archive"):
+    with pytest.raises(BadItem, match="no object has a <description>, as in the first published archive"):
         read_all(root)
 
 
