@@ -8,12 +8,17 @@ import converters
 from converters import samples
 from converters.scan import scan_source
 from mmrs.builder.recipe import load_recipe
+from mmrs.errors import UserError
 from mmrs.hub.card import make_card
 from mmrs.installation import shipped_recipes
 from mmrs.progress import Progress
 from mmrs.report.statistics import statistics
 from mmrs.shards.reader import ShardSet
 from mmrs.verify.dataset import verify_dataset
+from training.evaluation.questions import QuestionScope, load_questions
+from training.evaluation.scores import score
+from training.evaluation.task import Answer, Answered
+from training.evaluation.tasks import find_task, task_names
 
 RECIPE = shipped_recipes("mmrs.builder")["mmrs-1m"]
 SAMPLE_OPTIONS = {"dota": {"release": "2.0"}} | {key: {"images_per_class": 1} for key in ("aid", "clrs", "nasc-tg2")}
@@ -117,3 +122,26 @@ def test_scan_build_stats_and_card_count_the_same(data, request):
                 found = (part.images, part.objects, part.ignored_objects, part.captions)
                 assert found == (counts.records, counts.objects, counts.ignored_objects, counts.captions), scan.source
     assert compared >= (40 if data == "built" else 6)
+
+
+@pytest.mark.parametrize("data", ["built", "others"])
+def test_right_answers_score_the_most_for_every_source_and_task(data, request):
+    """Written in three decimals. Captions, whose most depends on the set, have a test of their own."""
+    shards = ShardSet(request.getfixturevalue(data))
+    entries = shards.manifest.sources
+    scored = set()
+    for source, split in ((name, split) for name, entry in entries.items() for split in entry.splits):
+        for task in map(find_task, task_names()):
+            # Nothing is counted where each image has an ignored region, and no caption scores a fixed most.
+            if (task.built_for or task.name) not in entries[source].tasks or "caption" in task.name:
+                continue
+            try:
+                questions = load_questions(shards, QuestionScope(split, (source,), (task.name,), 3, "mmrs"))
+            except UserError as error:
+                assert "no image to ask about" in str(error) and task.built_for
+                continue
+            right = [Answered(q, Answer(q.id, task.reference(q), q.prompt, "stop")) for q in questions]
+            (row,) = score(right)
+            assert (row.value in (1, None), row.failed) == (True, 0), (source, split, row)
+            scored.add((source, row.task))
+    assert len(scored) >= (79 if data == "built" else 18)
