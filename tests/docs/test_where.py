@@ -23,6 +23,8 @@ def test_folders_with_a_registration_register_each_of_their_objects():
     for folder, word in (
         ("mmrs/instructions/dialects", "register_dialect("),
         ("training/evaluation/tasks", "register_task("),
+        ("training/evaluation/layouts", "register_layout("),
+        ("training/evaluation/adapters", "register_adapter("),
         ("training/model/vision", "import "),
         ("training/model/language", "import "),
     ):

@@ -173,6 +173,12 @@ def evaluate(progress: Progress, model: Path | str, data: Path | str, out: Path,
     metavar="NAME",
     help="Whose file it is: mmrs, geochat (both with DIR_OR_URL), earthdial or vrsbench (they carry their truth).",
 )
+@click.option(
+    "--adapter",
+    default="",
+    metavar="NAME",
+    help="Of lines in our layout: whose own words they are in, as qwen3-vl. Default: in ours.",
+)
 @click.option("--out", type=FOLDER, required=True, help="Folder for scores.json, evaluation.html, predictions.png.")
 def score(answers: Path, data: Path | str | None, out: Path, **options: Any) -> None:
     """Score ANSWERS, an answers.jsonl of `mmrs eval` or of anybody, to questions about a split of a data set.
@@ -185,7 +191,7 @@ def score(answers: Path, data: Path | str | None, out: Path, **options: Any) -> 
     from training.evaluation.score_file import describe_scores
 
     scope = QuestionScope(**_taken(options, "split", "sources", "tasks", "limit", "dialect"))
-    config = RescoreConfig(answers, data, out, scope, options["protocols"], options["layout"])
+    config = RescoreConfig(answers, data, out, scope, **_taken(options, "protocols", "layout", "adapter"))
     click.echo(describe_scores(rescore(config)))
 
 

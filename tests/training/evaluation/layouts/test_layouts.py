@@ -9,8 +9,10 @@ from shapely.geometry import Polygon
 
 from cli import main
 from mmrs.errors import UserError
+from training.evaluation.adapters import find_adapter
 from training.evaluation.answers import read_answers
 from training.evaluation.layouts import find_layout, layouts, register_layout
+from training.evaluation.layouts.geochat import _image_of as image_of
 from training.evaluation.questions import QuestionScope, load_questions
 from training.evaluation.rescore import RescoreConfig, rescore
 from training.evaluation.scores import score
@@ -248,3 +250,31 @@ def test_the_drawing_of_boxes_without_an_image_is_shown_alone(tmp_path):
     rescore(RescoreConfig(lines(tmp_path / "b.jsonl", [row]), None, tmp_path / "out", layout="earthdial"))
     page = (tmp_path / "out" / "evaluation.html").read_text()
     assert page.count("<polygon") == 2 and "<image" not in page
+
+
+def test_lines_in_the_words_of_another_family_are_read_by_its_adapter(data, tmp_path):
+    scope, adapter = QuestionScope(tasks=("detection-hbb",)), find_adapter("internvl")
+    questions = load_questions(data, scope)
+    rows = [{"id": question.id, "text": adapter.reference(question)} for question in questions]
+    path = lines(tmp_path / "answers.jsonl", rows)
+    read = RescoreConfig(path, data.location, tmp_path / "out", scope, adapter="internvl")
+    (row,) = rescore(read).rows
+    (unread,) = rescore(RescoreConfig(path, data.location, tmp_path / "two", scope)).rows
+    assert (row.value, row.failed) == (1, 0) and unread.value == 0
+    kept = tmp_path / "out" / "answers.jsonl"
+    assert [answer.said for answer in read_answers(kept)] == [row["text"] for row in rows]
+    # Once in our words they are scored without the adapter, and with it again from what was said.
+    for more, name in (({}, "three"), ({"adapter": "internvl"}, "four")):
+        (again,) = rescore(RescoreConfig(kept, data.location, tmp_path / name, scope, **more)).rows
+        assert again == row
+    with pytest.raises(UserError, match="would be written over"):
+        rescore(RescoreConfig(kept, data.location, tmp_path / "out", scope, adapter="internvl"))
+    with pytest.raises(UserError, match="says itself how boxes are written"):
+        rescore(RescoreConfig(path, data.location, tmp_path / "out", scope, (), "geochat", "internvl"))
+
+
+def test_images_of_one_name_in_two_folders_are_told_apart_by_their_path():
+    images = {"a/one": 1, "b/one": 2, "b/two": 3}
+    assert image_of("x/TWO.png", images) == "b/two"
+    assert image_of("b/one.tif", images) == "b/one"
+    assert image_of("one.png", images) == "one"
