@@ -57,7 +57,10 @@ def test_code_of_an_earthgpt_folder_is_not_run(sound, tmp_path, place, command):
         "eval": ["eval", folder, tmp_path, "--out", tmp_path / "scores"],
         "export-model": ["export-model", folder, "--out", tmp_path / "exported"],
         "inspect": ["inspect", "tiny", "--set", f"model.path={folder}", "--set", "model.preset=null"],
-        "train": ["train", "tiny", "--set", f"model.path={folder}", "--set", "model.preset=null"],
+        "train": [
+            *("train", "tiny", "--set", f"model.path={folder}", "--set", "model.preset=null"),
+            *("--set", f"out={tmp_path / 'run'}"),
+        ],
     }[command]
     said = run(words, tmp_path)
     assert "Do you wish" not in said and not (tmp_path / "ran").exists()
