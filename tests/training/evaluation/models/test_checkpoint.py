@@ -16,8 +16,8 @@ from training.evaluation.run import EvaluationConfig, evaluate
 from training.evaluation.tasks import find_task
 
 QUIET = Progress(quiet=True)
-SCOPE = QuestionScope(tasks=("detection-hbb", "counting"), limit=2)
-SHORT = Decoding(batch_size=3, max_new_tokens=4)
+SCOPE = QuestionScope(tasks=("detection-hbb", "counting"), limit=1)
+SHORT = Decoding(batch_size=3, max_new_tokens=2)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def test_a_batch_answers_as_one_question_does(data, llava):
     questions = load_questions(data, QuestionScope(tasks=("counting",)))[:3]
 
     def said(size):
-        answerer = open_answerer(llava, "cpu", Decoding(batch_size=size, max_new_tokens=4), "", data)
+        answerer = open_answerer(llava, "cpu", Decoding(batch_size=size, max_new_tokens=3), "", data)
         answers = [answer for batch in answerer.plan(questions) for answer in answerer.answer(batch)]
         return {answer.id: (answer.text, answer.said) for answer in answers}
 
