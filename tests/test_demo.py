@@ -52,3 +52,26 @@ def test_the_demo_runs_through_and_again(small_demo, tmp_path):
     assert again.exit_code == 0, again.output
     assert "$ mmrs sample" not in again.output and "0 written now" in again.output
     assert (out / "run" / "model" / "model.safetensors").read_bytes() == weights
+
+
+def test_a_folder_of_somebody_elses_stays(small_demo, tmp_path):
+    mine = tmp_path / "demo" / "raw" / "hit-uav" / "precious.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    result = small_demo(tmp_path / "demo")
+    assert result.exit_code == 2 and "no sample of an earlier `mmrs demo`" in str(result.output)
+    assert mine.read_text() == "mine"
+
+
+def test_a_sample_that_was_interrupted_is_begun_anew(small_demo, tmp_path, monkeypatch):
+    """Its marker tells it from a folder of somebody else."""
+    commands = []
+    monkeypatch.setattr(demo, "_step", lambda ctx, name, *words: commands.append(name))
+    half = tmp_path / "raw" / "hit-uav"
+    half.mkdir(parents=True)
+    demo._sample(None, "hit-uav", half, {})
+    (half.with_suffix(".finished")).unlink()
+    (half.parent / "hit-uav").mkdir(exist_ok=True)
+    (half / "half").write_text("half")
+    demo._sample(None, "hit-uav", half, {})
+    assert commands == ["sample", "sample"] and not half.exists()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ class BuildOptions:
     workers: int
     engine: str
     address: str | None
+    drop_sources: bool
     dry_run: bool
     as_json: bool
 
@@ -68,6 +69,7 @@ class BuildOptions:
     metavar="HOST:PORT",
     help="A Ray cluster that runs already (default RAY_ADDRESS; else one of --workers processes for this build).",
 )
+@click.option("--drop-sources", is_flag=True, help="Remove the shards of sources in --out that RECIPE does not have.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and what would be written, and stop.")
 @click.option("--json", "as_json", is_flag=True, help="With --dry-run: print both as JSON.")
 @click.pass_obj
@@ -105,5 +107,6 @@ def build(progress: Progress, options: BuildOptions) -> None:
     def announce(findings) -> None:
         click.echo(describe_findings(findings))
 
+    plan = replace(plan, drops_sources=options.drop_sources)
     result = run.build(plan, recipe, options.out, options.workers, progress, engine, announce)
     click.echo(describe_result(result, options.out))

@@ -14,7 +14,9 @@ from mmrs.storage.place import Place
 
 
 def publish_shard(task: ShardTask, place: Place, token: str) -> ShardResult:
-    """Build a shard aside, then bring it to `place`: tar, index, state, and last the done-file.
+    """Build a shard aside, then bring it to `place`: state, tar, index, and last the done-file.
+
+    The state comes first: by it the next build knows that the others are ours, wherever this one is killed.
 
     Idempotent, and safe to be killed anywhere: a shard without a done-file does not exist for readers.
 
@@ -32,14 +34,12 @@ def publish_shard(task: ShardTask, place: Place, token: str) -> ShardResult:
     try:
         with place.staging() as folder:
             result = build_shard(task, folder)
-            names = [task.path, index_path(task.path)] if result.records else []
-            for name, content in (
-                (state_path(task.path), state),
-                (done_path(task.path), orjson.dumps(result.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)),
-            ):
+            done = orjson.dumps(result.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
+            for name, content in ((state_path(task.path), state), (done_path(task.path), done)):
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 (folder / name).write_bytes(content)
-                names.append(name)
+            files = names_of_files(task) if result.records else ()
+            names = (state_path(task.path), *files, done_path(task.path))
             place.check(token)
             # Readers go by the done-file: it must not vouch for a tar of another task, not even for a moment.
             place.remove([done_path(task.path)] if result.records else [done_path(task.path), *names_of_files(task)])

@@ -13,13 +13,13 @@ from typing import Any
 
 import orjson
 
+from mmrs.builder.ownership import ours_and_others
 from mmrs.builder.shard import ShardResult, ShardTask
 from mmrs.builder.state import StoredState, UnusableState, state_path
 from mmrs.shards.manifest import done_path, index_path
 from mmrs.shards.quarantine import relative_to_root
 from mmrs.storage.place import STATE_FOLDER, Place
 
-_OUR_FILES = re.compile(r"([a-z0-9-]+/[a-z0-9_-]+)-\d{5}-of-(\d{5})\.(tar|parquet|done\.json)")
 _OUR_STATES = re.compile(rf"{re.escape(STATE_FOLDER)}/([a-z0-9-]+/[a-z0-9_-]+)-\d{{5}}-of-(\d{{5}})\.tar\.task")
 _READABLE_CHARACTERS = 40
 NOT_THERE = "not written yet"
@@ -41,11 +41,22 @@ class ExistingShards:
         results: of the shards that are whole and made by an equal task, by path.
         missing: the tasks to run, each with its reason.
         stale: names of files of shards that the plan does not have.
+        in_the_way: names that the plan is to write, of files that no build made.
+        others: names like those of shards, of files that no build made; they stay.
     """
 
     results: dict[str, ShardResult]
     missing: tuple[tuple[ShardTask, Reason], ...]
     stale: tuple[str, ...]
+    in_the_way: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+
+    @property
+    def stale_sources(self) -> tuple[str, ...]:
+        """The sources of which nothing would stay."""
+        planned = {path.partition("/")[0] for path in (*self.results, *(task.path for task, _ in self.missing))}
+        there = {name.removeprefix(f"{STATE_FOLDER}/").partition("/")[0] for name in self.stale}
+        return tuple(sorted(there - planned))
 
 
 def existing_shards(tasks: Sequence[ShardTask], place: Place) -> ExistingShards:
@@ -64,9 +75,10 @@ def existing_shards(tasks: Sequence[ShardTask], place: Place) -> ExistingShards:
             missing.append((task, found))
         else:
             results[task.path] = found
-    # The done-file goes first: without it the others are no shard.
-    stale = sorted(output.ours - planned, key=lambda name: (not name.endswith(".json"), name))
-    return ExistingShards(results, tuple(missing), tuple(stale))
+    # The done-file goes first: without it the others are no shard; the state goes last: it says whose the others are.
+    stale = sorted(output.ours - planned, key=lambda name: (not name.endswith(".json"), name.endswith(".task"), name))
+    in_the_way, others = sorted(output.others & planned), sorted(output.others - planned)
+    return ExistingShards(results, tuple(missing), tuple(stale), tuple(in_the_way), tuple(others))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +96,14 @@ class _Output:
     Args:
         sizes: bytes of every file, by name.
         contents: of the states and done-files that the tasks ask for.
-        ours: the files that a build wrote.
+        ours: the files that a build wrote (`mmrs.builder.ownership`), `others` those that only look like it.
         earlier: splits in another number of shards, by ``<source>/<split>``.
     """
 
     sizes: Mapping[str, int]
     contents: Mapping[str, bytes]
     ours: frozenset[str]
+    others: frozenset[str]
     earlier: Mapping[str, _EarlierSplit]
 
 
@@ -105,8 +118,8 @@ def _read_output(tasks: Sequence[ShardTask], place: Place) -> _Output:
     }
     wanted = [name for task in tasks for name in (state_path(task.path), done_path(task.path)) if name in sizes]
     contents = place.read_many([*wanted, *(split.state_path for split in earlier.values())])
-    ours = frozenset(name for name in sizes if _OUR_FILES.fullmatch(name) or _OUR_STATES.fullmatch(name))
-    return _Output(sizes, contents, ours, earlier)
+    ours, others = ours_and_others(place, sizes)
+    return _Output(sizes, contents, ours, others, earlier)
 
 
 def _why_other(task: ShardTask, output: _Output) -> list[Reason]:

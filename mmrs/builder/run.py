@@ -12,6 +12,7 @@ from pathlib import Path
 
 import mmrs
 from mmrs.builder.exclude import load_exclusions
+from mmrs.builder.ownership import check_ownership
 from mmrs.builder.plan import plan_split, stored_suffix
 from mmrs.builder.publish import publish_shard, storage_failure
 from mmrs.builder.recipe import BuildRecipe
@@ -41,12 +42,14 @@ from mmrs.storage.place import Place
 class BuildPlan:
     """What a build will do; nothing has been written yet.
 
-    `listed` is the number of images that the recipe's `exclude` names, in this data set or not.
+    `listed` is the number of images that the recipe's `exclude` names, in this data set or not. `drops_sources` allows
+    the shards of sources that the plan does not have to be removed; else they are a reason to refuse.
     """
 
     surveys: tuple[SplitSurvey, ...]
     tasks: tuple[ShardTask, ...]
     listed: int = 0
+    drops_sources: bool = False
 
     @property
     def planned_bytes(self) -> int:
@@ -153,15 +156,18 @@ def build(
         announce: is told what is there and what will be written, before anything is.
 
     Raises:
-        UserError: another build writes to `out`, or nothing can be written there.
+        UserError: another build writes to `out`, nothing can be written there, or files of others are in the way.
         RunFailure: more bad images or annotation rows than the recipe's ceiling allows (told before anything is written
             where the survey knows), nothing to store, or the storage failed; finished shards stay for the next run.
     """
     place = open_place(out)
     with place.lock(progress.note) as token:
         try:
-            place.remove_leftovers()
             findings = existing_shards(plan.tasks, place)
+            dropped = () if plan.drops_sources else findings.stale_sources
+            check_ownership(place, findings.in_the_way, dropped, bool(findings.results or findings.stale))
+            if left := place.remove_leftovers():
+                progress.note(f"left alone, as no build made it: {', '.join(left)}")
             if announce is not None:
                 announce(findings)
             _check_survey(plan, recipe, place)

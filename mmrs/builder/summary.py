@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import orjson
 
+from mmrs.builder.ownership import shown_names
 from mmrs.builder.plan import PlannedSample
 from mmrs.builder.resume import NOT_THERE, ExistingShards
 from mmrs.builder.run import BuildPlan, BuildResult
@@ -142,6 +143,13 @@ def _entry_text(entry: Mapping[str, Any]) -> str:
 
 def describe_findings(findings: ExistingShards) -> str:
     """What is there of an earlier run and why every other shard is written, by split and reason."""
+    lines = [_describe_shards(findings)]
+    if findings.others:
+        lines.append(f"note: left alone, as no build made it: {shown_names(findings.others)}")
+    return "\n".join(lines)
+
+
+def _describe_shards(findings: ExistingShards) -> str:
     kept, missing = len(findings.results), len(findings.missing)
     if kept + missing == 0 or (not findings.stale and all(reason.what == NOT_THERE for _, reason in findings.missing)):
         return f"{missing} of {kept + missing} shards to write"

@@ -1,25 +1,49 @@
-"""Durable, atomic file writes: readers see the old content or the new, never a part."""
+"""Durable, atomic file writes: readers see the old content or the new, never a part.
+
+A temporary name ends in 16 random digits, so that nobody can lay a link in its way, and in 16 that follow from the rest
+of the name: these say that this program made it, and nothing else is ever removed as a leftover.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from mmrs.storage.plain_files import open_no_link
+
 TEMPORARY_MARK = ".tmp-"
+_DIGITS = 16
+
+
+def temporary_name(name: str) -> str:
+    """A name of its own for what will become `name`; `is_temporary` knows it again."""
+    random = secrets.token_hex(_DIGITS // 2)
+    return f"{name}{TEMPORARY_MARK}{random}{_proof(name, random)}"
+
+
+def is_temporary(name: str) -> bool:
+    """Whether `temporary_name` made a file's name."""
+    target, mark, digits = name.rpartition(TEMPORARY_MARK)
+    return bool(mark) and digits[_DIGITS:] == _proof(target, digits[:_DIGITS])
+
+
+def _proof(name: str, random: str) -> str:
+    return hashlib.sha256(f"temporary of mmrs {random} {name}".encode(errors="surrogateescape")).hexdigest()[:_DIGITS]
 
 
 @contextmanager
 def atomic_writer(path: Path) -> Iterator[BinaryIO]:
     """Open a temporary file beside `path`; on success fsync it and rename it into place, on failure remove it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}{TEMPORARY_MARK}{os.getpid()}")
+    temporary = path.with_name(temporary_name(path.name))
     try:
-        with open(temporary, "wb") as file:
+        with open(open_no_link(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -50,8 +74,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     A folder that is already at `path` is replaced.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}{TEMPORARY_MARK}{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
+    temporary = path.with_name(temporary_name(path.name))
     temporary.mkdir()
     try:
         yield temporary
@@ -68,18 +91,28 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 def remove_folder(path: Path) -> None:
     """Delete a folder such that no crash leaves a part of it under its own name."""
-    doomed = path.with_name(f"{path.name}{TEMPORARY_MARK}{os.getpid()}-old")
+    doomed = path.with_name(temporary_name(path.name))
     os.replace(path, doomed)
     shutil.rmtree(doomed)
 
 
-def remove_temporaries(folder: Path) -> None:
-    """Remove what killed writers left under `folder`. The caller must be its only writer."""
-    for path in list(folder.rglob(f"*{TEMPORARY_MARK}*")):
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+def remove_temporaries(folder: Path) -> tuple[Path, ...]:
+    """Remove what killed writers left under `folder`. The caller must be its only writer.
+
+    Returns:
+        What looks alike and is not ours, so that it stays.
+    """
+    others: list[Path] = []
+    for place, folders, files in os.walk(folder):
+        marked = [name for name in (*folders, *files) if TEMPORARY_MARK in name]
+        others += [Path(place, name) for name in sorted(marked) if not is_temporary(name)]
+        for path in (Path(place, name) for name in marked if is_temporary(name)):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        folders[:] = [name for name in folders if name not in marked]
+    return tuple(others)
 
 
 def file_sha256(path: Path) -> str:

@@ -2,7 +2,8 @@
 
 ``FOLDER/<sha256>`` is a whole, checked file; ``<sha256>.part`` one on its way, at its full size from the start, so that
 the sum of all sizes is what the folder takes. The file that was opened longest ago goes first. A file that a process
-still has open when it goes keeps its space until the process closes it.
+still has open when it goes keeps its space until the process closes it. Links, and files with other names, are
+not ours: they neither count nor go.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -18,9 +20,11 @@ from pathlib import Path
 
 from mmrs.errors import RunFailure, UserError
 from mmrs.storage.locks import is_held, whole_file_lock
+from mmrs.storage.plain_files import open_no_link
 
 PART = ".part"
 LOCKS = 256
+_OUR_FILE = re.compile(r"[0-9a-f]{64}(\.part)?")
 REOPENINGS = 20
 DEFAULT_CACHE_GB = 100.0
 _RAISE = "Raise data.cache_gb of the training recipe, or MMRS_CACHE_GB for other commands."
@@ -74,9 +78,15 @@ class FileCache:
         path = self.folder / sha256
         for _ in range(REOPENINGS):
             try:
-                descriptor = os.open(path, os.O_RDONLY)
+                descriptor = open_no_link(path, os.O_RDONLY)
             except FileNotFoundError:
                 self._fill(path, size, download)
+                continue
+            except OSError as error:
+                # A link, or no plain file, in the place of ours.
+                if error.errno not in (errno.ELOOP, errno.EINVAL):
+                    raise
+                path.unlink(missing_ok=True)
                 continue
             if os.fstat(descriptor).st_size == size:
                 # The kernel's own "now" moves in steps of milliseconds.
@@ -99,8 +109,7 @@ class FileCache:
             if path.exists():
                 return
             try:
-                self._reserve(part, size)
-                descriptor = os.open(part, os.O_RDWR)
+                descriptor = self._reserve(part, size)
                 try:
                     download(descriptor)
                     found = _sha256(descriptor)
@@ -120,8 +129,8 @@ class FileCache:
             finally:
                 part.unlink(missing_ok=True)
 
-    def _reserve(self, part: Path, size: int) -> None:
-        """Create `part` at its full size once the limit allows it."""
+    def _reserve(self, part: Path, size: int) -> int:
+        """Create `part` at its full size once the limit allows it; its descriptor, to read and write."""
         if size > self.max_bytes:
             raise UserError(
                 f"a shard of {size / 1e9:.2f} GB does not fit the cache of {self.max_bytes / 1e9:.2f} GB in "
@@ -130,9 +139,14 @@ class FileCache:
         while True:
             with self._lock(LOCKS):
                 if self._evict(self.max_bytes - size, part):
-                    with part.open("wb") as file:
-                        file.truncate(size)
-                    return
+                    part.unlink(missing_ok=True)
+                    descriptor = open_no_link(part, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+                    try:
+                        os.ftruncate(descriptor, size)
+                    except OSError:
+                        os.close(descriptor)
+                        raise
+                    return descriptor
             # All that is left belongs to downloads of others, which end and can then be evicted.
             time.sleep(0.05)
 
@@ -140,7 +154,8 @@ class FileCache:
         """Remove the files opened longest ago until at most `limit` bytes remain; false where that is not possible."""
         files = []
         for entry in os.scandir(self.folder):
-            if entry.is_file() and entry.path != str(wanted):
+            is_ours = _OUR_FILE.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)
+            if is_ours and entry.path != str(wanted):
                 # A download that has ended since the folder was listed goes on counting, by its new name.
                 for name in dict.fromkeys((entry.path, entry.path.removesuffix(PART))):
                     try:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import secrets
-import tempfile
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from mmrs.errors import UserError
-from mmrs.storage.atomic import TEMPORARY_MARK, atomic_writer, publish_file, remove_temporaries, write_atomic
+from mmrs.storage.atomic import atomic_writer, publish_file, remove_temporaries, temporary_name, write_atomic
 from mmrs.storage.locks import whole_file_lock
 from mmrs.storage.place import LOCK_NAME, STATE_FOLDER, not_ours
 from mmrs.text import not_writable
@@ -50,15 +50,19 @@ class LocalPlace:
     @contextmanager
     def staging(self) -> Iterator[Path]:
         # Inside the place: a rename is atomic within one file system only.
-        with tempfile.TemporaryDirectory(prefix=TEMPORARY_MARK, dir=self.root / STATE_FOLDER) as folder:
-            yield Path(folder)
+        folder = self.root / STATE_FOLDER / temporary_name("shard")
+        folder.mkdir(mode=0o700)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def publish(self, folder: Path, names: Sequence[str]) -> None:
         for name in names:
             publish_file(folder / name, self.root / name)
 
-    def remove_leftovers(self) -> None:
-        remove_temporaries(self.root)
+    def remove_leftovers(self) -> tuple[str, ...]:
+        return tuple(path.relative_to(self.root).as_posix() for path in remove_temporaries(self.root))
 
     @contextmanager
     def lock(self, say: Callable[[str], None]) -> Iterator[str]:
@@ -67,6 +71,8 @@ class LocalPlace:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(not_writable(self.root, error)) from error
+        if path.parent.is_symlink():
+            raise UserError(f"{path.parent} is a symbolic link; what is written below --out must lie there: remove it.")
         token = secrets.token_hex(16)
         with ExitStack() as held:
             try:

@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mmrs.storage.plain_files import open_no_link
+
 
 @contextmanager
 def whole_file_lock(path: Path, wait: bool = False) -> Iterator[int]:
@@ -30,9 +32,9 @@ def whole_file_lock(path: Path, wait: bool = False) -> Iterator[int]:
 
     Raises:
         BlockingIOError: somebody else holds it, and `wait` is false.
-        OSError: the file cannot be made, or its file system has no locks.
+        OSError: the file cannot be made, is a link or no plain file, or its file system has no locks.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    descriptor = open_no_link(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield descriptor
@@ -45,11 +47,19 @@ def record_lock(path: Path) -> Iterator[None]:
     """Hold `path` for this process alone, made where it is not there.
 
     Raises:
-        OSError: another process holds it, or it cannot be made.
+        BlockingIOError: another process holds it.
+        OSError: it cannot be made, is a link or no plain file, or its file system has no locks.
     """
-    with path.open("a+") as file:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    descriptor = open_no_link(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except PermissionError as error:
+            # Some systems say it in this way.
+            raise BlockingIOError(error.errno, error.strerror, str(path)) from error
         yield
+    finally:
+        os.close(descriptor)
 
 
 def is_held(path: Path) -> bool:

@@ -70,8 +70,11 @@ class Place(ReadablePlace, Protocol):
         """Bring files from a `staging` folder to the same names here, one after the other in this order."""
         ...
 
-    def remove_leftovers(self) -> None:
-        """Remove what killed writers left. The caller holds the lock and has no worker."""
+    def remove_leftovers(self) -> tuple[str, ...]:
+        """Remove what killed writers left, and return what looks alike and is not ours.
+
+        The caller holds the lock and has no worker.
+        """
         ...
 
     def lock(self, say: Callable[[str], None]) -> AbstractContextManager[str]:

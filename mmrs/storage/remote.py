@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mmrs.errors import UserError
-from mmrs.storage.atomic import TEMPORARY_MARK
+from mmrs.storage.atomic import TEMPORARY_MARK, is_temporary, temporary_name
 from mmrs.storage.lease import Lease
 from mmrs.storage.place import LOCK_NAME, not_ours
 from mmrs.storage.urls import describe_error, file_system, scheme_of
@@ -104,10 +103,14 @@ class RemotePlace:
             with self._as_os_errors(), self._upload(name) as target:
                 self.file_system().put_file(str(folder / name), target)
 
-    def remove_leftovers(self) -> None:
+    def remove_leftovers(self) -> tuple[str, ...]:
         shutil.rmtree(self._scratch())
-        if not scheme_of(self.url).shows_whole_files:
-            self.remove([name for name in self.sizes() if TEMPORARY_MARK in name])
+        if scheme_of(self.url).shows_whole_files:
+            return ()
+        marked = [name for name in self.sizes() if TEMPORARY_MARK in name]
+        ours = [name for name in marked if is_temporary(name.rpartition("/")[2])]
+        self.remove(ours)
+        return tuple(sorted(set(marked) - set(ours)))
 
     @contextmanager
     def lock(self, say: Callable[[str], None]) -> Iterator[str]:
@@ -137,8 +140,9 @@ class RemotePlace:
             yield final
             return
         filesystem = self.file_system()
-        filesystem.makedirs(final.rpartition("/")[0], exist_ok=True)
-        temporary = f"{final}{TEMPORARY_MARK}{secrets.token_hex(4)}"
+        folder, _, file_name = final.rpartition("/")
+        filesystem.makedirs(folder, exist_ok=True)
+        temporary = f"{folder}/{temporary_name(file_name)}"
         yield temporary
         filesystem.mv(temporary, final)
 

@@ -13,6 +13,8 @@ from pathlib import Path
 import click
 
 from mmrs.commands.options import FOLDER, workers_option
+from mmrs.errors import UserError
+from mmrs.storage.atomic import write_atomic
 
 DETECTION = {
     "images_per_split": "{train: 3000, val: 50, test: 200}",
@@ -23,6 +25,7 @@ DETECTION = {
     "layouts": "[rotate_json]",
 }
 CLASSIFICATION = {"images_per_class": "60"}
+_BEGUN = b"a sample of `mmrs demo` is being written to the folder of this name\n"
 
 
 @click.command()
@@ -49,15 +52,25 @@ def demo(ctx: click.Context, out: Path, workers: int) -> None:
 
 
 def _sample(ctx: click.Context, source: str, out: Path, options: Mapping[str, str]) -> None:
-    """Write a sample once: a marker, written last, tells a whole one from an interrupted one."""
-    finished = out.with_suffix(".finished")
+    """Write a sample once: a marker, written last, tells a whole one from an interrupted one.
+
+    Another one, written first, tells an interrupted one from a folder of somebody else.
+    """
+    begun, finished = out.with_suffix(".begun"), out.with_suffix(".finished")
     if finished.exists():
         return
+    if out.is_symlink() or (out.exists() and not _is_begun(begun) and any(out.iterdir())):
+        raise UserError(f"{out} is there and no sample of an earlier `mmrs demo`; choose another --out, or move it.")
+    write_atomic(begun, _BEGUN)
     if out.exists():
         shutil.rmtree(out)
     settings = [word for name, value in options.items() for word in ("--set", f"{name}={value}")]
     _step(ctx, "sample", source, *settings, "--out", out)
-    finished.touch()
+    write_atomic(finished, b"")
+
+
+def _is_begun(marker: Path) -> bool:
+    return marker.is_file() and marker.read_bytes() == _BEGUN
 
 
 def _step(ctx: click.Context, name: str, *arguments: object) -> None:

@@ -8,6 +8,7 @@ OUT/answers.jsonl           all of them, in the order of the questions; it takes
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,11 +19,12 @@ from pydantic import ValidationError
 
 from mmrs.errors import UserError
 from mmrs.storage.atomic import write_atomic
+from mmrs.storage.plain_files import open_no_link
 from training.evaluation.answers import ANSWERS_NAME, parse_answer, read_answers, write_answers
 from training.evaluation.task import Answer, Question
 
 _BEGUN_NAME = "answers.begun.json"
-_PART_GLOB = "answers.part-*.jsonl"
+_PART = re.compile(r"answers\.part-\d+\.jsonl")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ class AnswerFolder:
     def append(self, rank: int, answers: Sequence[Answer]) -> None:
         """Add the answers of a batch to the part of a process, on the disk before the return."""
         path = self.folder / f"answers.part-{rank}.jsonl"
-        with path.open("ab") as file:
+        with open(open_no_link(path, os.O_RDWR | os.O_CREAT | os.O_APPEND), "ab") as file:
             # What a stop cut off becomes a line of its own, which is no answer.
             start = b"\n" if file.tell() and not _ends_with_newline(path) else b""
             file.write(start + b"".join(orjson.dumps(asdict(answer)) + b"\n" for answer in answers))
@@ -85,7 +87,7 @@ class AnswerFolder:
         return answers
 
     def _parts(self) -> list[Path]:
-        return sorted(self.folder.glob(_PART_GLOB))
+        return sorted(path for path in self.folder.glob("answers.part-*.jsonl") if _PART.fullmatch(path.name))
 
 
 def _read_identity(path: Path) -> dict[str, Any]:

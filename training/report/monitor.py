@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from PIL import Image
 
 from mmrs.progress import Progress
 from mmrs.storage.atomic import write_atomic
+from mmrs.storage.plain_files import open_no_link
 from training.config import LogConfig
 from training.data.collate import Pack
 
@@ -161,7 +163,10 @@ def open_monitor(
     with ExitStack() as stack:
         for name in (METRICS, HELD_OUT):
             truncate_metrics(out / name, done_steps)
-        metrics, held_out = (stack.enter_context((out / name).open("a")) for name in (METRICS, HELD_OUT))
+        appended = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        metrics, held_out = (
+            stack.enter_context(open(open_no_link(out / name, appended), "a")) for name in (METRICS, HELD_OUT)
+        )
         monitor = Monitor(metrics, held_out, log.every_steps, total_steps, progress)
         if log.tensorboard:
             monitor.tensorboard = _tensorboard(out / "tensorboard", done_steps)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mmrs.errors import UserError
 from mmrs.storage.locks import record_lock
-from mmrs.text import removal
+from mmrs.text import not_writable, removal
 from training.config import TrainConfig, check_resume_bound_fields, load_config, resume_bound_fields
 
 
@@ -44,6 +44,8 @@ def run_lock(out: Path) -> Iterator[None]:
         try:
             # record lock: loader workers must not inherit it, since they may outlive a killed run
             held.enter_context(record_lock(out / "lock"))
-        except OSError as error:
+        except BlockingIOError as error:
             raise UserError(f"another process is training in {out}. Wait for it, or choose another `out`.") from error
+        except OSError as error:
+            raise UserError(not_writable(f"{out} (its lock)", error)) from error
         yield

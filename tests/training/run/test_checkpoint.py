@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from mmrs.errors import RunFailure, UserError
-from mmrs.storage.atomic import file_sha256, remove_temporaries
+from mmrs.storage.atomic import file_sha256, remove_temporaries, temporary_name
 from tests.training.data.planning.test_plan import SETTINGS
 from tests.training.micro import make_config
 from training.config import OptimiserConfig, StageConfig
@@ -106,8 +106,9 @@ def test_a_missing_file_is_refused(tmp_path, config, name):
 
 def test_half_written_folders_are_ignored_and_cleared(tmp_path, config):
     good = save(tmp_path, 2, config, make_optimiser())
-    (tmp_path / "step-00000003.tmp-99").mkdir()
-    (tmp_path / "step-00000003.tmp-99" / "done.json").write_text("{}")
+    unfinished = tmp_path / temporary_name("step-00000003")
+    unfinished.mkdir()
+    (unfinished / "done.json").write_text("{}")
     (tmp_path / "step-00000004").mkdir()
     (tmp_path / "step-00000004" / "trainable.safetensors").write_bytes(b"half")
     (tmp_path / "step-x").mkdir()
