@@ -19,7 +19,10 @@ from mmrs.errors import BadItem
 
 @dataclass(frozen=True, slots=True)
 class CaptionedImage:
-    """One image row: `raw` has every sentence as written, empty and repeated ones too."""
+    """One image row: `raw` has every sentence as written, empty and repeated ones too.
+
+    A sentence that has no text is an empty one.
+    """
 
     file_name: str
     image_id: str
@@ -118,9 +121,8 @@ def _image(
     name, split, found = row.get("filename"), row.get("split"), sentences(row)
     if not isinstance(name, str) or not name or not isinstance(split, str) or not isinstance(found, list):
         raise BadItem(f"{where} ({name!r}) lacks filename, split or sentences", path)
-    if not all(isinstance(text, str) for text in found):
-        raise BadItem(f"{where} ({name}) has a sentence without the text `raw`", path)
-    return CaptionedImage(name, str(row.get("imgid", number)), split, tuple(found))
+    raw = tuple(text if isinstance(text, str) else "" for text in found)
+    return CaptionedImage(name, str(row.get("imgid", number)), split, raw)
 
 
 def _sentences(row: dict[str, Any]) -> object:

@@ -34,12 +34,14 @@ class LlavaImage:
 class LlavaFile:
     """One LLaVA file: images in first-seen order, and `problems` (path, reason) of samples left out.
 
-    `repeats` counts the samples that only say again, word for word, what stood there before of the same image.
+    `details` are samples left out of an image that has others, so that no image is lost with them. `repeats` counts the
+    samples that only say again, word for word, what stood there before of the same image.
     """
 
     images: tuple[LlavaImage, ...]
     problems: tuple[tuple[str, str], ...]
     repeats: int = 0
+    details: tuple[tuple[str, str], ...] = ()
 
 
 def read_llava(path: Path) -> LlavaFile:
@@ -50,7 +52,8 @@ def read_llava(path: Path) -> LlavaFile:
 def parse_llava(data: bytes, path: str) -> LlavaFile:
     """Parse the bytes of one LLaVA file; `path` names it in errors.
 
-    A sample without an image or with several, or with turns that do not alternate is left out and listed in `problems`.
+    A sample without an image or with several, or with turns that do not alternate is left out and listed in `problems`,
+    or in `details`.
     Ids are no keys: published files give one id to several conversations about one image, which are all kept.
 
     Raises:
@@ -60,14 +63,16 @@ def parse_llava(data: bytes, path: str) -> LlavaFile:
     if not isinstance(rows, list):
         raise BadItem(f"top level is a {type(rows).__name__}, a list of samples expected", path)
     images: dict[str, list[tuple[str, tuple[Exchange, ...]]]] = {}
-    problems = []
+    bad: list[tuple[str | None, str]] = []
     seen: set[tuple[str, tuple[Exchange, ...]]] = set()
     repeats = 0
     for number, row in enumerate(rows):
+        name = None
         try:
-            name, own, exchanges = _sample(row, number)
+            name, own = _named(row, number)
+            exchanges = _exchanges(row.get("conversations"), f"[{number}] (id {shown(own)})")
         except BadItem as error:
-            problems.append((path, error.reason))
+            bad.append((name, error.reason))
             continue
         if (name, exchanges) in seen:
             repeats += 1
@@ -78,10 +83,13 @@ def parse_llava(data: bytes, path: str) -> LlavaFile:
         LlavaImage(name, tuple(dict.fromkeys(own for own, _ in samples)), tuple(turns for _, turns in samples))
         for name, samples in images.items()
     )
-    return LlavaFile(found, tuple(problems), repeats)
+    problems = tuple((path, reason) for name, reason in bad if name not in images)
+    details = tuple((path, reason) for name, reason in bad if name in images)
+    return LlavaFile(found, problems, repeats, details)
 
 
-def _sample(row: object, number: int) -> tuple[str, str, tuple[Exchange, ...]]:
+def _named(row: Any, number: int) -> tuple[str, str]:
+    """The image and the id of a sample."""
     if not isinstance(row, dict):
         raise BadItem(f"[{number}] is a {type(row).__name__}, an object expected")
     own = str(row.get("id", f"#{number}"))
@@ -90,7 +98,7 @@ def _sample(row: object, number: int) -> tuple[str, str, tuple[Exchange, ...]]:
         name = name[0]
     if not isinstance(name, str) or not name:
         raise BadItem(f"[{number}] (id {shown(own)}) has the image {shown(name)}; one file name is expected")
-    return name, own, _exchanges(row.get("conversations"), f"[{number}] (id {shown(own)})")
+    return name, own
 
 
 def _exchanges(turns: Any, what: str) -> tuple[Exchange, ...]:

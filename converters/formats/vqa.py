@@ -90,22 +90,27 @@ def parse_question_lines(data: bytes, path: str) -> ImageQuestions:
 def parse_question_text(data: bytes, path: str) -> tuple[tuple[QuestionAnswer, ...], int]:
     """Parse one image's text: a question and its answer on lines of their own in turn; full-width ``？`` becomes ``?``.
 
+    A line that a question follows, where its answer should stand, is left out, and the question begins a new pair.
+
     Returns:
-        The distinct questions, and how many lines or repeats were left out (a last question without an answer).
+        The distinct questions, and how many lines or repeats were left out (a question without an answer).
 
     Raises:
-        BadItem: not UTF-8, no pair at all, or lines that do not alternate.
+        BadItem: not UTF-8, or no pair at all.
     """
     lines = [line.strip().replace("？", "?") for line in decode(data, path).split("\n") if line.strip()]
-    pairs = list(zip(lines[::2], lines[1::2], strict=False))
+    pairs = []
+    place = 0
+    while place + 1 < len(lines):
+        if lines[place + 1].endswith("?"):
+            place += 1
+            continue
+        pairs.append(QuestionAnswer(lines[place], lines[place + 1]))
+        place += 2
     if not pairs:
         raise BadItem("no question with an answer", path)
-    for number, (question, answer) in enumerate(pairs):
-        if answer.endswith("?"):
-            reason = f"pair {number + 1} ({shown(question)}, {shown(answer)}): questions and answers do not alternate"
-            raise BadItem(reason, path)
-    distinct = tuple(dict.fromkeys(QuestionAnswer(question, answer) for question, answer in pairs))
-    return distinct, len(lines) % 2 + len(pairs) - len(distinct)
+    distinct = tuple(dict.fromkeys(pairs))
+    return distinct, len(lines) - 2 * len(pairs) + len(pairs) - len(distinct)
 
 
 def parse_floodnet(data: bytes, path: str) -> ImageQuestions:

@@ -92,8 +92,9 @@ class Generic(Converter):
         if not items and not of_split and not shared:
             raise own_layout_error(root, f"has no image of split {split}", [own.images])
         # Where all splits are cut from one file, its rows of no image are counted with the first of them.
-        unread = found.unread_rows if own.is_templated or split == self.splits[0] else ()
-        known = Discovery(tuple(items), notes, of_split, unread, shared_problems=shared)
+        counted = own.is_templated or split == self.splits[0]
+        rows, details = (found.unread_rows, found.details) if counted else ((), ())
+        known = Discovery(tuple(items), notes, of_split, rows, details, shared_problems=shared)
         return replace(known, tasks=found.tasks, consulted=consulted)
 
     def read(self, item: Item) -> Annotations:

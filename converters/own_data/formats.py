@@ -45,6 +45,7 @@ class FoundItems:
     notes: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
     unread_rows: tuple[Problem, ...] = ()
+    details: tuple[Problem, ...] = ()
     tasks: tuple[TaskName, ...] = ()
     consulted: frozenset[Path] = frozenset()
 
@@ -190,7 +191,8 @@ def _llava(described: DescribedSet, root: Path, images: FileTree, source: Path) 
     )
     found = _named(images, source, rows, parsed.problems)
     note = f"{parsed.repeats} conversations of {source.name} repeat another one of their image and were left out"
-    return replace(found, notes=(*found.notes, note)) if parsed.repeats else found
+    notes = (*found.notes, note) if parsed.repeats else found.notes
+    return replace(found, notes=notes, details=parsed.details)
 
 
 def _named(

@@ -47,8 +47,15 @@ class Rsvqa(Converter):
         found = read_shared(self.name, root, tables["questions"], read)
         files = list_files(folder, base)
         items, problems = items_by_image(found, files, tables["questions"])
-        own, consulted = found.problems + problems, frozenset(tables.values())
-        return Discovery(items, notes, own, shared_problems=files.problems, consulted=consulted)
+        # A question without an answer is no image: what is lost with it is the question alone.
+        return Discovery(
+            items,
+            notes,
+            problems,
+            details=found.problems,
+            shared_problems=files.problems,
+            consulted=frozenset(tables.values()),
+        )
 
     def read(self, item: Item) -> Annotations:
         """Questions with their types; counts are the source's numbers, not the bins that its paper scores."""

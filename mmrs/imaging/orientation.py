@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageOps
 from PIL.ImageFile import ImageFile
 
 from mmrs.record import Window
@@ -82,6 +82,19 @@ def orientation_of_image(image: ImageFile) -> int:
 def valid_orientation(value: object) -> int:
     """The orientation that a tag states; 1 where it states none."""
     return value if isinstance(value, int) and value in _TURNS else UPRIGHT
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """A decoded picture as the builder stores it: turned upright, without the tag; itself where nothing turns it.
+
+    Raises:
+        OSError: the picture cannot be decoded.
+    """
+    # Decoding turns TIFFs, and finds the EXIF that stands behind a PNG's pixels.
+    image.load()
+    if valid_orientation(image.getexif().get(_ORIENTATION_TAG)) == UPRIGHT:
+        return image
+    return ImageOps.exif_transpose(image)
 
 
 def _late_exif(file: IO[bytes]) -> bytes | None:

@@ -210,6 +210,9 @@ class _Scan:
         sets = Counter(frozenset(sample.suffixes) for sample in self._samples)
         usual = min((-count, sorted(suffixes)) for suffixes, count in sets.items())[1] if sets else []
         for sample in self._samples:
+            pictures = [suffix for suffix in sample.suffixes if suffix in MEMBER_SUFFIXES]
+            if sample.problem is None and len(pictures) > 1:
+                self._spoil(sample, f"{len(pictures)} pictures of one name ({', '.join(pictures)}): readers join them")
             if sample.problem is None and sorted(set(sample.suffixes)) != usual:
                 self._spoil(sample, f"members are {', '.join(sample.suffixes)}, others have {', '.join(usual)}")
             if sample.problem is None and sample.image is None:

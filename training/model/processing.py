@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 from transformers import BaseImageProcessor, BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 
+from mmrs.imaging.orientation import upright
 from training.model.folder import without_foreign_code
 from training.model.tokenizer import IMAGE
 
@@ -95,9 +96,12 @@ class EarthGPTImageProcessor(BaseImageProcessor):
         self.image_size = image_size
 
     def preprocess(self, images: Image.Image | Sequence[Image.Image], **kwargs) -> BatchFeature:
-        """Padded squares as `pixel_values`, uint8 (N, 3, image_size, image_size), a torch tensor."""
+        """Padded squares as `pixel_values`, uint8 (N, 3, image_size, image_size), a torch tensor.
+
+        Pictures are turned upright as their EXIF says, as those of a data set are; boxes are those of the upright one.
+        """
         listed = [images] if isinstance(images, Image.Image) else list(images)
-        squares_NCHW = np.stack([pad_and_resize(image, self.image_size) for image in listed])
+        squares_NCHW = np.stack([pad_and_resize(upright(image), self.image_size) for image in listed])
         return BatchFeature({"pixel_values": torch.from_numpy(squares_NCHW)})
 
 

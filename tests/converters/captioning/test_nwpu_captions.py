@@ -27,12 +27,13 @@ def test_another_schema_is_refused(content):
 
 def test_rows_that_cannot_be_used_are_named():
     rows = {"beach": [{"filename": "a.jpg", "split": "train"}, {"filename": "b.jpg", "split": "test", "raw": 3}, 7]}
-    reasons = [reason for _, reason in parse_class_captions(json.dumps(rows).encode(), "x").problems]
-    assert reasons == [
+    found = parse_class_captions(json.dumps(rows).encode(), "x")
+    assert [reason for _, reason in found.problems] == [
         "beach[0] ('a.jpg') lacks filename, split or sentences",
-        "beach[1] (b.jpg) has a sentence without the text `raw`",
         "beach[2] is no object",
     ]
+    # A sentence that is no text is one without words, and costs no other one.
+    assert [image.raw for image in found.images] == [("",)]
 
 
 def test_image_that_the_archive_lacks_is_a_problem(fake):

@@ -71,12 +71,24 @@ def test_text_in_turn():
     )
 
 
-@pytest.mark.parametrize(
-    ("data", "words"), [(b"", "no question"), (b"a?\nb?\nc\nd", "do not alternate"), (b"\xff", "UTF-8")]
-)
+@pytest.mark.parametrize(("data", "words"), [(b"", "no question"), (b"a?\nb?\nc?", "no question"), (b"\xff", "UTF-8")])
 def test_text_that_cannot_be_used(data, words):
     with pytest.raises(BadItem, match=words):
         parse_question_text(data, "x")
+
+
+@pytest.mark.parametrize(
+    ("lines", "answers", "left_out"),
+    [
+        (["a?", "b?", "2", "c?", "3"], ["2", "3"], 1),
+        (["a?", "1", "stray", "b?", "2"], ["1", "2"], 1),
+        (["a?", "1", "b?", "2", "c?"], ["1", "2"], 1),
+        (["a?", "b?", "c?", "3", "c?", "3"], ["3"], 3),
+    ],
+)
+def test_a_question_without_an_answer_costs_itself(lines, answers, left_out):
+    found, count = parse_question_text("\n".join(lines).encode(), "x")
+    assert ([asked.answer for asked in found], count) == (answers, left_out)
 
 
 def test_floodnet_keeps_text_and_turns_counts_into_text():

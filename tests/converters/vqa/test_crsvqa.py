@@ -1,7 +1,7 @@
 import pytest
 
 import converters
-from mmrs.errors import BadItem, UserError
+from mmrs.errors import UserError
 
 
 def read_all(root, split="train"):
@@ -35,13 +35,14 @@ def test_images_and_texts_without_a_partner(fake):
     assert (other.problems, other.shared_problems) == ((), found.shared_problems)
 
 
-def test_text_that_does_not_alternate_costs_its_image_only(fake):
+def test_a_question_without_an_answer_costs_itself(fake):
     root = fake("crsvqa")
     converter = converters.get("crsvqa")
     item = converter.discover(root, "train").items[0]
     item.annotations[0].write_text("What?\nWhich?\nred\n")
-    with pytest.raises(BadItem, match="do not alternate"):
-        converter.read(item)
+    known = converter.read(item)
+    assert [(asked.question, asked.answer) for asked in known.questions] == [("Which?", "red")]
+    assert known.metadata == {"lines_left_out": 1}
 
 
 @pytest.mark.parametrize("where", ["data", "data/text", "."])

@@ -10,6 +10,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from mmrs.imaging.orientation import upright
 from mmrs.imaging.probe import probe
 from mmrs.imaging.store import encode_pixels, read_upright, store_file
 from mmrs.imaging.windows import plan_windows, read_rendered_windows
@@ -114,8 +115,8 @@ def test_jpeg_is_turned_as_it_decodes(tmp_path, mode, orientation):
     # A JPEG decodes to slightly other values, which one turned after decoding shares.
     plain = tmp_path / "plain.jpg"
     image.save(plain, quality=95)
-    with Image.open(plain) as raw, Image.open(io.BytesIO(stored.data)) as upright:
-        placed = np.asarray(upright).astype(int)
+    with Image.open(plain) as raw, Image.open(io.BytesIO(stored.data)) as turned:
+        placed = np.asarray(turned).astype(int)
         expected = TURNS[orientation](np.asarray(raw).astype(int))
         np.testing.assert_array_equal(placed, expected)
 
@@ -146,3 +147,29 @@ def test_selected_bands_are_turned_too(tmp_path, form):
 def test_an_orientation_that_does_not_exist_is_none(tmp_path, value):
     tifffile.imwrite(tmp_path / "a.tif", UPRIGHT_PIXELS, photometric="rgb", extratags=[(274, "H", 1, value, True)])
     assert probe(tmp_path / "a.tif").orientation == 1
+
+
+def write_jpeg(path: Path, orientation: int) -> Path:
+    Image.fromarray(np.ascontiguousarray(STORED[orientation])).save(path, "JPEG", exif=exif(orientation), quality=95)
+    return path
+
+
+# Pillow opens no BigTIFF in this byte order.
+@pytest.mark.parametrize("form", sorted({*WRITERS, "jpeg"} - {"big-endian-bigtiff"}))
+def test_an_open_picture_is_turned_as_a_build_turns_its_file(tmp_path, form):
+    """All eight orientations, in every format that Pillow opens; once is enough, and twice changes nothing."""
+    for orientation in range(1, 9):
+        path = {**WRITERS, "jpeg": write_jpeg}[form](tmp_path / f"{orientation}.image", orientation)
+        built = read_upright(path, probe(path), "optical").pixels
+        with Image.open(path) as image:
+            turned = upright(image)
+            assert turned.size == (80, 48) and (orientation > 1 or turned is image)
+            np.testing.assert_array_equal(np.asarray(turned), built)
+            np.testing.assert_array_equal(np.asarray(upright(turned)), built)
+            # What is derived from a picture keeps its tag and its stored pixels.
+            np.testing.assert_array_equal(np.asarray(upright(image.convert("RGB"))), built)
+
+
+def test_a_picture_without_a_file_is_upright():
+    image = Image.fromarray(UPRIGHT_PIXELS)
+    assert upright(image) is image

@@ -90,6 +90,11 @@ FAULTS = {
     "no record": (lambda m: m[:-1], "others have jpg, json"),
     "no image": (lambda m: [pair for pair in m if pair[0].endswith("json")], "no image among json"),
     "other suffix": (lambda m: [*m[:-2], ("0003.png", image(kind="PNG")), m[-1]], "members are png, json"),
+    "two pictures": (lambda m: [m[0], ("0000.png", image(kind="PNG")), *m[1:]], "2 pictures of one name (jpg, png)"),
+    "two pictures everywhere": (
+        lambda m: [pair for jpg in m[::2] for pair in (jpg, (f"{jpg[0][:4]}.png", image(kind="PNG")))],
+        "2 pictures of one name (jpg, png)",
+    ),
     "broken image": (lambda m: [(m[0][0], m[0][1][:200]), *m[1:]], "jpg cannot be decoded"),
     "no image inside": (lambda m: [(m[0][0], b"<html>"), *m[1:]], "jpg cannot be decoded"),
     "empty image": (lambda m: [(m[0][0], b""), *m[1:]], "jpg cannot be decoded"),

@@ -1,5 +1,7 @@
 """Padded squares, the prompt format, and inference prompts made of the pieces that training uses."""
 
+import io
+
 import numpy as np
 import pytest
 import torch
@@ -27,6 +29,25 @@ def test_padding_is_centred_with_the_offset_rounded_down(width, height, left, to
     expected[top : top + height, left : left + width] = 200
     assert square.dtype == np.uint8 and square.shape == (3, side, side)
     assert np.array_equal(square.transpose(1, 2, 0), expected)
+
+
+def test_pictures_are_turned_upright_before_they_are_padded():
+    """The eight orientations of EXIF: where the stored row 0 and column 0 lie in the upright picture."""
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 64, 3), dtype=np.uint8)
+    swapped = pixels.swapaxes(0, 1)
+    stored = [
+        *(pixels, pixels[:, ::-1], pixels[::-1, ::-1], pixels[::-1]),
+        *(swapped, swapped[::-1], swapped[::-1, ::-1], swapped[:, ::-1]),
+    ]
+    processor = EarthGPTImageProcessor(32)
+    expected = processor(Image.fromarray(pixels))["pixel_values"]
+    for orientation, turned in enumerate(stored, 1):
+        tags = Image.Exif()
+        tags[0x0112] = orientation
+        file = io.BytesIO()
+        Image.fromarray(np.ascontiguousarray(turned)).save(file, "PNG", exif=tags)
+        with Image.open(file) as image:
+            assert torch.equal(processor(image)["pixel_values"], expected), orientation
 
 
 def test_resize_averages_over_what_it_drops():

@@ -27,6 +27,8 @@ class TrueBoxes(Truth):
         listed: objects that a right answer of ours lists: all but those that the source says to ignore.
         nameless: whose category is no class of the source, such as DontCare: what lies there may be of any class.
         labelled: classes whose objects are all among them.
+        unread: how many rows of the annotation were not understood. Each may be an object that is not here, so what is
+            here counts as found or missed, and nothing that is predicted beside it is called wrong.
     """
 
     quads: Array
@@ -36,6 +38,7 @@ class TrueBoxes(Truth):
     listed: Flags
     nameless: Flags
     labelled: frozenset[str]
+    unread: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,7 @@ class Outcome:
 
     @property
     def wrong(self) -> Flags:
-        """Predictions that found nothing and lie in no ignored region."""
+        """Predictions that found nothing and are not forgiven."""
         return (self.found < 0) & ~self.forgiven
 
     @property
@@ -94,6 +97,7 @@ def true_boxes(record: Record, form: AnswerForm) -> TrueBoxes:
         listed=np.array([not item.ignore for item in record.objects], dtype=bool),
         nameless=np.array([item.category not in form.categories for item in record.objects], dtype=bool),
         labelled=frozenset(record.metadata.get("labelled_classes", form.categories)),
+        unread=record.unread_rows,
     )
 
 
@@ -125,7 +129,8 @@ def outcome(
 ) -> Outcome:
     """Match within each class at an IoU of at least `threshold`: the largest IoU first, or as predictions are ranked.
 
-    An ignored object forgives predictions of its own class, one that is nameless those of every class.
+    An ignored object forgives predictions of its own class, one that is nameless those of every class. In an image with
+    rows that were not understood every prediction that found nothing is forgiven.
     """
     iou = shapes.iou(predicted, truth)
     agree = same_class(predicted.categories, truth.categories)
@@ -136,8 +141,8 @@ def outcome(
         found = match_in_order(iou, allowed, order, threshold)
     else:
         found = match_best_first(iou, allowed, threshold)
-    hidden = np.zeros(len(iou), dtype=bool)
-    if truth.ignored.any() and len(iou):
+    hidden = (found < 0) & (truth.unread > 0)
+    if not truth.unread and truth.ignored.any() and len(iou):
         regions = truth.ignored[None, :] & (agree | truth.nameless[None, :])
         hidden = forgiven(found, shapes.inside(predicted, truth), regions, threshold)
     best = iou.max(axis=0) if len(iou) else np.zeros(len(truth.categories))

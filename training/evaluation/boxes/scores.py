@@ -60,14 +60,23 @@ def answer_f1(pair: Answered[TrueBoxes], shapes: Shapes, threshold: float) -> fl
 
 
 def score_all_right(pairs: Sequence[Answered[TrueBoxes]], shapes: Shapes, threshold: float) -> Scores:
-    """Share of answers that find every object and nothing else: F1 = 1 of the answer, the rule of gREC."""
+    """Share of answers that find every object and nothing else: F1 = 1 of the answer, the rule of gREC.
+
+    An image of which no row was understood has no right answer that anybody knows, and does not count.
+    """
     images = outcomes(pairs, shapes, threshold)
+    known = np.array([image.wanted.any() or not image.truth.unread for image in images], dtype=np.float64)
     right = np.array([not _false(image) and not _missed(image) for image in images], dtype=np.float64)
-    rows = np.column_stack([right, np.ones(len(right))])
+    rows = np.column_stack([right * known, known])
     counts = [(int((image.found >= 0).sum()), _false(image), _missed(image)) for image in images]
     precision, recall, value = f1(counts) or (None, None, None)
     details = {"precision": precision, "recall": recall, "f1": value, "iou_threshold": threshold}
-    return Scores.of_sums([pair.question.record.id for pair in pairs], rows, ratio, details)
+    return Scores.of_sums([pair.question.record.id for pair in pairs], rows, _defined_ratio, details)
+
+
+def _defined_ratio(counts: npt.ArrayLike) -> float | None:
+    """`ratio`; None where no question counts."""
+    return ratio(counts) if np.sum(counts, axis=0)[1] else None
 
 
 def score_tied_ap(pairs: Sequence[Answered[TrueBoxes]], shapes: Shapes, threshold: float) -> Scores:
@@ -193,9 +202,10 @@ def _missed(image: Outcome) -> int:
 
 
 def _count_is_right(image: Outcome) -> bool:
-    """Difficult objects may be counted or not."""
+    """Difficult objects may be counted or not, and so may rows that were not understood."""
     said = len(image.found) + image.predicted.malformed
-    return int(image.wanted.sum()) <= said <= int((image.wanted | image.truth.listed).sum())
+    most = int((image.wanted | image.truth.listed).sum()) + image.truth.unread
+    return int(image.wanted.sum()) <= said <= most
 
 
 def _classes(images: Sequence[Outcome]) -> list[str]:

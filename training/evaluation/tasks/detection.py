@@ -1,8 +1,9 @@
 """Detection of all objects, with horizontal or with oriented boxes.
 
 Truth is every object of the record, however many there are. Ignored and difficult objects count neither as found nor as
-missed. Where a source labels only some classes in an image, predictions of its other classes are left out: nobody knows
-whether they are right.
+missed. Where rows of an image's annotation were not understood, its known objects are to be found all the same, and no
+box beside them is called wrong: it may be what a row meant. Where a source labels only some classes in an image,
+predictions of its other classes are left out: nobody knows whether they are right.
 """
 
 from __future__ import annotations

@@ -284,3 +284,45 @@ def test_matching_by_rank_lets_the_surer_box_choose_first():
     )
     assert outcome(truth, predicted, SHAPES, 0.5).found.tolist() == [0, -1]
     assert outcome(truth, predicted, SHAPES, 0.5, by_confidence=True).found.tolist() == [-1, 0]
+
+
+PARTLY = {"metadata": {"unread_rows": 2}}
+SHIP, CAR = make_object("ship", (100, 100, 300, 200)), make_object("car", (500, 500, 600, 700))
+SHIP_BOX, OTHER_BOX = "0.100,0.100,0.300,0.200", "0.800,0.800,0.900,0.900"
+
+
+def partly_scores(name, text, objects=(SHIP, CAR)):
+    """Scores of one text about an image whose rows were all understood, and about one with two that were not."""
+    values = []
+    for fields in ({}, PARTLY):
+        questions = ask("detection-hbb", [make_record("a", objects, **fields)])
+        values.append(protocol("detection-hbb", name).score(answer(questions, [text] * len(questions))))
+    return values
+
+
+@pytest.mark.parametrize("name", ["f1-50", "ap-tied-50", "ap-nc-50"])
+def test_in_an_image_with_unread_rows_objects_are_missed_and_no_box_is_wrong(name):
+    """The box beside the ship may be what a row meant; the car is missed in either case."""
+    text = f"There are <p>two ships</p>[{OTHER_BOX};{SHIP_BOX}] in the image."
+    whole, partly = partly_scores(f"detection-hbb/{name}", text)
+    (alone, _) = partly_scores(f"detection-hbb/{name}", f"There is <p>one ship</p>[{SHIP_BOX}] in the image.")
+    assert whole.value < partly.value == alone.value < 1
+
+
+def test_details_of_an_image_with_unread_rows():
+    text = f"There are <p>three ships</p>[{SHIP_BOX};{OTHER_BOX};x] in the image."
+    whole, partly = partly_scores("detection-hbb/f1-50", text)
+    kept = ("true_positives", "false_positives", "false_negatives", "forgiven", "images_with_unread_rows")
+    assert [whole.details[key] for key in kept] == [1, 2, 1, 0, 0]
+    # What is no box is wrong everywhere: no row can have meant it.
+    assert [partly.details[key] for key in kept] == [1, 1, 1, 1, 1]
+    assert whole.details["count_accuracy"] == 0 and partly.details["count_accuracy"] == 1
+
+
+def test_an_image_of_which_no_row_was_understood_is_neither_right_nor_wrong():
+    text = f"There is <p>one ship</p>[{OTHER_BOX}] in the image."
+    whole, partly = partly_scores("detection-hbb/all-right-50", text, objects=())
+    assert whole.value == 0 and partly.value is None
+    text = f"There are <p>two ships</p>[{SHIP_BOX};{OTHER_BOX}] in the image."
+    whole, partly = partly_scores("detection-hbb/all-right-50", text, objects=(SHIP,))
+    assert (whole.value, partly.value) == (0, 1)
