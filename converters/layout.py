@@ -20,6 +20,7 @@ from converters.catalog import facts
 from mmrs.errors import BadItem, UserError
 from mmrs.imaging.suffixes import NAMED_SUFFIXES, SOURCE_SUFFIXES, without_known_suffix
 from mmrs.source import JUNK_FOLDERS, Absent, RowImage, unpacked_name
+from mmrs.storage.plain_files import FOLLOW_OPTION, NO_PLAIN_FILE, follows_links, reading_also_beside
 
 SHOWN_ENTRIES = 8
 DEEPEST = 2
@@ -142,8 +143,8 @@ def _is_plain(name: str) -> bool:
 def list_files(folder: Path, root: Path, suffixes: Collection[str] = SOURCE_SUFFIXES) -> FileList:
     """Sorted files of `folder` whose suffix, in any case, is one of `suffixes`; an absent folder is empty.
 
-    Hidden files (``.DS_Store``, ``._x.jpg``) are junk. A symbolic link is a problem where it leads out of `root`, to
-    itself or nowhere.
+    Hidden files (``.DS_Store``, ``._x.jpg``) are junk. A symbolic link is a problem where it leads to itself, nowhere,
+    or out of `root`, unless the user allowed that (`mmrs.storage.plain_files`).
 
     Raises:
         UserError: the folder itself leads out of `root` through a symbolic link.
@@ -153,7 +154,7 @@ def list_files(folder: Path, root: Path, suffixes: Collection[str] = SOURCE_SUFF
     if not _inside(folder, root):
         raise UserError(
             f"{folder} leads to {folder.resolve()}, outside the root {root}; such links are not followed. "
-            "Put the folder itself there, or name a root that holds both."
+            f"Put the folder itself there, name a root that holds both, or add {FOLLOW_OPTION}."
         )
     by_name: dict[str, Path] = {}
     problems: list[Problem] = []
@@ -170,7 +171,7 @@ def list_files(folder: Path, root: Path, suffixes: Collection[str] = SOURCE_SUFF
             problems.append((entry.path, fault))
         elif not entry.is_file():
             # Opening a pipe would wait for ever; archives can hold them.
-            problems.append((entry.path, "no plain file but a pipe, a socket or a device"))
+            problems.append((entry.path, NO_PLAIN_FILE))
         else:
             # Some systems decompose accents in file names; annotation files are compared in the composed form.
             name = unicodedata.normalize("NFC", entry.name)
@@ -207,11 +208,12 @@ def _link_fault(path: Path, root: Path) -> str | None:
         target = path.resolve(strict=True)
     except (OSError, RuntimeError):
         return "symbolic link that leads nowhere or to itself"
-    return None if target.is_relative_to(root.resolve()) else f"symbolic link to {target}, outside the root {root}"
+    is_allowed = follows_links() or target.is_relative_to(root.resolve())
+    return None if is_allowed else f"symbolic link to {target}, outside the root {root}"
 
 
 def _inside(path: Path, root: Path) -> bool:
-    return path.resolve().is_relative_to(root.resolve())
+    return follows_links() or path.resolve().is_relative_to(root.resolve())
 
 
 def subfolders(folder: Path) -> list[Path]:
@@ -270,6 +272,7 @@ def locate_parts(
         return found, (f"the layout was found in parts, which were read together: {listed}",)
     parent = root.resolve().parent
     if root.resolve().name in top_folders and holds(parent):
+        reading_also_beside(parent)
         return (parent,), (f"the layout was found one folder up, in {parent}",)
     raise layout_error(name, root, "does not hold the source's layout", expected)
 

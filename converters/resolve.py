@@ -12,6 +12,7 @@ from mmrs.builder.recipe import BuildRecipe, SourceRecipe, load_recipe
 from mmrs.config import validated, with_overrides
 from mmrs.errors import UserError
 from mmrs.source import SourceBuild
+from mmrs.storage.plain_files import reading_below
 from mmrs.text import nearest
 
 
@@ -107,7 +108,9 @@ def resolve(recipe: BuildRecipe, roots: Mapping[str, Path] | None = None) -> Sou
         UserError: unknown source, option, split or task; a training split of an evaluation-only source; a licence that
             the recipe refuses; a root given for a source that the recipe does not list; filters that leave nothing.
     """
-    sources = [converters.get(entry.name, **entry.options) for entry in recipe.sources]
+    # Descriptions of a user's own data are read here; each bounds itself to its folder.
+    with reading_below(Path("/"), recipe.follow_links):
+        sources = [converters.get(entry.name, **entry.options) for entry in recipe.sources]
     names = [source.name for source in sources]
     for name in sorted(recipe.licences.accept):
         if name not in names:
@@ -182,6 +185,7 @@ def _resolve_one(
         tasks=tasks,
         train_splits=() if source.facts.evaluation_only else train_splits,
         other_splits=tuple(split for split in source.splits_in(root) if split not in splits),
+        follow_links=recipe.follow_links,
         asked_as=(
             entry.name,
             *(word for name, value in entry.options.items() for word in ("--option", f"{name}={value}")),

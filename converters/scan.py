@@ -19,6 +19,7 @@ from mmrs.builder.survey.unread_files import Unread, find_unread
 from mmrs.errors import BadItem, UserError
 from mmrs.progress import Progress
 from mmrs.source import Discovery
+from mmrs.storage.plain_files import reading_below
 from mmrs.text import table
 
 _SHOWN_PROBLEMS = 5
@@ -144,12 +145,21 @@ def _against(found: int, published: int | None) -> str:
     return f"{found} of {published}" if found != published else f"{found} (as published)"
 
 
-def scan_source(name: str, root: Path, options: Mapping[str, Any], progress: Progress) -> Scan:
+def scan_source(
+    name: str, root: Path, options: Mapping[str, Any], progress: Progress, follow_links: bool = False
+) -> Scan:
     """Discover every split and parse every annotation; no image is opened.
+
+    Links may lead out of `root` with `follow_links` alone.
 
     Raises:
         UserError: unknown source or option, or no split of the source is under `root`.
     """
+    with reading_below(root, follow_links):
+        return _scan_source(name, root, options, progress)
+
+
+def _scan_source(name: str, root: Path, options: Mapping[str, Any], progress: Progress) -> Scan:
     source = converters.get(name, **options)
     splits: list[SplitScan] = []
     notes: list[str] = []

@@ -19,6 +19,7 @@ from converters.base import Converter
 from converters.layout import LayoutError, SeveralPlaces
 from mmrs.errors import BadItem, UserError
 from mmrs.source import Absent, Item, SourceBuild
+from mmrs.storage.plain_files import follows_links, reading_below
 
 _TRIED, _SHOWN = 20, 2
 DESCRIBED = "generic"
@@ -108,7 +109,7 @@ def _other_values(source: Converter) -> Iterator[tuple[str, Any]]:
 
 def _images_read(source: Converter, root: Path, split: str) -> int:
     """Number of images of a split of which the first few are understood; 0 where more are bad than found."""
-    with suppress(UserError):
+    with suppress(UserError), reading_below(root, follows_links()):
         found = source.discover(root, split)
         bad = sum(not isinstance(problem, Absent) for problem in (*found.problems, *found.shared_problems))
         if bad <= len(found.items) and sum(_verdict(source, item) for item in found.items[:_TRIED]) > 0:

@@ -267,7 +267,8 @@ class SourceBuild:
     """One source as a recipe asks for it. `train_splits` are meant to be trained on, all others are evaluated on.
 
     `other_splits` are those that the source may have at `root` besides, and that are not asked for. `asked_as` is the
-    name of the source on the command line, with the words of the options that it was asked for.
+    name of the source on the command line, with the words of the options that it was asked for. `follow_links` allows
+    links that lead out of `root`.
     """
 
     source: Source
@@ -278,6 +279,7 @@ class SourceBuild:
     train_splits: tuple[str, ...] = ("train",)
     other_splits: tuple[str, ...] = ()
     asked_as: tuple[str, ...] = ()
+    follow_links: bool = False
 
     @property
     def scan_command(self) -> str:

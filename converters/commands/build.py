@@ -26,6 +26,7 @@ class BuildOptions:
     workers: int
     engine: str
     address: str | None
+    follow_links: bool
     drop_sources: bool
     dry_run: bool
     as_json: bool
@@ -69,6 +70,11 @@ class BuildOptions:
     metavar="HOST:PORT",
     help="A Ray cluster that runs already (default RAY_ADDRESS; else one of --workers processes for this build).",
 )
+@click.option(
+    "--follow-links",
+    is_flag=True,
+    help="Let symbolic links lead out of the sources' folders; never for data of strangers.",
+)
 @click.option("--drop-sources", is_flag=True, help="Remove the shards of sources in --out that RECIPE does not have.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and what would be written, and stop.")
 @click.option("--json", "as_json", is_flag=True, help="With --dry-run: print both as JSON.")
@@ -90,7 +96,8 @@ def build(progress: Progress, options: BuildOptions) -> None:
         raise click.UsageError("--json prints a plan: give --dry-run too")
     engine = choose_engine(options.engine, options.workers, options.address)
     open_place(options.out)
-    recipe = find_recipe(options.recipe, shipped_recipes("mmrs.builder"), options.overrides, options.options)
+    overrides = (*options.overrides, *["follow_links=true"] * options.follow_links)
+    recipe = find_recipe(options.recipe, shipped_recipes("mmrs.builder"), overrides, options.options)
     found = resolve(recipe, {name: Path(folder) for name, folder in options.roots.items()})
     try:
         plan = run.plan_build(found.builds, recipe, options.workers, progress, skipped=(Path(options.out),))

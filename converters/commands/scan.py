@@ -18,10 +18,17 @@ if TYPE_CHECKING:
 @click.argument("root", type=LocalFolder("annotations are read where they lie"))
 @json_option
 @click.option("--compare-layouts", is_flag=True, help="Compare all layouts found, object by object (hit-uav).")
+@click.option("--follow-links", is_flag=True, help="Let symbolic links lead out of ROOT; never for data of strangers.")
 @converter_options
 @click.pass_obj
 def scan(
-    progress: Progress, source: str, root: Path, as_json: bool, compare_layouts: bool, options: dict[str, str]
+    progress: Progress,
+    source: str,
+    root: Path,
+    as_json: bool,
+    compare_layouts: bool,
+    follow_links: bool,
+    options: dict[str, str],
 ) -> None:
     """Say what of SOURCE is under ROOT, what is missing, and how it compares with the published counts.
 
@@ -33,4 +40,4 @@ def scan(
     if compare_layouts:
         click.echo(compare_source_layouts(source, root, as_json))
     else:
-        click.echo(scan_source(source, root, options, progress).render(as_json))
+        click.echo(scan_source(source, root, options, progress, follow_links).render(as_json))

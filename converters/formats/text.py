@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from mmrs.errors import BadItem
+from mmrs.storage.plain_files import read_plain_file
 
 # No real scene is a million pixels wide; a bound keeps areas finite and finds garbled numbers.
 _MAX_PIXELS = 1_000_000.0
@@ -27,9 +28,9 @@ NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 def read_bytes(path: Path) -> bytes:
-    """Content of a file. Raises `BadItem` when it cannot be read."""
+    """Content of a plain file. Raises `BadItem` when it cannot be read, or a link leads out of the source."""
     try:
-        return path.read_bytes()
+        return read_plain_file(path)
     except OSError as error:
         raise BadItem(f"cannot be read: {error.strerror or error}", str(path)) from error
 

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 from converters.layout import Problem, list_files, plain_stem, subfolders, told_apart
 from mmrs.errors import BadItem
 from mmrs.imaging.suffixes import SOURCE_SUFFIXES, without_known_suffix
+from mmrs.storage.plain_files import follows_links
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,9 @@ def checked_subpath(name: str) -> str:
 
 
 def list_tree(folder: Path, root: Path, suffixes: Collection[str] = SOURCE_SUFFIXES) -> FileTree:
-    """Files of `folder` and of every visible folder below it; an absent folder is empty.
+    """Files of `folder` and of every visible folder below it, each once; an absent folder is empty.
+
+    A folder that is a link is passed over, unless the user allowed links.
 
     Raises:
         UserError: a folder leads out of `root` through a symbolic link.
@@ -64,12 +67,17 @@ def list_tree(folder: Path, root: Path, suffixes: Collection[str] = SOURCE_SUFFI
     by_stem: dict[str, Path] = {}
     problems: list[Problem] = []
     waiting = [("", folder)]
+    seen = {folder.resolve()}
     while waiting:
         prefix, current = waiting.pop()
         files = list_files(current, root, suffixes)
         by_path.update((prefix + name, path) for name, path in files.by_name.items())
         by_stem.update((prefix + stem, path) for stem, path in files.by_stem.items())
         problems += files.problems
-        # A folder that is a link could be its own ancestor.
-        waiting += [(f"{prefix}{child.name}/", child) for child in subfolders(current) if not child.is_symlink()]
+        for child in subfolders(current):
+            # A folder that is a link could be its own ancestor.
+            real = child.resolve()
+            if real not in seen and (follows_links() or not child.is_symlink()):
+                seen.add(real)
+                waiting.append((f"{prefix}{child.name}/", child))
     return FileTree(dict(sorted(by_path.items())), dict(sorted(by_stem.items())), tuple(problems))

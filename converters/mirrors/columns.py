@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from converters.formats.text import parse_json, shown
 from mmrs.errors import BadItem
+from mmrs.storage.plain_files import open_to_read
 
 _BYTES, _PATH = "bytes", "path"
 _LABELS = ("label", "labels", "class")
@@ -113,7 +114,7 @@ def _is_plain(name: str) -> bool:
 def _opened(path: Path) -> Iterator[Any]:
     """A Parquet file, also while it is read. Every fault of it becomes `BadItem`."""
     try:
-        with path.open("rb") as file:
+        with open(open_to_read(path), "rb") as file:
             is_pointer = file.read(len(_LFS)) == _LFS
         if is_pointer:
             remedy = "get the tables themselves with git lfs pull"

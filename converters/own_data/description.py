@@ -13,12 +13,14 @@ from pydantic import Field, field_validator, model_validator
 
 from converters import catalog
 from converters.catalog import SourceFacts
+from converters.formats.text import decode, read_bytes
 from converters.formats.yolo import read_class_names
 from converters.layout import layout_error
 from mmrs.config import StrictModel, load_yaml, parse_words, validated
 from mmrs.errors import BadItem, UserError
 from mmrs.record import Sensor, TaskName, Text
 from mmrs.source import Tiling
+from mmrs.storage.plain_files import follows_links, reading_below
 
 Format = Literal["coco", "voc", "dota", "yolo", "yolo-obb", "folders", "llava"]
 TextTask = Literal["vqa", "captioning", "classification"]
@@ -264,7 +266,16 @@ def load_description(path: Path) -> tuple[Description, Path]:
     """
     if not path.is_file():
         raise UserError(f"description {path} not found. {EXAMPLE}")
-    content = _with_written_names(load_yaml(path), parse_words(path.read_text(encoding="utf-8").removeprefix("\ufeff")))
+    with reading_below(path.parent, follows_links()):
+        return _load_description(path)
+
+
+def _load_description(path: Path) -> tuple[Description, Path]:
+    try:
+        words = decode(read_bytes(path), str(path))
+    except BadItem as error:
+        raise UserError(f"description {path}: {error.reason}. {EXAMPLE}") from error
+    content = _with_written_names(load_yaml(path), parse_words(words))
     classes, file = content.get("classes"), path
     if isinstance(classes, str):
         file = path.parent / classes

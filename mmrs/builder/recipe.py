@@ -106,6 +106,9 @@ class BuildRecipe(_Section):
     which walks the whole compressed stream. L2: every pixel decoded."""
     licences: LicencePolicy = LicencePolicy()
     """Which licences are accepted."""
+    follow_links: bool = False
+    """Whether symbolic links of the sources may lead out of their folders. Never allow it for data of strangers: a link
+    can carry any file that you may read into the data set."""
     exclude: Locations = ()
     """Lists of images to leave out, by path or URL: ``curation.jsonl`` of `mmrs curate`, or your own (see
     `mmrs.builder.exclude`)."""
@@ -151,6 +154,9 @@ class BuildRecipe(_Section):
         content = _sorted_sets(self.model_dump(exclude={"data_root", "licences", "exclude"}))
         for source in content["sources"]:
             del source["root"]
+        # Named only where it is used, so that other data sets keep their id.
+        if not self.follow_links:
+            del content["follow_links"]
         ids = sorted(excluded)
         return content | {"exclude": hashlib.sha256(canonical_json(ids)).hexdigest() if ids else None}
 

@@ -19,6 +19,7 @@ from mmrs.storage.cache import DigestMismatch, FileCache, default_cache
 from mmrs.storage.download import CONNECTIONS, RemoteReader, fetch_all
 from mmrs.storage.local import LocalPlace
 from mmrs.storage.place import ReadablePlace
+from mmrs.storage.plain_files import open_to_read
 from mmrs.storage.retry import DEFAULT_PATIENCE, Patience, retried
 from mmrs.storage.urls import parse_location
 
@@ -103,7 +104,7 @@ class FolderFiles:
         """They are here."""
 
     def open_shard(self, shard: ShardEntry) -> int:
-        return os.open(self.place.root / shard.path, os.O_RDONLY)
+        return open_to_read(self.place.root / shard.path)
 
     def fetch(self, shards: Sequence[ShardEntry]) -> None:
         """They are here."""

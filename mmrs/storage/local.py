@@ -14,6 +14,7 @@ from mmrs.errors import UserError
 from mmrs.storage.atomic import atomic_writer, publish_file, remove_temporaries, temporary_name, write_atomic
 from mmrs.storage.locks import whole_file_lock
 from mmrs.storage.place import LOCK_NAME, STATE_FOLDER, not_ours
+from mmrs.storage.plain_files import read_plain_file
 from mmrs.text import not_writable
 
 
@@ -27,10 +28,10 @@ class LocalPlace:
         return str(self.root)
 
     def read(self, name: str) -> bytes:
-        return (self.root / name).read_bytes()
+        return read_plain_file(self.root / name)
 
     def read_many(self, names: Sequence[str]) -> dict[str, bytes]:
-        return {name: (self.root / name).read_bytes() for name in names if (self.root / name).is_file()}
+        return {name: read_plain_file(self.root / name) for name in names if (self.root / name).is_file()}
 
     def write(self, name: str, data: bytes) -> None:
         write_atomic(self.root / name, data)

@@ -49,6 +49,13 @@ def reading_below(root: Path, follow_links: bool = False) -> Iterator[None]:
         _BOUNDS.reset(token)
 
 
+def reading_also_beside(folder: Path) -> None:
+    """Until `reading_below` ends, its bound is `folder`: the layout was found one folder above the root."""
+    bounds = _BOUNDS.get()
+    if bounds is not None:
+        _BOUNDS.set(_Bounds(os.path.realpath(folder), bounds.follow_links))
+
+
 def follows_links() -> bool:
     """Whether the user allowed links to lead out of the source that is being read."""
     bounds = _BOUNDS.get()

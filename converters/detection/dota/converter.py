@@ -195,9 +195,9 @@ class Dota(TiledConverter):
         """The labels that the numbers of a file of fractions mean: by the set's own YAML where it has one."""
         labels = self.facts.indexed_labels[: len(self.labels)]
         for path in _name_files(base):
-            if b"names" not in path.read_bytes():
-                continue
             try:
+                if b"names" not in read_bytes(path):
+                    continue
                 return tuple(known_label(name, labels, str(path)) for name in read_class_names(path))
             except BadItem as error:
                 raise UserError(

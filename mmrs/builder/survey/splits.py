@@ -20,6 +20,7 @@ from mmrs.record import TaskName, UnreadRow, Window
 from mmrs.seeding import is_in_share, seeded_order
 from mmrs.shards.quarantine import Level, QuarantineEntry, entry_for, relative_to_root, row_entry
 from mmrs.source import Absent, BandSelection, Discovery, Item, RowImage, Source, SourceBuild
+from mmrs.storage.plain_files import reading_below
 
 _IMAGES_PER_TASK, _SCENES_PER_TASK = 1024, 64
 # An item's way to another process and back costs this process more than a plain JPEG's header.
@@ -166,7 +167,8 @@ def _absent_split(found: _Found) -> _Found:
 
 
 def _discover(build: SourceBuild, split: str, seed: int) -> _Found:
-    found = build.source.discover(build.root, split)
+    with reading_below(build.root, build.follow_links):
+        found = build.source.discover(build.root, split)
     items = found.items
     # What concerns the whole set is the same in every split: it is counted once, whichever splits are built.
     shared = found.shared_problems if split == build.splits[0] else ()
@@ -192,7 +194,8 @@ def _find_unread(build: SourceBuild, found: Sequence[_Found], skipped: Collectio
 def _there(build: SourceBuild, split: str) -> list[Discovery]:
     """A split that is not asked for, where it can be read; else its files are among those that nothing reads."""
     try:
-        return [build.source.discover(build.root, split)]
+        with reading_below(build.root, build.follow_links):
+            return [build.source.discover(build.root, split)]
     except (UserError, BadItem, OSError):
         return []
 
