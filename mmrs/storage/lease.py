@@ -105,7 +105,7 @@ class Lease:
     def _acquire(self, content: dict[str, Any], where: str, say: Callable[[str], None]) -> None:
         while True:
             try:
-                self.storage.create(self.name, json.dumps(content).encode())
+                self.storage.create(self.name, json.dumps(content, allow_nan=False).encode())
             except FileExistsError:
                 self._outlive_holder(where, say)
                 continue
@@ -143,7 +143,7 @@ class Lease:
                 if self.token() != content["token"]:
                     return
                 content["beat"] += 1
-                self.storage.write(self.name, json.dumps(content).encode())
+                self.storage.write(self.name, json.dumps(content, allow_nan=False).encode())
             except OSError:
                 # The next beat may come through; when none does, the build notices before it publishes anything.
                 continue

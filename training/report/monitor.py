@@ -180,7 +180,7 @@ def open_monitor(
 def truncate_metrics(path: Path, done_steps: int) -> None:
     """Keep the lines of steps 1..`done_steps`, so that each step occurs once although a run was killed and resumed."""
     if path.is_file():
-        kept = [json.dumps(line) + "\n" for line in read_metrics(path) if line["step"] <= done_steps]
+        kept = [json.dumps(line, allow_nan=False) + "\n" for line in read_metrics(path) if line["step"] <= done_steps]
         write_atomic(path, "".join(kept).encode())
 
 
@@ -199,7 +199,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 def skipped_samples(packs: list[Pack]) -> str:
     """Id and reason of each unreadable sample as lines of JSON, to send between ranks."""
-    return "\n".join(json.dumps(pair) for pack in packs for pair in pack.skipped)
+    return "\n".join(json.dumps(pair, allow_nan=False) for pack in packs for pair in pack.skipped)
 
 
 def memory_mb(device: torch.device) -> float:

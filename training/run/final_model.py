@@ -120,4 +120,4 @@ def save_result(
     with atomic_folder(out / "model") as temporary:
         model.save_pretrained(temporary, state_dict=state)
         processor.save_pretrained(temporary)
-        (temporary / _ORIGIN).write_text(json.dumps(origin, indent=2) + "\n")
+        (temporary / _ORIGIN).write_text(json.dumps(origin, indent=2, allow_nan=False) + "\n")

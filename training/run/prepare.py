@@ -130,7 +130,7 @@ def _open(context: RunContext) -> OpenedRun:
     if saved.is_file():
         opened.stream.check(Pointer.from_dict(json.loads(saved.read_text())["stream"]))
     if context.ranks.is_first:
-        write_atomic(saved, json.dumps(opened.stream.summary(), indent=2).encode() + b"\n")
+        write_atomic(saved, json.dumps(opened.stream.summary(), indent=2, allow_nan=False).encode() + b"\n")
     return opened
 
 

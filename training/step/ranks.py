@@ -88,7 +88,7 @@ class Ranks:
 def _to_json(failure: UserError | RunFailure) -> str:
     """A failure as it travels; one of a class that the others may not know goes as the nearest that they do."""
     kind = next(known.__name__ for known in type(failure).__mro__ if known in _FAILURES)
-    return json.dumps({"kind": kind, "message": str(failure)})
+    return json.dumps({"kind": kind, "message": str(failure)}, allow_nan=False)
 
 
 def _from_json(text: str) -> UserError | RunFailure:

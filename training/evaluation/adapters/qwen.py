@@ -18,7 +18,7 @@ def _write(groups: Sequence[LabelledNumbers]) -> str:
     rows = [
         {"bbox_2d": [int(number) for number in numbers], "label": label} for label, boxes in groups for numbers in boxes
     ]
-    return json.dumps(rows)
+    return json.dumps(rows, allow_nan=False)
 
 
 def _in_prompt(numbers: Sequence[float]) -> str:
