@@ -20,7 +20,7 @@ from pathlib import Path
 from PIL import Image
 
 from benchmarks.machine import describe
-from mmrs.imaging.jpeg_header import read_plain_jpeg
+from mmrs.imaging.headers.jpeg import read_plain_jpeg
 from mmrs.shards.tar import member_header
 
 _NAME, _BYTES = "hit-uav-train-00000001.jpg", 123_456

@@ -24,7 +24,8 @@ import numpy as np
 from benchmarks.machine import describe
 from mmrs.builder.plan import PlannedSample
 from mmrs.builder.spool import open_rows, open_tiles
-from mmrs.imaging.probe import MAX_SCENE_PIXELS, probe
+from mmrs.imaging.limits import SCENE
+from mmrs.imaging.probe import probe
 from mmrs.imaging.windows import plan_windows
 from mmrs.record import Sensor
 from mmrs.source import BandSelection, Item, Tiling
@@ -134,7 +135,7 @@ def make(case: Case, path: Path, side: int) -> None:
 def cut(case: Case, path: Path) -> dict:
     """Tiles, seconds, bytes of all tiles, and the process's peak resident size."""
     started = time.perf_counter()
-    header = probe(path, MAX_SCENE_PIXELS)
+    header = probe(path, SCENE)
     item = Item(path.stem, path)
     windows = plan_windows(header.width, header.height, Tiling())
     samples = [PlannedSample(item, header, window) for window in windows]

@@ -23,7 +23,8 @@ from converters.formats.yolo import YoloObject, parse_yolo, yolo_boxes, yolo_qua
 from converters.layout import Problem, last_parts
 from converters.own_data.description import DescribedSet, Description, own_layout_error
 from mmrs.errors import BadItem
-from mmrs.imaging.probe import MAX_SCENE_PIXELS, probe
+from mmrs.imaging.limits import SCENE
+from mmrs.imaging.probe import probe
 from mmrs.instructions import prompts
 from mmrs.record import Annotations, AnsweredQuestion, Provenance, TaskName, UnreadRow
 from mmrs.source import Absent, Item, ensure_unique_stems
@@ -235,7 +236,7 @@ def _yolo_boxes(own: Description, item: Item, parsed: Sequence[YoloObject]) -> t
     if not parsed:
         return ()
     labels = tuple(own.classes)
-    width, height = probe(item.file, MAX_SCENE_PIXELS).upright_size
+    width, height = probe(item.file, SCENE).upright_size
     if own.format == "yolo-obb":
         quads = yolo_quads(parsed, width, height).reshape(-1, 8).tolist()
         return tuple(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +15,7 @@ from PIL import Image
 from mmrs.engines.processes import run_tasks
 from mmrs.errors import RunFailure
 from mmrs.imaging.hashing import FINGERPRINT_BYTES, FLAT, HASH_BYTES, MIN_SIDE, fingerprint, reduced_size
-from mmrs.imaging.probe import FORMATS
+from mmrs.imaging.probe import open_stored
 from mmrs.progress import Progress
 from mmrs.record import Record
 from mmrs.shards.reader import ShardSet
@@ -147,7 +146,7 @@ def open_reduced(data: bytes, mode: Literal["L", "RGB"], least_side: int, name: 
         RunFailure: the bytes are no image that the build could have stored.
     """
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS[:2]) as image:
+        with open_stored(data) as image:
             image.draft(mode, reduced_size(*image.size, least_side))
             return image.convert(mode)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

@@ -1,101 +1,96 @@
-"""Exact percentiles of pixels that are seen block by block: memory does not grow with the image.
+"""How much work one image may be: looked at before anything is decoded, wherever images are read.
 
-A radix selection: values are mapped to unsigned keys of the same order, the upper 16 bits of the keys are counted in
-one pass and, for 32-bit types, the lower 16 bits of the few bins that hold a wanted rank in a second one.
+A header costs its author nothing: 180 bytes can state 12 GB of pixels. What a file states is therefore held against
+fixed bounds and against its own size, so that memory and time stay in proportion to what was sent. No clock is needed:
+within these bounds a whole image takes less than `MOST_SECONDS` of one core, whatever it holds. Larger scenes are read
+by windows (`mmrs.source.Tiling`), whose memory does not grow with the scene.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
+from mmrs.errors import BadItem
+from mmrs.imaging.headers.jpeg import has_one_scan
 
-PixelBlocks = Callable[[], Iterable[npt.NDArray[Any]]]
-_BINS = 1 << 16
+MOST_SECONDS = 60
+"""What decoding, rendering and encoding one whole image may take on one core; follows from the bounds below."""
+
+DECODED_BYTES_AT_ONCE = 1 << 30
+"""Pixels that may be decoded at once, in bytes (width x height x bands x bytes of a sample): a whole image, a window, a
+block of a file. Rendering and encoding need up to about three times as much."""
+
+FREE_BYTES = 64 << 20
+DECODED_BYTES_PER_FILE_BYTE = 4096
+"""From `FREE_BYTES` decoded on, a file must be larger than this share of it. Deflate expands a thousandfold at most."""
+
+JPEG_SCANS = 100
+"""Scans of a JPEG; each goes over all of its pixels. Encoders write about ten; libtiff has the same bound."""
+
+MOST_WINDOWS = 100_000
+"""Windows of one scene."""
 
 
 @dataclass(frozen=True, slots=True)
-class Percentile:
-    """A percentile between two neighbouring values: `below` + `share` (`above` - `below`), as numpy defines it."""
+class SizeLimit:
+    """The most `pixels` of an image; its decoded pixels are held against `decoded_bytes` where there is a bound."""
 
-    below: float
-    above: float
-    share: float
+    pixels: int
+    decoded_bytes: int | None = None
 
-    def value(self, scale: Callable[[float], float] = float) -> float:
-        """The percentile after a monotone `scale` of the values."""
-        below, above = scale(self.below), scale(self.above)
-        return below + self.share * (above - below)
+    def check(self, width: int, height: int, pixel_bytes: int, file_bytes: int, path: str | None = None) -> None:
+        """Hold an image of `pixel_bytes` a pixel (all of its bands) in a file of `file_bytes` against the bounds.
+
+        Raises:
+            BadItem: it is beyond one of them.
+        """
+        pixels = width * height
+        if pixels > self.pixels:
+            raise BadItem(f"image has {pixels:,} pixels, more than the limit of {self.pixels:,}", path)
+        decoded = pixels * pixel_bytes
+        if self.decoded_bytes is not None and decoded > self.decoded_bytes:
+            raise BadItem(
+                f"image of {width} x {height} pixels of {pixel_bytes} bytes has {decoded:,} bytes decoded, more than "
+                f"the limit of {self.decoded_bytes:,}; cut it into tiles",
+                path,
+            )
+        if self.decoded_bytes is not None and file_bytes > self.decoded_bytes + FREE_BYTES:
+            raise BadItem(f"image file has {file_bytes:,} bytes, more than any image of allowed size", path)
+        if decoded > FREE_BYTES and decoded > DECODED_BYTES_PER_FILE_BYTE * file_bytes:
+            raise BadItem(
+                f"image of {file_bytes:,} bytes states {decoded:,} bytes of pixels, more than "
+                f"{DECODED_BYTES_PER_FILE_BYTE} times its size",
+                path,
+            )
 
 
-def percentiles(blocks: PixelBlocks, wanted: Sequence[float]) -> tuple[Percentile, ...]:
-    """The `wanted` percentiles (0..100) of all values, in the given order; empty where there is no value.
+WHOLE_IMAGE = SizeLimit(pixels=178_956_970, decoded_bytes=DECODED_BYTES_AT_ONCE)
+"""An image that is decoded whole; the number of pixels is Pillow's own limit."""
 
-    Args:
-        blocks: gives the blocks anew at each call, each 1-D, all of one type out of uint8, uint16, int16, uint32, int32
-            and float32; NaN is not allowed.
+SCENE = SizeLimit(pixels=2_500_000_000)
+"""A scene that is only read by windows: DOTA-v2.0 has one of 625,847,040 pixels."""
+
+
+def check_at_once(width: int, height: int, pixel_bytes: int, what: str, path: str) -> None:
+    """Hold a part of an image that is decoded at once against `DECODED_BYTES_AT_ONCE`. Raises `BadItem`."""
+    decoded = width * height * pixel_bytes
+    if decoded > DECODED_BYTES_AT_ONCE:
+        raise BadItem(
+            f"{what} of {width} x {height} pixels has {decoded:,} bytes decoded, more than the limit of "
+            f"{DECODED_BYTES_AT_ONCE:,}",
+            path,
+        )
+
+
+def check_jpeg_scans(data: bytes, path: str | None = None) -> None:
+    """Count the scans of a JPEG by its markers (ITU-T T.81, table B.1); other formats have none.
+
+    Raises:
+        BadItem: more than `JPEG_SCANS`.
     """
-    heads, kind = _count(blocks)
-    total = int(heads.sum())
-    if total == 0 or kind is None:
-        return ()
-    places = [share / 100 * (total - 1) for share in wanted]
-    ranks = sorted({rank for place in places for rank in (math.floor(place), math.ceil(place))})
-    ends = np.cumsum(heads)
-    bins = {rank: int(np.searchsorted(ends, rank, side="right")) for rank in ranks}
-    keys = bins if kind.itemsize <= 2 else _refine(blocks, bins, ends - heads)
-    values = {rank: _value(key, kind) for rank, key in keys.items()}
-    return tuple(
-        Percentile(values[math.floor(place)], values[math.ceil(place)], place - math.floor(place)) for place in places
-    )
-
-
-def _count(blocks: PixelBlocks) -> tuple[npt.NDArray[np.int64], np.dtype[Any] | None]:
-    counts = np.zeros(_BINS, dtype=np.int64)
-    kind = None
-    for values in blocks():
-        kind = values.dtype
-        keys = _keys(values)
-        counts += np.bincount(keys if keys.itemsize <= 2 else keys >> 16, minlength=_BINS)
-    return counts, kind
-
-
-def _refine(blocks: PixelBlocks, bins: dict[int, int], starts: npt.NDArray[np.int64]) -> dict[int, int]:
-    tails = {head: np.zeros(_BINS, dtype=np.int64) for head in bins.values()}
-    for values in blocks():
-        keys = _keys(values)
-        heads = keys >> 16
-        for head, counts in tails.items():
-            counts += np.bincount(keys[heads == head] & 0xFFFF, minlength=_BINS)
-    return {
-        rank: head << 16 | int(np.searchsorted(np.cumsum(tails[head]), rank - int(starts[head]), side="right"))
-        for rank, head in bins.items()
-    }
-
-
-def _keys(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Unsigned integers in the order of the values."""
-    if values.dtype == np.int16:
-        return values.view(np.uint16) ^ np.uint16(1 << 15)
-    if values.dtype == np.int32:
-        return values.view(np.uint32) ^ np.uint32(1 << 31)
-    if values.dtype == np.float32:
-        bits = values.view(np.uint32)
-        # Negative floats grow with falling bits, so all of them turn over; positive ones go above.
-        return np.where(bits >> 31, ~bits, bits ^ np.uint32(1 << 31))
-    return values
-
-
-def _value(key: int, kind: np.dtype[Any]) -> float:
-    if kind == np.int16:
-        return float(key - (1 << 15))
-    if kind == np.int32:
-        return float(key - (1 << 31))
-    if kind == np.float32:
-        bits = key ^ (1 << 31) if key >> 31 else ~key & 0xFFFFFFFF
-        return float(np.uint32(bits).view(np.float32))
-    return float(key)
+    if not data.startswith(b"\xff\xd8") or has_one_scan(data):
+        return
+    # Codes of pixels escape every 0xFF; a thumbnail in the metadata adds one or two.
+    scans = data.count(b"\xff\xda")
+    if scans > JPEG_SCANS:
+        raise BadItem(f"JPEG has {scans:,} scans, more than the limit of {JPEG_SCANS}", path)

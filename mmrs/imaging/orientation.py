@@ -70,7 +70,7 @@ def turn_of(orientation: int) -> ImageTurn:
 
 
 def orientation_of_image(image: ImageFile) -> int:
-    """1..8 of an open picture that is no TIFF (`mmrs.imaging.tiff_header`); what is no valid orientation is 1."""
+    """1..8 of an open picture that is no TIFF (`mmrs.imaging.headers.tiff`); what is no valid orientation is 1."""
     # The PNG reader's own `getexif` decodes the whole picture in search of a chunk behind it.
     exif = Image.Image.getexif(image)
     if image.format == "PNG" and "exif" not in image.info and image.fp and (chunk := _late_exif(image.fp)) is not None:

@@ -20,17 +20,12 @@ from PIL import BmpImagePlugin, GifImagePlugin, Image, TiffImagePlugin, Unidenti
 from PIL.ImageFile import ImageFile
 
 from mmrs.errors import BadItem
-from mmrs.imaging.jpeg_header import PlainJpeg, read_plain_jpeg
+from mmrs.imaging.headers.jpeg import PlainJpeg, read_plain_jpeg
+from mmrs.imaging.headers.tiff import read_tiff_header, without_orientation
+from mmrs.imaging.limits import WHOLE_IMAGE, SizeLimit, check_jpeg_scans
 from mmrs.imaging.orientation import UPRIGHT, orientation_of_image, turn_of
-from mmrs.imaging.raster import UnreadableScene, lookup_table, open_scene, raster_driver, stored_bands
-from mmrs.imaging.tiff_header import read_tiff_header, without_orientation
+from mmrs.imaging.raster import UnreadableScene, lookup_table, open_scene, raster_driver, sample_type, stored_bands
 from mmrs.source import BandSelection
-
-MAX_PIXELS = 178_956_970
-"""Largest image decoded whole, in pixels (Pillow's own limit). Larger scenes are only read through windows."""
-
-MAX_SCENE_PIXELS = 2_500_000_000
-"""Largest scene accepted for tiling, in pixels: DOTA-v2.0 has 625,847,040."""
 
 # Formats that the sources use. Others (and their parsers' faults) are not tried on files from strangers.
 # Naming their plugins registers them: Pillow otherwise knows TIFF and WebP only after loading every plugin it has.
@@ -78,29 +73,29 @@ class ImageProbe:
 
 
 def probe(
-    path: Path, max_pixels: int = MAX_PIXELS, selection: BandSelection | None = None, data: bytes | None = None
+    path: Path, limit: SizeLimit = WHOLE_IMAGE, selection: BandSelection | None = None, data: bytes | None = None
 ) -> ImageProbe:
     """Read the header of an image file; `selection` is the source's choice of bands where it has one.
 
     `data` is the file's content where it was read already; `path` then only names it.
 
     Raises:
-        BadItem: missing, empty, unknown or damaged header, more than `max_pixels` pixels, or bands that are not there.
+        BadItem: missing, empty, unknown or damaged header, beyond `limit`, or bands that are not there.
     """
     if selection is None and data is None and (plain := read_plain_jpeg(path)) is not None:
-        return _plain_header(*plain, path, max_pixels)
+        return _plain_header(*plain, path, limit)
     if raster_driver(path, data) == "GTiff":
-        return _tiff_header(path, max_pixels, selection, data)
-    with open_image(path, max_pixels, data) as image:
+        return _tiff_header(path, limit, selection, data)
+    with open_image(path, limit, data) as image:
         orientation = orientation_of_image(image)
         if selection is None and not _more_than_8_bits(image):
             return _header(_file_facts(path, data), image, orientation)
-    return _raster_header(path, max_pixels, selection, orientation, data)
+    return _raster_header(path, limit, selection, orientation, data)
 
 
-def _plain_header(jpeg: PlainJpeg, status: os.stat_result, path: Path, max_pixels: int) -> ImageProbe:
-    _check_pixels(jpeg.width, jpeg.height, max_pixels, path)
+def _plain_header(jpeg: PlainJpeg, status: os.stat_result, path: Path, limit: SizeLimit) -> ImageProbe:
     size, changed = status.st_size, status.st_mtime_ns
+    limit.check(jpeg.width, jpeg.height, 1 if jpeg.mode == "L" else 3, size, str(path))
     return ImageProbe(jpeg.width, jpeg.height, "JPEG", jpeg.mode, size, changed, orientation=1, reencode=None)
 
 
@@ -125,37 +120,42 @@ def _header(facts: tuple[int, int], image: ImageFile, orientation: int) -> Image
     )
 
 
-def _tiff_header(path: Path, max_pixels: int, selection: BandSelection | None, data: bytes | None) -> ImageProbe:
-    with path.open("rb") if data is None else io.BytesIO(data) as file:
-        stated = read_tiff_header(file)
+def _tiff_header(path: Path, limit: SizeLimit, selection: BandSelection | None, data: bytes | None) -> ImageProbe:
     try:
-        return _raster_header(path, max_pixels, selection, stated.orientation, data, stated.meaning)
+        with path.open("rb") if data is None else io.BytesIO(data) as file:
+            stated = read_tiff_header(file)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    try:
+        return _raster_header(path, limit, selection, stated.orientation, data, stated.meaning)
     except UnreadableScene as error:
         if selection is not None:
             raise
-        with open_small_tiff(path, error, max_pixels, data) as image:
+        with open_small_tiff(path, error, limit, data) as image:
             found = _header(_file_facts(path, data), image, stated.orientation)
     return replace(found, reencode=f"format TIFF, read by Pillow{_turned(stated.orientation)}")
 
 
 def _raster_header(
     path: Path,
-    max_pixels: int,
+    limit: SizeLimit,
     selection: BandSelection | None,
     orientation: int,
     data: bytes | None,
     meaning: str | None = None,
 ) -> ImageProbe:
     with open_scene(path, data) as scene:
-        _check_pixels(scene.width, scene.height, max_pixels, path)
+        facts = _file_facts(path, data)
         bands = stored_bands(scene, selection, path)
+        sample_bytes = sample_type(scene, bands[0]).itemsize
+        limit.check(scene.width, scene.height, len(bands) * sample_bytes, facts[0], str(path))
         colours = scene.tags(ns="IMAGE_STRUCTURE").get("SOURCE_COLOR_SPACE")
         if colours is None and meaning is not None and selection is None:
             raise BadItem(f"the TIFF's samples are {meaning}, no grey or RGB; convert it to RGB", str(path))
         if colours is not None and orientation != UPRIGHT:
             # GDAL has them converted by a function of libtiff that turns some of them, strip by strip.
             raise UnreadableScene(f"{colours} of orientation {orientation} are not read by rasterio", str(path))
-        facts, name = _file_facts(path, data), _FORMAT_OF_DRIVER.get(scene.driver, scene.driver)
+        name = _FORMAT_OF_DRIVER.get(scene.driver, scene.driver)
         return ImageProbe(
             width=scene.width,
             height=scene.height,
@@ -190,14 +190,9 @@ def _more_than_8_bits(image: ImageFile) -> bool:
     return image.mode in ("I", "F") or image.mode.startswith("I;16") or any(";16" in str(mode) for mode in raw)
 
 
-def _check_pixels(width: int, height: int, limit: int, path: Path) -> None:
-    if width * height > limit:
-        raise BadItem(f"image has {width * height:,} pixels, more than the limit of {limit:,}", str(path))
-
-
 @contextmanager
 def open_small_tiff(
-    path: Path, refused: BadItem, max_pixels: int = MAX_PIXELS, data: bytes | None = None
+    path: Path, refused: BadItem, limit: SizeLimit = WHOLE_IMAGE, data: bytes | None = None
 ) -> Iterator[ImageFile]:
     """A TIFF as it is stored, through Pillow after rasterio `refused` it; only of samples of 1 to 8 bits.
 
@@ -205,8 +200,7 @@ def open_small_tiff(
         BadItem: Pillow refuses it too, or it has more bits.
     """
     try:
-        content = path.read_bytes() if data is None else data
-        with open_image(path, max_pixels, without_orientation(content)) as image:
+        with open_image(path, limit, without_orientation(image_bytes(path, data))) as image:
             bits = image.tag_v2.get(_BITS_TAG, (1,)) if isinstance(image, TiffImagePlugin.TiffImageFile) else (0,)
             if not 1 <= max(bits) <= 8:
                 raise BadItem(f"only 1 to 8 bits are read, not {max(bits)}")
@@ -216,21 +210,24 @@ def open_small_tiff(
 
 
 @contextmanager
-def open_image(path: Path, max_pixels: int = MAX_PIXELS, data: bytes | None = None) -> Iterator[ImageFile]:
+def open_image(path: Path, limit: SizeLimit = WHOLE_IMAGE, data: bytes | None = None) -> Iterator[ImageFile]:
     """Open an image without decoding it; every fault of the file becomes `BadItem`.
 
-    `data` is the file's content where it was read already.
+    `data` is the file's content where it was read already: whoever decodes hands it in, so that scans can be counted.
     """
     try:
         if data is None and not path.is_file():
             raise BadItem("image file not found", str(path))
-        if (path.stat().st_size if data is None else len(data)) == 0:
+        file_bytes = path.stat().st_size if data is None else len(data)
+        if file_bytes == 0:
             raise BadItem("image file is empty (0 bytes)", str(path))
         with warnings.catch_warnings(), _without_pillow_limit():
             warnings.simplefilter("ignore")
             image = Image.open(path if data is None else io.BytesIO(data), formats=FORMATS)
         with image:
-            _check_pixels(image.width, image.height, max_pixels, path)
+            limit.check(image.width, image.height, len(image.getbands()), file_bytes, str(path))
+            if data is not None:
+                check_jpeg_scans(data, str(path))
             yield image
     except UnidentifiedImageError as error:
         raise BadItem("not an image: no known format fits the file's first bytes", str(path)) from error
@@ -238,6 +235,31 @@ def open_image(path: Path, max_pixels: int = MAX_PIXELS, data: bytes | None = No
         if isinstance(error, BadItem):
             raise
         raise BadItem(f"image cannot be read: {error}", str(path)) from error
+
+
+def image_bytes(path: Path, data: bytes | None = None) -> bytes:
+    """The content of an image file, `data` where it was read already. Raises `BadItem` where it cannot be read."""
+    try:
+        return path.read_bytes() if data is None else data
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> BadItem:
+    return BadItem(f"image file cannot be read: {error.strerror or error}", str(path))
+
+
+def open_stored(data: bytes) -> Image.Image:
+    """A JPEG or PNG as shards store them, held against the bounds of `mmrs.imaging.limits` and not decoded yet.
+
+    Raises:
+        BadItem: it is beyond a bound.
+        OSError, SyntaxError, ValueError, Image.DecompressionBombError: it is no such image.
+    """
+    image = Image.open(io.BytesIO(data), formats=FORMATS[:2])
+    WHOLE_IMAGE.check(image.width, image.height, len(image.getbands()), len(data))
+    check_jpeg_scans(data)
+    return image
 
 
 @contextmanager

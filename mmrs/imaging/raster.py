@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmrs.errors import BadItem
+from mmrs.imaging.limits import check_at_once
 from mmrs.source import BandSelection
 
 CACHE_BYTES = 256 * 2**20
@@ -70,8 +71,11 @@ def open_scene(path: Path, data: bytes | None = None) -> Iterator[Any]:
     `data` is the file's content where it was read already.
 
     Raises:
-        BadItem: no known format, or rasterio is not installed (training does without it).
+        BadItem: no such file, no known format, a block beyond the bounds of `mmrs.imaging.limits`, or rasterio is not
+            installed (training does without it).
     """
+    if data is None and not path.is_file():
+        raise BadItem("image file not found", str(path))
     driver = raster_driver(path, data)
     if driver is None:
         raise BadItem("scene cannot be read: no known format fits the file's first bytes", str(path))
@@ -90,9 +94,17 @@ def open_scene(path: Path, data: bytes | None = None) -> Iterator[Any]:
                     scene = rasterio.open(path, driver=driver)
                 else:
                     scene = opened.enter_context(MemoryFile(data)).open(driver=driver)
-            yield opened.enter_context(scene)
+            opened.enter_context(scene)
+            _check_block(scene, path)
+            yield scene
     except RasterioError as error:
         raise UnreadableScene(f"scene cannot be read: {_root_message(error)}", str(path)) from error
+
+
+def _check_block(scene: Any, path: Path) -> None:
+    # A block is decoded whole and with all of its bands, whichever are asked for.
+    for height, width in scene.block_shapes[:1]:
+        check_at_once(width, height, scene.count * sample_type(scene, 1).itemsize, "a block", str(path))
 
 
 def _root_message(error: BaseException) -> str:
@@ -191,7 +203,7 @@ def plain(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def strips(scene: Any, bands: Sequence[int]) -> Iterator[npt.NDArray[Any]]:
     """The whole scene once, as plain ``(H, W)`` strips of about `_STRIP_PIXELS` pixels, band by band within a strip.
 
-    Strips follow the file's own blocks where these are not larger than a strip may be.
+    Strips follow the file's own blocks where these are not larger than a strip may be; rows longer than that are cut.
     """
     rows = max(1, _STRIP_PIXELS // scene.width)
     block = scene.block_shapes[0][0]
@@ -199,5 +211,7 @@ def strips(scene: Any, bands: Sequence[int]) -> Iterator[npt.NDArray[Any]]:
         rows -= rows % block
     for y in range(0, scene.height, rows):
         height = min(rows, scene.height - y)
-        for band in bands:
-            yield read_plain(scene, [band], (0, y, scene.width, height))[0]
+        for x in range(0, scene.width, _STRIP_PIXELS):
+            width = min(_STRIP_PIXELS, scene.width - x)
+            for band in bands:
+                yield read_plain(scene, [band], (x, y, width, height))[0]

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmrs.errors import BadItem
-from mmrs.imaging.limits import Percentile, percentiles
+from mmrs.imaging.percentiles import Percentile, percentiles
 from mmrs.record import Sensor
 from mmrs.source import BandSelection
 

@@ -17,8 +17,9 @@ from PIL.ImageFile import ImageFile
 
 from mmrs.errors import BadItem
 from mmrs.imaging.hashing import fingerprint, reduced_size
+from mmrs.imaging.limits import check_jpeg_scans
 from mmrs.imaging.orientation import turn_of
-from mmrs.imaging.probe import ImageProbe, open_image, open_small_tiff
+from mmrs.imaging.probe import ImageProbe, image_bytes, open_image, open_small_tiff
 from mmrs.imaging.raster import UnreadableScene
 from mmrs.imaging.windows import read_rendered_windows
 from mmrs.record import Sensor, Window
@@ -26,6 +27,7 @@ from mmrs.source import BandSelection
 
 Validation = Literal["L0", "L1", "L2"]
 _JPEG_QUALITY = 97
+_JPEG_SIDE = 65_500
 _JPEG_SCAN, _JPEG_END = b"\xff\xda", b"\xff\xd9"
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 
@@ -101,7 +103,7 @@ def read_upright(
     """
     turn = turn_of(probe.orientation)
     if not probe.raster and probe.format != "TIFF":
-        with open_image(path, data=data) as image:
+        with open_image(path, data=image_bytes(path, data)) as image:
             return UprightPicture(turn.pixels(_eight_bit(image, path)))
     if not probe.raster:
         with open_small_tiff(path, BadItem("rasterio refused its header"), data=data) as image:
@@ -121,8 +123,17 @@ def read_upright(
 def encode_pixels(
     pixels: np.ndarray, suffix: Literal["jpg", "png"], reason: str, rule: dict[str, Any] | None = None
 ) -> StoredImage:
-    """Encode ``(H, W)`` or ``(H, W, 3)`` uint8 pixels. PNG is lossless; JPEG says its quality in the reason."""
+    """Encode ``(H, W)`` or ``(H, W, 3)`` uint8 pixels. PNG is lossless; JPEG says its quality in the reason.
+
+    Raises:
+        BadItem: a side is too long for a JPEG.
+    """
     image = Image.fromarray(pixels)
+    if suffix == "jpg" and max(image.size) > _JPEG_SIDE:
+        raise BadItem(
+            f"image of {image.width} x {image.height} pixels is to be stored as JPEG, like most of its split; "
+            f"a side of a JPEG has at most {_JPEG_SIDE} pixels"
+        )
     buffer = io.BytesIO()
     if suffix == "jpg":
         image.save(buffer, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
@@ -142,10 +153,11 @@ def encode_pixels(
 
 
 def _pass_through(path: Path, probe: ImageProbe, validation: Validation, content: bytes | None) -> StoredImage:
-    data = path.read_bytes() if content is None else content
+    data = image_bytes(path, content)
     perceptual_hash = None
     if validation == "L0":
         _check_end(data, path, probe)
+        check_jpeg_scans(data, str(path))
     else:
         with open_image(path, data=data) as image:
             if validation == "L1":

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mmrs.errors import BadItem
+from mmrs.imaging.limits import MOST_WINDOWS, check_at_once
 from mmrs.imaging.orientation import UPRIGHT, ImageTurn, turn_of
 from mmrs.imaging.raster import (
     is_min_white,
@@ -32,12 +34,24 @@ def plan_windows(width: int, height: int, tiling: Tiling) -> list[Window]:
 
     Starts lie ``size - overlap`` pixels apart; the last window of a row or column is moved back to end at the border,
     so that every window is full. A side shorter than `size` gives one window of that side.
+
+    Raises:
+        BadItem: more than `MOST_WINDOWS`.
     """
+    count = _count(width, tiling) * _count(height, tiling)
+    if count > MOST_WINDOWS:
+        raise BadItem(
+            f"scene of {width} x {height} pixels has {count:,} windows, more than the limit of {MOST_WINDOWS:,}"
+        )
     return [
         Window(x=x, y=y, width=min(tiling.size, width), height=min(tiling.size, height))
         for y in _starts(height, tiling)
         for x in _starts(width, tiling)
     ]
+
+
+def _count(side: int, tiling: Tiling) -> int:
+    return len(range(0, max(side - tiling.size, 0), tiling.size - tiling.overlap)) + 1
 
 
 def _starts(side: int, tiling: Tiling) -> list[int]:
@@ -72,12 +86,14 @@ def read_rendered_windows(
 
     Raises:
         BadItem: rasterio cannot read the scene or a window, the scene lacks a band of `selection`, or it has more than
-            8 bits and no valid pixel.
+            8 bits and no valid pixel; a window or a block of the file is beyond the bounds of `mmrs.imaging.limits`.
     """
     turn = turn_of(orientation)
     with open_scene(path, data) as scene:
         bands = stored_bands(scene, selection, path)
         dtype = sample_type(scene, bands[0])
+        for window in windows:
+            check_at_once(window.width, window.height, len(bands) * dtype.itemsize, "a window", str(path))
         if dtype == np.uint8 or lookup_table(scene, bands[0]) is not None:
             for pixels in _cut(scene, windows, bands, turn):
                 yield pixels, None

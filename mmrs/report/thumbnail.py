@@ -6,13 +6,15 @@ import io
 
 from PIL import Image
 
+from mmrs.imaging.probe import open_stored
+
 _SIDE_PIXELS = 512
 _JPEG_QUALITY = 82
 
 
 def thumbnail(image: bytes) -> bytes:
     """A JPEG of at most 512 px, for an HTML page. Raises OSError when the image cannot be decoded."""
-    with Image.open(io.BytesIO(image), formats=("JPEG", "PNG")) as picture:
+    with open_stored(image) as picture:
         picture.draft("RGB" if picture.mode == "RGB" else "L", (_SIDE_PIXELS, _SIDE_PIXELS))
         small = picture.convert("L" if picture.mode == "L" else "RGB")
     small.thumbnail((_SIDE_PIXELS, _SIDE_PIXELS), Image.Resampling.LANCZOS)

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from mmrs.engines.processes import run_tasks
 from mmrs.errors import UserError
-from mmrs.imaging.probe import FORMATS
+from mmrs.imaging.probe import open_stored
 from mmrs.progress import Progress
 from mmrs.record import Record
 from mmrs.shards.index import read_index
@@ -200,7 +200,7 @@ def _sample_findings(tar_bytes: bytes, row: dict[str, Any], shard: ShardEntry) -
     if digest != record.image.sha256 or digest != row["sha256"]:
         yield "sha256 of the image differs from the record's or the index's"
     try:
-        with Image.open(io.BytesIO(image), formats=FORMATS[:2]) as picture:
+        with open_stored(image) as picture:
             picture.load()
             if (*picture.size, picture.mode) != (record.image.width, record.image.height, record.image.mode):
                 yield f"image is {picture.size} {picture.mode}, the record says otherwise"

@@ -9,7 +9,6 @@ It is listed in `Pack.skipped`; the loop counts it and stops the run beyond a ce
 from __future__ import annotations
 
 import hashlib
-import io
 import signal
 import struct
 from collections.abc import Generator, Iterator
@@ -23,6 +22,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from mmrs.errors import RunFailure, UserError
+from mmrs.imaging.probe import open_stored
 from mmrs.instructions.symmetry import IDENTITY
 from mmrs.seeding import random_words
 from training.config import AugmentConfig
@@ -99,7 +99,7 @@ class PackDataset(Dataset):
         turns = [turns_of(dialogues[self.selection.dialogue_number[entry]]) for entry in entries]
         encoded = self._encode(row, entries, turns)
         size = self.processor.image_processor.image_size
-        with Image.open(io.BytesIO(data)) as image:
+        with open_stored(data) as image:
             if self.augment is None:
                 return EncodedUnit(self.selection.sample_id(row), pad_and_resize(image, size, room_CHW), encoded)
             key = (self.seed, reference.epoch, self.selection.sample_id(row), reference.number)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from PIL import Image
 
 from mmrs.errors import UserError
+from mmrs.imaging.probe import open_stored
 from mmrs.instructions.dialects import dialect
 from mmrs.shards.reader import ShardSet
 from training.evaluation.task import AnswerForm, Question
@@ -65,7 +65,7 @@ def load_questions(data: ShardSet, scope: QuestionScope) -> list[Question[Any]]:
 
 def question_image(data: ShardSet, question: Question[Any]) -> Image.Image:
     """The question's image, decoded."""
-    with Image.open(io.BytesIO(data.image(dict(question.row))), formats=("JPEG", "PNG")) as image:
+    with open_stored(data.image(dict(question.row))) as image:
         image.load()
         return image
 

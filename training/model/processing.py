@@ -27,6 +27,8 @@ from training.model.tokenizer import IMAGE
 PAD_COLOUR = (122, 116, 104)
 IMAGE_MODES = ("L", "RGB", "RGBA")
 REDUCING_GAP = 3.0
+# Of an image that is padded, in pixels; a longer one is shrunk by a whole factor first.
+MOST_SIDE = 20_000
 
 ChatTurn = tuple[str, str]
 
@@ -66,6 +68,9 @@ def pad_and_resize(image: Image.Image, size: int, out_CHW: np.ndarray | None = N
 def _padded(image: Image.Image, size: int) -> Image.Image:
     """The image in the middle of its square, RGB. A wide one that `size` shrinks less than an integer factor is brought
     to the width `size` on the way: Pillow would do so first anyway, but on the padding and on three channels too."""
+    if max(image.size) > MOST_SIDE:
+        # The square of a strip of 70,000 pixels has 15 GB.
+        image = image.convert("RGB").reduce(-(-max(image.size) // MOST_SIDE))
     side = max(image.size)
     left, top = (side - image.width) // 2, (side - image.height) // 2
     width = side

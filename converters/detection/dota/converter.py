@@ -38,7 +38,8 @@ from converters.formats.yolo import parse_yolo, read_class_names, yolo_quads
 from converters.layout import build_command, last_parts, layout_error, list_files, locate_root
 from converters.tiled import TiledConverter
 from mmrs.errors import BadItem, UserError
-from mmrs.imaging.probe import MAX_SCENE_PIXELS, probe
+from mmrs.imaging.limits import SCENE
+from mmrs.imaging.probe import probe
 from mmrs.record import Annotations, Provenance, UnreadRow
 from mmrs.source import Discovery, Item
 
@@ -222,7 +223,7 @@ def _read_fractions(item: Item) -> tuple[list[BoxObject], tuple[UnreadRow, ...]]
     """Corners as fractions of the image: its header is read for its size in pixels."""
     path, names = item.annotations[0], item.payload["names"]
     parsed, unread = lines_apart(read_bytes(path), lambda data: parse_yolo(data, str(path), "obb", len(names)))
-    quads = yolo_quads(parsed, *probe(item.file, MAX_SCENE_PIXELS).upright_size).reshape(-1, 8).round(4).tolist()
+    quads = yolo_quads(parsed, *probe(item.file, SCENE).upright_size).reshape(-1, 8).round(4).tolist()
     boxes = [
         BoxObject(names[obj.index], corners=tuple(quad), line=obj.line) for obj, quad in zip(parsed, quads, strict=True)
     ]

@@ -12,7 +12,8 @@ from mmrs.builder.plan import PlannedSample
 from mmrs.builder.survey.unread_files import Unread, find_unread
 from mmrs.engines.processes import run_tasks
 from mmrs.errors import BadItem, UserError
-from mmrs.imaging.probe import MAX_PIXELS, MAX_SCENE_PIXELS, ImageProbe, probe
+from mmrs.imaging.limits import SCENE, WHOLE_IMAGE, SizeLimit
+from mmrs.imaging.probe import ImageProbe, probe
 from mmrs.imaging.row_images import read_row_images
 from mmrs.imaging.windows import plan_windows
 from mmrs.progress import Progress
@@ -226,7 +227,7 @@ def _survey_part(part: _Part) -> _Read:
     quarantine = []
     for index, item, content in _contents(part.items):
         try:
-            header = _header(item, MAX_PIXELS if tiling is None else MAX_SCENE_PIXELS, bands, content)
+            header = _header(item, WHOLE_IMAGE if tiling is None else SCENE, bands, content)
             if tiling is None:
                 found.append((index, header, None))
                 continue
@@ -253,10 +254,10 @@ def _contents(items: Sequence[Item]) -> Iterator[tuple[int, Item, bytes | BadIte
             yield index, items[index], content
 
 
-def _header(item: Item, max_pixels: int, bands: BandSelection | None, content: bytes | BadItem | None) -> ImageProbe:
+def _header(item: Item, limit: SizeLimit, bands: BandSelection | None, content: bytes | BadItem | None) -> ImageProbe:
     if isinstance(content, BadItem):
         raise content
-    found = probe(item.place, max_pixels, bands, content)
+    found = probe(item.place, limit, bands, content)
     if isinstance(item.image, RowImage):
         # A row changes with its table: the next build then reads it again.
         return replace(found, mtime_ns=item.image.file.stat().st_mtime_ns)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image, UnidentifiedImageError
 
 from mmrs.errors import BadItem
-from mmrs.imaging.jpeg_header import plain_jpeg, read_plain_jpeg
+from mmrs.imaging.headers.jpeg import plain_jpeg, read_plain_jpeg
+from mmrs.imaging.limits import SizeLimit
 from mmrs.imaging.probe import probe
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 40, 3), dtype=np.uint8)
@@ -98,7 +99,7 @@ def test_the_file_s_state_comes_with_it(tmp_path):
     assert (header.file_bytes, header.mtime_ns) == (len(ORDINARY[0]), path.stat().st_mtime_ns)
     assert (header.width, header.height, header.reencode, header.orientation) == (40, 24, None, 1)
     with pytest.raises(BadItem, match="more than the limit"):
-        probe(path, max_pixels=100)
+        probe(path, SizeLimit(pixels=100))
 
 
 def test_what_is_no_file_neither_hangs_nor_fails(tmp_path):

@@ -200,3 +200,11 @@ def test_tokenizer_without_padding_is_refused(shared_processor):
     bare.pad_token = None
     with pytest.raises(ValueError, match="pad_token_id is None"):
         EarthGPTProcessor(EarthGPTImageProcessor(16), bare)
+
+
+def test_a_strip_is_padded_in_bounded_memory():
+    """The square of 70,000 pixels would have 15 GB."""
+    strip = Image.new("RGB", (70_000, 64), (200, 10, 10))
+    square = pad_and_resize(strip, 32)
+    assert square.shape == (3, 32, 32)
+    np.testing.assert_array_equal(square, pad_and_resize(strip.resize((17_500, 16)), 32))

@@ -19,6 +19,8 @@ from typing import Literal
 _HEAD_BYTES = 4096
 _APP0, _COMMENT, _RESTART, _HUFFMAN, _QUANTISATION, _SCAN = 0xE0, 0xFE, 0xDD, 0xC4, 0xDB, 0xDA
 _FRAMES = frozenset({0xC0, 0xC1, 0xC2})
+_SEQUENTIAL_FRAMES = frozenset({0xC0, 0xC1})
+_OTHER_FRAMES = frozenset(range(0xC2, 0xD0)) - {_HUFFMAN, 0xC8, 0xCC}
 _SKIPPED = frozenset({_COMMENT, _RESTART, _HUFFMAN})
 _JFIF_BYTES, _TABLE_BYTES = 14, 65
 
@@ -88,3 +90,21 @@ def _frame(content: bytes) -> PlainJpeg | None:
     if colours not in (1, 3) or len(content) != 6 + 3 * colours or not (width and height):
         return None
     return PlainJpeg(width, height, "L" if colours == 1 else "RGB")
+
+
+def has_one_scan(data: bytes) -> bool:
+    """Whether a JPEG is sequential and its first scan has all colours, so that a decoder stops behind it."""
+    colours = None
+    position = 2
+    while position + 5 <= len(data):
+        lead, marker, high, low = data[position : position + 4]
+        if lead != 0xFF:
+            return False
+        if marker == _SCAN:
+            return data[position + 4] == colours
+        if marker in _SEQUENTIAL_FRAMES:
+            colours = data[position + 9] if position + 9 < len(data) else None
+        elif marker in _OTHER_FRAMES:
+            return False
+        position += 2 + (high << 8) + low
+    return False
