@@ -49,12 +49,14 @@ def make(path: Path, dtype: str, bands: int) -> None:
     if path.suffix == ".png":
         image.save(path, compress_level=1)
         return
+    # Coarse, or a hundred scans of noise would pass the bound on the file.
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=50, progressive=True)
+    image.save(buffer, "JPEG", quality=5, progressive=True)
     data = buffer.getvalue()
-    first, last = data.find(b"\xff\xda"), data.rfind(b"\xff\xda")
+    # Its last scans come again: they refine all pixels.
+    *_, scan = data[:-2].split(b"\xff\xda")
     copies = JPEG_SCANS - data.count(b"\xff\xda")
-    path.write_bytes(data[:last] + data[last:-2] * (copies + 1) + data[-2:] if first < last else data)
+    path.write_bytes(data[:-2] + (b"\xff\xda" + scan) * copies + data[-2:])
 
 
 def _make_tiff(path: Path, dtype: str, bands: int, side: int) -> None:

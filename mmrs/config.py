@@ -33,6 +33,9 @@ _TYPED = (
     ),
 )
 _MERGE = ("tag:yaml.org,2002:merge", "<<", "<")
+# Of one document, aliases written out: nine lines of nine aliases each name 400 million values.
+MOST_YAML_VALUES, MOST_YAML_DEPTH = 1_000_000, 100
+_SHOWN_CHARACTERS = 200
 
 
 class StrictModel(BaseModel):
@@ -50,7 +53,7 @@ def parse_yaml(text: str) -> Any:
     """The value of a YAML document: text, true and false, decimal numbers, null, lists and mappings.
 
     Raises:
-        yaml.YAMLError: the text is no YAML, or has a tag.
+        yaml.YAMLError: the text is no YAML, has a tag, or more values or levels than the bounds above.
     """
     return _load(text, (_NULL, *_TYPED, _MERGE))
 
@@ -59,7 +62,7 @@ def parse_words(text: str) -> Any:
     """As `parse_yaml`, with every plain word but null as the text that is written: class names, ids, file names.
 
     Raises:
-        yaml.YAMLError: the text is no YAML, or has a tag.
+        yaml.YAMLError: the text is no YAML, has a tag, or more values or levels than the bounds above.
     """
     return _load(text, (_NULL, _MERGE))
 
@@ -67,7 +70,14 @@ def parse_words(text: str) -> Any:
 def _load(text: str, resolvers: tuple[_Resolver, ...]) -> Any:
     import yaml
 
-    return yaml.load(text, Loader=_loader(resolvers))
+    loader = _loader(resolvers)(text)
+    try:
+        return loader.get_single_data()
+    except (ValueError, OverflowError) as error:
+        # A number of more digits than Python reads.
+        raise yaml.YAMLError(str(error)) from error
+    finally:
+        loader.dispose()
 
 
 @cache
@@ -76,6 +86,31 @@ def _loader(resolvers: tuple[_Resolver, ...]) -> Any:
 
     class Loader(yaml.SafeLoader):
         yaml_implicit_resolvers: dict[str, list[Any]] = {}  # noqa: RUF012 (PyYAML's own way)
+
+        def __init__(self, stream: str) -> None:
+            super().__init__(stream)
+            self.open_nodes = 0
+            # Values and levels below each node; a node whose own are not known yet is still open.
+            self.extents: dict[int, tuple[int, int]] = {}
+
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            self.open_nodes += 1
+            if self.open_nodes > MOST_YAML_DEPTH:
+                self.refuse(f"nested more than {MOST_YAML_DEPTH} levels deep", self.peek_event())
+            event = self.peek_event()
+            node = super().compose_node(parent, index)
+            self.open_nodes -= 1
+            if isinstance(event, yaml.AliasEvent):
+                if id(node) not in self.extents:
+                    self.refuse("an alias of what it stands in", event)
+                return node
+            values, depth = self.extents[id(node)] = _extent(node, self.extents)
+            if values > MOST_YAML_VALUES or depth > MOST_YAML_DEPTH:
+                self.refuse(f"more than {MOST_YAML_VALUES:,} values or {MOST_YAML_DEPTH} levels", event)
+            return node
+
+        def refuse(self, problem: str, event: Any) -> None:
+            raise yaml.composer.ComposerError(None, None, problem, event.start_mark)
 
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
             names = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
@@ -96,6 +131,14 @@ def _loader(resolvers: tuple[_Resolver, ...]) -> Any:
             tag, re.compile(rf"^(?:{pattern})$"), [*first, ""] if tag == _NULL[0] else [*first]
         )
     return Loader
+
+
+def _extent(node: Any, extents: dict[int, tuple[int, int]]) -> tuple[int, int]:
+    """Values and levels of a node of PyYAML, itself included, by those of the nodes in it."""
+    inner = node.value if isinstance(node.value, list) else []
+    parts = [part for entry in inner for part in (entry if isinstance(entry, tuple) else (entry,))]
+    below = [extents[id(part)] for part in parts]
+    return 1 + sum(values for values, _ in below), 1 + max((depth for _, depth in below), default=0)
 
 
 def load_yaml(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -168,12 +211,17 @@ def _explain(model: type[BaseModel], fault: Any) -> str:
         return f"{where}: {fault['input']!r} is read as a {type(fault['input']).__name__}; a name is put in quotes"
     if fault["type"] != "extra_forbidden":
         return (
-            f"{where}: {fault['msg']} (found {fault.get('input')!r}{_nearest_value(fault)})"
+            f"{where}: {fault['msg']} (found {_shortened(fault.get('input'))}{_nearest_value(fault)})"
             if location
             else str(fault["msg"])
         )
     near = _nearest_key(model, location)
     return f"{where}: unknown key" + (f"; did you mean {near!r}?" if near else "")
+
+
+def _shortened(value: Any) -> str:
+    written = repr(value)
+    return written if len(written) <= _SHOWN_CHARACTERS else written[:_SHOWN_CHARACTERS] + "..."
 
 
 def _nearest_value(fault: Any) -> str:

@@ -36,7 +36,10 @@ def read_shared(
         UserError: instead of the `BadItem` of `read`.
     """
     try:
-        return read(path)
+        try:
+            return read(path)
+        except RecursionError as error:
+            raise BadItem("its values are nested too deeply", str(path)) from error
     except BadItem as error:
         line = f" (line {error.line})" if error.line else ""
         command = " ".join(filter(None, ("mmrs scan", name, shlex.quote(str(root)), options)))

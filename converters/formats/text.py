@@ -139,5 +139,8 @@ def kind(value: object) -> str:
 
 def shown(value: object) -> str:
     """A value for a message, at most 60 characters."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except RecursionError:
+        text = f"{kind(value)} of hundreds of levels"
     return text if len(text) <= 60 else text[:57] + "..."

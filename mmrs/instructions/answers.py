@@ -29,7 +29,7 @@ _WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight"
 _COUNTS = {word: number for number, word in enumerate(_WORDS)} | {"no": 0, "a": 1, "an": 1}
 _JOINING = ("", "and", "the", ",", ";", ":")
 # The closing bracket may be missing: a generation can end at its token limit.
-_GROUP = re.compile(r"(?P<phrase>[^\[\]]*)\[(?P<boxes>[^\[\]]*)(?:\]|$)")
+_BOXES = re.compile(r"\[(?P<boxes>[^\[\]]*)(?:\]|$)")
 _ABSENCE = re.compile(r"\bthere are no \w", re.IGNORECASE)
 _COUNTED = re.compile(r"(?:.*[^\w])?(?P<count>\d{1,6}|" + "|".join(_COUNTS) + r")\s+(?P<name>\S.*)", re.DOTALL)
 
@@ -77,17 +77,22 @@ def is_absence(text: str) -> bool:
 def parse_detections(text: str, frame: SquareFrame, categories: Collection[str], dialect: Dialect) -> list[ParsedGroup]:
     """Every bracket group of an answer, boxes in pixels of the unpadded image. An absence gives an empty list."""
     groups = []
-    for match in _GROUP.finditer(text):
-        phrase = match["phrase"].replace("<p>", " ").replace("</p>", " ").strip()
+    for match in _BOXES.finditer(text):
+        phrase = _phrase_before(text, match.start()).replace("<p>", " ").replace("</p>", " ").strip()
         name, category, count = _named(phrase, categories)
         groups.append(ParsedGroup(name, category, count, dialect.parse(match["boxes"], frame)))
     return groups
 
 
+def _phrase_before(text: str, bracket: int) -> str:
+    """The text between the bracket at this place and the one before it, of either kind."""
+    return text[max(text.rfind("[", 0, bracket), text.rfind("]", 0, bracket)) + 1 : bracket]
+
+
 def box_spans(text: str) -> list[tuple[int, int]]:
     """Start and end of each piece of an answer that is meant as a box, in the order of `parse_detections`."""
     spans = []
-    for match in _GROUP.finditer(text):
+    for match in _BOXES.finditer(text):
         start = match.start("boxes")
         for piece in match["boxes"].split(";"):
             if piece.strip():

@@ -45,7 +45,10 @@ def classes_of_phrase(phrase: str, categories: Collection[str]) -> list[tuple[st
     """
     names = _names(tuple(categories))
     words = _plain(phrase).rstrip(".,:;").split()
-    found = ((names.get(" ".join(words[start:])), words[start - 1] if start else "") for start in range(len(words)))
+    first = max(0, len(words) - _longest(tuple(categories)))
+    found = (
+        (names.get(" ".join(words[start:])), words[start - 1] if start else "") for start in range(first, len(words))
+    )
     return [(category, before) for category, before in found if category is not None]
 
 
@@ -58,6 +61,12 @@ def _names(categories: tuple[str, ...]) -> Mapping[str, str]:
             owners.setdefault(name, []).append(category)
     own = {_plain(category): category for category in categories}
     return MappingProxyType(own | {name: found[0] for name, found in owners.items() if len(found) == 1})
+
+
+@lru_cache(maxsize=256)
+def _longest(categories: tuple[str, ...]) -> int:
+    """Words of the longest spelling of any class."""
+    return max((name.count(" ") + 1 for name in _names(categories)), default=0)
 
 
 def _english(name: str) -> str:

@@ -24,7 +24,9 @@ from mmrs.text import table
 
 Pairs = Counter[tuple[str, str, str]]
 _SHOWN = 3
-_NUMBER = re.compile(r"\d*\.\d+")
+# What may stand before a mark is only looked at from its own start: a long run is gone through once.
+_NUMBER = re.compile(r"(?:(?<!\d)\d+)?\.\d+")
+_MARK = re.compile(r"(?:(?<!\s)\s+)?([\[\],;:.?!])\s*")
 _TAIL = " answer the question using a single word or phrase"
 
 
@@ -136,7 +138,7 @@ def plain_text(text: str) -> str:
     text = text.casefold().replace("<p>", "").replace("</p>", "").replace("an one-sentence", "a one-sentence")
     text = " ".join(text.replace("_", " ").split()).rstrip(" .").removesuffix(_TAIL)
     text = _NUMBER.sub(lambda match: f"{round(float(match[0]), 2):.2f}", text)
-    return re.sub(r"\s*([\[\],;:.?!])\s*", r"\1", text).rstrip(".?")
+    return _MARK.sub(r"\1", text).rstrip(".?")
 
 
 def _percent(share: float | None) -> str:

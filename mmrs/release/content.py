@@ -26,14 +26,18 @@ _RELEASED = dialect("mmrs1m")
 _FRACTIONS = SquareFrame(1, 1)
 _CLASSIFICATION = re.compile(r"what is the category of this remote sensing image", re.IGNORECASE)
 _CAPTIONING = re.compile(r"one-sentence caption", re.IGNORECASE)
-_REGION = re.compile(r"short description.*?(\[[^\[\]]*\])\s*$", re.IGNORECASE | re.DOTALL)
-_GROUNDING = re.compile(
-    r"bounding box coordinate.*?described as:\s*(?P<text>.*?)\s*in this remote sensing image", re.IGNORECASE | re.DOTALL
+# Texts of strangers are searched part by part: a pattern of several parts with anything between them is tried from each
+# place where the first one stands, which takes minutes for some kilobytes.
+_REGION = re.compile(r"short description", re.IGNORECASE)
+_GROUNDING = tuple(
+    re.compile(part, re.IGNORECASE)
+    for part in ("bounding box coordinate", "described as:", "in this remote sensing image")
 )
 _DETECTION_PROMPT = re.compile(r"\s*(please )?detect\b", re.IGNORECASE)
-_DETECTION_ANSWER = re.compile(r"\bthere (is|are)\b.*\[", re.IGNORECASE | re.DOTALL)
+_DETECTION_ANSWER = re.compile(r"\bthere (is|are)\b", re.IGNORECASE)
 _BRACKET = re.compile(r"\[([^\[\]]*)(?:\]|$)")
-_BOX = re.compile(r"(?:\s*\d*\.?\d+\s*,){3}(?:(?:\s*\d*\.?\d+\s*,){4})?\s*\d*\.?\d+\s*", re.ASCII)
+_NUMBER = r"\s*(?:\d+(?:\.\d+)?|\.\d+)\s*"
+_BOX = re.compile(rf"(?:{_NUMBER},){{3}}(?:(?:{_NUMBER},){{4}})?{_NUMBER}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +106,11 @@ def infer_task(prompt: str, answer: str, family: Family | None = None) -> TaskNa
     """The task of a pair. The family decides where it has one task; else the wording does; the rest is ``vqa``."""
     if family in FAMILY_TASKS:
         return FAMILY_TASKS[family]
-    if _REGION.search(prompt):
+    if _region(prompt) is not None:
         return "region-captioning"
-    if _GROUNDING.search(prompt):
+    if _described(prompt) is not None:
         return "visual-grounding"
-    if family == "detection" or _DETECTION_PROMPT.match(prompt) or _DETECTION_ANSWER.search(answer):
+    if family == "detection" or _DETECTION_PROMPT.match(prompt) or _is_detection_answer(answer):
         # One box tells for all of an answer: 8 numbers have 7 commas.
         first = _BRACKET.search(answer)
         oriented = "oriented" in prompt.casefold() or bool(first and first[1].split(";", 1)[0].count(",") == 7)
@@ -116,6 +120,33 @@ def infer_task(prompt: str, answer: str, family: Family | None = None) -> TaskNa
     if _CAPTIONING.search(prompt):
         return "captioning"
     return "vqa"
+
+
+def _region(prompt: str) -> str | None:
+    """The inside of the bracket group that ends a prompt for the description of a region."""
+    start = _REGION.search(prompt)
+    stripped = prompt.rstrip()
+    opened = stripped.rfind("[")
+    if start is None or opened < start.end() or not stripped.endswith("]"):
+        return None
+    inside = stripped[opened + 1 : -1]
+    return None if "]" in inside else inside
+
+
+def _described(prompt: str) -> str | None:
+    """The description in a prompt of visual grounding."""
+    place, last = 0, 0
+    for part in _GROUNDING:
+        found = part.search(prompt, place)
+        if found is None:
+            return None
+        last, place = place, found.end()
+    return prompt[last : found.start()].strip()
+
+
+def _is_detection_answer(answer: str) -> bool:
+    start = _DETECTION_ANSWER.search(answer)
+    return start is not None and "[" in answer[start.end() :]
 
 
 def read_number_groups(text: str) -> tuple[tuple[tuple[float, ...], ...], int]:
@@ -148,9 +179,9 @@ def _pair(prompt: str, answer: str, family: Family | None, frame: SquareFrame | 
     task = infer_task(prompt, answer, family)
     groups: tuple[Group, ...] = ()
     if task == "region-captioning":
-        groups = (_group(answer, None, _REGION.search(prompt)[1][1:-1], frame),)  # type: ignore[index]
+        groups = (_group(answer, None, _region(prompt) or "", frame),)
     elif task == "visual-grounding":
-        text = _GROUNDING.search(prompt)["text"]  # type: ignore[index]
+        text = _described(prompt) or ""
         groups = tuple(_group(text, None, inside, frame) for inside in _BRACKET.findall(answer))
     elif task in ("detection-hbb", "detection-obb"):
         parsed = parse_detections(answer, _FRACTIONS, (), _RELEASED)

@@ -5,7 +5,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmrs.config import parse_words, parse_yaml
+from mmrs.config import load_yaml, parse_words, parse_yaml
+from mmrs.errors import UserError
 
 WORDS = ("on", "off", "Yes", "no", "y", "n", "0737", "0x1F", "0b11", "12:30", "2024-01-05", "1_000", "+.e3", "1e", "-")
 
@@ -55,3 +56,40 @@ def test_tags_make_no_objects(text):
     st.from_regex(r"[a-z]{1,4}", fullmatch=True), inner)))  # fmt: skip
 def test_what_pyyaml_writes_of_plain_values_is_read_back(value):
     assert parse_yaml(yaml.safe_dump(value)) == value
+
+
+def bomb(line: str) -> str:
+    """Nine lines, each with nine aliases of the one before."""
+    return "".join(f"a{i}: &a{i} " + line.format(", ".join(["x" if not i else f"*a{i - 1}"] * 9)) for i in range(9))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (bomb("[{}]\n"), "more than 1,000,000 values"),
+        ("a0: &a0 {k: v}\n" + "".join(f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 9)}]}}\n" for i in range(1, 9)),
+         "more than 1,000,000 values"),
+        ("a: " + "[" * 3000 + "]" * 3000, "more than 100 levels deep"),
+        ("a: " + "{a: " * 3000 + "}" * 3000, "more than 100 levels deep"),
+        ("- " * 3000 + "x", "more than 100 levels deep"),
+        ("a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}]\n" for i in range(1, 3000)), "levels"),
+        ("a: &a [*a]", "an alias of what it stands in"),
+        ("9" * 5000, "digits"),
+    ],
+)  # fmt: skip
+def test_work_of_a_document_is_bounded(text, reason):
+    with pytest.raises(yaml.YAMLError, match=reason):
+        parse_yaml(text)
+
+
+def test_aliases_within_the_bounds_are_what_they_name():
+    assert parse_yaml("a: &a [1, 2]\nb: [*a, *a]\nc: &c {x: *a}\nd: *c") == {
+        "a": [1, 2], "b": [[1, 2], [1, 2]], "c": {"x": [1, 2]}, "d": {"x": [1, 2]}}  # fmt: skip
+
+
+def test_a_recipe_that_is_a_bomb_is_a_user_s_mistake(tmp_path):
+    recipe = tmp_path / "r.yaml"
+    for text in (bomb("[{}]\n"), "[" * 3000, "a: " + "9" * 5000):
+        recipe.write_text(text)
+        with pytest.raises(UserError, match=r"r\.yaml cannot be read"):
+            load_yaml(recipe)

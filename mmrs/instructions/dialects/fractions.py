@@ -16,7 +16,7 @@ from mmrs.instructions.dialects.dialect import HORIZONTAL, ORIENTED, ParsedBoxes
 from mmrs.instructions.dialects.grid import Steps, horizontal_steps, oriented_steps, read_boxes, turned_steps
 from mmrs.instructions.symmetry import Symmetry
 
-_NUMBER = re.compile(r"\s*(\d*\.?\d+)\s*")
+_NUMBER = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*")
 _WRITTEN = re.compile(r"[01]\.\d+")
 
 

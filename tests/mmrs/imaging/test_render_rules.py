@@ -9,6 +9,7 @@ import rasterio
 from PIL import Image
 
 from mmrs.errors import BadItem
+from mmrs.imaging.limits import SizeLimit
 from mmrs.imaging.probe import probe
 from mmrs.imaging.raster import CACHE_BYTES
 from mmrs.imaging.store import store_file
@@ -170,7 +171,7 @@ def test_bands_that_are_not_there_and_bands_nobody_chose(tmp_path):
     with pytest.raises(BadItem, match="cannot be read"):
         probe(tmp_path / "c.tif", selection=EUROSAT)
     with pytest.raises(BadItem, match="64 pixels, more than the limit of 10"):
-        probe(path, 10, BandSelection((1,)))
+        probe(path, SizeLimit(pixels=10), BandSelection((1,)))
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.tif"])

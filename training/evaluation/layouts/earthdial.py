@@ -32,7 +32,7 @@ from training.evaluation.translation.syntax import read_brackets
 
 _FRAME = PerAxis(GRID, angled=True, turn_before_scaling=True)
 _GRID_SIZES = ImageSizes(GRID, GRID, GRID, GRID)
-_CLASSES = re.compile(r"\bClasses:\s*([^.]*)\.")
+_CLASSES = re.compile(r"\bClasses:")
 
 _Row = Mapping[str, Any]
 
@@ -106,8 +106,9 @@ def _vqa(source: str, number: int, row: _Row, prompt: str, where: str) -> Questi
 
 def _listed_classes(prompt: str) -> tuple[str, ...]:
     """In alphabetical order: prompts list them in any."""
-    match = _CLASSES.search(prompt)
-    return tuple(sorted({name.strip() for name in match[1].split(",")} - {""})) if match else ()
+    start = _CLASSES.search(prompt)
+    listed, end, _ = prompt[start.end() :].partition(".") if start else ("", "", "")
+    return tuple(sorted({name.strip() for name in listed.split(",")} - {""})) if end else ()
 
 
 _KINDS: tuple[tuple[Callable[[_Row, str], bool], Callable[..., Question[Any]]], ...] = (

@@ -21,6 +21,7 @@ _JSON_LABEL = re.compile(r'"(?:label|class|category|name)"\s*:\s*"((?:[^"\\\n]|\
 _BRACES = re.compile(r"\{([^{}]*)(?:\}|$)")
 _ANGLE_NUMBER = re.compile(r"<\s*([+-]?\d+(?:\.\d+)?)\s*>")
 _REFERENCE = re.compile(r"(?:<ref>|<p>|<\|object_ref_start\|>)(.*?)(?:</ref>|</p>|<\|object_ref_end\|>)", re.DOTALL)
+_REFERENCE_ENDS = ("</ref>", "</p>", "<|object_ref_end|>")
 _MARKUP = re.compile(r"<[^<>]*>|[\[\](){}]")
 _LONGEST_LABEL = 80
 
@@ -75,7 +76,9 @@ def _labelled(text: str, matches: Iterator[tuple[re.Match[str], tuple[float, ...
 
 
 def _label(words: str) -> str:
-    references = _REFERENCE.findall(words)
+    # Behind the last end of a reference there is none, and looking for one from each start would take its time.
+    ends = [words.rfind(end) + len(end) for end in _REFERENCE_ENDS if end in words]
+    references = _REFERENCE.findall(words, 0, max(ends, default=0))
     if references:
         return str(references[-1]).strip()
     plain = " ".join(_MARKUP.sub(" ", words).split()).strip(" ,;:.-*\"'`")

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import cached_file
 
+from mmrs.config import parse_yaml
 from mmrs.errors import UserError
 from mmrs.installation import install_command
 from training.model.folder import without_foreign_code
@@ -201,9 +202,9 @@ def _only_gguf(folder: Path) -> Path | None:
 def _card_licence(card: Path) -> str | None:
     if not card.is_file():
         return None
-    front = re.match(r"---\s*\n(.*?)\n---", card.read_text(errors="replace"), re.DOTALL)
+    front = re.match(r"---[^\S\n]*\n(.*?)\n---", card.read_text(errors="replace"), re.DOTALL)
     try:
-        fields = yaml.safe_load(front[1]) if front else None
+        fields = parse_yaml(front[1]) if front else None
     except yaml.YAMLError:
         return None
     if not isinstance(fields, dict) or not fields.get("license"):
