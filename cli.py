@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from functools import partial
 
 import click
 
@@ -44,7 +45,7 @@ class Commands(LazyGroup):
         try:
             return super().make_context(*arguments, **options)
         except click.ClickException as error:
-            error.message = _without_secrets(error.message)  # type: ignore[misc]
+            error.message = _for_terminal(error.message)  # type: ignore[misc]
             raise
 
     def invoke(self, ctx: click.Context):
@@ -57,7 +58,7 @@ class Commands(LazyGroup):
             raise
         except click.ClickException as error:
             # click repeats what was typed.
-            error.message = _without_secrets(error.message)  # type: ignore[misc]
+            error.message = _for_terminal(error.message)  # type: ignore[misc]
             raise
         except Exception as error:
             if ctx.params.get("debug"):
@@ -65,14 +66,15 @@ class Commands(LazyGroup):
 
                 traceback.print_exception(error)
             message, exit_code = told(error)
-            click.echo(f"error: {_without_secrets(message)}", err=True)
+            click.echo(f"error: {_for_terminal(message)}", err=True)
             sys.exit(exit_code)
 
 
-def _without_secrets(message: str) -> str:
+def _for_terminal(message: str) -> str:
     from mmrs.storage.urls import redacted
+    from mmrs.text import harmless
 
-    return redacted(message)
+    return harmless(redacted(message))
 
 
 def told(error: Exception) -> tuple[str, int]:
@@ -90,6 +92,10 @@ def told(error: Exception) -> tuple[str, int]:
         return f"{where}{reason}. Check the path, its permissions and the free space.", 1
     if isinstance(error, ModuleNotFoundError) and (missing := describe_missing(error)):
         return missing, 2
+    if isinstance(error, MemoryError):
+        return "memory ran out. Run the same command again with fewer --workers or on a larger machine.", 1
+    if isinstance(error, RecursionError):
+        return "values of an input are nested too deeply; `mmrs --debug ...` shows where it was read.", 1
     fault = f"{type(error).__name__}: {error}"
     return f"{fault}\nThis is a fault of the program; `mmrs --debug ...` shows where.", 1
 
@@ -110,8 +116,12 @@ def main(ctx: click.Context, debug: bool, quiet: bool) -> None:
     checkpoint (run it again), 130 interrupted, 143 ended by SIGTERM.
     """
     from mmrs.progress import Progress
+    from mmrs.text import HarmlessOutput
 
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    # Names that are printed may be of strangers.
+    ctx.call_on_close(partial(setattr, sys, "stdout", sys.stdout))
+    sys.stdout = HarmlessOutput(sys.stdout)
     ctx.obj = Progress(quiet=quiet)
 
 

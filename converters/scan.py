@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ from converters.wrong_folder import explain, reads, reads_as
 from mmrs.builder.survey.unread_files import Unread, find_unread
 from mmrs.errors import BadItem, UserError
 from mmrs.progress import Progress
-from mmrs.source import Discovery
+from mmrs.source import Discovery, without_strange_names
 from mmrs.storage.plain_files import reading_below
 from mmrs.text import table
 
@@ -84,7 +85,8 @@ class Scan:
     def render(self, as_json: bool) -> str:
         """Text for a person, or JSON with everything."""
         if as_json:
-            return orjson.dumps(asdict(self), option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS).decode()
+            # orjson refuses names that are no UTF-8; here they stay as they are until they are printed.
+            return json.dumps(asdict(self), ensure_ascii=False, indent=2, sort_keys=True, allow_nan=False)
         rows = [
             (
                 part.split,
@@ -167,7 +169,7 @@ def _scan_source(name: str, root: Path, options: Mapping[str, Any], progress: Pr
     looked_at: list[str] = []
     for split in source.splits_in(root):
         try:
-            found = source.discover(root, split)
+            found = without_strange_names(source.discover(root, split), root)
         except UserError as error:
             absent[split] = error
             continue

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from mmrs.text import harmless
+
 _SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -20,7 +22,7 @@ class Progress:
     def line(self, text: str) -> None:
         """One line of what the work has come to; it stays above a bar, where there is one."""
         if not self.quiet:
-            print(text, file=sys.stderr, flush=True)
+            print(harmless(text), file=sys.stderr, flush=True)
 
     def note(self, text: str) -> None:
         """One line about something out of the ordinary that the work goes on after."""

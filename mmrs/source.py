@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from mmrs.errors import BadItem
 from mmrs.record import Annotations, Sensor, TaskName
+from mmrs.text import harmless_name
 
 # Folders of archivers that hold no data: ``__MACOSX`` repeats every name with ``._`` in front.
 JUNK_FOLDERS = frozenset({"__macosx"})
@@ -286,6 +287,26 @@ class SourceBuild:
         """The command that shows what of the source is there."""
         name, *options = self.asked_as or (self.source.name,)
         return shlex.join(["mmrs", "scan", name, str(self.root), *options])
+
+
+def without_strange_names(found: Discovery, root: Path) -> Discovery:
+    """A discovery whose items have names that a list, a terminal and UTF-8 can hold; a problem for each other one."""
+    strange = [item for item in found.items if not _is_plain(item, root)]
+    if not strange:
+        return found
+    lost = {item.stem for item in strange}
+    problems = [(str(item.image), "the file's name has characters that are not shown; rename it") for item in strange]
+    kept = tuple(item for item in found.items if item.stem not in lost)
+    return replace(found, items=kept, problems=(*found.problems, *problems))
+
+
+def _is_plain(item: Item, root: Path) -> bool:
+    # All that is written of an item: its stem, and its files below the root.
+    words = [item.stem, str(item.image), *map(str, item.annotations)]
+    if all(map(str.isprintable, words)):
+        return True
+    start = f"{root}/"
+    return all(harmless_name(word.removeprefix(start)) == word.removeprefix(start) for word in words)
 
 
 def ensure_unique_stems(items: Iterable[Item]) -> tuple[tuple[Item, ...], tuple[tuple[str, str], ...]]:

@@ -6,10 +6,44 @@ A message ends with what the user can do next. A command in it is typed as it st
 from __future__ import annotations
 
 import difflib
+import re
 import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+# What a terminal obeys instead of showing it: control characters, marks that turn the direction of writing, separators
+# of lines; and bytes of file names that are no UTF-8, which Python holds as lone surrogates.
+_HIDDEN = "\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff"
+_NOT_IN_TEXT = re.compile(f"[{_HIDDEN}]")
+_NOT_IN_NAMES = re.compile(f"[{_HIDDEN}\t\n]")
+
+
+def harmless(text: str) -> str:
+    """A text for a terminal: what it would obey is written out by its number, tabs and ends of lines apart."""
+    return text if text.isprintable() else _NOT_IN_TEXT.sub(_written_out, text)
+
+
+def harmless_name(name: str) -> str:
+    """As `harmless`, with tabs and ends of lines written out too."""
+    return name if name.isprintable() else _NOT_IN_NAMES.sub(_written_out, name)
+
+
+def _written_out(match: re.Match[str]) -> str:
+    return f"\\u{ord(match[0]):04x}"
+
+
+class HarmlessOutput:
+    """A text stream to which only `harmless` text is written; all else is the stream's own."""
+
+    def __init__(self, stream: Any):
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        return int(self._stream.write(harmless(text)))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]], align: str = "") -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from mmrs.builder.objects import check_objects, cut_to_window, follow_objects
+from mmrs.builder.objects import check_objects, cut_to_window, follow_objects, read_annotations
 from mmrs.builder.plan import PlannedSample
 from mmrs.builder.spool import RowSpool, TileSpool, open_rows, open_tiles
 from mmrs.config import StrictModel
@@ -196,7 +196,7 @@ def _excluded_entry(task: ShardTask, sample: PlannedSample, reason: str) -> Quar
 
 def _read(task: ShardTask, sample: PlannedSample) -> Annotations | BadItem:
     try:
-        annotations = task.source.read(sample.item)
+        annotations = read_annotations(task.source, sample.item)
         size = sample.probe.upright_size
         if annotations.declared_size not in (None, size):
             declared = "x".join(str(side) for side in annotations.declared_size or ())
@@ -213,7 +213,11 @@ def _image(task: ShardTask, sample: PlannedSample, rows: RowSpool, tiles: TileSp
         return tiles.image(sample.stem)
     source, item = task.source, sample.item
     content = rows.content(item.image)
-    return store_file(item.place, sample.probe, task.suffix, source.sensor, task.validation, source.bands, content)
+    try:
+        return store_file(item.place, sample.probe, task.suffix, source.sensor, task.validation, source.bands, content)
+    except OSError as error:
+        # Nothing is written here: the fault is the image's, not the output's.
+        raise BadItem(f"image cannot be read: {error.strerror or error}", str(item.place)) from error
 
 
 def _assemble(task: ShardTask, sample: PlannedSample, known: Annotations, image: StoredImage, first: bool) -> _Stored:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import orjson
+from pydantic import BeforeValidator
 
 from mmrs.config import StrictModel
 from mmrs.errors import BadItem
 from mmrs.record import UnreadRow
 from mmrs.source import Item
+from mmrs.text import harmless, harmless_name
 
 QUARANTINE_NAME = "quarantine.jsonl"
 
+
+# Names of strangers, also where they stand in a reason; other values are left to the model's own check.
+HarmlessName = Annotated[str, BeforeValidator(lambda value: harmless_name(value) if isinstance(value, str) else value)]
+HarmlessText = Annotated[str, BeforeValidator(lambda value: harmless(value) if isinstance(value, str) else value)]
 
 Level = Literal["item", "object", "part", "set", "excluded", "absent"]
 
@@ -37,10 +43,10 @@ class QuarantineEntry(StrictModel):
     source: str
     split: str
     level: Level
-    id: str | None = None
-    path: str
+    id: HarmlessName | None = None
+    path: HarmlessName
     line: int | None = None
-    reason: str
+    reason: HarmlessText
     images: int = 1
 
     @property

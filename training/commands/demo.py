@@ -76,7 +76,7 @@ def _is_begun(marker: Path) -> bool:
 def _step(ctx: click.Context, name: str, *arguments: object) -> None:
     """Show how to type a command, and run it."""
     words = [str(argument) for argument in arguments]
-    click.secho(f"\n$ {shlex.join(['mmrs', name, *words])}", bold=True)
+    click.echo(f"\n$ {shlex.join(['mmrs', name, *words])}")
     root = ctx.find_root()
     group = root.command
     if not isinstance(group, click.Group) or (command := group.get_command(root, name)) is None:
