@@ -61,7 +61,14 @@ def _bars(frame: pl.DataFrame, by: str, part: str, count: str, label: str) -> by
     parts = sorted(frame[part].unique().to_list(), key=lambda key: (key != "train", key))
     for number, key in enumerate(parts):
         widths = [values.get((name, key), 0) for name in names]
-        axes.barh(names, widths, left=left, label=key, color=PALETTE[number % len(PALETTE)], height=0.7)
+        axes.barh(
+            list(map(_literal, names)),
+            widths,
+            left=left,
+            label=_literal(key),
+            color=PALETTE[number % len(PALETTE)],
+            height=0.7,
+        )
         left = [start + width for start, width in zip(left, widths, strict=True)]
     for position, total in enumerate(left):
         axes.annotate(f" {total:,}", (total, position), va="center", fontsize=8)
@@ -84,7 +91,7 @@ def _histogram(frame: pl.DataFrame, by: str, count: str, label: str) -> bytes | 
     for number, key in enumerate(keys):
         places = [position + (number - (len(keys) - 1) / 2) * width for position in range(len(bins))]
         heights = [values.get((key, limit), 0) for limit in bins]
-        axes.bar(places, heights, width, label=key, color=PALETTE[number % len(PALETTE)])
+        axes.bar(places, heights, width, label=_literal(key), color=PALETTE[number % len(PALETTE)])
     axes.set_xlim(-0.6, max(len(bins), 4) - 0.4)
     axes.set_xticks(range(len(bins)), ["more" if limit is None else f"{limit:,}" for limit in bins])
     axes.set_xlabel(label)
@@ -110,6 +117,11 @@ def _figure(width: float, height: float):
 def _legend(axes, parts: int) -> None:
     if parts > 1:
         axes.legend(fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=min(parts, 4))
+
+
+def _literal(name: object) -> str:
+    """A name as it is written: between two dollar signs matplotlib would read a formula."""
+    return str(name).replace("$", r"\$")
 
 
 def _png(figure) -> bytes:

@@ -3,8 +3,10 @@
 import io
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 
+import polars as pl
 import pytest
 from PIL import Image, ImageColor
 
@@ -130,6 +132,14 @@ def test_plots_are_images_and_the_same_each_time(report_set):
         with Image.open(io.BytesIO(data)) as image:
             assert image.format == "PNG" and image.width > 500, name
     assert make_plots(found) == plots
+
+
+def test_a_name_is_no_formula(report_set):
+    found = statistics(report_set)
+    classes = found.tables["class"]
+    strange = classes.with_columns(pl.lit("$\\frac{$").alias("name"))
+    made = make_plots(replace(found, tables={**found.tables, "class": pl.concat([classes, strange])}))
+    assert made["classes"].startswith(b"\x89PNG")
 
 
 def test_errors(report_set, tmp_path):
