@@ -8,10 +8,11 @@ from typing import Any
 
 from PIL import Image
 
-from mmrs.errors import UserError
+from mmrs.errors import RunFailure, UserError
 from mmrs.imaging.probe import open_stored
 from mmrs.instructions.dialects import dialect
 from mmrs.shards.reader import ShardSet
+from mmrs.text import see_verify
 from training.evaluation.task import AnswerForm, Question
 from training.evaluation.tasks import find_task, task_names
 
@@ -64,10 +65,20 @@ def load_questions(data: ShardSet, scope: QuestionScope) -> list[Question[Any]]:
 
 
 def question_image(data: ShardSet, question: Question[Any]) -> Image.Image:
-    """The question's image, decoded."""
-    with open_stored(data.image(dict(question.row))) as image:
-        image.load()
-        return image
+    """The question's image, decoded.
+
+    Raises:
+        RunFailure: it cannot be, or is beyond the bounds of `mmrs.imaging.limits`.
+    """
+    content = data.image(dict(question.row))
+    try:
+        with open_stored(content) as image:
+            image.load()
+            return image
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise RunFailure(
+            f"image of {question.record.id} cannot be decoded: {error}. {see_verify(data.location)}"
+        ) from error
 
 
 def _name(record_id: str, task: str, number: int) -> str:
