@@ -135,13 +135,13 @@ def _region(prompt: str) -> str | None:
 
 def _described(prompt: str) -> str | None:
     """The description in a prompt of visual grounding."""
-    place, last = 0, 0
+    start = before = place = 0
     for part in _GROUNDING:
         found = part.search(prompt, place)
         if found is None:
             return None
-        last, place = place, found.end()
-    return prompt[last : found.start()].strip()
+        before, start, place = place, found.start(), found.end()
+    return prompt[before:start].strip()
 
 
 def _is_detection_answer(answer: str) -> bool:
