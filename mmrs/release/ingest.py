@@ -31,7 +31,7 @@ from mmrs.release.json_lines import NoArray, RawRow, read_rows
 from mmrs.release.names import is_aggregate, normal_path, place_of_file, place_of_image, tile_of
 from mmrs.release.parts import Limits
 from mmrs.release.store import FILES_NAME, FILES_SCHEMA, RELEASE_NAME, ROWS_SCHEMA, IgnoredFile, Release, StoredFile
-from mmrs.storage.atomic import atomic_writer, file_sha256, write_atomic
+from mmrs.storage.atomic import atomic_writer, file_sha256, is_temporary, remove_temporaries, write_atomic
 from mmrs.storage.locks import whole_file_lock
 from mmrs.text import bytes_text, not_writable, table
 
@@ -260,13 +260,23 @@ def _write_files(path: Path, files: list[tuple[str, int, str, int | None, int | 
         pq.write_table(pa.Table.from_arrays(arrays, schema=FILES_SCHEMA), file, compression="zstd")
 
 
+def _entries(out: Path) -> list[Path]:
+    """What lies in `out`, without temporary files of a killed ingest; a link there is no work of ours."""
+    links = [path for path in out.iterdir() if path.is_symlink()]
+    if links:
+        raise UserError(f"{links[0]} is a symbolic link; choose another --out.")
+    return [path for path in out.iterdir() if not is_temporary(path.name)]
+
+
 @contextmanager
 def _workspace(out: Path) -> Iterator[Path]:
     """The empty work folder of an ingest into `out`, locked while in use and removed afterwards."""
     work = out / WORK_FOLDER
     if (out / RELEASE_NAME).exists():
         raise UserError(f"{out} already holds an ingest; choose another --out, or delete it first.")
-    if out.exists() and not work.exists() and (not out.is_dir() or any(out.iterdir())):
+    # A killed ingest leaves its work folder, and beside it only what the next one writes again.
+    allowed = {WORK_FOLDER, FILES_NAME, *STORED_FOLDERS} if work.is_dir() else set()
+    if out.exists() and (not out.is_dir() or any(path.name not in allowed for path in _entries(out))):
         raise UserError(f"{out} is not empty; choose another --out.")
     try:
         work.mkdir(parents=True, exist_ok=True)
@@ -281,6 +291,7 @@ def _workspace(out: Path) -> Iterator[Path]:
         except OSError as error:
             raise UserError(not_writable(out, error)) from error
         # A killed ingest, perhaps of another archive, may have left files.
+        remove_temporaries(out)
         for name in STORED_FOLDERS:
             shutil.rmtree(out / name, ignore_errors=True)
         spool = work / "spool"

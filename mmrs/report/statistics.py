@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 import polars as pl
 
-from mmrs.errors import RunFailure
+from mmrs.errors import RunFailure, UserError
 from mmrs.shards.manifest import Manifest
 from mmrs.shards.reader import ShardSet
 from mmrs.storage.atomic import atomic_folder
@@ -187,8 +187,19 @@ def to_json(found: Statistics) -> bytes:
 
 
 def write_parquet(found: Statistics, folder: Path) -> None:
-    """One Parquet file per table, ``<name>.parquet``, in `folder`, which is replaced as a whole."""
-    with atomic_folder(folder) as temporary:
+    """One Parquet file per table, ``<name>.parquet``, in `folder`, which is replaced as a whole.
+
+    Raises:
+        UserError: the folder holds something else.
+    """
+    ours = {f"{name}.parquet" for name in found.tables}
+
+    def holds_tables(there: Path) -> bool:
+        return there.is_dir() and {path.name for path in there.iterdir()} <= ours
+
+    if folder.exists() and not holds_tables(folder):
+        raise UserError(f"{folder} holds more than tables of an earlier `mmrs stats`; name a new folder.")
+    with atomic_folder(folder, holds_tables) as temporary:
         for name, frame in found.tables.items():
             frame.write_parquet(temporary / f"{name}.parquet")
 

@@ -6,11 +6,12 @@ of the name: these say that this program made it, and nothing else is ever remov
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -68,11 +69,16 @@ def publish_file(made: Path, path: Path) -> None:
 
 
 @contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path, is_ours: Callable[[Path], bool] | None = None) -> Iterator[Path]:
     """A temporary folder to fill; it becomes `path` when the block ends without an error and vanishes otherwise.
 
-    A folder that is already at `path` is replaced.
+    Args:
+        is_ours: whether a folder that is already at `path`, with something in it, may be replaced; by default never.
+
+    Raises:
+        FileExistsError: such a folder is there and may not be; it is looked for before the block and after it.
     """
+    _check_replaceable(path, is_ours)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(temporary_name(path.name))
     temporary.mkdir()
@@ -81,12 +87,19 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         for file in temporary.rglob("*"):
             _sync(file)
         _sync(temporary)
+        _check_replaceable(path, is_ours)
         if path.exists():
             remove_folder(path)
         os.replace(temporary, path)
         _sync(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _check_replaceable(path: Path, is_ours: Callable[[Path], bool] | None) -> None:
+    is_taken = path.is_symlink() or (path.exists() and (not path.is_dir() or any(path.iterdir())))
+    if is_taken and (path.is_symlink() or is_ours is None or not is_ours(path)):
+        raise FileExistsError(errno.EEXIST, "holds what this program did not put there; nothing is replaced", str(path))
 
 
 def remove_folder(path: Path) -> None:

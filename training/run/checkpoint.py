@@ -94,7 +94,7 @@ def write_snapshot(folder: Path, snapshot: Snapshot, keep_last: int, keep: Colle
     step = snapshot.position.step
     path = checkpoint_folder(folder, step)
     try:
-        with atomic_folder(path) as temporary:
+        with atomic_folder(path, _holds_checkpoint) as temporary:
             for name, tensors in snapshot.tensors.items():
                 save_file(tensors, temporary / name)
             (temporary / "state.json").write_bytes(_json(snapshot.state.model_dump(mode="json")))
@@ -144,6 +144,11 @@ class CheckpointWriter:
     def wait(self) -> Path | None:
         """Wait for the write in progress. Raises RunFailure if it fails."""
         return self._write.result() if self._write is not None else None
+
+
+def _holds_checkpoint(folder: Path) -> bool:
+    """Whether a folder has nothing but files of a checkpoint, whole or not."""
+    return folder.is_dir() and {path.name for path in folder.iterdir()} <= {*FILES, DONE}
 
 
 def complete_checkpoints(folder: Path) -> list[Path]:

@@ -24,6 +24,7 @@ from training.stages.stage import add_tuned_parameters, apply_stage
 from training.step.sharding import full_state
 
 _ORIGIN = "training.json"
+_ADAPTER = "adapter_config.json"
 
 
 def origin_of(config: TrainConfig, position: Position, base_digest: str) -> dict[str, Any]:
@@ -113,11 +114,11 @@ def save_result(
         **{name: origin[name] for name in ("steps", "samples", "data_set_id")},
     }
     if has_lora(model):
-        with atomic_folder(out / "adapter") as temporary:
+        with atomic_folder(out / "adapter", lambda there: (there / _ADAPTER).is_file()) as temporary:
             save_adapter(temporary, model, state, str(base))
         state = merged_state(model, state)
     note_training(model.config, run)
-    with atomic_folder(out / "model") as temporary:
+    with atomic_folder(out / "model", lambda there: (there / _ORIGIN).is_file()) as temporary:
         model.save_pretrained(temporary, state_dict=state)
         processor.save_pretrained(temporary)
         (temporary / _ORIGIN).write_text(json.dumps(origin, indent=2, allow_nan=False) + "\n")

@@ -133,6 +133,20 @@ def test_folders_with_other_content_are_not_written_to(archive, ingested, tmp_pa
         export_release(tmp_path, tmp_path / "out")
 
 
+def test_a_work_folder_is_no_leave_to_remove_what_others_put_beside_it(archive, tmp_path):
+    for name in ("rows", ".ingest"):
+        (tmp_path / "in" / name).mkdir(parents=True)
+    mine = tmp_path / "in" / "thesis.tex"
+    mine.write_text("mine")
+    with pytest.raises(UserError, match="is not empty"):
+        ingest(archive, tmp_path / "in", QUIET)
+    mine.rename(tmp_path / "thesis.tex")
+    (tmp_path / "in" / "rows").rmdir()
+    (tmp_path / "in" / "rows").symlink_to(tmp_path)
+    with pytest.raises(UserError, match="symbolic link"):
+        ingest(archive, tmp_path / "in", QUIET)
+
+
 def test_an_archive_without_json_is_refused(tmp_path):
     write_parts(tmp_path, tar_bytes({"data/detection/a/images/1.jpg": b"x"}), 1)
     with pytest.raises(UserError, match="no JSON file"):

@@ -79,6 +79,15 @@ def test_json_and_parquet_say_the_same(found, tmp_path):
         assert pl.read_parquet(tmp_path / "tables" / f"{name}.parquet").to_dicts() == rows
 
 
+def test_tables_replace_tables_alone(found, tmp_path):
+    for _ in range(2):
+        write_parquet(found, tmp_path / "tables")
+    (tmp_path / "tables" / "thesis.tex").write_text("mine")
+    with pytest.raises(UserError, match="name a new folder"):
+        write_parquet(found, tmp_path / "tables")
+    assert (tmp_path / "tables" / "thesis.tex").is_file()
+
+
 def test_text(found):
     said = describe_statistics(found)
     for word in ("by split", "by text length", "storage tanks", "detection-hbb", "KiB"):

@@ -74,8 +74,26 @@ def test_only_our_own_leftovers_are_removed(tmp_path, victim):
     link.symlink_to(thesis.parent)
     assert set(remove_temporaries(tmp_path)) == {thesis.parent, tmp_path / "a" / "b.tmp-4711"}
     assert thesis.is_file() and not ours.exists() and not folder.exists() and not link.is_symlink()
-    with atomic_folder(tmp_path / "made") as temporary:
+
+
+def test_a_folder_of_somebody_elses_is_not_replaced(tmp_path):
+    made, mine = tmp_path / "made", tmp_path / "made" / "mine"
+    made.mkdir()
+    with atomic_folder(made) as temporary:
         assert is_temporary(temporary.name)
+    mine.write_text("mine")
+    with pytest.raises(FileExistsError), atomic_folder(made):
+        pytest.fail("it is told before the work is done")
+    (tmp_path / "link").symlink_to(made)
+    with pytest.raises(FileExistsError), atomic_folder(tmp_path / "link", lambda there: True):
+        pass
+    with pytest.raises(FileExistsError), atomic_folder(tmp_path / "new"):
+        (tmp_path / "new").mkdir()
+        (tmp_path / "new" / "mine").write_text("mine")
+    assert mine.is_file() and (tmp_path / "new" / "mine").is_file() and len(list(tmp_path.iterdir())) == 3
+    with atomic_folder(made, lambda there: (there / "mine").is_file()):
+        pass
+    assert not mine.exists()
 
 
 def test_the_cache_follows_no_link_and_removes_nothing_of_others(tmp_path, victim):
