@@ -164,7 +164,9 @@ def build(
     with place.lock(progress.note) as token:
         try:
             findings = existing_shards(plan.tasks, place)
-            dropped = () if plan.drops_sources else findings.stale_sources
+            # A source of which no image can be stored any more is of this recipe all the same.
+            asked = {survey.build.source.name for survey in plan.surveys}
+            dropped = () if plan.drops_sources else [name for name in findings.stale_sources if name not in asked]
             check_ownership(place, findings.in_the_way, dropped, bool(findings.results or findings.stale))
             if left := place.remove_leftovers():
                 progress.note(f"left alone, as no build made it: {', '.join(left)}")
