@@ -34,7 +34,7 @@ def _location(value: Any) -> Any:
 def _tar(value: str) -> str:
     # The list is kept in the run's config.yaml, and a pipe would run whatever stands in it.
     if value.startswith("pipe:"):
-        raise UserError(f"data.webdataset: {value[:40]} runs a command; give paths or URLs of tars.")
+        raise UserError(f"data.webdataset: {value[:40]} is refused: it runs a command; give paths or URLs of tars.")
     if is_url(value):
         try:
             refuse_credentials(value)
