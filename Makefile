@@ -6,7 +6,7 @@ MODEL := $(VENV)/.language-model
 OLDEST := .venv-oldest
 OLDEST_TRANSFORMERS := 5.17
 
-.PHONY: demo test test-oldest test-wheel lint docs clean
+.PHONY: demo test test-oldest test-wheel lint audit docs clean
 
 demo: $(STAMP)
 	$(VENV)/bin/mmrs demo
@@ -31,12 +31,16 @@ lint: $(STAMP)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
+# Known weaknesses of what constraints.txt pins, by pip-audit in an environment of its own. Exit code 3: no network.
+audit:
+	$(PYTHON) .ci/audit.py
+
 # The site, into site/index.html. It reads the code, so it needs all of the project; neither it nor its pages need a network.
 docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --strict --quiet
 
 clean:
-	rm -rf $(VENV) $(OLDEST) demo-output site
+	rm -rf $(VENV) $(OLDEST) .venv-audit demo-output site
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'

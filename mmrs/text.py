@@ -52,7 +52,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]], align: str = "")
     Args:
         align: one of ``<`` and ``>`` per column, where numbers come as text.
     """
-    cells = [[str(cell) for cell in row] for row in rows]
+    cells = [[harmless_name(str(cell)) for cell in row] for row in rows]
     widths = [max(len(line[column]) for line in [list(header), *cells]) for column in range(len(header))]
     columns = range(len(header))
     numeric = [all(isinstance(row[column], int | float) for row in rows) and bool(rows) for column in columns]
@@ -66,6 +66,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]], align: str = "")
         return "  ".join(padded).rstrip()
 
     return "\n".join([line(header), line(["-" * width for width in widths]), *(line(row) for row in cells)])
+
+
+def shorten(text: str, letters: int) -> str:
+    """At most so many letters of a text, the last ``...`` where some are left out."""
+    return text if len(text) <= letters else text[: letters - 3] + "..."
 
 
 def bytes_text(count: float) -> str:

@@ -40,4 +40,4 @@ def verify(progress: Progress, location: Path | str, workers: int, repair_index:
 
 
 def _is_built(folder: Path) -> bool:
-    return (folder / "manifest.json").is_file() or (folder / ".build").is_dir()
+    return (folder / "manifest.json").exists() or (folder / ".build").is_dir()

@@ -5,6 +5,7 @@ A pure function of the manifest and of what the caller knows of the sources, so 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -129,7 +130,7 @@ def _summary(manifest: Manifest) -> str:
     sensors = sorted({source.sensor for source in manifest.sources.values()})
     dialogues = sum(sum(part.dialogues.values()) for part in counts)
     return (
-        f"{sum(part.records for part in counts):,} remote-sensing images ({', '.join(sensors)}) of "
+        f"{sum(part.records for part in counts):,} remote-sensing images ({_escaped(', '.join(sensors))}) of "
         f"{len(manifest.sources)} public data sets, with {sum(part.objects for part in counts):,} objects, "
         f"{sum(part.captions for part in counts):,} captions and {dialogues:,} rendered dialogues. WebDataset shards: "
         "each sample is an image and one JSON record. Boxes are in pixels of the stored image; "
@@ -239,7 +240,7 @@ def _integrity(manifest: Manifest) -> str:
     absent = sum(part.absent for part in counts)
     missing = f" {absent} things of the sources are absent." if absent else ""
     left_out = f" {excluded} sound images were left out by name." if excluded else ""
-    level = _CHECKED.get(manifest.recipe.get("validation", ""), "")
+    level = _CHECKED.get(str(manifest.recipe.get("validation", "")), "")
     trained = ", ".join(
         f"`{name}/{split}`"
         for name, source in sorted(manifest.sources.items())
@@ -249,10 +250,10 @@ def _integrity(manifest: Manifest) -> str:
     return (
         "## Integrity\n\n"
         f"Data set id `{manifest.id}` (sha256 of the canonical `manifest.json`, which names every shard with its "
-        f"digest); built by mmrs {manifest.tool_version}.{level} Beside each tar lies its index (`.parquet`). {lost} "
-        f"images were found and could not be used.{missing}{left_out} `quarantine.jsonl` names each with its reason. "
-        f"Meant for training: {trained or 'nothing'}; all else for evaluation. `mmrs verify FOLDER` checks a copy "
-        "byte by byte."
+        f"digest); built by mmrs {_escaped(manifest.tool_version)}.{level} Beside each tar lies its index "
+        f"(`.parquet`). {lost} images were found and could not be used.{missing}{left_out} `quarantine.jsonl` names "
+        f"each with its reason. Meant for training: {trained or 'nothing'}; all else for evaluation. `mmrs verify "
+        "FOLDER` checks a copy byte by byte."
     )
 
 
@@ -265,4 +266,6 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def _escaped(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+    """Text of strangers on one line: no markup, no link, no picture of another host."""
+    line = "".join(letter if letter.isprintable() else " " for letter in text)
+    return re.sub(r"([|\[\]])", r"\\\1", " ".join(line.split())).replace("<", "&lt;")

@@ -31,7 +31,8 @@ body { margin: 0 auto; max-width: 1180px; padding: 1.5rem; background: #fff; col
 h1 { font-size: 1.6rem; margin: 0; } h2 { font-size: 1.2rem; margin: 2.2rem 0 .6rem; } h4 { margin: .8rem 0 .2rem; }
 nav a { margin-right: 1rem; } a { color: #0a58a8; } code { font-size: .85em; overflow-wrap: anywhere; }
 table { border-collapse: collapse; font-size: .9rem; } .wide { overflow-x: auto; }
-th, td { padding: .2rem .7rem; text-align: left; border-bottom: 1px solid #e3e6ea; white-space: nowrap; }
+th, td { padding: .2rem .7rem; text-align: left; border-bottom: 1px solid #e3e6ea;
+  max-width: 24rem; overflow-wrap: break-word; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 520px), 1fr)); gap: 1rem; }
 .plots figure { margin: 0; } .plots img { max-width: 100%; height: auto; }

@@ -13,11 +13,13 @@ from mmrs.errors import UserError
 from mmrs.installation import install_command
 from mmrs.progress import Progress
 from mmrs.report.statistics import Statistics, statistics
+from mmrs.text import shorten
 
 # Okabe and Ito's palette: distinct for colour-blind readers, too.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#8C6D1F", "#555555")
 _SHOWN = 25
 _DPI = 110
+_LETTERS = 48
 
 
 def make_plots(found: Statistics) -> dict[str, bytes]:
@@ -62,16 +64,12 @@ def _bars(frame: pl.DataFrame, by: str, part: str, count: str, label: str) -> by
     for number, key in enumerate(parts):
         widths = [values.get((name, key), 0) for name in names]
         axes.barh(
-            list(map(_literal, names)),
-            widths,
-            left=left,
-            label=_literal(key),
-            color=PALETTE[number % len(PALETTE)],
-            height=0.7,
+            range(len(names)), widths, left=left, label=_plain(key), color=PALETTE[number % len(PALETTE)], height=0.7
         )
         left = [start + width for start, width in zip(left, widths, strict=True)]
     for position, total in enumerate(left):
         axes.annotate(f" {total:,}", (total, position), va="center", fontsize=8)
+    axes.set_yticks(range(len(names)), [_plain(name) for name in names])
     axes.invert_yaxis()
     axes.margins(x=0.12)
     axes.set_xlabel(label if len(totals) <= _SHOWN else f"{label}; the {_SHOWN} largest of {len(totals)}")
@@ -91,13 +89,19 @@ def _histogram(frame: pl.DataFrame, by: str, count: str, label: str) -> bytes | 
     for number, key in enumerate(keys):
         places = [position + (number - (len(keys) - 1) / 2) * width for position in range(len(bins))]
         heights = [values.get((key, limit), 0) for limit in bins]
-        axes.bar(places, heights, width, label=_literal(key), color=PALETTE[number % len(PALETTE)])
+        axes.bar(places, heights, width, label=_plain(key), color=PALETTE[number % len(PALETTE)])
     axes.set_xlim(-0.6, max(len(bins), 4) - 0.4)
     axes.set_xticks(range(len(bins)), ["more" if limit is None else f"{limit:,}" for limit in bins])
     axes.set_xlabel(label)
     axes.set_ylabel(count)
     _legend(axes, len(keys))
     return _png(figure)
+
+
+def _plain(name: str) -> str:
+    """A name of somebody's data as matplotlib draws it: no formula, one line, not the whole width."""
+    line = "".join(letter if letter.isprintable() else " " for letter in name)
+    return shorten(line, _LETTERS).replace("$", r"\$")
 
 
 def _figure(width: float, height: float):
@@ -117,11 +121,6 @@ def _figure(width: float, height: float):
 def _legend(axes, parts: int) -> None:
     if parts > 1:
         axes.legend(fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=min(parts, 4))
-
-
-def _literal(name: object) -> str:
-    """A name as it is written: between two dollar signs matplotlib would read a formula."""
-    return str(name).replace("$", r"\$")
 
 
 def _png(figure) -> bytes:

@@ -13,10 +13,13 @@ _JPEG_QUALITY = 82
 
 
 def thumbnail(image: bytes) -> bytes:
-    """A JPEG of at most 512 px, for an HTML page. Raises OSError when the image cannot be decoded."""
-    with open_stored(image) as picture:
-        picture.draft("RGB" if picture.mode == "RGB" else "L", (_SIDE_PIXELS, _SIDE_PIXELS))
-        small = picture.convert("L" if picture.mode == "L" else "RGB")
+    """A JPEG of at most 512 px, for an HTML page. Raises ValueError when the image cannot be decoded."""
+    try:
+        with open_stored(image) as picture:
+            picture.draft("RGB" if picture.mode == "RGB" else "L", (_SIDE_PIXELS, _SIDE_PIXELS))
+            small = picture.convert("L" if picture.mode == "L" else "RGB")
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"the image cannot be decoded: {error}") from error
     small.thumbnail((_SIDE_PIXELS, _SIDE_PIXELS), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=_JPEG_QUALITY)

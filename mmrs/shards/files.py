@@ -7,6 +7,7 @@ local. Counting the tokens of the records reads every shard once before that, un
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -104,7 +105,13 @@ class FolderFiles:
         """They are here."""
 
     def open_shard(self, shard: ShardEntry) -> int:
-        return open_to_read(self.place.root / shard.path)
+        path = self.place.root / shard.path
+        descriptor = open_to_read(path)
+        size = os.fstat(descriptor).st_size
+        if size != shard.bytes:
+            os.close(descriptor)
+            raise OSError(errno.EIO, f"has {size} bytes, the manifest says {shard.bytes}", str(path))
+        return descriptor
 
     def fetch(self, shards: Sequence[ShardEntry]) -> None:
         """They are here."""

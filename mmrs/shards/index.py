@@ -6,13 +6,11 @@ It carries all that planning, filtering, counting and packing need, so none of t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mmrs.errors import UserError
 from mmrs.imaging.hashing import FINGERPRINT_BYTES
 from mmrs.shards.columns import column
 
@@ -49,21 +47,9 @@ def write_index(file: BinaryIO, rows: Sequence[Mapping[str, Any]]) -> None:
     pq.write_table(table, file, compression="zstd", store_schema=True)
 
 
-def read_index(file: Path | BinaryIO) -> pa.Table:
-    """Read one index, by path or from an open file.
-
-    Raises:
-        UserError: the file has other columns than `INDEX_SCHEMA`; names the first that differs.
-    """
-    table = pq.read_table(file)
-    if not table.schema.equals(INDEX_SCHEMA):
-        where = file if isinstance(file, Path) else "the index"
-        differing = next((field.name for field in INDEX_SCHEMA if not _has(table.schema, field)), "an unknown one")
-        raise UserError(
-            f"{where} was not written by this version of mmrs: its columns differ, {differing!r} first. "
-            "Build the data set again with `mmrs build`."
-        )
-    return table
+def differing_column(schema: pa.Schema) -> str:
+    """The first column of `INDEX_SCHEMA` that a schema lacks or has otherwise."""
+    return next((field.name for field in INDEX_SCHEMA if not _has(schema, field)), "an unknown one")
 
 
 def _has(schema: pa.Schema, field: pa.Field) -> bool:

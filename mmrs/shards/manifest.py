@@ -7,8 +7,9 @@ the number of workers or the time of the build.
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import orjson
 from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
@@ -21,8 +22,15 @@ from mmrs.storage.place import ReadablePlace, read_settled
 
 MANIFEST_NAME = "manifest.json"
 SHARD_PATH = r"^[a-z0-9-]+/[a-z0-9_-]+-\d{5}-of-\d{5}\.tar$"
+_NAME = re.compile(r"[a-z0-9_-]{1,100}")
 # Digests name files of a reader's cache, so those of a stranger's manifest must be digests.
 SHA256 = r"^[0-9a-f]{64}$"
+# Of a manifest with 100,000 shards, ten times over; nothing larger is read.
+MOST_MANIFEST_BYTES = 512 * 2**20
+MOST_INDEX_BYTES = 2**31
+# What JSON says exactly; sums of it fit 64 bits.
+MOST_COUNT = 2**53
+_Count = Annotated[int, Field(ge=0, le=MOST_COUNT)]
 _ABSENT_AT_ZERO = ("absent", "images_with_objects_in_no_dialogue", "objects_in_no_dialogue")
 
 
@@ -32,10 +40,10 @@ class ShardEntry(StrictModel):
     source: str
     split: str
     path: str = Field(pattern=SHARD_PATH)
-    records: int = Field(gt=0)
-    bytes: int = Field(ge=0)
+    records: int = Field(gt=0, le=MOST_COUNT)
+    bytes: int = Field(ge=0, le=MOST_COUNT)
     sha256: str = Field(pattern=SHA256)
-    index_bytes: int = Field(ge=0)
+    index_bytes: int = Field(ge=0, le=MOST_INDEX_BYTES)
     index_sha256: str = Field(pattern=SHA256)
 
     @property
@@ -51,18 +59,18 @@ class SplitCounts(StrictModel):
     dialogue does, in `images_with_objects_in_no_dialogue`: they are missing in training text, never in evaluation. The
     JSON has these two and `absent` only where they are not 0, so that earlier data sets keep their id."""
 
-    records: int = 0
-    objects: int = 0
-    ignored_objects: int = 0
-    captions: int = 0
-    reencoded: int = 0
-    dialogues: dict[str, int] = Field(default_factory=dict)
-    quarantined_items: int = 0
-    quarantined_objects: int = 0
-    excluded: int = 0
-    absent: int = 0
-    images_with_objects_in_no_dialogue: int = 0
-    objects_in_no_dialogue: int = 0
+    records: _Count = 0
+    objects: _Count = 0
+    ignored_objects: _Count = 0
+    captions: _Count = 0
+    reencoded: _Count = 0
+    dialogues: dict[str, _Count] = Field(default_factory=dict)
+    quarantined_items: _Count = 0
+    quarantined_objects: _Count = 0
+    excluded: _Count = 0
+    absent: _Count = 0
+    images_with_objects_in_no_dialogue: _Count = 0
+    objects_in_no_dialogue: _Count = 0
 
     @model_serializer(mode="wrap")
     def _without_zeros(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -138,7 +146,7 @@ def load_manifest(folder: Path | ReadablePlace) -> Manifest:
     place = LocalPlace(folder) if isinstance(folder, Path) else folder
     try:
         # Nothing vouches for a manifest but itself.
-        content = read_settled(place, MANIFEST_NAME, _is_whole)
+        content = read_settled(place, MANIFEST_NAME, _is_whole, MOST_MANIFEST_BYTES)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(
             f"{folder} has no {MANIFEST_NAME}: it is no finished data set. "
@@ -157,12 +165,35 @@ def parse_manifest(content: bytes, path: str) -> Manifest:
         manifest = Manifest.model_validate(orjson.loads(content))
     except (ValidationError, orjson.JSONDecodeError) as error:
         raise UserError(f"{path} is no mmrs manifest: {error}. Rebuild it with `mmrs build`.") from error
+    if what := _disagreement(manifest):
+        raise UserError(f"{path} is no sound manifest: {what}. Rebuild it with `mmrs build`.")
     if (actual := manifest.computed_id()) != manifest.id:
         raise UserError(
             f"{path} was changed after the build: its id is {manifest.id[:12]}, its content's {actual[:12]}. "
             "Rebuild it with `mmrs build`."
         )
     return manifest
+
+
+def _disagreement(manifest: Manifest) -> str:
+    """What in a manifest contradicts the rest of it; empty where nothing does."""
+    paths: set[str] = set()
+    for name, source in manifest.sources.items():
+        for word in (name, *source.splits):
+            if not _NAME.fullmatch(word):
+                return f"{word[:80]!r} is no name of a source or split"
+    for shard in manifest.shards:
+        entry = manifest.sources.get(shard.source)
+        if entry is None:
+            return f"{shard.path} is of a source {shard.source!r} that it does not name"
+        if shard.split not in entry.splits or shard.split not in entry.image_suffix:
+            return f"{shard.path} is of a split {shard.split!r} that {shard.source} does not have"
+        if not shard.path.startswith(f"{shard.source}/{shard.split}-"):
+            return f"{shard.path} is no name of a shard of {shard.source}/{shard.split}"
+        if shard.path in paths:
+            return f"{shard.path} is named twice"
+        paths.add(shard.path)
+    return ""
 
 
 def _is_whole(content: bytes) -> bool:

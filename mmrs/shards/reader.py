@@ -8,22 +8,24 @@ for row in shards.table("test", sources=("dota",)).to_pylist():
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
-from mmrs.errors import UserError
+from mmrs.errors import RunFailure, UserError
 from mmrs.record import Record
+from mmrs.shards.checked_index import read_checked_index
 from mmrs.shards.files import Downloads, ShardFiles, open_files
-from mmrs.shards.index import read_index
 from mmrs.shards.manifest import Manifest, ShardEntry, load_manifest
 from mmrs.shards.quarantine import QUARANTINE_NAME
 from mmrs.storage.place import read_digested
 from mmrs.storage.urls import parse_location
-from mmrs.text import nearest
+from mmrs.text import nearest, see_verify
 
 
 @dataclass
@@ -115,8 +117,10 @@ class ShardSet:
         return pa.concat_tables(tables).combine_chunks()
 
     def index(self, shard: int) -> pa.Table:
-        """The index of the numbered shard. Raises UserError when it is that of another version of mmrs."""
-        return read_index(self.index_file(shard))
+        """The index of the numbered shard; every row lies in its tar. Raises as `read_checked_index`."""
+        entry = self.manifest.shards[shard]
+        advice = see_verify(self.location)
+        return read_checked_index(self.index_file(shard), entry, self.index_location(shard), advice)
 
     def read(self, shard: int, offset: int, size: int) -> bytes:
         """`size` bytes at `offset` of the numbered shard. Raises OSError when the shard ends before them."""
@@ -126,8 +130,23 @@ class ShardSet:
         return data
 
     def record(self, row: dict) -> Record:
-        """The record of an index row (a dict with `shard`, `record_offset`, `record_size`)."""
-        return Record.from_json(self.record_bytes(row))
+        """The record of an index row (a dict with `id`, `shard`, `record_offset`, `record_size`).
+
+        Raises:
+            RunFailure: it cannot be read, or is that of another image.
+        """
+        try:
+            record = Record.from_json(self.record_bytes(row))
+        except (OSError, ValueError) as error:
+            raise self.damaged(row, f"the record cannot be read: {error}") from error
+        if record.id != row["id"]:
+            raise self.damaged(row, f"the record is that of {record.id}")
+        return record
+
+    def damaged(self, row: Mapping[str, Any], what: str) -> RunFailure:
+        """The failure of an index row whose image or record is not what it should be."""
+        entry = self.manifest.shards[row["shard"]]
+        return RunFailure(f"{self.location}/{entry.path}: {row['id']}: {what}. {see_verify(self.location)}")
 
     def record_bytes(self, row: dict) -> bytes:
         """The record of an index row as canonical JSON, not parsed."""
@@ -145,6 +164,13 @@ class ShardSet:
         """The indexes of all shards, in manifest order, as files of this machine; fetched several at a time."""
         self._files.fetch_indexes(self.manifest.shards)
         return [self.index_file(shard) for shard in range(len(self.manifest.shards))]
+
+    def check_indexes(self) -> None:
+        """Look at all indexes, several at a time, as `index` does at one. Raises as `read_checked_index`."""
+        self._files.fetch_indexes(self.manifest.shards)
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            for _ in pool.map(lambda shard: len(self.index(shard)), range(len(self.manifest.shards))):
+                pass
 
     def index_location(self, shard: int) -> str:
         """Where the index of the numbered shard lies, for messages."""

@@ -1,9 +1,9 @@
 """A folder of downloaded files, named by their sha256, with a limit on its size. Safe for several processes.
 
-``FOLDER/<sha256>`` is a whole, checked file; ``<sha256>.part`` one on its way, at its full size from the start, so that
-the sum of all sizes is what the folder takes. The file that was opened longest ago goes first. A file that a process
-still has open when it goes keeps its space until the process closes it. Links, and files with other names, are
-not ours: they neither count nor go.
+``FOLDER/<sha256>`` is a whole file, whose digest each process checks once; ``<sha256>.part`` one on its way, at its
+full size from the start, so that the sum of all sizes is what the folder takes. The file that was opened longest ago
+goes first. A file that a process still has open when it goes keeps its space until the process closes it. Links, and
+files with other names, are not ours: they neither count nor go.
 """
 
 from __future__ import annotations
@@ -52,6 +52,10 @@ def default_cache() -> FileCache:
     return FileCache(default_cache_folder() / "shards", int(gigabytes * 1e9))
 
 
+# Files that this process found to have their digest, by path and inode: what lies on a disk is looked at once a run.
+_SOUND: set[tuple[Path, int]] = set()
+
+
 class DigestMismatch(ValueError):
     """A download is not the file that it should be."""
 
@@ -88,7 +92,7 @@ class FileCache:
                     raise
                 path.unlink(missing_ok=True)
                 continue
-            if os.fstat(descriptor).st_size == size:
+            if os.fstat(descriptor).st_size == size and _is_sound(path, descriptor):
                 # The kernel's own "now" moves in steps of milliseconds.
                 os.utime(descriptor, ns=(now := time.time_ns(), now))
                 return descriptor
@@ -119,6 +123,7 @@ class FileCache:
                 if found != path.name:
                     raise DigestMismatch(f"sha256 is {found[:12]}, the manifest says {path.name[:12]}")
                 os.replace(part, path)
+                _SOUND.add((path, path.stat().st_ino))
             except OSError as error:
                 if error.errno != errno.ENOSPC:
                     raise
@@ -186,6 +191,14 @@ class FileCache:
 
     def _lock_path(self, number: int) -> Path:
         return self.folder / "locks" / f"{number:03d}"
+
+
+def _is_sound(path: Path, descriptor: int) -> bool:
+    """Whether the file has the digest that it is named by."""
+    key = (path, os.fstat(descriptor).st_ino)
+    if key not in _SOUND and _sha256(descriptor) == path.name:
+        _SOUND.add(key)
+    return key in _SOUND
 
 
 def _lock_number(sha256: str) -> int:

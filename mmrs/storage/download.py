@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from mmrs.errors import RunFailure, UserError
+from mmrs.storage.place import MOST_BYTES, too_large
 from mmrs.storage.retry import DEFAULT_PATIENCE, Patience, retried
 from mmrs.storage.urls import check_package, describe_error, file_system, scheme_of
 
@@ -34,14 +35,17 @@ class RemoteReader:
     def __str__(self) -> str:
         return self.url
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, most_bytes: int = MOST_BYTES) -> bytes:
         """A whole file.
 
         Raises:
             UserError: there is no such file, or it may not be read.
-            RunFailure: every try failed; both name the URL.
+            RunFailure: every try failed, or it has more than `most_bytes`; both name the URL.
         """
-        return self._patiently(name, lambda filesystem: filesystem.cat_file(self._address(filesystem, name)))
+        content = self._patiently(name, lambda filesystem: filesystem.cat_file(self._address(filesystem, name)))
+        if len(content) > most_bytes:
+            raise too_large(f"{self.url}/{name}", most_bytes)
+        return content
 
     def download(self, name: str, size: int, descriptor: int) -> None:
         """Write a file of `size` bytes into `descriptor`, several ranges at a time. Raises as `read`."""

@@ -13,8 +13,8 @@ from pathlib import Path
 from mmrs.errors import UserError
 from mmrs.storage.atomic import atomic_writer, publish_file, remove_temporaries, temporary_name, write_atomic
 from mmrs.storage.locks import whole_file_lock
-from mmrs.storage.place import LOCK_NAME, STATE_FOLDER, not_ours
-from mmrs.storage.plain_files import read_plain_file
+from mmrs.storage.place import LOCK_NAME, MOST_BYTES, STATE_FOLDER, not_ours, too_large
+from mmrs.storage.plain_files import open_to_read, read_plain_file
 from mmrs.text import not_writable
 
 
@@ -27,8 +27,11 @@ class LocalPlace:
     def __str__(self) -> str:
         return str(self.root)
 
-    def read(self, name: str) -> bytes:
-        return read_plain_file(self.root / name)
+    def read(self, name: str, most_bytes: int = MOST_BYTES) -> bytes:
+        with open(open_to_read(self.root / name), "rb") as file:
+            if os.fstat(file.fileno()).st_size > most_bytes:
+                raise too_large(self.root / name, most_bytes)
+            return file.read(most_bytes)
 
     def read_many(self, names: Sequence[str]) -> dict[str, bytes]:
         return {name: read_plain_file(self.root / name) for name in names if (self.root / name).is_file()}

@@ -15,23 +15,26 @@ from pathlib import Path
 from typing import Protocol
 
 from mmrs.errors import RunFailure
+from mmrs.text import bytes_text
 
 # The state of builds, inside the place; not part of the data set.
 STATE_FOLDER = ".build"
 LOCK_NAME = f"{STATE_FOLDER}/lock"
 READINGS = 4
+# Of a file of which nothing is known; a tar or an index is read up to what its manifest says.
+MOST_BYTES = 2 * 2**30
 
 
 class ReadablePlace(Protocol):
     """A folder of a data set. Names are relative to it, with ``/``. Instances are picklable; ``str`` is path or URL."""
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, most_bytes: int = MOST_BYTES) -> bytes:
         """The content of a file.
 
         Raises:
             OSError: the folder fails; FileNotFoundError: the name is not there.
             UserError: at a URL that is only read: the name is not there, or may not be read; says what to do.
-            RunFailure: at a URL that is only read: every try failed.
+            RunFailure: it has more than `most_bytes`, or is no file; at a URL that is only read: every try failed.
         """
         ...
 
@@ -94,25 +97,32 @@ class Place(ReadablePlace, Protocol):
         ...
 
 
-def read_settled(place: ReadablePlace, name: str, is_right: Callable[[bytes], bool]) -> bytes:
+def read_settled(
+    place: ReadablePlace, name: str, is_right: Callable[[bytes], bool], most_bytes: int = MOST_BYTES
+) -> bytes:
     """The content of a file; where it is not right, what two readings in a row agree on, of at most `READINGS`.
 
     An answer that a network damaged is thus not taken for a damaged file. Raises as `ReadablePlace.read`.
     """
-    content = place.read(name)
+    content = place.read(name, most_bytes)
     for _ in range(READINGS - 1):
         if is_right(content):
             break
-        again = place.read(name)
+        again = place.read(name, most_bytes)
         if again == content:
             break
         content = again
     return content
 
 
-def read_digested(place: ReadablePlace, name: str, sha256: str) -> bytes:
+def read_digested(place: ReadablePlace, name: str, sha256: str, most_bytes: int = MOST_BYTES) -> bytes:
     """`read_settled` for a file whose digest is known. What is returned may still have another one."""
-    return read_settled(place, name, lambda content: hashlib.sha256(content).hexdigest() == sha256)
+    return read_settled(place, name, lambda content: hashlib.sha256(content).hexdigest() == sha256, most_bytes)
+
+
+def too_large(where: object, most_bytes: int) -> RunFailure:
+    """The failure of a reading that goes on after what can be sound."""
+    return RunFailure(f"{where} has more than {bytes_text(most_bytes)}: no file of a data set that is so named has.")
 
 
 def not_ours(place: Place) -> RunFailure:

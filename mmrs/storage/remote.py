@@ -20,7 +20,7 @@ from typing import Any
 from mmrs.errors import UserError
 from mmrs.storage.atomic import TEMPORARY_MARK, is_temporary, temporary_name
 from mmrs.storage.lease import Lease
-from mmrs.storage.place import LOCK_NAME, not_ours
+from mmrs.storage.place import LOCK_NAME, MOST_BYTES, not_ours, too_large
 from mmrs.storage.urls import describe_error, file_system, scheme_of
 
 
@@ -51,9 +51,12 @@ class RemotePlace:
         # Listings are never kept: other builds write there too.
         return file_system(self.url, use_listings_cache=False)
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, most_bytes: int = MOST_BYTES) -> bytes:
         with self._as_os_errors():
-            return self.file_system().cat_file(self._path(name))
+            content = self.file_system().cat_file(self._path(name))
+        if len(content) > most_bytes:
+            raise too_large(f"{self.url}/{name}", most_bytes)
+        return content
 
     def read_many(self, names: Sequence[str]) -> dict[str, bytes]:
         paths = {self._path(name): name for name in names}

@@ -12,9 +12,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
 from mmrs.errors import UserError
+
+_DAMAGE = (
+    RecursionError,
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    SafetensorError,
+)
 
 
 def check_model_folder(folder: Path, name: str = "") -> Path:
@@ -34,7 +47,7 @@ def check_model_folder(folder: Path, name: str = "") -> Path:
             f"{what} holds no model (no config.json). Give the folder `model` of a run of `mmrs train`, or one that "
             "`mmrs init` made."
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise UserError(f"{what}/config.json is no model configuration: {type(error).__name__} {error}") from error
     if kind != "earthgpt":
         raise UserError(f"{what} holds a {kind} model, not an EarthGPT. Make one of it: mmrs init OUT --llm {folder}")
@@ -55,6 +68,25 @@ def without_foreign_code(location: Any) -> Iterator[dict[str, bool]]:
             raise
         raise UserError(
             f"{location} brings code of its own, which is never run here. Give a model whose kind transformers knows."
+        ) from error
+
+
+@contextmanager
+def sound_model(location: Any) -> Iterator[None]:
+    """Around what reads a model folder: whatever a damaged one makes transformers raise becomes one sentence.
+
+    Raises:
+        UserError: the folder cannot be read as what it should be.
+    """
+    try:
+        yield
+    except (*_DAMAGE, RuntimeError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(
+            f"the model in {location} cannot be read: {type(error).__name__}: {reason}. Copy the folder again, or make "
+            "it with `mmrs init` or `mmrs export-checkpoint`."
         ) from error
 
 

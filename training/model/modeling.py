@@ -22,7 +22,7 @@ from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPooling, CausalLMOutputWithPast
 
 from training.model.configuration import EarthGPTConfig
-from training.model.folder import without_foreign_code
+from training.model.folder import sound_model, without_foreign_code
 from training.model.fusion import EarthGPTProjector
 from training.model.language.bias_scale import VECTORS, BiasScaleLinear, add_biases, wrap_linears
 from training.model.origin.card import LANGUAGE_MODEL, model_card
@@ -52,10 +52,18 @@ class EarthGPTPreTrainedModel(PreTrainedModel):
         """As of `PreTrainedModel`, from safetensors only: no pickle is opened unless `use_safetensors` says so.
 
         Code that lies in the folder is not run, and nobody is asked whether it may, unless `trust_remote_code` says so.
+
+        Raises:
+            UserError: a folder that is damaged, or that lacks weights, which would be random.
         """
-        with without_foreign_code(pretrained_model_name_or_path) as safe:
+        place, with_info = pretrained_model_name_or_path, kwargs.pop("output_loading_info", False)
+        with sound_model(place), without_foreign_code(place) as safe:
             options = safe | {"use_safetensors": use_safetensors} | kwargs
-            return super().from_pretrained(pretrained_model_name_or_path, *model_args, **options)
+            loaded: Any = super().from_pretrained(place, *model_args, output_loading_info=True, **options)
+            model, info = loaded
+            if place is not None and (lacking := sorted(info["missing_keys"])):
+                raise ValueError(f"{len(lacking)} weights are missing, {lacking[0]} first")
+        return (model, info) if with_info else model
 
     def save_pretrained(self, save_directory, *args, **kwargs) -> None:
         """As of `PreTrainedModel`, and the model card, ``README.md``, beside the weights."""

@@ -20,7 +20,7 @@ from PIL import Image
 from transformers import BaseImageProcessor, BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 
 from mmrs.imaging.orientation import upright
-from training.model.folder import without_foreign_code
+from training.model.folder import sound_model, without_foreign_code
 from training.model.tokenizer import IMAGE
 
 # CLIP's mean colour, so that the padding is near zero after normalisation.
@@ -141,8 +141,13 @@ class EarthGPTProcessor(ProcessorMixin):
     def from_pretrained(  # type: ignore[override]  # all options of the base go through unchanged
         cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any
     ) -> EarthGPTProcessor:
-        """As of `ProcessorMixin`; code that lies in the folder is not run, and nobody is asked whether it may."""
-        with without_foreign_code(pretrained_model_name_or_path) as safe:
+        """As of `ProcessorMixin`; code that lies in the folder is not run, and nobody is asked whether it may.
+
+        Raises:
+            UserError: a folder that is damaged.
+        """
+        place = pretrained_model_name_or_path
+        with sound_model(place), without_foreign_code(place) as safe:
             return super().from_pretrained(pretrained_model_name_or_path, **(safe | kwargs))
 
     def encode_prefix(self, with_image: bool) -> list[int]:

@@ -13,7 +13,7 @@ from mmrs.text import nearest
 from training.config import TrainConfig
 from training.model import EarthGPTConfig, EarthGPTForConditionalGeneration, preset
 from training.model.accounting import activation_memory, cache_bytes, state_memory, step_flops
-from training.model.folder import check_model_folder
+from training.model.folder import check_model_folder, sound_model
 from training.model.language.bias_scale import tuned_vectors
 from training.model.presets import PRESETS
 from training.stages.stage import FreezeRow, add_tuned_parameters, apply_stage, freeze_report
@@ -56,7 +56,10 @@ def inspect(model: str, recipe: TrainConfig | None = None) -> str:
 
 def _configuration(model: str) -> EarthGPTConfig:
     if Path(model).is_dir():
-        return EarthGPTConfig.from_pretrained(check_model_folder(Path(model)))
+        with sound_model(model):
+            config = EarthGPTConfig.from_pretrained(check_model_folder(Path(model)))
+            _head(model, config)
+        return config
     if model not in PRESETS:
         raise UserError(
             f"{model} is neither a folder nor a preset{nearest(model, PRESETS)} ({', '.join(PRESETS)}). Make a folder "

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from mmrs.errors import UserError
 from mmrs.progress import Progress
 from mmrs.storage.atomic import write_atomic
 from mmrs.storage.plain_files import open_no_link
@@ -185,15 +186,21 @@ def truncate_metrics(path: Path, done_steps: int) -> None:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Lines of a metrics file as dicts; a last line cut short by a kill is left out."""
-    lines = path.read_text().splitlines() if path.is_file() else []
+    """Lines of a metrics file as dicts; a last line cut short by a kill is left out.
+
+    Raises:
+        UserError: another line is none of a run.
+    """
+    lines = path.read_bytes().splitlines() if path.is_file() else []
     parsed = []
     for number, line in enumerate(lines, start=1):
         try:
-            parsed.append(json.loads(line))
-        except json.JSONDecodeError:
+            parsed.append({"step": int(json.loads(line)["step"])} | json.loads(line))
+        except (ValueError, TypeError, LookupError, RecursionError) as error:
             if number < len(lines):
-                raise
+                raise UserError(
+                    f"{path}:{number} is no line of a run. Move the file away: training writes it anew from here on."
+                ) from error
     return parsed
 
 

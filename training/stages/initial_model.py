@@ -19,7 +19,7 @@ from training.model import (
     preset,
     train_tokenizer,
 )
-from training.model.folder import check_model_folder
+from training.model.folder import check_model_folder, sound_model
 from training.model.origin.notes import note_parts
 from training.model.tokenizer import IMAGE
 
@@ -38,8 +38,9 @@ class StartModel:
 def read_start_model(folder: Path) -> StartModel:
     """What `model.path` names. Raises UserError where it is no model folder."""
     check_model_folder(folder, "model.path")
-    config = EarthGPTConfig.from_pretrained(folder)
-    return StartModel(folder, EarthGPTProcessor.from_pretrained(folder), _max_positions(config))
+    with sound_model(folder):
+        positions = _max_positions(EarthGPTConfig.from_pretrained(folder))
+    return StartModel(folder, EarthGPTProcessor.from_pretrained(folder), positions)
 
 
 def make_start_model(folder: Path, config: ModelConfig, selection: Selection) -> StartModel:

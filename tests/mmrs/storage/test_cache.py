@@ -87,6 +87,16 @@ def test_a_file_of_another_size_is_fetched_again(tmp_path):
     assert read(cache, content(0), log) == content(0) and len(log) == 2
 
 
+def test_a_file_that_changed_on_the_disk_is_fetched_again_by_the_next_run(tmp_path, monkeypatch):
+    cache, log = FileCache(tmp_path, 10_000), []
+    read(cache, content(0), log)
+    (tmp_path / digest(content(0))).write_bytes(content(1))
+    monkeypatch.setattr("mmrs.storage.cache._SOUND", set())
+    assert read(cache, content(0), log) == content(0) and len(log) == 2
+    monkeypatch.setattr("mmrs.storage.cache._sha256", lambda descriptor: "looked at twice")
+    assert read(cache, content(0), log) == content(0) and len(log) == 2
+
+
 def work(folder, seed, log):
     """Open files at random for a while, slowly downloaded; every content is checked."""
     cache, rng = FileCache(folder, 4000), random.Random(seed)

@@ -56,7 +56,7 @@ def open_answerer(folder: Path, device: str, decoding: Decoding, adapter: str, d
 def _model_type(folder: Path) -> str:
     try:
         kind = json.loads((folder / "config.json").read_text())["model_type"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         check_model_folder(folder)
         raise
     return str(kind)

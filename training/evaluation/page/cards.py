@@ -51,7 +51,10 @@ def overlay(data: ShardSet | None, pair: Answered[Any]) -> str:
     find_task(pair.question.task).draw(canvas, pair)
     drawn, picture = canvas.markup(), ""
     if data is not None:
-        encoded = base64.b64encode(thumbnail(data.image(dict(pair.question.row)))).decode()
+        try:
+            encoded = base64.b64encode(thumbnail(data.image(dict(pair.question.row)))).decode()
+        except (OSError, ValueError) as error:
+            raise data.damaged(pair.question.row, str(error)) from error
         picture = (
             f'<image href="data:image/jpeg;base64,{encoded}" width="{image.width}" height="{image.height}" '
             f'preserveAspectRatio="none"/>'

@@ -20,7 +20,7 @@ a { color: var(--link); } nav a { margin-right: 1rem; white-space: nowrap; }
 code, .text { font-size: .85em; overflow-wrap: anywhere; }
 .wide { overflow-x: auto; max-width: 100%; } table { border-collapse: collapse; font-size: .9rem; }
 th, td { padding: .2rem .6rem; text-align: left; border-bottom: 1px solid var(--line); white-space: nowrap; }
-td.words { white-space: normal; min-width: 14rem; }
+td.words { white-space: normal; min-width: 14rem; max-width: 32rem; overflow-wrap: anywhere; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
 .share { background: linear-gradient(to right, rgba(var(--bar), .28) var(--part), transparent var(--part)); }
 .matrix th { font-weight: 400; } .matrix thead th { writing-mode: vertical-rl; transform: rotate(180deg); }

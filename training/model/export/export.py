@@ -19,9 +19,9 @@ from mmrs.storage.atomic import atomic_folder
 from mmrs.text import nearest, not_empty
 from training.model.export.delta import load_delta, save_delta
 from training.model.export.plain_decoder import plain_decoder
-from training.model.folder import check_model_folder
+from training.model.folder import check_model_folder, sound_model
 from training.model.modeling import EarthGPTForConditionalGeneration
-from training.model.origin.card import LANGUAGE_MODEL, licence_of_parts
+from training.model.origin.card import LANGUAGE_MODEL, licence_of_parts, model_card
 from training.model.origin.digest import weights_digest
 from training.model.origin.notes import note_scores
 from training.model.processing import EarthGPTProcessor
@@ -125,7 +125,11 @@ def _check(folder: Path, out: Path, form: str, base: Path | None, dtype: str | N
 
 
 def _load(folder: Path) -> EarthGPTForConditionalGeneration:
-    return EarthGPTForConditionalGeneration.from_pretrained(folder, dtype="auto").eval()
+    model = EarthGPTForConditionalGeneration.from_pretrained(folder, dtype="auto").eval()
+    with sound_model(folder):
+        # Written again beside what is exported: better to know now that its notes cannot be.
+        model_card(model.config)
+    return model
 
 
 def _export_delta(model: EarthGPTForConditionalGeneration, folder: Path, base: Path, out: Path) -> str:

@@ -74,7 +74,7 @@ def _parts(parts: list[dict[str, Any]]) -> str:
         return "Not recorded."
     rows = [
         f"| {_role(part)} | {_cell(part['origin'])} | {_cell(part['licence'])} | {part['parameters']:,} | "
-        f"`{part['digest'][:12]}` |"
+        f"`{_cell(part['digest'])[:12]}` |"
         for part in parts
     ]
     head = "| part | from | licence | parameters | weights at the start |\n|---|---|---|---|---|"
@@ -108,7 +108,7 @@ def _training(runs: list[dict[str, Any]]) -> str:
         return "None: the parts as they came, joined by a random projector."
     rows = [
         f"| {_cell(run['stage'])} | {_cell(run['tuning'] or 'none')} | {run['trained_parameters']:,} | "
-        f"{run['steps']:,} | {run['samples']:,} | `{run['data_set_id'][:16]}` |"
+        f"{run['steps']:,} | {run['samples']:,} | `{_cell(run['data_set_id'])[:16]}` |"
         for run in runs
     ]
     head = "| stage | tuning | trained parameters | steps | images seen | data set |\n|---|---|---|---|---|---|"
@@ -130,7 +130,7 @@ def _scores(scores: list[dict[str, Any]]) -> str:
         f"| {_cell(row['source'])} {_cell(row['split'])} | {_cell(row['protocol'])} | {_cell(row['metric'])} | "
         f"{_value(row['value'])}{_interval(row['interval_95'])} | "
         f"{_value(row['constant_value'])} | {row['images']:,} | {row['questions']:,} | {row['failed']:,} | "
-        f"`{row['data_set_id'][:16]}` |"
+        f"`{_cell(row['data_set_id'])[:16]}` |"
         for row in scores
     ]
     head = (
@@ -143,4 +143,5 @@ def _scores(scores: list[dict[str, Any]]) -> str:
 
 def _cell(text: object) -> str:
     """Text of strangers inside a table: no markup, one line."""
-    return re.sub(r"[|<>`\[\]\n\r]", " ", str(text)).strip()
+    line = "".join(letter if letter.isprintable() else " " for letter in str(text))
+    return re.sub(r"[|<>`\[\]]", " ", line).strip()

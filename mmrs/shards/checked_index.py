@@ -1,0 +1,144 @@
+"""An index of a stranger: compared with the manifest before it is read, and every row with the tar before it is used.
+
+A manifest vouches for digests, and whoever made it may have made an index that lies: about places outside of the tar,
+about a thousand million rows, about lists of different lengths. All that is looked at here once, by columns.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from mmrs.errors import RunFailure
+from mmrs.shards.index import INDEX_SCHEMA, differing_column
+from mmrs.shards.manifest import ShardEntry
+from mmrs.text import bytes_text
+
+MOST_RECORD_BYTES = 64 * 2**20
+MOST_IMAGE_BYTES = 2**30
+# Of an index unpacked: a fixed part, and one for each row.
+_FIXED_BYTES, _ROW_BYTES = 64 * 2**20, 64 * 2**10
+# One value of a dictionary may stand in every row: so many bytes are unpacked at once.
+_BATCH_BYTES = 256 * 2**20
+_MOST_TEXT_BYTES = 64 * 2**10
+
+
+def check_index(content: bytes, shard: ShardEntry) -> pa.Table:
+    """The rows of a shard's index, in the order of its tar; whether it is the manifest's own file is not asked.
+
+    Raises:
+        ValueError: another version of mmrs wrote it, it cannot be read, or says what cannot be; says what.
+    """
+    try:
+        with pq.ParquetFile(io.BytesIO(content)) as opened:
+            if not opened.schema_arrow.equals(INDEX_SCHEMA):
+                differing = differing_column(opened.schema_arrow)
+                raise ValueError(f"not written by this version of mmrs: its columns differ, {differing!r} first")
+            if (rows := opened.metadata.num_rows) != shard.records:
+                raise ValueError(f"{rows} rows, the manifest says {shard.records}")
+            table = _unpacked(opened)
+        table.validate(full=True)
+    except (OSError, pa.ArrowException, MemoryError, OverflowError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+    for what in _impossible(table, shard):
+        raise ValueError(what)
+    return table
+
+
+def read_checked_index(path: Path, shard: ShardEntry, where: str, advice: str) -> pa.Table:
+    """`check_index` of a file, which must be the one that the manifest names.
+
+    Raises:
+        RunFailure: it is not, or as `check_index`; begins with `where` and ends with `advice`.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise ValueError("it is no file")
+        with path.open("rb") as file:
+            content = file.read(shard.index_bytes + 1)
+        if len(content) != shard.index_bytes or hashlib.sha256(content).hexdigest() != shard.index_sha256:
+            raise ValueError("not the file that the manifest names")
+        return check_index(content, shard)
+    except (OSError, ValueError) as error:
+        raise RunFailure(f"{where}: the index cannot be used: {error}. {advice}") from error
+
+
+def _unpacked(opened: pq.ParquetFile) -> pa.Table:
+    """All rows, some at a time, none of them once the bound is passed."""
+    metadata = opened.metadata
+    most = _FIXED_BYTES + _ROW_BYTES * metadata.num_rows
+    chunks = [
+        metadata.row_group(group).column(column).total_uncompressed_size
+        for group in range(metadata.num_row_groups)
+        for column in range(metadata.num_columns)
+    ]
+    if sum(chunks) > most:
+        raise ValueError(f"{bytes_text(sum(chunks))} unpacked, more than {bytes_text(most)} for its rows")
+    batches: list[pa.RecordBatch] = []
+    size = rows = 0
+    for batch in opened.iter_batches(max(1, min(65_536, _BATCH_BYTES // max([1, *chunks])))):
+        size, rows = size + batch.nbytes, rows + len(batch)
+        if size > most or rows > metadata.num_rows:
+            raise ValueError(f"more than {bytes_text(most)} for {metadata.num_rows} rows")
+        batches.append(batch)
+    return pa.Table.from_batches(batches, INDEX_SCHEMA)
+
+
+def _impossible(table: pa.Table, shard: ShardEntry) -> Iterator[str]:
+    """What cannot be, the first of it first."""
+    if len(table) != shard.records:
+        yield f"{len(table)} rows, the manifest says {shard.records}"
+    for field in INDEX_SCHEMA:
+        yield from _faults_of_column(table[field.name], field)
+    for name, most in (("image", MOST_IMAGE_BYTES), ("record", MOST_RECORD_BYTES)):
+        yield from _faults_of_places(name, table[f"{name}_offset"], table[f"{name}_size"], most, shard.bytes)
+    least = {"width": 1, "height": 1, "objects": 0, "ignored_objects": 0, "captions": 0}
+    for name, limit in least.items():
+        if (found := _least(table[name], limit)) < limit:
+            yield f"{name} of {found}"
+    if _least(pc.list_flatten(table["dialogue_chars"])) < 0:
+        yield "a dialogue of negative length"
+    tasks, lengths = (pc.list_value_length(table[name]) for name in ("dialogue_tasks", "dialogue_chars"))
+    if not pc.all(pc.equal(tasks, lengths)).as_py():
+        yield "a row with another number of dialogues than of their lengths"
+    patterns = {"id": f"^{re.escape(f'{shard.source}/{shard.split}/')}.", "sha256": "^[0-9a-f]{64}$"}
+    for name, pattern in patterns.items():
+        if not pc.all(pc.match_substring_regex(table[name], pattern)).as_py():
+            yield f"{name} that does not match {pattern}"
+
+
+def _faults_of_column(column: pa.ChunkedArray, field: pa.Field) -> Iterator[str]:
+    if not field.nullable and column.null_count:
+        yield f"a row without {field.name}"
+    if pa.types.is_list(field.type):
+        column = pc.list_flatten(column)
+        if column.null_count:
+            yield f"an entry without a value in {field.name}"
+    if pa.types.is_string(column.type) and _most(pc.binary_length(column)) > _MOST_TEXT_BYTES:
+        yield f"a text of more than {bytes_text(_MOST_TEXT_BYTES)} in {field.name}"
+
+
+def _faults_of_places(
+    name: str, offset: pa.ChunkedArray, size: pa.ChunkedArray, most: int, tar_bytes: int
+) -> Iterator[str]:
+    if _least(offset) < 0 or _least(size, 1) < 1:
+        yield f"{name}s at negative places, or of no or negative size"
+    # Places and sizes are bounded first, so that their sum cannot overflow.
+    elif _most(size) > most or max(_most(size), _most(offset)) > tar_bytes or _most(pc.add(offset, size)) > tar_bytes:
+        yield f"{name}s of more than {bytes_text(most)}, or that end after the tar's {tar_bytes} bytes"
+
+
+def _least(column: pa.ChunkedArray, empty: int = 0) -> int:
+    found = pc.min(column).as_py()
+    return empty if found is None else found
+
+
+def _most(column: pa.ChunkedArray) -> int:
+    return pc.max(column).as_py() or 0
