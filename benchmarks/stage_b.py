@@ -32,7 +32,7 @@ from training.data.planning.lengths import turns_of
 from training.data.planning.selection import Selection, select
 from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor, pad_and_resize
 from training.model.assembly.assemble import AssemblyRequest
-from training.model.assembly.assemble import collate_packs as assemble_model
+from training.model.assembly.assemble import assemble as assemble_model
 from training.model.language.bias_scale import tuned_vectors
 from training.model.origin.digest import weights_digest
 from training.run.train import train

@@ -41,8 +41,6 @@ def test_no_caption_is_lost(raw):
         (row(filename=None), "lacks filename"),
         (row(split=3), "lacks filename, split or sentences"),
         (row(sentences=None), "lacks filename, split or sentences"),
-        (row(sentences=[{"tokens": []}]), "without the text `raw`"),
-        (row(sentences=["text"]), "without the text `raw`"),
         ([], "is no object"),
         (row(filename="good.jpg"), "repeats file name good.jpg"),
     ],
@@ -51,6 +49,12 @@ def test_bad_rows_are_problems(bad, words):
     found = parse([row(filename="good.jpg"), bad])
     assert len(found.images) == 1
     assert words in found.problems[0][1]
+
+
+@pytest.mark.parametrize("sentence", [{"tokens": []}, "text", {"raw": 3}])
+def test_a_sentence_without_text_is_an_empty_caption_and_its_image_stays(sentence):
+    found = parse([row(sentences=[{"raw": "a plane ."}, sentence])])
+    assert found.images[0].raw == ("a plane .", "") and distinct_captions(found.images[0].raw).empty == (1,)
 
 
 @pytest.mark.parametrize("data", [b"[]", b"{}", b'{"images": {}}', b"\xff", b""])

@@ -157,7 +157,8 @@ def test_answers_and_their_picture(two_splits, tmp_path):
     train(config.model_copy(update={"model": model}), QUIET)
     folder = config.out / "held-out"
     answers = [orjson.loads(line) for line in (folder / "step-00000001.jsonl").read_bytes().splitlines()]
-    assert len(answers) == 3 and set(answers[0]) == {"id", "prompt", "text", "finish_reason"}
+    fields = {"id", "prompt", "text", "finish_reason", "box_log_probabilities", "said"}
+    assert len(answers) == 3 and set(answers[0]) == fields
     with Image.open(folder / "step-00000001.png") as image:
         assert image.width == 1200
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
