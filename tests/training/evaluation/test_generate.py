@@ -50,14 +50,19 @@ def alone(model, processor, data, question, tokens):
     return processor.decode_answers(output, inputs["input_ids"].shape[1])[0]
 
 
+@pytest.fixture(scope="module")
+def one_by_one(data, model, processor):
+    return [alone(model, processor, data, question, 12) for question in load_questions(data, MANY)]
+
+
 @pytest.mark.parametrize("batch_size", [1, 3, 64])
-def test_shared_prefixes_give_the_answers_of_one_call_a_question(data, model, processor, batch_size):
+def test_shared_prefixes_give_the_answers_of_one_call_a_question(data, model, processor, one_by_one, batch_size):
     questions = load_questions(data, MANY)
     assert len(questions) > 2 * len({question.record.id for question in questions})
     decoding = Decoding(batch_size=batch_size, max_new_tokens=12)
     answers = generate_answers(model, processor, data, questions, decoding, lambda count: None)
     assert [answer.id for answer in answers] == [question.id for question in questions]
-    assert [answer.text for answer in answers] == [alone(model, processor, data, q, 12) for q in questions]
+    assert [answer.text for answer in answers] == one_by_one
     assert len({answer.text for answer in answers}) > 3
 
 

@@ -7,6 +7,7 @@ import json
 import pytest
 from PIL import Image
 
+from mmrs.errors import UserError
 from mmrs.progress import Progress
 from training.config import LogConfig
 from training.report.monitor import HeldOutReport, Monitor, StepReport, open_monitor, read_metrics
@@ -48,7 +49,7 @@ def test_lines_after_the_checkpoint_are_cut_off(tmp_path, capsys):
 
 def test_a_broken_line_in_the_middle_is_not_hidden(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step"\n{"step": 2}\n')
-    with pytest.raises(json.JSONDecodeError):
+    with pytest.raises(UserError, match=r"metrics\.jsonl:1 is no line of a run"):
         read_metrics(tmp_path / "metrics.jsonl")
 
 
