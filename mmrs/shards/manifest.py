@@ -54,8 +54,8 @@ class ShardEntry(StrictModel):
 class SplitCounts(StrictModel):
     """What a split holds. `dialogues` counts per task. `quarantined_items` are bad images and `quarantined_objects` bad
     annotation rows, `absent` are things that are not there, `excluded` sound images that the recipe leaves out by name:
-    none of them are stored. Findings about a whole source count as none of these.
-    `objects` are not ignored; `objects_in_no_dialogue` are those that a detection task was to list and that no
+    none of them are stored. Findings about a whole source count as items of its first
+    split. `objects` are not ignored; `objects_in_no_dialogue` are those that a detection task was to list and that no
     dialogue does, in `images_with_objects_in_no_dialogue`: they are missing in training text, never in evaluation. The
     JSON has these two and `absent` only where they are not 0, so that earlier data sets keep their id."""
 

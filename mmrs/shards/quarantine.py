@@ -31,11 +31,10 @@ class QuarantineEntry(StrictModel):
     Level ``absent`` is a thing that is not there (a class folder, an image that a list names): neither image nor row.
     Level ``part`` is a caption or question left out of a stored image; level ``excluded`` is a sound image that the
     recipe's `exclude` lists. Level ``set`` is a finding about the whole source (a file that no list names), whose
-    `split` is the first one that was built; it is no image of any split, and weighs nothing.
+    `split` is the first one that was built; it weighs against all images of the source that were built.
 
     `id` is the record that would have been, where one image is meant: a line with it can go into an `exclude` list.
-    `images` is the number of images lost with an item: several for a scene that would have been cut into tiles. It is 0
-    at the other levels.
+    `images` is the number of images lost with an item: several for a scene that would have been cut into tiles.
 
     Paths under the source's root are relative to it, so that equal inputs give equal files wherever they lie.
     """

@@ -44,20 +44,17 @@ def build(rsicd, out, *settings):
 
 def test_a_build_of_one_split_says_what_concerns_the_whole_set(rsicd, tmp_path):
     done, rows = build(rsicd, tmp_path / "out", "sources.0.splits=[test]")
-    assert done.exit_code == 0, done.output
-    assert rows == [("test", "RSICD_images/stray.jpg", 0)]
+    assert done.exit_code == 1 and "1 of 6 images are bad" in done.output
+    assert rows == [("test", "RSICD_images/stray.jpg", 1)]
 
 
-def test_a_build_of_all_splits_says_it_once_and_counts_no_image_for_it(rsicd, tmp_path):
-    """A file beside the set is no bad image of the set, however low the ceiling is."""
-    done, rows = build(rsicd, tmp_path / "all", "quarantine_ceiling=0")
-    assert done.exit_code == 0, done.output
-    assert rows == [("train", "RSICD_images/stray.jpg", 0)]
-    counts = orjson.loads((tmp_path / "all" / "manifest.json").read_bytes())["sources"]["rsicd"]["splits"]
-    assert {split["quarantined_items"] for split in counts.values()} == {0}
-    done, rows = build(rsicd, tmp_path / "some", "sources.0.splits=[val, test]")
+def test_a_build_of_all_splits_says_it_once_and_weighs_it_against_all_images(rsicd, tmp_path):
+    done, rows = build(rsicd, tmp_path / "all")
+    assert done.exit_code == 1 and "1 of 26 images are bad" in done.output
+    assert rows == [("train", "RSICD_images/stray.jpg", 1)]
+    done, rows = build(rsicd, tmp_path / "some", "sources.0.splits=[val, test]", "quarantine_ceiling=0.2")
     assert done.exit_code == 0 and "1 x RSICD_images/stray.jpg: dataset_rsicd.json does not name" in done.output
-    assert rows == [("val", "RSICD_images/stray.jpg", 0)]
+    assert rows == [("val", "RSICD_images/stray.jpg", 1)]
 
 
 def test_a_scan_says_it_with_the_first_split_that_is_there(fake):

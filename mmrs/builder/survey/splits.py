@@ -217,7 +217,7 @@ def _found_entry(build: SourceBuild, split: str, level: Level, path: str, reason
         level=level,
         path=relative_to_root(path, build.root),
         reason=reason.replace(str(build.root) + "/", ""),
-        images=1 if level == "item" else 0,
+        images=0 if level in ("object", "part", "absent") else 1,
     )
 
 
