@@ -102,4 +102,4 @@ def test_scores_without_a_defined_value_are_strict_json(shards, tmp_path):
     answers = [json.dumps({"id": one.id, "text": "many trees"}) for one in asked]
     (tmp_path / "answers.jsonl").write_text("\n".join(answers) + "\n")
     run("score", tmp_path / "answers.jsonl", shards, "--task", "captioning", "--limit", 1, "--out", tmp_path / "scores")
-    strict((tmp_path / "scores" / "scores.json").read_text())
+    assert strict((tmp_path / "scores" / "scores.json").read_text())["rows"][0]["value"] is None

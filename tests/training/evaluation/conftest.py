@@ -6,8 +6,8 @@ from mmrs.builder.recipe import BuildRecipe
 from mmrs.builder.run import build, plan_build
 from mmrs.progress import Progress
 from mmrs.shards.reader import ShardSet
+from tests.support.models import save_tiny_model
 from tests.support.sources import toy_build, write_toy
-from training.model import EarthGPTImageProcessor, EarthGPTProcessor, initialise, preset, train_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -22,11 +22,4 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model_folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model")
-    tokenizer = train_tokenizer(["Please detect all objects in this image. There are [0.123,0.456]"], 320)
-    ids = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
-    image_token_id = tokenizer.convert_tokens_to_ids("<image>")
-    config = preset("tiny", vocab_size=len(tokenizer), image_token_id=image_token_id, **ids)
-    initialise(config, 0).save_pretrained(folder)
-    EarthGPTProcessor(EarthGPTImageProcessor(config.image_size), tokenizer, config.image_slots).save_pretrained(folder)
-    return folder
+    return save_tiny_model(tmp_path_factory.mktemp("model"))

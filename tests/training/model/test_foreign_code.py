@@ -7,28 +7,15 @@ import pytest
 from click.testing import CliRunner
 
 from cli import main
-from training.model import (
-    EarthGPTForConditionalGeneration,
-    EarthGPTImageProcessor,
-    EarthGPTProcessor,
-    initialise,
-    preset,
-    train_tokenizer,
-)
+from tests.support.models import save_tiny_model
+from training.model import EarthGPTForConditionalGeneration
 
 EVIL = "import os, pathlib\npathlib.Path(os.environ['MARK']).write_text('ran')\nclass T: pass\n"
 
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("sound")
-    tokenizer = train_tokenizer(["Please detect all objects in this image."], 300)
-    ids = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
-    image_token_id = tokenizer.convert_tokens_to_ids("<image>")
-    config = preset("tiny", vocab_size=len(tokenizer), image_token_id=image_token_id, **ids)
-    initialise(config, 0).save_pretrained(folder)
-    EarthGPTProcessor(EarthGPTImageProcessor(config.image_size), tokenizer, config.image_slots).save_pretrained(folder)
-    return folder
+    return save_tiny_model(tmp_path_factory.mktemp("sound"))
 
 
 def with_code(sound, folder, name, entry):
