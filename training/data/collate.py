@@ -112,8 +112,11 @@ def collate_packs(
         pixels_NCHW: the images of the units, where they lie in one tensor already.
 
     Raises:
-        ValueError: the units exceed the pack, or the first token of a dialogue is a target.
+        ValueError: the units exceed the pack, there is another number of images, or the first token of a dialogue is a
+            target.
     """
+    if pixels_NCHW is not None and len(pixels_NCHW) != len(units):
+        raise ValueError(f"{len(pixels_NCHW)} images for {len(units)} units; give each unit its own")
     layout = _lay_out(units, prefix_ids)
     padding = tokens_per_pack - layout.length
     if padding < 0:

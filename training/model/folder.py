@@ -54,6 +54,28 @@ def check_model_folder(folder: Path, name: str = "") -> Path:
     return folder
 
 
+def check_processor(processor: Any, config: Any, name: str) -> None:
+    """Refuse a processor that writes other image slots than the model reads.
+
+    Here once, for no step may wait for its device to count them.
+
+    Args:
+        processor: an `EarthGPTProcessor`.
+        config: an `EarthGPTConfig`.
+        name: what the folder of both is to the user.
+
+    Raises:
+        UserError: they are of different models.
+    """
+    written = (processor.image_slots, processor.image_token_id, processor.image_processor.image_size)
+    wanted = (config.image_slots, config.image_token_id, config.image_size)
+    if written != wanted:
+        raise UserError(
+            f"{name}: its processor has image_slots, image_token_id and image_size {written}, its model {wanted}: they "
+            "are of different models. Copy the whole folder again, or make it with `mmrs init`."
+        )
+
+
 @contextmanager
 def without_foreign_code(location: Any) -> Iterator[dict[str, bool]]:
     """Options of ``from_pretrained`` by which transformers neither runs code of a folder nor asks on the terminal.

@@ -16,7 +16,7 @@ import torch
 from huggingface_hub import HfApi
 from torch import nn
 from torch.nn.attention.flex_attention import BlockMask
-from transformers import GenerationMixin, PreTrainedModel
+from transformers import GenerationMixin, LogitsProcessorList, PreTrainedModel, SuppressTokensLogitsProcessor
 from transformers import initialization as init
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPooling, CausalLMOutputWithPast
@@ -129,9 +129,6 @@ class EarthGPTForConditionalGeneration(EarthGPTPreTrainedModel, GenerationMixin)
         if config.tuning is not None:
             wrap_linears(self, config.tuned_layers(config.tune_head), config.tuning)
         self.post_init()
-        if config.image_token_id < config.text.vocab_size:
-            # A generated placeholder would ask for an image that is not there.
-            self.generation_config.suppress_tokens = [config.image_token_id]
 
     def parts(self) -> dict[str, nn.Module]:
         """What the model was put together from, by role: each encoder by its name, and the language model."""
@@ -158,6 +155,15 @@ class EarthGPTForConditionalGeneration(EarthGPTPreTrainedModel, GenerationMixin)
         """Encode padded squares, uint8 (N, 3, H, W), into what fills their slots: `pooler_output` (N, S, D)."""
         return BaseModelOutputWithPooling(pooler_output=self.projector(self.vision(pixel_values)))
 
+    def check_slots(self, input_ids_BL: torch.Tensor, images: int) -> None:
+        """Raise ValueError where the slots in `input_ids_BL` (B, L) are not those of so many images."""
+        slots, needed = int((input_ids_BL == self.config.image_token_id).sum()), images * self.config.image_slots
+        if slots != needed:
+            raise ValueError(
+                f"input_ids holds {slots} image slots but {images} images need {needed} ({self.config.image_slots} "
+                "each); build both with EarthGPTProcessor of this model"
+            )
+
     def embed(
         self,
         input_ids_BL: torch.Tensor,
@@ -175,15 +181,17 @@ class EarthGPTForConditionalGeneration(EarthGPTPreTrainedModel, GenerationMixin)
             Input embeddings (B, L, D).
 
         Raises:
-            ValueError: the number of slots is not that of the images.
+            ValueError: the number of slots is not that of the images. Asked of tensors on the host alone: elsewhere the
+                answer would have to be waited for, and a traced graph has none. Whoever makes a batch for a device
+                calls `check_slots`.
         """
         is_slot_BL = input_ids_BL == self.config.image_token_id
+        if input_ids_BL.device.type == "cpu" and not torch.compiler.is_compiling():
+            given = pixel_values_NCHW if image_features_NSD is None else image_features_NSD
+            self.check_slots(input_ids_BL, 0 if given is None else len(given))
         embeddings_BLD = self.get_input_embeddings()(input_ids_BL.masked_fill(is_slot_BL, 0))
         if image_features_NSD is None and pixel_values_NCHW is not None:
-            _check_slots(is_slot_BL, len(pixel_values_NCHW), self.config.image_slots)
             image_features_NSD = self.get_image_features(pixel_values_NCHW).pooler_output
-        images = 0 if image_features_NSD is None else len(image_features_NSD)
-        _check_slots(is_slot_BL, images, self.config.image_slots)
         if image_features_NSD is None:
             return embeddings_BLD
         return embeddings_BLD.masked_scatter(is_slot_BL[..., None], image_features_NSD.to(embeddings_BLD.dtype))
@@ -207,6 +215,23 @@ class EarthGPTForConditionalGeneration(EarthGPTPreTrainedModel, GenerationMixin)
             position_ids=position_ids,
             use_cache=False,
         ).last_hidden_state
+
+    def generate(self, inputs: torch.Tensor | None = None, **kwargs: Any) -> Any:  # type: ignore[override]
+        """As of `GenerationMixin`. No placeholder is ever generated: it would ask for an image that is not there.
+
+        Raises:
+            ValueError: the number of slots is not that of the images.
+        """
+        prompt_BL = kwargs.get("input_ids") if inputs is None else inputs
+        if prompt_BL is not None and kwargs.get("past_key_values") is None:
+            encoded = (kwargs.get("mm_encoder_outputs") or {}).get("image")
+            given = kwargs.get("pixel_values") if encoded is None else encoded.pooler_output
+            self.check_slots(prompt_BL, 0 if given is None else len(given))
+        # Here and not in `generation_config`, which a caller, a file or a larger vocabulary replaces.
+        processors = LogitsProcessorList(kwargs.pop("logits_processor", None) or ())
+        if self.config.image_token_id < self.lm_head.out_features:
+            processors.insert(0, SuppressTokensLogitsProcessor([self.config.image_token_id], self.device.type))
+        return super().generate(inputs, logits_processor=processors, **kwargs)
 
     def forward(
         self,
@@ -263,13 +288,4 @@ class EarthGPTForConditionalGeneration(EarthGPTPreTrainedModel, GenerationMixin)
             past_key_values=outputs.past_key_values,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
-        )
-
-
-def _check_slots(is_slot_BL: torch.Tensor, images: int, image_slots: int) -> None:
-    slots = int(is_slot_BL.sum())
-    if slots != images * image_slots:
-        raise ValueError(
-            f"input_ids holds {slots} image slots but {images} images need {images * image_slots} ({image_slots} "
-            "each); build both with EarthGPTProcessor of this model"
         )

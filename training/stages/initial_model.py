@@ -19,7 +19,7 @@ from training.model import (
     preset,
     train_tokenizer,
 )
-from training.model.folder import check_model_folder, sound_model
+from training.model.folder import check_model_folder, check_processor, sound_model
 from training.model.origin.notes import note_parts
 from training.model.tokenizer import IMAGE
 
@@ -36,11 +36,13 @@ class StartModel:
 
 
 def read_start_model(folder: Path) -> StartModel:
-    """What `model.path` names. Raises UserError where it is no model folder."""
+    """What `model.path` names. Raises UserError where it is no model folder, or processor and model do not match."""
     check_model_folder(folder, "model.path")
     with sound_model(folder):
-        positions = _max_positions(EarthGPTConfig.from_pretrained(folder))
-    return StartModel(folder, EarthGPTProcessor.from_pretrained(folder), positions)
+        config = EarthGPTConfig.from_pretrained(folder)
+    processor = EarthGPTProcessor.from_pretrained(folder)
+    check_processor(processor, config, f"model.path {folder}")
+    return StartModel(folder, processor, _max_positions(config))
 
 
 def make_start_model(folder: Path, config: ModelConfig, selection: Selection) -> StartModel:

@@ -9,7 +9,9 @@ from click.testing import CliRunner
 
 from cli import main
 from mmrs.errors import UserError
+from tests.training.micro import make_config
 from training.report.monitor import read_metrics
+from training.run.train import train
 
 WEIGHTS = "model.safetensors"
 COMMANDS = {
@@ -42,6 +44,7 @@ DAMAGES = {
     "notes of another kind": edited("config.json", origin={"parts": [3]}),
     "tokenizer missing": lambda folder: (folder / "tokenizer.json").unlink(),
     "tokenizer cut": lambda folder: os.truncate(folder / "tokenizer.json", 100),
+    "processor of other slots": edited("processor_config.json", image_slots=7),
     "processor is a list": lambda folder: (folder / "processor_config.json").write_text("[]"),
 }
 NOT_READ = {"inspect": {"weights", "tokenizer", "processor", "header"}, "eval": {"notes"}}
@@ -59,6 +62,14 @@ def test_a_damaged_model_is_told_in_one_sentence(damage, model_folder, shards, t
         done = CliRunner().invoke(main, ["--quiet", *(word.format(**places) for word in words.split())])
         assert done.exit_code == 2 and str(folder) in done.output, (command, done.output)
         assert "fault of the program" not in done.output and len(done.output) < 1500
+
+
+def test_no_run_starts_with_the_processor_of_another_model(model_folder, shards, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(model_folder, folder)
+    edited("processor_config.json", image_slots=7)(folder)
+    with pytest.raises(UserError, match=r"model.path .*\(7, .*of different models"):
+        train(make_config(tmp_path / "run", shards, folder))
 
 
 def test_missing_weights_are_not_made_up(model_folder, tmp_path):

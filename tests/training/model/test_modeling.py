@@ -3,8 +3,15 @@
 import pytest
 import torch
 from torch.nn import functional
+from transformers import GenerationConfig
 
-from training.model import EarthGPTForConditionalGeneration, build_block_mask, build_position_ids, initialise
+from training.model import (
+    EarthGPTForConditionalGeneration,
+    EarthGPTProcessor,
+    build_block_mask,
+    build_position_ids,
+    initialise,
+)
 
 EXACT = {"atol": 1e-5, "rtol": 1e-5}
 
@@ -144,13 +151,58 @@ def test_image_reaches_the_text_in_slot_order(model, processor, random_pixels):
     assert torch.equal(embeddings[0], model.get_input_embeddings().weight[ids_BL[0, 0]])
 
 
+@pytest.mark.parametrize("given", ["forward", "generate"])
 @pytest.mark.parametrize(("prefixes", "images"), [(1, 0), (0, 1), (1, 2), (2, 1)])
-def test_slots_and_images_must_match(model, processor, random_pixels, prefixes, images):
+def test_slots_and_images_must_match(given, model, processor, random_pixels, prefixes, images):
     ids = processor.encode_prefix(False) + processor.encode_prefix(True)[1:] * prefixes + [9]
     pixels = random_pixels(images) if images else None
     slots = model.config.image_slots
     with pytest.raises(ValueError, match=f"{prefixes * slots} image slots but {images} images need {images * slots}"):
-        model(torch.tensor([ids]), pixel_values=pixels)
+        (model if given == "forward" else model.generate)(torch.tensor([ids]), pixel_values=pixels)
+
+
+@torch.no_grad()
+def test_the_model_is_exported_and_waits_for_no_value(model_folder):
+    """One graph for any number and length of rows; nothing in it goes from the host to the device, or back."""
+    model, processor = (
+        kind.from_pretrained(model_folder) for kind in (EarthGPTForConditionalGeneration, EarthGPTProcessor)
+    )
+    pixels_NCHW = torch.arange(3 * 3 * 32 * 32).to(torch.uint8).view(3, 3, 32, 32)
+    rows, length = torch.export.Dim("rows", min=2, max=8), torch.export.Dim("length", min=8, max=250)
+    row = ids_of(processor, DIALOGUES[2])
+    example = {"input_ids": torch.tensor([row] * 2), "pixel_values": pixels_NCHW[:2], "use_cache": False}
+    shapes = {"input_ids": {0: rows, 1: length}, "pixel_values": {0: rows}, "use_cache": None}
+    exported = torch.export.export(model, (), example, dynamic_shapes=shapes, strict=False)
+    operations = {str(node.target).removeprefix("aten.") for node in exported.graph.nodes}
+    assert not operations & {"lift_fresh_copy.default", "item.default", "_local_scalar_dense.default"}
+    other = {"input_ids": torch.tensor([[*row, 7, 8]] * 3), "pixel_values": pixels_NCHW, "use_cache": False}
+    torch.testing.assert_close(exported.module()(**other).logits, model(**other).logits, **EXACT)
+
+
+def test_a_placeholder_is_never_generated(model, processor, random_pixels):
+    """Whatever replaces the generation's configuration, and however large the vocabulary becomes."""
+    with torch.no_grad():
+        model.resize_token_embeddings(400)
+        model.lm_head.weight[model.config.image_token_id] = 50 * model.lm_head.weight.norm(dim=1).max()
+    assert model.config.image_token_id < model.lm_head.out_features
+    batch = processor._pad_left([ids_of(processor, DIALOGUES[0][:1])])
+    own = GenerationConfig(max_new_tokens=12, do_sample=True, temperature=5.0, eos_token_id=-1, pad_token_id=2)
+    torch.manual_seed(0)
+    output = model.generate(**batch, pixel_values=random_pixels(1), generation_config=own)
+    answer = output[0, batch["input_ids"].shape[1] :].tolist()
+    assert len(answer) == 12 and model.config.image_token_id not in answer
+
+
+def test_a_placeholder_behind_the_vocabulary_is_none_of_a_larger_one(make_config, random_pixels):
+    config = make_config(image_token_id=350)
+    model = initialise(config, 0).eval()
+    model.resize_token_embeddings(400)
+    ids_BL = torch.tensor([[0] + [350] * config.image_slots + [7]])
+    with torch.no_grad():
+        model.lm_head.weight[350] = 0
+        model.lm_head.weight[:350] -= 10 * model.lm_head.weight[:350].abs().max()
+    output = model.generate(ids_BL, pixel_values=random_pixels(1), max_new_tokens=8, do_sample=False, eos_token_id=-1)
+    assert 350 not in output[0, ids_BL.shape[1] :].tolist()
 
 
 def test_placeholder_may_lie_outside_the_vocabulary(make_config, random_pixels):

@@ -15,7 +15,7 @@ from training.evaluation.generate import AnswerGenerator, Decoding
 from training.evaluation.models.answerer import Answerer
 from training.evaluation.models.checkpoint import CheckpointAnswerer
 from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor
-from training.model.folder import check_model_folder, quiet_transformers
+from training.model.folder import check_model_folder, check_processor, quiet_transformers
 
 _OWN = "earthgpt"
 
@@ -50,7 +50,9 @@ def open_answerer(folder: Path, device: str, decoding: Decoding, adapter: str, d
         return CheckpointAnswerer(folder, device, dtype, decoding, found, data)
     with quiet_transformers():
         model = EarthGPTForConditionalGeneration.from_pretrained(folder, use_safetensors=True, dtype=dtype).to(device)
-        return AnswerGenerator(model, EarthGPTProcessor.from_pretrained(folder), data, decoding)
+        processor = EarthGPTProcessor.from_pretrained(folder)
+        check_processor(processor, model.config, str(folder))
+        return AnswerGenerator(model, processor, data, decoding)
 
 
 def _model_type(folder: Path) -> str:

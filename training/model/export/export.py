@@ -19,7 +19,7 @@ from mmrs.storage.atomic import atomic_folder
 from mmrs.text import nearest, not_empty
 from training.model.export.delta import load_delta, save_delta
 from training.model.export.plain_decoder import plain_decoder
-from training.model.folder import check_model_folder, sound_model
+from training.model.folder import check_model_folder, check_processor, sound_model
 from training.model.modeling import EarthGPTForConditionalGeneration
 from training.model.origin.card import LANGUAGE_MODEL, licence_of_parts, model_card
 from training.model.origin.digest import weights_digest
@@ -75,6 +75,7 @@ def export(
     if dtype:
         model.to(getattr(torch, dtype))
     processor = EarthGPTProcessor.from_pretrained(folder)
+    check_processor(processor, model.config, str(folder))
     if form == "language-model":
         return _export_language_model(model, processor, folder, out)
     with atomic_folder(out) as temporary:

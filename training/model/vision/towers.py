@@ -81,9 +81,13 @@ def normalise(
     pixels_NCHW = pixel_values_NCHW.float()
     if pixels_NCHW.shape[-1] != size:
         pixels_NCHW = functional.interpolate(pixels_NCHW, (size, size), mode="bilinear", antialias=True)
-    mean_C11 = pixels_NCHW.new_tensor(statistics.mean)[:, None, None] * 255
-    std_C11 = pixels_NCHW.new_tensor(statistics.std)[:, None, None] * 255
+    mean_C11, std_C11 = (_filled_C11(pixels_NCHW, values) * 255 for values in (statistics.mean, statistics.std))
     return ((pixels_NCHW - mean_C11) / std_C11).to(dtype)
+
+
+def _filled_C11(like: torch.Tensor, values: Sequence[float]) -> torch.Tensor:
+    """Numbers as a tensor (C, 1, 1), made on the device: a copy from the host would wait for all that is queued."""
+    return torch.stack([like.new_full((), value) for value in values])[:, None, None]
 
 
 def resize_map(map_NGGC: torch.Tensor, grid: int) -> torch.Tensor:
