@@ -25,6 +25,10 @@ class ParallelConfig(Section):
     ranks_per_replica: ResumeFree[Annotated[int, Field(ge=2)] | None] = None
     """fsdp only: so many ranks share one copy of the weights, the others hold further copies. None: all share one."""
 
+    sum_every_pack: ResumeFree[bool] = False
+    """fsdp only: sum gradients over ranks after every pack and not once per step: more traffic, and no rank ever holds
+    more of them than its share."""
+
     attention: ResumeFree[Literal["auto", "flex", "sdpa"]] = "auto"
     """Kernel of the language model's attention. "auto" is flex on a GPU and sdpa on a CPU."""
 
@@ -41,6 +45,8 @@ class ParallelConfig(Section):
             raise ValueError(
                 "parallel.ranks_per_replica is for parallel.mode=fsdp; set that, or leave ranks_per_replica out"
             )
+        if self.sum_every_pack and self.mode != "fsdp":
+            raise ValueError("parallel.sum_every_pack is for parallel.mode=fsdp; set that, or leave sum_every_pack out")
         return self
 
 

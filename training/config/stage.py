@@ -124,7 +124,7 @@ class OptimiserConfig(Section):
     """Added to the root of the mean square."""
 
     weight_decay: NonNegativeFloat = 0.05
-    """On tensors with at least two dimensions: no norms, no biases, no scales."""
+    """On the weights of linear layers and convolutions: no norms, biases and scales, no embeddings, no positions."""
 
     clip_norm: PositiveFloat = 1.0
     """Largest norm of the gradient of all trained parameters together."""

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from training.model.configuration import EarthGPTConfig
-from training.model.operations import Operation, linear_operations, trains
+from training.model.operations import Operation, activation_dtype, linear_operations, trains
 from training.model.random_weights import scale_by_inputs
 
 
@@ -101,7 +101,7 @@ class EarthGPTProjector(nn.Module):
 
     def _joined(self, features: Sequence[torch.Tensor]) -> torch.Tensor:
         """All encoders' features of each cell, in the dtype of the projection."""
-        dtype = self.linear.weight.dtype
+        dtype = activation_dtype(self.linear)
         first, *others = (each_NGGC.to(dtype) for each_NGGC in features)
         if self.align is None:
             return torch.cat((*others, first), dim=-1)

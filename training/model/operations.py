@@ -7,8 +7,10 @@ gradient is wanted at its input.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any
 
+import torch
 from torch import nn
 
 # Of one or more layers: forward, backward.
@@ -18,6 +20,18 @@ Operation = tuple[int, int]
 def trains(parameters: Iterable[nn.Parameter]) -> bool:
     """Whether any of them wants a gradient."""
     return any(parameter.requires_grad for parameter in parameters)
+
+
+def activation_dtype(module: nn.Module) -> torch.dtype:
+    """The dtype that a module computes in: of its first floating tensor. Quantised weights are integers.
+
+    Raises:
+        ValueError: it has no floating tensor.
+    """
+    for tensor in chain(module.parameters(), module.buffers()):
+        if tensor.is_floating_point():
+            return tensor.dtype
+    raise ValueError(f"{type(module).__name__} has no floating tensor, so its dtype is not known")
 
 
 def linear_operations(layer: Any, positions: int, input_gradient: bool) -> Operation:

@@ -17,6 +17,7 @@ from training.model.folder import check_model_folder, sound_model
 from training.model.language.bias_scale import tuned_vectors
 from training.model.presets import PRESETS
 from training.stages.stage import FreezeRow, add_tuned_parameters, apply_stage, freeze_report
+from training.step.precision import frozen_dtype
 
 # LLaMA-2's, which the published parameter counts assume.
 _VOCABULARY: dict[str, Any] = {
@@ -50,7 +51,7 @@ def inspect(model: str, recipe: TrainConfig | None = None) -> str:
         rows = [FreezeRow(name, value, None) for name, value in built.named_parameters()]
         return "\n".join([*head, "", freeze_report(rows), "", _cache(config)])
     add_tuned_parameters(built, recipe.stage, recipe.model.seed)
-    rows = apply_stage(built, recipe.stage, torch.bfloat16 if recipe.device == "cuda" else None)
+    rows = apply_stage(built, recipe.stage, frozen_dtype(built, torch.device(recipe.device)))
     return "\n".join([*head, "", freeze_report(rows), "", *_cost(built, recipe), _cache(config)])
 
 
@@ -89,7 +90,7 @@ def _cost(model: EarthGPTForConditionalGeneration, recipe: TrainConfig) -> list[
     ]
     if any(value.requires_grad for value in model.vision.parameters()):
         return lines
-    dtype = torch.bfloat16 if recipe.device == "cuda" else torch.float32
+    dtype = frozen_dtype(model, torch.device(recipe.device)) or torch.float32
     for checkpointing in (False, True):
         kept = activation_memory(model, tokens, images, targets, dtype, checkpointing)
         how = "with activation checkpointing" if checkpointing else "kept"

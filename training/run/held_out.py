@@ -26,9 +26,10 @@ from training.data.planning.selection import Selection
 from training.data.planning.sequence import PackReference
 from training.model.processing import EarthGPTProcessor
 from training.stages.initial_model import StartModel
+from training.step.precision import precision
 from training.step.ranks import Ranks
 from training.step.sharding import plain_forward
-from training.step.step import LossSums, TargetLabels, Training, pack_losses, precision, sum_losses
+from training.step.step import LossSums, TargetLabels, Training, pack_losses, sum_losses
 
 if TYPE_CHECKING:
     # Only runs that ask questions need what scores them.
@@ -139,7 +140,7 @@ def answer(training: Training, held_out: HeldOut, folder: Path, step: int, stopp
         return None
     answers: list[Answer] = []
     try:
-        with plain_forward(training.model), precision(training.ranks.device):
+        with plain_forward(training.model), precision(training.ranks.device, training.half):
             for first in range(0, len(asked.questions), ANSWER_BATCH):
                 answers += _answers(training, held_out, asked, asked.questions[first : first + ANSWER_BATCH])
                 if stopped():

@@ -28,6 +28,7 @@ from training.run.signals import StopRequest
 from training.stages.initial_model import StartModel, make_start_model, read_start_model
 from training.stages.stage import add_tuned_parameters, apply_stage, freeze_report
 from training.step.optim import build_optimiser
+from training.step.precision import frozen_dtype
 from training.step.ranks import Ranks
 from training.step.sharding import current_rows, parallelize
 from training.step.step import TargetLabels, Training
@@ -97,7 +98,7 @@ def prepare_run(context: RunContext, opened: OpenedRun) -> PreparedRun:
     config, ranks, start_model, stream = context.config, context.ranks, opened.start_model, opened.stream
     model = EarthGPTForConditionalGeneration.from_pretrained(start_model.folder, use_safetensors=True)
     add_tuned_parameters(model, config.stage, config.model.seed)
-    rows = apply_stage(model, config.stage, torch.bfloat16 if ranks.device.type == "cuda" else None)
+    rows = apply_stage(model, config.stage, frozen_dtype(model, ranks.device))
     model.to(ranks.device)
     context.progress.line(freeze_report(rows))
     held_out = ranks.first_then_all(lambda: open_held_out(config, start_model, ranks, context.progress))

@@ -20,11 +20,16 @@ from training.model.tuning.vectors import add_tuning
 
 @dataclass(frozen=True, eq=False)
 class FreezeRow:
-    """One parameter of the model; `learning_rate` is None where it is frozen."""
+    """One parameter of the model; `learning_rate` is None where it is frozen.
+
+    `decays` says whether weight decay applies: to the weights of products, which a norm or the next layer makes up for.
+    A vector of an embedding that no batch uses, or of a position, would only shrink.
+    """
 
     name: str
     parameter: nn.Parameter
     learning_rate: float | None
+    decays: bool = False
 
 
 def add_tuned_parameters(model: EarthGPTForConditionalGeneration, stage: StageConfig, seed: int) -> None:
@@ -58,6 +63,7 @@ def apply_stage(model: nn.Module, stage: StageConfig, frozen_dtype: torch.dtype 
     rules = [(re.compile(rule.pattern), rule.learning_rate) for rule in stage.trainable]
     used = [0] * len(rules)
     rows = []
+    products = _product_weights(model)
     for name, parameter in model.named_parameters():
         number = next((number for number, (pattern, _) in enumerate(rules) if pattern.fullmatch(name)), None)
         parameter.requires_grad_(number is not None)
@@ -66,11 +72,17 @@ def apply_stage(model: nn.Module, stage: StageConfig, frozen_dtype: torch.dtype 
             parameter.data = parameter.data.float()
         elif frozen_dtype is not None and parameter.is_floating_point():
             parameter.data = parameter.data.to(frozen_dtype)
-        rows.append(FreezeRow(name, parameter, None if number is None else rules[number][1]))
+        rows.append(FreezeRow(name, parameter, None if number is None else rules[number][1], name in products))
     for rule, count in zip(stage.trainable, used, strict=True):
         if count == 0:
             raise _useless(rule.pattern, stage.name, [row.name for row in rows])
     return rows
+
+
+def _product_weights(model: nn.Module) -> set[str]:
+    """Names of the weights of linear layers and convolutions; one that is tied to an embedding is the embedding's."""
+    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    return {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, kinds)}
 
 
 def _useless(pattern: str, stage: str, names: list[str]) -> UserError:

@@ -19,7 +19,7 @@ def build_optimiser(rows: list[FreezeRow], config: OptimiserConfig) -> torch.opt
     groups: dict[tuple[float, bool], list[FreezeRow]] = {}
     for row in rows:
         if row.learning_rate is not None:
-            groups.setdefault((row.learning_rate, row.parameter.dim() >= 2), []).append(row)
+            groups.setdefault((row.learning_rate, row.decays), []).append(row)
     return torch.optim.AdamW(
         [
             {

@@ -227,3 +227,10 @@ def _shard(losses: PackLosses, ranks: Ranks, ranks_per_replica: int) -> None:
             # The loss is already divided by the targets of all ranks: gradients are summed, not averaged.
             module.set_gradient_divide_factor(1.0)
             module.set_force_sum_reduction_for_comms(True)
+
+
+def sum_in_backward(losses: nn.Module, wanted: bool) -> None:
+    """Whether the next backward pass sums gradients over ranks that share weights; without it they add up where they
+    are, whole, until one does. Nothing else is changed, and nothing at all where weights are not shared."""
+    if isinstance(losses, FSDPModule):
+        losses.set_requires_gradient_sync(wanted)

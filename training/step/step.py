@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import astuple, dataclass, field
 from functools import cached_property
 
@@ -24,8 +23,9 @@ from training.config import TrainConfig
 from training.data.collate import Pack, all_sample_ids
 from training.model.modeling import EarthGPTForConditionalGeneration
 from training.step.loss import PackLosses
+from training.step.precision import has_half_weights, precision
 from training.step.ranks import Ranks
-from training.step.sharding import gathered, is_sharded, sum_gradients
+from training.step.sharding import gathered, is_sharded, sum_gradients, sum_in_backward
 
 NAMED_SAMPLES = 8
 
@@ -58,6 +58,11 @@ class Training:
     def pack_losses(self) -> nn.Module:
         """What computes the losses of a pack: as `parallelize` prepared it, or the plain model."""
         return self.prepared or PackLosses(self.model)
+
+    @cached_property
+    def half(self) -> bool:
+        """Whether weights are of half precision, see `training.step.precision`."""
+        return has_half_weights(self.model)
 
     @property
     def parameters(self) -> list[nn.Parameter]:
@@ -149,10 +154,11 @@ def optimiser_step(training: Training, packs: Sequence[Pack], step: int) -> Step
         raise RunFailure(f"step {step} has no target token: all of its samples are unreadable. See metrics.jsonl.")
     training.optimiser.zero_grad(set_to_none=True)
     losses: list[tuple[Pack, torch.Tensor]] = []
-    for pack in packs:
+    for number, pack in enumerate(packs, start=1):
         # Ranks that share weights compute together, a pack of nothing but padding included.
         if pack.targets == 0 and not is_sharded(training.config.parallel, training.ranks):
             continue
+        sum_in_backward(training.pack_losses, number == len(packs) or training.config.parallel.sum_every_pack)
         losses_T = pack_losses(training, pack)
         (losses_T.sum() / counts.targets).backward()
         losses.append((pack, losses_T.detach()))
@@ -172,7 +178,7 @@ def pack_losses(training: Training, pack: Pack) -> torch.Tensor:
     resumed run needs no state to draw them again.
     """
     torch.manual_seed(random.Random(f"{training.config.data.seed}/{pack.epoch}/{pack.number}").getrandbits(63))
-    with precision(training.ranks.device):
+    with precision(training.ranks.device, training.half):
         return training.pack_losses(pack.to(training.ranks.device))
 
 
@@ -204,11 +210,6 @@ def _target_sensors(labels: TargetLabels, pack: Pack) -> torch.Tensor:
 def _means(sums: torch.Tensor, counts: torch.Tensor, names: tuple[str, ...]) -> dict[str, float]:
     pairs = zip(names, sums.tolist(), counts.tolist(), strict=True)
     return {name: total / count for name, total, count in pairs if count}
-
-
-def precision(device: torch.device) -> AbstractContextManager:
-    """bf16 products on a GPU; a CPU computes in the dtype of the weights."""
-    return torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()
 
 
 def _not_finite(

@@ -11,6 +11,7 @@ from torch import nn
 
 from mmrs.errors import UserError
 from training.config import OptimiserConfig, ScheduleConfig, StageConfig
+from training.model import EarthGPTForConditionalGeneration
 from training.stages.stage import apply_stage, freeze_report
 from training.step.optim import build_optimiser, learning_rate_factor, set_learning_rate
 
@@ -65,6 +66,19 @@ def test_weight_decay_spares_norms_and_biases():
     decay = {name: group["weight_decay"] for group in optimiser.param_groups for name in group["names"]}
     assert decay["text.0.weight"] == decay["vision.weight"] == 0.1
     assert decay["text.0.bias"] == decay["text.1.weight"] == decay["text.1.bias"] == 0.0
+
+
+def test_weight_decay_spares_embeddings_and_positions(model_folder):
+    """Of every kind of table: looked up by token, added by place, put before the patches, tied to the output head."""
+    model = EarthGPTForConditionalGeneration.from_pretrained(model_folder)
+    model.language_model.embed_tokens.weight = model.lm_head.weight
+    optimiser = build_optimiser(apply_stage(model, stage((".*", 1e-3))), OptimiserConfig(weight_decay=0.1))
+    decays = {name for group in optimiser.param_groups for name in group["names"] if group["weight_decay"]}
+    products = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)}
+    assert decays == products - {"lm_head.weight"} and len(decays) > 20
+    spared = {name for name, value in model.named_parameters() if value.dim() >= 2} - decays
+    assert {"embeddings.cls_token", "embeddings.position_embeddings"} <= {n.removeprefix("vision.vit.") for n in spared}
+    assert "language_model.embed_tokens.weight" in spared
 
 
 def test_groups_keep_their_ratio_of_learning_rates():

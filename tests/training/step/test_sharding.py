@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.distributed.tensor import DTensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmrs.errors import RunFailure, UserError
 from tests.training.micro import make_config
@@ -129,15 +130,26 @@ def test_a_run_goes_on_with_other_ranks_and_layouts(single, shards, model_folder
     assert_equal_to(single, out)
 
 
+class Reductions(TorchDispatchMode):
+    """Counts how often gradients are reduced and scattered; the operation's name differs between versions of torch."""
+
+    count = 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        self.count += "reduce_scatter" in str(operation)
+        return operation(*args, **(kwargs or {}))
+
+
 def uneven_step(folder: Path, config, mode: str, broken: bool, result: Path) -> None:
     """One step in which one rank has images, and the other a pack of text and one of nothing but padding."""
     processor = EarthGPTProcessor.from_pretrained(folder)
     with open_ranks("cpu") as ranks:
         model = EarthGPTForConditionalGeneration.from_pretrained(folder)
         rows = apply_stage(model, config.stage)
-        prepared = parallelize(model, ParallelConfig(mode=mode), ranks)
+        layout = ParallelConfig(mode=mode.split()[0], sum_every_pack="every pack" in mode)
+        prepared = parallelize(model, layout, ranks)
         training = Training(
-            config=config.model_copy(update={"parallel": ParallelConfig(mode=mode)}),
+            config=config.model_copy(update={"parallel": layout}),
             model=model,
             optimiser=build_optimiser(current_rows(rows, model), config.optimiser),
             labels=TargetLabels(("a", "b", "c")),
@@ -147,8 +159,11 @@ def uneven_step(folder: Path, config, mode: str, broken: bool, result: Path) -> 
         packs = uneven_packs(processor)
         if broken:
             prepared.register_forward_hook(poison)
-        outcome = optimiser_step(training, packs[ranks.rank :: ranks.size], 3)
-        if mode == "fsdp" and ranks.size > 1:
+        with Reductions() as seen:
+            outcome = optimiser_step(training, packs[ranks.rank :: ranks.size], 3)
+        if mode.startswith("fsdp") and ranks.size > 1:
+            # Once for each layer and once for all the rest, however many packs the step has.
+            assert seen.count == (len(model.language_model.layers) + 1) * (2 if layout.sum_every_pack else 1)
             assert all(isinstance(parameter, DTensor) for parameter in model.parameters())
         gradients = {name: gathered(parameter.grad) for name, parameter in model.named_parameters()}
         if ranks.is_first:
@@ -169,7 +184,7 @@ def uneven_packs(processor):
     return [text, no_image, pack_of(processor, units[3:], 600), collate_packs([], [1], 600, 2, 32)]
 
 
-@pytest.mark.parametrize("mode", ["replicate", "fsdp"])
+@pytest.mark.parametrize("mode", ["replicate", "fsdp", "fsdp every pack"])
 def test_ranks_without_images_or_targets_take_part(model_folder, tmp_path, mode):
     config = make_config(tmp_path / "out", tmp_path, model_folder)
     for size in (1, 2):

@@ -87,10 +87,18 @@ def wrap_linears(model: nn.Module, paths: Iterable[str], tuning: str) -> None:
         paths: names of the layers in `model`.
 
     Raises:
-        ValueError: there is no such tuning.
+        ValueError: there is no such tuning, or a layer is quantised.
     """
     if tuning not in TUNINGS:
         raise ValueError(f"tuning is {tuning!r}; set one of {', '.join(map(repr, TUNINGS))}")
+    paths = list(paths)
+    for path in paths:
+        layer: Any = model.get_submodule(path)
+        if not layer.weight.is_floating_point():
+            raise ValueError(
+                f"{path} is quantised ({layer.weight.dtype}), and a tuning vector cannot be folded into it; tune with "
+                "kind=lora, or load the model without quantisation"
+            )
     for path in paths:
         model.set_submodule(path, _wrapped(model.get_submodule(path), tuning == "bias-scale"))
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from training.model.operations import trains
+from training.model.operations import activation_dtype, trains
 from training.model.vision.encoder import EncoderEntry, PixelStatistics
 
 
@@ -68,7 +68,7 @@ class VisionTowers(nn.Module):
         if model.training != (self.training and learns):
             model.train(self.training and learns)
         with torch.set_grad_enabled(learns and torch.is_grad_enabled()):
-            dtype = next(model.parameters()).dtype
+            dtype = activation_dtype(model)
             pixels_NCHW = normalise(pixel_values_NCHW, entry.image_size, entry.encoder.statistics, dtype)
             maps = entry.encoder.maps_NGGC(model, pixels_NCHW, entry.layers)
             return join_layers([resize_map(each, self.grid) for each in maps], entry.fusion)
