@@ -25,15 +25,15 @@ class InitOptions:
 
 @click.command()
 @click.argument("out", type=FOLDER, metavar="MODEL_DIR")
-@click.option("--llm", required=True, help="LLaMA, SmolLM or Qwen: folder, GGUF or hub name.")
+@click.option("--llm", required=True, help="LLaMA, SmolLM, Qwen, Mistral, Gemma or Phi: folder, GGUF or hub name.")
 @click.option(
     "--encoder",
     "encoders",
     multiple=True,
     metavar="NAME=SOURCE",
     callback=name_values,
-    help="Folder, original checkpoint (DINOv2 .pth, OpenCLIP or timm ConvNeXt), hub name, or none to leave it out. The "
-    "presets have vit and cnn, with random weights by default; another name is one more encoder. Repeatable.",
+    help="DINOv2 or 3, CLIP, SigLIP or ConvNeXt: folder, checkpoint of its authors, OpenCLIP or timm, hub name, or none "
+    "to leave it out. The presets have vit and cnn, with random weights by default; another name is one more encoder. Repeatable.",
 )
 @click.option(
     "--size", default="small", show_default=True, help="Image sizes and token merge of: tiny, small, 7b, 13b."

@@ -16,7 +16,10 @@ PREFIX = 0
 
 
 def build_block_mask(
-    image_segment_BL: torch.Tensor, dialogue_segment_BL: torch.Tensor, dtype: torch.dtype | None = None
+    image_segment_BL: torch.Tensor,
+    dialogue_segment_BL: torch.Tensor,
+    dtype: torch.dtype | None = None,
+    window: int | None = None,
 ) -> torch.Tensor:
     """Mask of a pack: query sees key iff causal, same image, and key in the image's prefix or in the same dialogue.
 
@@ -24,6 +27,7 @@ def build_block_mask(
         image_segment_BL: integers (B, L), one number per image within a row, `PADDING` for padding.
         dialogue_segment_BL: integers (B, L), `PREFIX` for an image's shared prefix, 1.. for its dialogues.
         dtype: None for a boolean mask (True = visible), or a floating type for an additive one (0 or its minimum).
+        window: positions that a query sees, itself included, of a decoder with sliding windows; None: all before it.
 
     Returns:
         (B, 1, L, L), queries before keys. Every query sees at least itself, padding sees only itself.
@@ -36,22 +40,30 @@ def build_block_mask(
     same_image = (image_q == image_k) & (image_q != PADDING)
     readable = (dialogue_k == PREFIX) | (dialogue_q == dialogue_k)
     itself_LL = index_L[:, None] == index_L[None, :]
-    visible = ((causal_LL & same_image & readable) | itself_LL)[:, None]
+    visible_BLL = (causal_LL & same_image & readable) | itself_LL
+    if window is not None:
+        positions_BL = visible_BLL.sum(-1)
+        visible_BLL = visible_BLL & (positions_BL[:, :, None] - positions_BL[:, None, :] < window)
+    visible = visible_BLL[:, None]
     if dtype is None:
         return visible
     return torch.zeros_like(visible, dtype=dtype).masked_fill(~visible, torch.finfo(dtype).min)
 
 
-def build_flex_mask(image_segment_BL: torch.Tensor, dialogue_segment_BL: torch.Tensor) -> BlockMask:
+def build_flex_mask(
+    image_segment_BL: torch.Tensor, dialogue_segment_BL: torch.Tensor, window: int | None = None
+) -> BlockMask:
     """The mask of `build_block_mask` for `flex_attention`, which computes only the blocks that it leaves visible."""
     batch, length = image_segment_BL.shape
+    position_BL = None if window is None else build_position_ids(image_segment_BL, dialogue_segment_BL)
 
     def visible(row: torch.Tensor, head: torch.Tensor, q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
         image = image_segment_BL[row, q]
         dialogue_k = dialogue_segment_BL[row, k]
         same_image = (image == image_segment_BL[row, k]) & (image != PADDING)
         readable = (dialogue_k == PREFIX) | (dialogue_segment_BL[row, q] == dialogue_k)
-        return ((q >= k) & same_image & readable) | (q == k)
+        seen = ((q >= k) & same_image & readable) | (q == k)
+        return seen if position_BL is None else seen & (position_BL[row, q] - position_BL[row, k] < window)
 
     return create_block_mask(visible, batch, None, length, length, device=image_segment_BL.device)
 

@@ -200,11 +200,11 @@ class EarthGPTForConditionalGeneration(EarthGPTPreTrainedModel, GenerationMixin)
         self,
         input_ids: torch.Tensor,
         pixel_values: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | BlockMask | None = None,
+        attention_mask: torch.Tensor | BlockMask | dict[str, Any] | None = None,
         position_ids: torch.Tensor | None = None,
         image_features: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Final normalised states (B, L, D), to which `lm_head` applies.
+        """Final normalised states (B, L, D), to which `logits` applies.
 
         A loss over few target positions takes these states and runs the head on the targets alone, which spares the
         (B, L, K) logits. Arguments are those of `forward`; `image_features` (N, S, D) take the place of pixels.
@@ -215,6 +215,10 @@ class EarthGPTForConditionalGeneration(EarthGPTPreTrainedModel, GenerationMixin)
             position_ids=position_ids,
             use_cache=False,
         ).last_hidden_state
+
+    def logits(self, states: torch.Tensor) -> torch.Tensor:
+        """Next-token logits (..., K) of final states (..., D): the head, and what the decoder does behind it."""
+        return self.config.decoder_kind.final_logits(self.config.text, self.lm_head(states))
 
     def generate(self, inputs: torch.Tensor | None = None, **kwargs: Any) -> Any:  # type: ignore[override]
         """As of `GenerationMixin`. No placeholder is ever generated: it would ask for an image that is not there.
@@ -231,7 +235,8 @@ class EarthGPTForConditionalGeneration(EarthGPTPreTrainedModel, GenerationMixin)
         processors = LogitsProcessorList(kwargs.pop("logits_processor", None) or ())
         if self.config.image_token_id < self.lm_head.out_features:
             processors.insert(0, SuppressTokensLogitsProcessor([self.config.image_token_id], self.device.type))
-        return super().generate(inputs, logits_processor=processors, **kwargs)
+        # transformers types `self` by a protocol that none of its own models meets.
+        return super().generate(inputs, logits_processor=processors, **kwargs)  # type: ignore[misc]
 
     def forward(
         self,
@@ -278,7 +283,7 @@ class EarthGPTForConditionalGeneration(EarthGPTPreTrainedModel, GenerationMixin)
         )
         states_BLD = outputs.last_hidden_state
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) and logits_to_keep else logits_to_keep
-        logits_BLK = self.lm_head(states_BLD if isinstance(kept, int) else states_BLD[:, kept])
+        logits_BLK = self.logits(states_BLD if isinstance(kept, int) else states_BLD[:, kept])
         loss = None
         if labels is not None:
             loss = self.loss_function(logits_BLK, labels, vocab_size=self.config.text.vocab_size, **kwargs)

@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from training.data.collate import Pack
 from training.model.modeling import EarthGPTForConditionalGeneration
-from training.step.attention import DENSE, pack_mask
+from training.step.attention import SPARSE, pack_mask
 from training.step.unpacked import RowBatch, row_batches
 
 # 2048 targets of a vocabulary of 32,000 are 0.26 GB of fp32 logits.
@@ -56,16 +56,14 @@ def target_losses(model: EarthGPTForConditionalGeneration, pack: Pack, in_rows: 
             dense masks.
     """
     if in_rows is None:
-        dense = model.language_model.config._attn_implementation == DENSE
+        dense = model.language_model.config._attn_implementation != SPARSE
         in_rows = dense and pack.input_ids_L.device.type == "cpu"
     states_TD = _target_states(model, pack, in_rows)
     size = max(1, LOGITS_PER_CHUNK // model.lm_head.out_features)
     if pack.targets <= size:
-        return _chunk_losses(model.lm_head, states_TD, pack.target_ids_T)
+        return _chunk_losses(model, states_TD, pack.target_ids_T)
     chunks = zip(states_TD.split(size), pack.target_ids_T.split(size), strict=True)
-    return torch.cat(
-        [checkpoint(_chunk_losses, model.lm_head, states, ids, use_reentrant=False) for states, ids in chunks]
-    )
+    return torch.cat([checkpoint(_chunk_losses, model, states, ids, use_reentrant=False) for states, ids in chunks])
 
 
 def _target_states(model: EarthGPTForConditionalGeneration, pack: Pack, in_rows: bool) -> torch.Tensor:
@@ -102,5 +100,7 @@ def _row_states(model: EarthGPTForConditionalGeneration, pack: Pack, batches: li
     return torch.cat(states)[order_T.argsort()]
 
 
-def _chunk_losses(head: nn.Module, states_TD: torch.Tensor, ids_T: torch.Tensor) -> torch.Tensor:
-    return functional.cross_entropy(head(states_TD).float(), ids_T, reduction="none")
+def _chunk_losses(
+    model: EarthGPTForConditionalGeneration, states_TD: torch.Tensor, ids_T: torch.Tensor
+) -> torch.Tensor:
+    return functional.cross_entropy(model.logits(states_TD).float(), ids_T, reduction="none")

@@ -29,7 +29,7 @@ from mmrs.errors import UserError
 from training.config import ParallelConfig, TrainConfig
 from training.model.modeling import EarthGPTForConditionalGeneration
 from training.stages.stage import FreezeRow
-from training.step.attention import DENSE, attention_name, set_attention
+from training.step.attention import attention_name, set_attention
 from training.step.loss import PackLosses
 from training.step.ranks import Ranks
 
@@ -77,7 +77,7 @@ def parallelize(model: EarthGPTForConditionalGeneration, config: ParallelConfig,
 
     What an earlier call did to the layers' forward is undone first.
     """
-    set_attention(model.language_model, attention_name(config.attention, ranks.device))
+    set_attention(model.language_model, attention_name(config.attention, ranks.device, model.config.decoder_kind))
     forward = _layer_forward(config)
     for layer in model.language_model.layers:
         layer.__dict__.pop("forward", None)
@@ -96,7 +96,7 @@ def plain_forward(model: EarthGPTForConditionalGeneration) -> Iterator[None]:
     """Without checkpointing, compilation and pack masks: for generation, whose lengths and masks all differ."""
     wrapped = [layer.__dict__.pop("forward", None) for layer in model.language_model.layers]
     kernel = model.language_model.config._attn_implementation
-    set_attention(model.language_model, DENSE)
+    set_attention(model.language_model, model.config.decoder_kind.dense_kernel)
     try:
         yield
     finally:

@@ -49,7 +49,10 @@ def counted(model, processor, pixels, kept=0):
     row = [*processor.encode_prefix(True), 7, 8, 9, 10, 11]
     with FlopCounterMode(display=False) as angles:
         # Some versions of transformers multiply positions with frequencies by a matrix product, others do not.
-        model.language_model.rotary_emb(torch.zeros(1), torch.arange(len(row))[None])
+        # Some decoders have frequencies of their own for blocks with a window.
+        for kind in {"full_attention", "sliding_attention"} & {*(model.config.text.rope_parameters or ())} or {None}:
+            given = torch.zeros(1), torch.arange(len(row))[None]
+            model.language_model.rotary_emb(*given, *(() if kind is None else (kind,)))
     with FlopCounterMode(display=False) as forward:
         logits = model(torch.tensor([row, row]), pixel_values=pixels, logits_to_keep=kept).logits
     with FlopCounterMode(display=False) as backward:

@@ -10,6 +10,7 @@ from torch.nn.attention.flex_attention import create_mask
 
 from tests.training.run.test_loop import make_units, pack_of, processor, training  # noqa: F401 - fixtures
 from training.config import ParallelConfig
+from training.model.language.decoder import decoder_of_type
 from training.model.masks import PADDING, build_block_mask, build_flex_mask
 from training.step import loss as loss_module
 from training.step.attention import SPARSE, attention_name, set_attention
@@ -18,6 +19,8 @@ from training.step.ranks import Ranks
 from training.step.sharding import parallelize, plain_forward
 
 NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="flex attention has a backward pass on GPUs alone")
+
+LLAMA = decoder_of_type("llama")
 
 
 @pytest.fixture
@@ -78,9 +81,10 @@ def test_both_kernels_give_the_same_gradients(training, processor, compiled):  #
 
 
 def test_the_device_chooses_the_kernel():
-    assert attention_name("auto", torch.device("cuda", 1)) == SPARSE
-    assert attention_name("auto", torch.device("cpu")) == "sdpa"
-    assert attention_name("sdpa", torch.device("cuda")) == "sdpa"
+    assert attention_name("auto", torch.device("cpu"), decoder_of_type("gemma2")) == "eager"
+    assert attention_name("auto", torch.device("cuda", 1), LLAMA) == SPARSE
+    assert attention_name("auto", torch.device("cpu"), LLAMA) == "sdpa"
+    assert attention_name("sdpa", torch.device("cuda"), LLAMA) == "sdpa"
 
 
 def test_another_mask_is_refused(training, processor):  # noqa: F811

@@ -21,7 +21,7 @@ from training.model.assembly.parts import LanguageModel, Part, read_encoder, rea
 from training.model.assembly.text_check import check_texts
 from training.model.configuration import EarthGPTConfig, changed
 from training.model.fusion import EarthGPTProjector
-from training.model.language.decoder import decoder_config
+from training.model.language.decoder import decoder_config, decoder_of
 from training.model.modeling import EarthGPTForConditionalGeneration
 from training.model.origin.card import NOT_STATED
 from training.model.origin.notes import PartNote, note_parts
@@ -49,9 +49,9 @@ class AssemblyRequest:
     Attributes:
         out: new or empty folder.
         llm: language model: a Hugging Face folder, a GGUF file or a hub name.
-        encoders: by name a Hugging Face folder, a checkpoint file (original DINOv2, OpenCLIP or timm ConvNeXt) or a hub
-            name. An encoder of the preset that is not named has random weights, one that is "none" is left out, and a
-            name that the preset has not is one more.
+        encoders: by name a Hugging Face folder, a checkpoint file of its authors, OpenCLIP or timm, or a hub name. An
+            encoder of the preset that is not named has random weights, one that is "none" is left out, and a name that
+            the preset has not is one more.
         size: preset that gives image sizes, token merge and the shapes of random encoders. Of a given ViT with other
             depth the blocks at each quarter are used.
         seed: of all random weights.
@@ -146,12 +146,7 @@ def _check_request(request: AssemblyRequest) -> None:
 
 def _read(request: AssemblyRequest) -> Parts:
     """Encoders first: they are small, and a mistake in them shows before the language model is read."""
-    expected = {entry["name"]: entry["config"]["model_type"] for entry in preset_fields(request.size)["encoders"]}
-    encoders = {
-        name: read_encoder(name, source, expected.get(name))
-        for name, source in request.encoders.items()
-        if source != LEFT_OUT
-    }
+    encoders = {name: read_encoder(name, source) for name, source in request.encoders.items() if source != LEFT_OUT}
     return Parts(read_language_model(request.llm), encoders)
 
 
@@ -166,7 +161,7 @@ def _configuration(parts: Parts, request: AssemblyRequest) -> EarthGPTConfig:
     kept = [entry for name, entry in entries.items() if request.encoders.get(name) != LEFT_OUT]
     fields |= {
         "encoders": kept,
-        "text_config": decoder_config(text | ids),
+        "text_config": decoder_config(text | ids | decoder_of(model.config).limits(model.config)),
         "tie_word_embeddings": model.config.tie_word_embeddings,
         "image_token_id": tokenizer.get_vocab()[IMAGE],
     }
@@ -180,8 +175,10 @@ def _entry_fields(part: Part, of_preset: Mapping[str, Any]) -> dict[str, Any]:
     if of_preset and of_preset["config"]["model_type"] == config.model_type:
         image_size = of_preset["image_size"]
     else:
-        image_size = config.image_size - config.image_size % encoder.stride(config)
-    return {"name": part.role, "config": config, "image_size": image_size}
+        native = encoder.native_size(config)
+        image_size = native - native % encoder.stride(config)
+    fields = {"name": part.role, "config": config, "image_size": image_size}
+    return fields if part.statistics is None else fields | {"statistics": part.statistics}
 
 
 def _joined(config: EarthGPTConfig, parts: Parts, seed: int) -> EarthGPTForConditionalGeneration:
@@ -199,7 +196,8 @@ def _joined(config: EarthGPTConfig, parts: Parts, seed: int) -> EarthGPTForCondi
                 entry.encoder.scale_random(encoder)
             model.vision.add_module(entry.name, encoder)
         model.projector = EarthGPTProjector(config)
-        rms = language_model.get_input_embeddings().weight.float().square().mean().sqrt()
+        embeddings = language_model.get_input_embeddings()
+        rms = embeddings.weight.float().square().mean().sqrt() * config.decoder_kind.embedding_scale(embeddings)
         model.projector.scale_random(float(rms))
     model.language_model = language_model.model
     model.lm_head = language_model.lm_head

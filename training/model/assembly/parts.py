@@ -7,39 +7,66 @@ import importlib.util
 import re
 import struct
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-import torch
 import yaml
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import cached_file
 
 from mmrs.config import parse_yaml
 from mmrs.errors import UserError
 from mmrs.installation import install_command
+from training.model.assembly.original import (
+    WEIGHT_FILES,
+    FindFile,
+    OriginalCheckpoint,
+    original_of_repository,
+    read_state,
+    stated_statistics,
+)
 from training.model.folder import without_foreign_code
 from training.model.language.decoder import Decoder, decoder_of_type, decoder_types
 from training.model.origin.card import LANGUAGE_MODEL, NOT_STATED
-from training.model.vision.encoder import encoder_of_type, encoder_types
+from training.model.vision.encoder import (
+    PixelStatistics,
+    encoder_of,
+    encoder_of_state,
+    encoder_of_type,
+    encoder_types,
+)
 
-WEIGHT_FILES = (".safetensors", ".bin", ".pt", ".pth")
 _GGUF_HEAD_BYTES, _LICENCE_CHARACTERS = 2**20, 200
 # What transformers, torch and safetensors raise for files and answers that they cannot make sense of.
-_UNREADABLE = (OSError, ValueError, KeyError, ImportError, RuntimeError, EOFError, SafetensorError, UnpicklingError)
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ImportError,
+    RuntimeError,
+    EOFError,
+    SafetensorError,
+    UnpicklingError,
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """A loaded part: its role, the hub name or the name of its folder or file, and the licence that is stated there."""
+    """A loaded part: its role, the hub name or the name of its folder or file, and the licence that is stated there.
+
+    `statistics` are the pixels that an encoder's source says it was trained with; None where it does not.
+    """
 
     role: str
     origin: str
     licence: str
     model: Any
+    statistics: PixelStatistics | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,44 +77,73 @@ class LanguageModel:
     tokenizer: PreTrainedTokenizerBase
 
 
-def read_encoder(name: str, source: str, expected: str | None = None) -> Part:
-    """An image encoder from a Hugging Face folder or hub name, or from a checkpoint file of its authors.
+def read_encoder(name: str, source: str) -> Part:
+    """An image encoder: a Hugging Face folder or hub name, of timm and OpenCLIP too, or a checkpoint file of its
+    authors, OpenCLIP or timm.
 
     What only its pre-training used is left out: a parameter that gets no gradient cannot be trained.
 
     Args:
         name: what the model calls it.
-        expected: the `model_type` of an original checkpoint, which does not say so itself; None for a new encoder,
-            which must be a Hugging Face folder.
 
     Raises:
         UserError: the source cannot be read, or is no encoder that is known.
     """
     path = _local(source)
+    find = partial(_file_of, source, path)
     try:
-        if path is not None and not (path / "config.json").is_file():
-            state = _read_state(_weights_file(name, path))
-            if expected is None:
-                raise ValueError("its kind is not stated in the file, and no encoder of the preset has this name.")
-            encoder = encoder_of_type(expected)
-            model: Any = encoder.from_original(state)
+        original = _original(name, path, find)
+        if original is not None:
+            model = _of_original(original)
+            statistics = original.statistics
         else:
-            with without_foreign_code(source) as safe:
-                config = AutoConfig.from_pretrained(source, **safe)
-            # A whole vision-language model holds its encoder's configuration under this name.
-            config = getattr(config, "vision_config", config)
-            if config.model_type not in encoder_types():
-                raise UserError(
-                    f"{name} {source} is a {config.model_type} model; give one of {', '.join(encoder_types())}"
-                )
-            encoder = encoder_of_type(config.model_type)
-            loader: Any = encoder.model_class
-            with without_foreign_code(source) as safe:
-                model = loader.from_pretrained(source, config=config, dtype="auto", use_safetensors=True, **safe)
+            model, statistics = _of_hugging_face(name, source), stated_statistics(find)
     except _UNREADABLE as error:
         raise _unreadable(name, source, "a Hugging Face folder, a checkpoint file or a hub name", error) from error
-    encoder.trim(model)
-    return Part(name, _origin(source), licence_of(source), model)
+    encoder_of(model.config).trim(model)
+    return Part(name, _origin(source), licence_of(source), model, statistics)
+
+
+def _original(name: str, path: Path | None, find: FindFile) -> OriginalCheckpoint | None:
+    """A checkpoint in the form of its authors; None for a Hugging Face model."""
+    if path is not None and path.is_file():
+        return OriginalCheckpoint(read_state(path))
+    original = original_of_repository(find)
+    if original is None and path is not None and not (path / "config.json").is_file():
+        return OriginalCheckpoint(read_state(_weights_file(name, path)))
+    return original
+
+
+def _of_original(original: OriginalCheckpoint) -> Any:
+    try:
+        return encoder_of_state(original.state).from_original(original.state, original.facts)
+    except ValueError as error:
+        if not original.kind:
+            raise
+        raise ValueError(
+            f"it is a {original.kind}: {error} Most encoders are on the hub as a Hugging Face model too: "
+            "--encoder NAME=facebook/dinov3-vitl16-pretrain-lvd1689m for instance."
+        ) from error
+
+
+def _of_hugging_face(name: str, source: str) -> Any:
+    with without_foreign_code(source) as safe:
+        config = AutoConfig.from_pretrained(source, **safe)
+    # A whole vision-language model holds its encoder's configuration under this name.
+    config = getattr(config, "vision_config", config)
+    if config.model_type not in encoder_types():
+        raise UserError(f"{name} {source} is a {config.model_type} model; give one of {', '.join(encoder_types())}")
+    loader: Any = encoder_of_type(config.model_type).model_class
+    with without_foreign_code(source) as safe:
+        return loader.from_pretrained(source, config=config, dtype="auto", use_safetensors=True, **safe)
+
+
+def _file_of(source: str, path: Path | None, name: str) -> Path | None:
+    """A file of a folder or hub repository; None where it has none of the name."""
+    if path is not None:
+        return path / name if (path / name).is_file() else None
+    found = cached_file(source, name, _raise_exceptions_for_missing_entries=False)
+    return None if found is None else Path(found)
 
 
 def read_language_model(source: str) -> LanguageModel:
@@ -179,18 +235,6 @@ def _weights_file(role: str, path: Path) -> Path:
             "file itself"
         )
     return found[0]
-
-
-def _read_state(path: Path) -> dict[str, torch.Tensor]:
-    if path.suffix == ".safetensors":
-        return load_file(path)
-    # Never unpickles code: a checkpoint from the net is untrusted.
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    if isinstance(state, dict):
-        state = state.get("state_dict", state)
-    if not isinstance(state, dict):
-        raise ValueError(f"it holds a {type(state).__name__}, not weights by name.")
-    return {name.removeprefix("module."): value for name, value in state.items() if isinstance(value, torch.Tensor)}
 
 
 def _only_gguf(folder: Path) -> Path | None:

@@ -1,5 +1,5 @@
 """Language models: one file each, and the vectors that tune them. Importing the package makes those known it has."""
 
-from training.model.language import llama, qwen
+from training.model.language import gemma, llama, mistral, phi, qwen, smollm
 
-__all__ = ["llama", "qwen"]
+__all__ = ["gemma", "llama", "mistral", "phi", "qwen", "smollm"]

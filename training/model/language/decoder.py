@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 from torch import nn
 from transformers import PreTrainedConfig
 
@@ -46,12 +47,41 @@ class Decoder(ABC):
     causal_class: ClassVar[type]
     """The transformers class with head, which reads a Hugging Face folder."""
     linears: ClassVar[BlockLinears]
+    dense_kernel: ClassVar[str] = "sdpa"
+    """The dense attention kernel that computes what it does, by the library's name."""
     reads_gguf: ClassVar[bool] = False
     """Whether transformers reads it from a GGUF file."""
 
     def build(self, config: Any) -> nn.Module:
         """The decoder without head, with the library's random weights."""
         return self.model_class(config)
+
+    def windows(self, config: Any) -> list[tuple[str, int | None]]:
+        """Each kind of mask that the blocks take, by the library's name, and how many positions a query sees by it;
+        None: all before it. One kind without a name where all blocks take the same."""
+        if "sliding_attention" not in (getattr(config, "layer_types", None) or ()):
+            return [("", None)]
+        return [("full_attention", None), ("sliding_attention", config.sliding_window)]
+
+    def limits(self, config: Any) -> dict[str, Any]:
+        """Fields to replace in a loaded configuration, so that the model keeps what packs rely on: a position means the
+        same whatever else is in the sequence."""
+        rope = getattr(config, "rope_parameters", None) or {}
+        original = rope.get("original_max_position_embeddings") or getattr(
+            config, "original_max_position_embeddings", None
+        )
+        if rope.get("rope_type") != "longrope" or not original:
+            return {}
+        # Beyond, the longest sequence of a batch decides how all of its positions are rotated.
+        return {"max_position_embeddings": min(int(original), config.max_position_embeddings)}
+
+    def final_logits(self, config: Any, logits: torch.Tensor) -> torch.Tensor:
+        """What becomes of the output head's results (..., K)."""
+        return logits
+
+    def embedding_scale(self, embeddings: Any) -> float:
+        """What the embedding multiplies its table's rows with."""
+        return float(getattr(embeddings, "embed_scale", 1.0))
 
     @abstractmethod
     def check(self, config: Any) -> None:
@@ -126,6 +156,15 @@ def decoder_of_type(model_type: str) -> Decoder:
 def decoder_types() -> tuple[str, ...]:
     """The `model_type`s that are known."""
     return tuple(_DECODERS)
+
+
+def refuse_biases(causal_class: type, with_biases: bool) -> None:
+    """Raise ValueError where folded vectors would need biases that a class of transformers has not."""
+    if with_biases:
+        raise ValueError(
+            f"{causal_class.__name__} has no biases in its MLP, where folding leaves some; keep the whole model, or "
+            "tune with stage.tuning.kind=lora"
+        )
 
 
 def decoder_config(fields: Mapping[str, Any]) -> PreTrainedConfig:

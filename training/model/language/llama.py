@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaModel, PreTrainedConfig
@@ -56,20 +56,22 @@ class Llama(Decoder):
         for block in model.layers:
             attention, mlp = block.self_attn, block.mlp
             inner = flows or trains(block.input_layernorm.parameters())
-            for name in "qkv":
-                yield linear_operations(getattr(attention, f"{name}_proj"), tokens, inner)
+            for layer in self._layers(attention, self.linears.attention_inputs):
+                yield linear_operations(layer, tokens, inner)
             q, k, v = (inner or self._learns(attention, name) for name in "qkv")
             # Forward: scores and weighted sum. Backward: one product each for q, k, v, and below q or k for the scores.
             yield 2 * product, product * (q + k + v + (q or k))
             mixed = q or k or v
             yield linear_operations(attention.o_proj, tokens, mixed)
-            flows = flows or mixed or trains(attention.o_proj.parameters())
-            inner = flows or trains(block.post_attention_layernorm.parameters())
-            yield linear_operations(mlp.gate_proj, tokens, inner)
-            yield linear_operations(mlp.up_proj, tokens, inner)
-            gated = inner or trains(mlp.gate_proj.parameters()) or trains(mlp.up_proj.parameters())
+            after_attention, before_mlp, after_mlp = self._branch_norms(block)
+            flows = flows or mixed or trains(attention.o_proj.parameters()) or _any_trains(after_attention)
+            inner = flows or _any_trains(before_mlp)
+            gates = self._layers(mlp, self.linears.mlp[:-1])
+            for layer in gates:
+                yield linear_operations(layer, tokens, inner)
+            gated = inner or _any_trains(gates)
             yield linear_operations(mlp.down_proj, tokens, gated)
-            flows = flows or gated or trains(mlp.down_proj.parameters())
+            flows = flows or gated or trains(mlp.down_proj.parameters()) or _any_trains(after_mlp)
 
     def block_memory(self, block: Any, config: Any, size: int, flows: bool) -> int:
         """The input of what trains, what attention and the gate multiply, and the norms' fp32 copies."""
@@ -77,34 +79,67 @@ class Llama(Decoder):
         queries, keys = config.num_attention_heads * head_width(config), self.cache_width(config)
         total = rms_norm_memory(block.input_layernorm, size, flows)
         inner = flows or trains(block.input_layernorm.parameters())
-        total += linears_memory([attention.q_proj, attention.k_proj, attention.v_proj], size)
+        total += linears_memory(self._layers(attention, self.linears.attention_inputs), size)
         total += self._head_norms_memory(attention, queries, keys, size, inner)
         if inner or any(self._learns(attention, name) for name in "qkv"):
-            total += size * (2 * queries + 2 * keys)
+            total += size * (2 * queries + 2 * keys + self._kept_beside(queries, keys))
             flows = True
         # The kernel's result is the output layer's input, and already counted where any of this learns.
         shared = size * attention.o_proj.in_features * (flows and keeps_input([attention.o_proj]))
         total += linears_memory([attention.o_proj], size) - shared
+        after_attention, before_mlp, after_mlp = self._branch_norms(block)
         flows = flows or trains(attention.o_proj.parameters())
-        total += rms_norm_memory(block.post_attention_layernorm, size, flows)
-        inner = flows or trains(block.post_attention_layernorm.parameters())
-        total += linears_memory([mlp.gate_proj, mlp.up_proj], size)
-        if inner or trains(mlp.gate_proj.parameters()) or trains(mlp.up_proj.parameters()):
+        for norm in after_attention:
+            total += rms_norm_memory(norm, size, flows)
+            flows = flows or trains(norm.parameters())
+        inner = flows
+        for norm in before_mlp:
+            total += rms_norm_memory(norm, size, inner)
+            inner = inner or trains(norm.parameters())
+        gates = self._layers(mlp, self.linears.mlp[:-1])
+        total += linears_memory(gates, size)
+        gated = inner or _any_trains(gates)
+        if gated:
             # The gate before and after its activation, and what it is multiplied with.
             total += 3 * size * config.intermediate_size
-        return total + linears_memory([mlp.down_proj], size)
+        total += linears_memory([mlp.down_proj], size)
+        gated = gated or trains(mlp.down_proj.parameters())
+        return total + sum(rms_norm_memory(norm, size, gated) for norm in after_mlp)
 
     def scale_random(self, model: Any) -> None:
         """The output layers of attention and MLP end the residual branches."""
         scale_by_inputs(model, model.config.num_hidden_layers, ("o_proj", "down_proj"))
 
+    def _layers(self, part: Any, names: Sequence[str]) -> list[Any]:
+        """Linear layers of one part of a block, by their names from the block on."""
+        return [part.get_submodule(name.partition(".")[2]) for name in names]
+
+    def _kept_beside(self, queries: int, keys: int) -> int:
+        """Numbers per token that stay in memory with the values, of whose buffer they are a part."""
+        return 0
+
+    def _branch_norms(self, block: Any) -> tuple[list[Any], list[Any], list[Any]]:
+        """Norms at the end of the attention's branch, before the MLP, and at the end of its branch."""
+        return [], [block.post_attention_layernorm], []
+
     def _learns(self, attention: Any, name: str) -> bool:
         """Whether anything trains that makes queries ("q"), keys ("k") or values ("v")."""
-        return trains(getattr(attention, f"{name}_proj").parameters())
+        makers = [getattr(attention, f"{name}_{kind}", None) for kind in ("proj", "norm")]
+        return _any_trains(maker for maker in (*makers, getattr(attention, "qkv_proj", None)) if maker is not None)
 
     def _head_norms_memory(self, attention: Any, queries: int, keys: int, size: int, flows: bool) -> int:
-        """Bytes per token of norms on queries and keys, of which there are none."""
-        return 0
+        """Bytes per token of norms on queries and keys, where there are any."""
+        total = 0
+        for name, width in (("q", queries), ("k", keys)):
+            norm = getattr(attention, f"{name}_norm", None)
+            if norm is not None:
+                reached = flows or trains(getattr(attention, f"{name}_proj").parameters())
+                total += rms_norm_memory(norm, size, reached) * (width // len(norm.weight))
+        return total
+
+
+def _any_trains(modules: Iterable[Any]) -> bool:
+    return any(trains(module.parameters()) for module in modules)
 
 
 def head_width(config: Any) -> int:

@@ -16,9 +16,8 @@ from transformers import (
     Qwen3Model,
 )
 
-from training.model.language.decoder import register_decoder
+from training.model.language.decoder import refuse_biases, register_decoder
 from training.model.language.llama import Llama, head_width
-from training.model.operations import rms_norm_memory, trains
 
 
 class Qwen2(Llama):
@@ -28,16 +27,13 @@ class Qwen2(Llama):
     model_class: ClassVar[type] = Qwen2Model
     causal_class: ClassVar[type] = Qwen2ForCausalLM
 
-    def check(self, config: Any) -> None:
-        """The masks of packs know no sliding window."""
-        if config.sliding_window is not None:
-            raise ValueError(
-                f"use_sliding_window is set ({config.sliding_window} positions), which packs do not know; set "
-                "use_sliding_window to false and max_position_embeddings to the window"
-            )
-
     def plain_form(self, config: Any, with_biases: bool) -> tuple[type, PreTrainedConfig]:
         """With all biases it is a LLaMA: the same operations, and Qwen2's own class has biases on q, k and v alone."""
+        if with_biases and self.windows(config) != [("", None)]:
+            raise ValueError(
+                "LlamaForCausalLM, the class with biases everywhere, has no sliding windows; keep the whole model, or "
+                "tune with stage.tuning.kind=lora"
+            )
         if not with_biases:
             return Qwen2ForCausalLM, Qwen2Config.from_dict(config.to_dict())
         own = ("model_type", "use_sliding_window", "sliding_window", "max_window_layers", "layer_types")
@@ -55,24 +51,8 @@ class Qwen3(Qwen2):
 
     def plain_form(self, config: Any, with_biases: bool) -> tuple[type, PreTrainedConfig]:
         """Its own class, which has no biases in the MLP, and no other class has its norms."""
-        if with_biases:
-            raise ValueError(
-                "Qwen3ForCausalLM has no biases in its MLP, where folding leaves some; keep the whole model, or tune "
-                "with stage.tuning.kind=lora"
-            )
+        refuse_biases(Qwen3ForCausalLM, with_biases)
         return Qwen3ForCausalLM, Qwen3Config.from_dict(config.to_dict())
-
-    def _learns(self, attention: Any, name: str) -> bool:
-        norm = getattr(attention, f"{name}_norm", None)
-        return super()._learns(attention, name) or (norm is not None and trains(norm.parameters()))
-
-    def _head_norms_memory(self, attention: Any, queries: int, keys: int, size: int, flows: bool) -> int:
-        total = 0
-        for name, width in (("q", queries), ("k", keys)):
-            norm, projection = getattr(attention, f"{name}_norm"), getattr(attention, f"{name}_proj")
-            reached = flows or trains(projection.parameters())
-            total += rms_norm_memory(norm, size, reached) * (width // len(norm.weight))
-        return total
 
 
 register_decoder(Qwen2())

@@ -16,11 +16,10 @@ from transformers import ConvNextConfig, ConvNextModel
 
 from training.model.operations import Operation, trains
 from training.model.random_weights import make_filters_blind_to_brightness, scale_by_inputs
-from training.model.vision.encoder import CLIP, State, VisionEncoder, register_encoder
-from training.model.vision.original_names import count, loaded, renamed
+from training.model.vision.encoder import CLIP, NO_FACTS, OriginalFacts, State, VisionEncoder, register_encoder
+from training.model.vision.original_names import count, image_tower, loaded, renamed
 
 EDGE_SHARE = 0.75
-_TRUNK = "visual.trunk."
 _NAMES = (
     ("stem.0.", "embeddings.patch_embeddings."),
     ("stem.1.", "embeddings.layernorm."),
@@ -105,7 +104,11 @@ class ConvNext(VisionEncoder):
             if name.endswith("dwconv"):
                 _make_depthwise_filters(module.weight)
 
-    def from_original(self, state: State) -> nn.Module:
+    def is_original(self, state: State) -> bool:
+        """Timm's names, bare or in an OpenCLIP model."""
+        return "stem.0.weight" in image_tower(state)
+
+    def from_original(self, state: State, facts: OriginalFacts = NO_FACTS) -> nn.Module:
         """An OpenCLIP or timm checkpoint; all sizes are read from the shapes.
 
         Raises:
@@ -132,13 +135,11 @@ def hugging_face_state(state: State) -> dict[str, torch.Tensor]:
     Raises:
         ValueError: a name of the trunk is unknown, or there is no trunk.
     """
-    trunk = state
-    if f"{_TRUNK}stem.0.weight" in state:
-        trunk = {name.removeprefix(_TRUNK): value for name, value in state.items() if name.startswith(_TRUNK)}
+    trunk = image_tower(state)
     if "stem.0.weight" not in trunk:
         raise ValueError(
-            f"no ConvNeXt trunk: neither {_TRUNK}stem.0.weight nor stem.0.weight is among {len(state)} names such as "
-            f"{', '.join(sorted(state)[:3])}. Give an OpenCLIP ConvNeXt checkpoint or a timm ConvNeXt."
+            f"no ConvNeXt trunk: neither visual.trunk.stem.0.weight nor stem.0.weight is among {len(state)} names such "
+            f"as {', '.join(sorted(state)[:3])}. Give an OpenCLIP ConvNeXt checkpoint or a timm ConvNeXt."
         )
     kept = {name: value for name, value in trunk.items() if not re.match(r"head\.(?!norm\.)", name)}
     named = {renamed(name, _NAMES, "a timm ConvNeXt"): value for name, value in kept.items()}

@@ -16,6 +16,7 @@ Shape suffixes: N images, H W pixels, G cells along one side of a feature map, C
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,7 +39,30 @@ class PixelStatistics:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
+    @classmethod
+    def of(cls, mean: Any, std: Any) -> PixelStatistics:
+        """Of plain lists. Raises ValueError where they are not three numbers each."""
+        try:
+            means, stds = (tuple(float(value) for value in values) for values in (mean, std))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"mean {mean!r} and std {std!r} are no numbers; give three each") from error
+        if len(means) != 3 or len(stds) != 3 or not all(math.isfinite(value) for value in (*means, *stds)):
+            raise ValueError(f"mean {mean!r} and std {std!r} are not three numbers each, one a colour")
+        if min(stds) <= 0:
+            raise ValueError(f"std is {std!r}; give three numbers above 0")
+        return cls((means[0], means[1], means[2]), (stds[0], stds[1], stds[2]))
 
+
+@dataclass(frozen=True)
+class OriginalFacts:
+    """What stands beside an original checkpoint and no weight tells: whether its activation is QuickGELU, and the
+    channels of an attention head, None where that is not said."""
+
+    quick_gelu: bool = False
+    head_width: int | None = None
+
+
+NO_FACTS = OriginalFacts()
 IMAGENET = PixelStatistics((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 CLIP = PixelStatistics((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 HALF = PixelStatistics((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -110,8 +134,19 @@ class VisionEncoder(ABC):
     def scale_random(self, model: Any) -> None:
         """Redraw all weights in place, see `training.model.random_weights`."""
 
-    def from_original(self, state: State) -> nn.Module:
-        """The encoder with the weights of a checkpoint in the form that its authors publish.
+    def native_size(self, config: Any) -> int:
+        """Side in pixels of the images that it was trained on last."""
+        return config.image_size
+
+    def is_original(self, state: State) -> bool:
+        """Whether weights look like this encoder's in a form that `from_original` reads."""
+        return False
+
+    def from_original(self, state: State, facts: OriginalFacts = NO_FACTS) -> nn.Module:
+        """The encoder with the weights of a checkpoint in the form that its authors, OpenCLIP or timm publish.
+
+        Args:
+            facts: what is stated beside the weights.
 
         Raises:
             ValueError: another model's weights, or a form that is not read.
@@ -125,7 +160,8 @@ class EncoderEntry:
 
     `name` is that of its module, ``vision.NAME``, and of its settings, ``NAME.image_size``. `image_size` is the side in
     pixels of the square that it sees, `layers` those whose maps are used, counted from 1 and increasing. `fusion` says
-    how they join: "mean" and "sum" keep the width, "concat" adds the widths up.
+    how they join: "mean" and "sum" keep the width, "concat" adds the widths up. `statistics` are those of its own
+    pre-training, where they are not its kind's: a ConvNeXt can come from CLIP or from ImageNet.
     """
 
     name: str
@@ -133,6 +169,7 @@ class EncoderEntry:
     image_size: int
     layers: tuple[int, ...]
     fusion: str
+    statistics: PixelStatistics
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> EncoderEntry:
@@ -141,7 +178,7 @@ class EncoderEntry:
         Raises:
             ValueError: a field is missing, unknown, out of range or contradicts another one.
         """
-        known = ("name", "config", "image_size", "layers", "fusion")
+        known = ("name", "config", "image_size", "layers", "fusion", "statistics")
         for field in ("name", "config", "image_size"):
             if field not in fields:
                 raise ValueError(f"an encoder of the model has no {field}; give each one {', '.join(known[:3])}")
@@ -158,6 +195,7 @@ class EncoderEntry:
             image_size=fields["image_size"],
             layers=tuple(fields.get("layers", encoder.usual_layers(config))),
             fusion=fields.get("fusion", encoder.layer_fusion),
+            statistics=_statistics(fields["name"], fields.get("statistics", encoder.statistics)),
         )
         entry.check()
         return entry
@@ -187,7 +225,10 @@ class EncoderEntry:
             if key not in ("dtype", "architectures", "transformers_version", "_name_or_path")
         }
         plain = {"name": self.name, "config": config, "image_size": self.image_size}
-        return plain | {"layers": list(self.layers), "fusion": self.fusion}
+        plain |= {"layers": list(self.layers), "fusion": self.fusion}
+        if self.statistics != self.encoder.statistics:
+            plain["statistics"] = {"mean": list(self.statistics.mean), "std": list(self.statistics.std)}
+        return plain
 
     def check(self) -> None:
         """Raise ValueError for a name that no module can have, or sizes and layers that do not fit the encoder."""
@@ -242,9 +283,31 @@ def encoder_of_type(model_type: str) -> VisionEncoder:
     return _ENCODERS[model_type]
 
 
+def encoder_of_state(state: State) -> VisionEncoder:
+    """What is known of the encoder that original weights are of. Raises ValueError where it is not told."""
+    for encoder in _ENCODERS.values():
+        if encoder.is_original(state):
+            return encoder
+    raise ValueError(
+        f"{len(state)} weights such as {', '.join(sorted(state)[:3])} are of no known encoder: neither of an original, "
+        f"OpenCLIP or timm checkpoint; give a Hugging Face folder of one of {', '.join(encoder_types())}."
+    )
+
+
 def encoder_types() -> tuple[str, ...]:
     """The `model_type`s that are known."""
     return tuple(_ENCODERS)
+
+
+def _statistics(name: str, given: Any) -> PixelStatistics:
+    if isinstance(given, PixelStatistics):
+        return given
+    if not isinstance(given, Mapping) or given.keys() != {"mean", "std"}:
+        raise ValueError(f"{name}.statistics is {given!r}; set mean and std, three numbers each")
+    try:
+        return PixelStatistics.of(given["mean"], given["std"])
+    except ValueError as error:
+        raise ValueError(f"{name}.statistics: {error}") from error
 
 
 def _config(name: str, fields: Mapping[str, Any]) -> PreTrainedConfig:

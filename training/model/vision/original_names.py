@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import nn
 
 from training.model.vision.encoder import State
@@ -29,6 +31,42 @@ def renamed(name: str, table: NameTable, what: str) -> str:
                 ours = ours.replace("#", number, 1)
             return ours + name[match.end() :]
     raise ValueError(f"{name!r} is no weight of {what}; give an unchanged checkpoint of one")
+
+
+def image_tower(state: State) -> dict[str, torch.Tensor]:
+    """The image encoder's weights of a whole OpenCLIP model, bare; the weights as they are of anything else."""
+    for prefix in ("visual.trunk.", "visual."):
+        own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+        if own:
+            return own
+    return dict(state)
+
+
+def unstacked(state: State, stacked: str, names: Sequence[str]) -> dict[str, torch.Tensor]:
+    """The weights with each stack of queries, keys and values cut into three.
+
+    Args:
+        stacked: pattern of a stack's name, its block and its kind (weight, bias) as groups.
+        names: for queries, keys and values the new name, with # for the block.
+    """
+    result = {}
+    for name, value in state.items():
+        found = re.fullmatch(stacked, name)
+        if found is None:
+            result[name] = value
+            continue
+        for part, rows in zip(names, value.chunk(3), strict=True):
+            result[f"{part.replace('#', found[1])}.{found[2]}"] = rows.contiguous()
+    return result
+
+
+def heads_of(width: int, head_width: int | None) -> int:
+    """Attention heads of a vision transformer, which no weight tells.
+
+    Args:
+        head_width: channels of each where that is stated; else 64, or what models of this width were published with.
+    """
+    return width // (head_width or {1152: 72, 1280: 80, 1408: 88, 1664: 104}.get(width, 64)) or 1
 
 
 def count(state: State, pattern: str) -> int:

@@ -22,13 +22,13 @@ class PatchEncoder(VisionEncoder):
     layer_word = "ViT block"
     layer_fusion = "mean"
     prefix_tokens: ClassVar[int] = 0
-    """Tokens that stand before the patches: a class token, registers."""
+    """Tokens that stand before the patches, where their number is no matter of the configuration: a class token."""
     branch_ends: ClassVar[tuple[str, ...]] = ()
     """Ends of the names of the layers that end a residual branch."""
 
     @abstractmethod
-    def patch_layer(self, model: Any) -> nn.Conv2d:
-        """The convolution that makes patches."""
+    def patch_layer(self, model: Any) -> Any:
+        """The convolution, or linear layer, that makes patches."""
 
     @abstractmethod
     def blocks(self, model: Any) -> Sequence[nn.Module]:
@@ -45,6 +45,18 @@ class PatchEncoder(VisionEncoder):
     def forward_options(self) -> dict[str, Any]:
         """What else the model's forward needs to take images of any size."""
         return {}
+
+    def hidden_states(self, model: Any, pixels_NCHW: torch.Tensor) -> Sequence[torch.Tensor]:
+        """Tokens (N, T, C) after the embedding and after each block, before the final norm."""
+        return model(pixels_NCHW, output_hidden_states=True, **self.forward_options()).hidden_states
+
+    def patch_filters_OIHW(self, model: Any) -> torch.Tensor:
+        """The weights that make patches, to write to."""
+        return self.patch_layer(model).weight
+
+    def leading_tokens(self, config: Any) -> int:
+        """Tokens that stand before the patches."""
+        return self.prefix_tokens
 
     def check(self, config: Any) -> None:
         """Patches must be square."""
@@ -76,14 +88,15 @@ class PatchEncoder(VisionEncoder):
 
         The paper taps the map of every drawn block; which ones, and that all pass the final norm, is our choice.
         """
-        states = model(pixels_NCHW, output_hidden_states=True, **self.forward_options()).hidden_states
+        states = self.hidden_states(model, pixels_NCHW)
         grid, norm = pixels_NCHW.shape[-1] // model.config.patch_size, self.final_norm(model)
-        return [norm(states[layer])[:, self.prefix_tokens :].unflatten(1, (grid, grid)) for layer in layers]
+        leading = self.leading_tokens(model.config)
+        return [norm(states[layer])[:, leading:].unflatten(1, (grid, grid)) for layer in layers]
 
     def operations(self, model: Any, image_size: int, layers: Sequence[int]) -> Iterator[Operation]:
         """Patches, then each block's linear layers and its attention: 4 T^2 D for T tokens of width D."""
         cells = (image_size // model.config.patch_size) ** 2
-        tokens = cells + self.prefix_tokens
+        tokens = cells + self.leading_tokens(model.config)
         learns = trains(model.parameters())
         forward = 2 * self.patch_layer(model).weight.numel() * cells
         yield forward, forward * learns
@@ -97,10 +110,20 @@ class PatchEncoder(VisionEncoder):
         """Patch filters do not see brightness, which would drown contrast; learned positions become sines and cosines
         of row and column."""
         scale_by_inputs(model, model.config.num_hidden_layers, self.branch_ends)
-        make_filters_blind_to_brightness(self.patch_layer(model).weight, share=1.0, gain=PATCH_GAIN)
+        make_filters_blind_to_brightness(self.patch_filters_OIHW(model), share=1.0, gain=PATCH_GAIN)
         positions_TD = self.positions_TD(model)
         if positions_TD is not None:
             positions_TD.copy_(sine_cosine_positions(int(len(positions_TD) ** 0.5), positions_TD.shape[-1]))
+
+
+def drop_mask_token(embeddings: Any) -> None:
+    """Make the token that stood for hidden patches in pre-training no parameter: without gradient it cannot train.
+
+    It stays as a buffer that no file holds, for the library's own initialisation sets it.
+    """
+    token = embeddings._parameters.pop("mask_token", None)
+    if token is not None:
+        embeddings.register_buffer("mask_token", token.detach(), persistent=False)
 
 
 def sine_cosine_positions(side: int, width: int) -> torch.Tensor:

@@ -69,7 +69,7 @@ class VisionTowers(nn.Module):
             model.train(self.training and learns)
         with torch.set_grad_enabled(learns and torch.is_grad_enabled()):
             dtype = activation_dtype(model)
-            pixels_NCHW = normalise(pixel_values_NCHW, entry.image_size, entry.encoder.statistics, dtype)
+            pixels_NCHW = normalise(pixel_values_NCHW, entry.image_size, entry.statistics, dtype)
             maps = entry.encoder.maps_NGGC(model, pixels_NCHW, entry.layers)
             return join_layers([resize_map(each, self.grid) for each in maps], entry.fusion)
 

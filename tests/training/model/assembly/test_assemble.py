@@ -1,7 +1,9 @@
 """A model folder out of parts: small random parts in every form that is read."""
 
 import json
+import shutil
 import struct
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -22,13 +24,20 @@ from transformers import (
 )
 
 from mmrs.errors import UserError
-from tests.training.model.vision.test_original_names import REST_OF_CLIP, dinov2_checkpoint, openclip_checkpoint
+from tests.training.model.vision.test_original_names import (
+    REST_OF_CLIP,
+    dinov2_checkpoint,
+    openclip_checkpoint,
+    openclip_vit,
+    timm_checkpoint,
+)
 from training.model.assembly import parts
 from training.model.assembly.assemble import AssemblyRequest, assemble, describe_assembly
 from training.model.assembly.text_check import check_texts, sample_dialogues
 from training.model.origin.card import NOT_STATED
 from training.model.processing import EarthGPTImageProcessor, EarthGPTProcessor
 from training.model.tokenizer import adapt_tokenizer
+from training.model.vision.encoder import CLIP, IMAGENET, PixelStatistics
 
 CHANGES = {"vit.image_size": 56, "cnn.image_size": 64, "token_merge": 1}
 BYTES = [f"<0x{number:02X}>" for number in range(256)]
@@ -78,6 +87,7 @@ def sources(tmp_path_factory):
     torch.save(dinov2_checkpoint(), root / "dinov2.pth")
     (root / "openclip").mkdir()
     save_file(openclip_checkpoint() | REST_OF_CLIP, root / "openclip" / "open_clip_model.safetensors")
+    save_file(REST_OF_CLIP, root / "text.safetensors")
     write_llama(root / "llama")
     return root
 
@@ -211,9 +221,9 @@ def test_what_does_not_fit_is_refused(sources, tmp_path):
         ({"llm": ""}, "no language model"),
         ({"llm": llama, "size": "huge"}, "no preset 'huge'"),
         ({"llm": llama, "dtype": "int8"}, "dtype 'int8'"),
-        ({"llm": vit}, "is a dinov2 model; give one of llama, qwen2"),
-        ({"llm": llama, "vit": llama}, "is a llama model; give one of convnext, dinov2"),
-        ({"llm": llama, "cnn": str(sources / "dinov2.pth")}, "no ConvNeXt trunk"),
+        ({"llm": vit}, "is a dinov2 model; give one of .*llama, .*qwen2"),
+        ({"llm": llama, "vit": llama}, "is a llama model; give one of clip_vision_model, convnext, dinov2"),
+        ({"llm": llama, "cnn": str(sources / "text.safetensors")}, "are of no known encoder"),
         ({"llm": llama, "vit": str(sources / "absent" / "more")}, "there is no file or folder"),
         ({"llm": llama, "vit": str(tmp_path)}, "has no config.json and 0 weight files"),
         ({"llm": llama, "vit": vit, "size": "tiny", "changes": {"vit.image_size": 60}}, "vit.image_size is 60"),
@@ -259,6 +269,75 @@ def test_a_gguf_without_its_readers_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setattr(parts.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"needs gguf and accelerate to read: pip install 'mmrs\[gguf\]'"):
         parts.read_language_model(str(tmp_path / "model.gguf"))
+
+
+NOTES = {
+    "timm": (
+        "config.json",
+        {"architecture": "vit_base_patch14_clip_quickgelu_42.openai", "num_classes": 0},
+        "pretrained_cfg",
+        "model.safetensors",
+    ),
+    "openclip": (
+        "open_clip_config.json",
+        {"model_cfg": {"quick_gelu": True, "vision_cfg": {"head_width": 32}}},
+        "preprocess_cfg",
+        "open_clip_model.safetensors",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", NOTES)
+@pytest.mark.parametrize("on_the_hub", [False, True])
+def test_repositories_of_timm_and_openclip_say_what_no_weight_tells(tmp_path, monkeypatch, kind, on_the_hub):
+    name, fields, described, weights = NOTES[kind]
+    statistics = {"mean": [0.5, 0.25, 0.125], "std": [0.5, 0.5, 0.25]}
+    (tmp_path / name).write_text(json.dumps(fields | {described: statistics}))
+    state = timm_checkpoint("clip")
+    save_file(state if kind == "timm" else openclip_vit(state), tmp_path / weights)
+    source = str(tmp_path)
+    if on_the_hub:
+        source = "owner/name"
+        monkeypatch.setattr(
+            parts, "cached_file", lambda _, file, **__: tmp_path / file if (tmp_path / file).is_file() else None
+        )
+    part = parts.read_encoder("vit", source)
+    config = part.model.config
+    assert (config.model_type, config.hidden_act) == ("clip_vision_model", "quick_gelu")
+    assert config.num_attention_heads == (2 if kind == "timm" else 4)
+    assert part.statistics == PixelStatistics(tuple(statistics["mean"]), tuple(statistics["std"]))
+
+
+def test_a_model_keeps_the_pixels_that_its_encoder_was_trained_with(sources, tmp_path):
+    shutil.copytree(sources / "convnext", tmp_path / "convnext")
+    stated = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
+    (tmp_path / "convnext" / "preprocessor_config.json").write_text(json.dumps(stated))
+    put_together(tmp_path / "model", sources / "llama", vit="none", cnn=tmp_path / "convnext")
+    model, _ = read(tmp_path / "model")
+    assert model.config.entry("cnn").statistics == IMAGENET
+    assert "statistics" in json.loads((tmp_path / "model" / "config.json").read_text())["encoders"][0]
+    pixels = torch.randint(0, 256, (1, 3, model.config.image_size, model.config.image_size), dtype=torch.uint8)
+    with torch.no_grad():
+        found = model.vision(pixels)[0]
+        entry = replace(model.config.entry("cnn"), statistics=CLIP)
+        model.vision.entries = (entry,)
+        assert (model.vision(pixels)[0] - found).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("mean", [[0.5], "red", [0.5, 0.5, None], [0.1, 0.2, float("inf")]])
+def test_pixels_that_are_no_three_numbers_are_refused(sources, tmp_path, mean):
+    shutil.copytree(sources / "convnext", tmp_path / "convnext")
+    stated = {"image_mean": mean, "image_std": [0.229, 0.224, 0.225]}
+    (tmp_path / "convnext" / "preprocessor_config.json").write_text(json.dumps(stated))
+    with pytest.raises(UserError, match="convnext cannot be read: mean"):
+        parts.read_encoder("cnn", str(tmp_path / "convnext"))
+
+
+def test_an_encoder_of_timm_that_is_not_known_names_another_way(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": "swin_tiny_patch4_window7_224"}))
+    save_file({"layers.0.weight": torch.ones(1)}, tmp_path / "model.safetensors")
+    with pytest.raises(UserError, match=r"timm swin_tiny.*no known encoder.*--encoder NAME=facebook/dinov3"):
+        parts.read_encoder("vit", str(tmp_path))
 
 
 def test_hub_names_are_told_from_paths(sources, monkeypatch):

@@ -5,14 +5,15 @@ each weight (stacking order, transposition) is checked.
 """
 
 import math
+import re
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch.nn import functional
 
-from training.model.vision import convnext, dinov2
-from training.model.vision.encoder import encoder_of_type
+from training.model.vision import clip, convnext, dinov2
+from training.model.vision.encoder import NO_FACTS, OriginalFacts, encoder_of_state, encoder_of_type
 
 DEPTHS, WIDTHS = (1, 2, 1, 1), (8, 12, 16, 20)
 
@@ -126,6 +127,8 @@ def run_dinov2(w, x, heads=1):
 
     x = functional.conv2d(x, w["patch_embed.proj.weight"], w["patch_embed.proj.bias"], stride=14)
     x = torch.cat((w["cls_token"].expand(len(x), -1, -1), x.flatten(2).transpose(1, 2)), 1) + w["pos_embed"]
+    if "register_tokens" in w:
+        x = torch.cat((x[:, :1], w["register_tokens"].expand(len(x), -1, -1), x[:, 1:]), 1)
     for block in range(1 + max(int(name.split(".")[1]) for name in w if name.startswith("blocks."))):
         name = f"blocks.{block}"
         tokens = linear(norm(x, f"{name}.norm1"), f"{name}.attn.qkv")
@@ -172,6 +175,136 @@ def test_original_dinov2_runs_the_same(width, swiglu):
     torch.testing.assert_close(ours, run_dinov2(state, x, heads=width // 64), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("swiglu", [False, True])
+def test_dinov2_with_registers_runs_the_same_from_its_authors_and_from_timm(swiglu):
+    """timm adds the class token's position to the token, and calls gated layers otherwise."""
+    original = dinov2_checkpoint(swiglu=swiglu) | {"register_tokens": torch.randn(1, 3, 64)}
+    of_timm = {
+        name.replace("w12", "fc1").replace("w3", "fc2"): value
+        for name, value in original.items()
+        if name not in ("mask_token", "register_tokens")
+    }
+    of_timm["reg_token"] = original["register_tokens"]
+    of_timm["cls_token"] = original["cls_token"] + original["pos_embed"][:, :1]
+    of_timm["pos_embed"] = original["pos_embed"][:, 1:]
+    x = torch.randn(2, 3, 56, 56)
+    expected = run_dinov2(original, x)
+    for state in (original, of_timm):
+        encoder = encoder_of_state(state)
+        model = encoder.from_original(state).eval()
+        assert encoder.model_type == model.config.model_type == "dinov2_with_registers"
+        assert encoder.leading_tokens(model.config) == 4
+        with torch.no_grad():
+            torch.testing.assert_close(model(x).last_hidden_state, expected, atol=1e-4, rtol=1e-4)
+            maps = encoder.maps_NGGC(model, x, (2,))[0]
+        torch.testing.assert_close(maps.flatten(1, 2), expected[:, 4:], atol=1e-4, rtol=1e-4)
+
+
+def timm_checkpoint(kind, width=128, depth=2, side=3):
+    """timm's weights of a CLIP or SigLIP ViT."""
+    state = {name: value for name, value in dinov2_checkpoint(width, depth, side).items() if ".ls" not in name}
+    del state["mask_token"]
+    if kind == "siglip":
+        del state["cls_token"]
+        state["pos_embed"] = state["pos_embed"][:, 1:]
+        return state | {"attn_pool.latent": torch.ones(1, 1, width), "attn_pool.q.weight": torch.ones(width, width)}
+    del state["patch_embed.proj.bias"]
+    state |= {f"norm_pre.{part}": torch.randn(width) for part in ("weight", "bias")}
+    return state | {"head.weight": torch.ones(5, width)}
+
+
+OPENCLIP_NAMES = {
+    r"^cls_token$": "class_embedding",
+    r"^pos_embed$": "positional_embedding",
+    r"^patch_embed\.proj": "conv1",
+    r"^norm_pre": "ln_pre",
+    r"^norm\.": "ln_post.",
+    r"^blocks": "transformer.resblocks",
+    r"\.attn\.qkv\.": ".attn.in_proj_",
+    r"\.attn\.proj\.": ".attn.out_proj.",
+    r"\.norm(\d)\.": r".ln_\1.",
+    r"\.mlp\.fc1\.": ".mlp.c_fc.",
+    r"\.mlp\.fc2\.": ".mlp.c_proj.",
+}
+
+
+def openclip_vit(state):
+    """The same weights as OpenCLIP's own transformer has them, in a whole model."""
+    renamed = {}
+    for name, value in state.items():
+        for theirs, ours in OPENCLIP_NAMES.items():
+            name = re.sub(theirs, ours, name)
+        renamed[f"visual.{name}"] = value
+    del renamed["visual.head.weight"]
+    renamed["visual.class_embedding"] = renamed["visual.class_embedding"].flatten()
+    renamed["visual.positional_embedding"] = renamed["visual.positional_embedding"][0]
+    return renamed | {"visual.proj": torch.ones(128, 5)} | REST_OF_CLIP
+
+
+def run_timm_vit(w, x, eps, activation, heads=2):
+    """Tokens after each block and the norm."""
+
+    def linear(x, name):
+        return functional.linear(x, w[f"{name}.weight"], w[f"{name}.bias"])
+
+    def norm(x, name):
+        return functional.layer_norm(x, x.shape[-1:], w[f"{name}.weight"], w[f"{name}.bias"], eps)
+
+    x = functional.conv2d(x, w["patch_embed.proj.weight"], w.get("patch_embed.proj.bias"), stride=14)
+    x = x.flatten(2).transpose(1, 2)
+    x = torch.cat((w["cls_token"].expand(len(x), -1, -1), x), 1) if "cls_token" in w else x
+    x = x + w["pos_embed"]
+    x = norm(x, "norm_pre") if "norm_pre.weight" in w else x
+    for block in range(2):
+        name = f"blocks.{block}"
+        q, k, v = (
+            linear(norm(x, f"{name}.norm1"), f"{name}.attn.qkv").unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
+        )
+        x = x + linear(functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2), f"{name}.attn.proj")
+        x = x + linear(activation(linear(norm(x, f"{name}.norm2"), f"{name}.mlp.fc1")), f"{name}.mlp.fc2")
+    return norm(x, "norm")
+
+
+def gelu_tanh(x):
+    return functional.gelu(x, approximate="tanh")
+
+
+def quick_gelu(x):
+    return x * torch.sigmoid(1.702 * x)
+
+
+STATED = OriginalFacts(quick_gelu=True, head_width=32)
+VITS = {
+    "timm clip": (timm_checkpoint("clip"), lambda state: state, NO_FACTS),
+    "timm clip, stated": (timm_checkpoint("clip"), lambda state: state, STATED),
+    "openclip": (timm_checkpoint("clip"), openclip_vit, NO_FACTS),
+    "openclip, stated": (timm_checkpoint("clip"), openclip_vit, STATED),
+    "timm siglip": (timm_checkpoint("siglip"), lambda state: state, NO_FACTS),
+    "openclip siglip": (
+        timm_checkpoint("siglip"),
+        lambda state: {f"visual.trunk.{name}": value for name, value in state.items()} | REST_OF_CLIP,
+        NO_FACTS,
+    ),
+}
+
+
+@pytest.mark.parametrize(("state", "written", "facts"), VITS.values(), ids=VITS)
+def test_vits_of_clip_and_siglip_run_the_same(state, written, facts):
+    given = written(state)
+    encoder = encoder_of_state(given)
+    model = encoder.from_original(given, facts).eval()
+    encoder.trim(model)
+    x = torch.randn(2, 3, 42, 42)
+    if encoder.model_type == "siglip_vision_model":
+        eps, activation = 1e-6, gelu_tanh
+    else:
+        eps, activation = 1e-5, quick_gelu if facts.quick_gelu else functional.gelu
+    expected = run_timm_vit(state, x, eps, activation, heads=128 // (facts.head_width or 64))
+    with torch.no_grad():
+        found = encoder.maps_NGGC(model, x, (1, 2))[1].flatten(1, 2)
+    torch.testing.assert_close(found, expected[:, -9:], atol=1e-4, rtol=1e-4)
+
+
 def test_dinov2_names_are_those_of_published_files(tmp_path):
     state = dinov2_checkpoint()
     encoder_of_type("dinov2").from_original(state).save_pretrained(tmp_path)
@@ -183,8 +316,10 @@ def test_foreign_weights_are_refused_by_name():
         convnext.hugging_face_state(dinov2_checkpoint())
     with pytest.raises(ValueError, match=r"'stages\.0\.extra' is no weight of a timm ConvNeXt"):
         convnext.hugging_face_state(openclip_checkpoint() | {"visual.trunk.stages.0.extra": torch.ones(1)})
-    with pytest.raises(ValueError, match="has register_tokens"):
-        dinov2.hugging_face_state(dinov2_checkpoint() | {"register_tokens": torch.ones(1, 4, 64)})
+    with pytest.raises(ValueError, match=r"'blocks\.0\.extra' is no weight of a CLIP ViT"):
+        clip.hugging_face_clip(timm_checkpoint("clip") | {"blocks.0.extra": torch.ones(1)})
+    with pytest.raises(ValueError, match=r"2 weights such as logit_scale, token_embedding\.weight are of no known"):
+        encoder_of_state({name: REST_OF_CLIP[name] for name in ("logit_scale", "token_embedding.weight")})
     with pytest.raises(ValueError, match=r"'head\.weight' is no weight of an original DINOv2"):
         dinov2.hugging_face_state(dinov2_checkpoint() | {"head.weight": torch.ones(1)})
     incomplete = dinov2_checkpoint()

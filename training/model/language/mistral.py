@@ -1,4 +1,4 @@
-"""Mistral (arXiv 2310.06825) without its sliding window as a decoder: all that adding one takes."""
+"""Mistral (arXiv 2310.06825): LLaMA's blocks without biases, and in some versions a sliding window in every block."""
 
 from __future__ import annotations
 
@@ -6,22 +6,24 @@ from typing import Any
 
 from transformers import MistralConfig, MistralForCausalLM, MistralModel, PreTrainedConfig
 
-from training.model.language.decoder import register_decoder
+from training.model.language.decoder import refuse_biases, register_decoder
 from training.model.language.llama import Llama
 
 
 class Mistral(Llama):
+    """Mistral 7B and what has its form."""
+
     model_type = "mistral"
     model_class = MistralModel
     causal_class = MistralForCausalLM
 
-    def check(self, config: Any) -> None:
-        if config.sliding_window is not None:
-            raise ValueError(f"sliding_window is {config.sliding_window}; set null")
+    def windows(self, config: Any) -> list[tuple[str, int | None]]:
+        """The same for all blocks."""
+        return [("", config.sliding_window)]
 
     def plain_form(self, config: Any, with_biases: bool) -> tuple[type, PreTrainedConfig]:
-        if with_biases:
-            raise ValueError("MistralForCausalLM has no biases")
+        """Its own class, which has no biases."""
+        refuse_biases(MistralForCausalLM, with_biases)
         return MistralForCausalLM, MistralConfig.from_dict(config.to_dict())
 
 
