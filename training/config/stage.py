@@ -29,6 +29,11 @@ class ModelConfig(Section):
     path: ResumeFree[Path | None] = None
     """A model folder, of `mmrs init` or of an earlier run. It may move; the checkpoint knows it by its digest."""
 
+    dialogue: Literal["plain", "chat"] | None = None
+    """How dialogues are written: "plain" is ``Human: ... Assistant: ...``, for base models; "chat" is the language
+    model's own chat template, for instruct models. The trained model keeps it. None: as the model's folder says, which
+    is plain at first."""
+
     vocab_size: PositiveInt = 1024
     """Entries of the tokenizer that a preset trains."""
 

@@ -12,7 +12,7 @@ from training.model.masks import PADDING, PREFIX, build_block_mask, build_positi
 from training.model.modeling import EarthGPTForConditionalGeneration, EarthGPTPreTrainedModel
 from training.model.origin.digest import weights_digest
 from training.model.presets import initialise, preset
-from training.model.processing import EarthGPTImageProcessor, EarthGPTProcessor, framed, pad_and_resize
+from training.model.processing import EarthGPTImageProcessor, EarthGPTProcessor, pad_and_resize
 from training.model.tokenizer import train_tokenizer
 from training.model.tuning.vectors import add_tuning, fold
 
@@ -39,7 +39,6 @@ __all__ = [
     "build_block_mask",
     "build_position_ids",
     "fold",
-    "framed",
     "initialise",
     "load_delta",
     "pad_and_resize",

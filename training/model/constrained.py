@@ -16,7 +16,7 @@ import torch
 from transformers import LogitsProcessor
 
 from mmrs.errors import UserError
-from training.model.processing import EarthGPTProcessor, framed
+from training.model.processing import EarthGPTProcessor
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher
@@ -43,7 +43,7 @@ class AnswerGrammar:
         self.eos_token_id: int = tokenizer.eos_token_id
         self._tokens = llguidance.hf.from_tokenizer(tokenizer, n_vocab=len(tokenizer), eos_token=self.eos_token_id)
         # What the tokenizer puts before an answer, such as the blank of a first word, is generated too.
-        lead = tokenizer.encode(framed("gpt", "0"), add_special_tokens=False, split_special_tokens=True)
+        lead = tokenizer.encode(processor.form.answer("0"), add_special_tokens=False, split_special_tokens=True)
         self._lead = self._tokens.decode_bytes(lead).decode().removesuffix("0")
 
     def follow(self, pattern: str) -> LLMatcher:

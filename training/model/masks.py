@@ -63,7 +63,11 @@ def build_flex_mask(
         same_image = (image == image_segment_BL[row, k]) & (image != PADDING)
         readable = (dialogue_k == PREFIX) | (dialogue_segment_BL[row, q] == dialogue_k)
         seen = ((q >= k) & same_image & readable) | (q == k)
-        return seen if position_BL is None else seen & (position_BL[row, q] - position_BL[row, k] < window)
+        return (
+            seen
+            if position_BL is None or window is None
+            else seen & (position_BL[row, q] - position_BL[row, k] < window)
+        )
 
     return create_block_mask(visible, batch, None, length, length, device=image_segment_BL.device)
 

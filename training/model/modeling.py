@@ -216,6 +216,10 @@ class EarthGPTForConditionalGeneration(EarthGPTPreTrainedModel, GenerationMixin)
             use_cache=False,
         ).last_hidden_state
 
+    def end_answers_with(self, eos_token_id: int) -> None:
+        """Let generation stop at another token: dialogues in another form end otherwise."""
+        self.config.text.eos_token_id = self.generation_config.eos_token_id = eos_token_id
+
     def logits(self, states: torch.Tensor) -> torch.Tensor:
         """Next-token logits (..., K) of final states (..., D): the head, and what the decoder does behind it."""
         return self.config.decoder_kind.final_logits(self.config.text, self.lm_head(states))

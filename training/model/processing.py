@@ -1,6 +1,6 @@
-r"""From images and conversations to what the model reads. The prompt format is defined here and nowhere else.
+r"""From images and conversations to what the model reads; the prompt format is `training.model.language.dialogue_form`.
 
-One sequence is: BOS, the image's slots if there is one, then the dialogue's turns, each
+In its plain form one sequence is: BOS, the image's slots if there is one, then the dialogue's turns, each
 
     Human: {question}\nAssistant: {answer}</s>
 
@@ -21,6 +21,7 @@ from transformers import BaseImageProcessor, BatchFeature, PreTrainedTokenizerBa
 
 from mmrs.imaging.orientation import upright
 from training.model.folder import sound_model, without_foreign_code
+from training.model.language.dialogue_form import CHAT, PLAIN, PLAIN_FORM, DialogueForm, Piece, stored_form
 from training.model.tokenizer import IMAGE
 
 # CLIP's mean colour, so that the padding is near zero after normalisation.
@@ -82,11 +83,6 @@ def _padded(image: Image.Image, size: int) -> Image.Image:
     return square
 
 
-def framed(role: str, text: str) -> str:
-    """The text of one turn as it is tokenised, without special tokens."""
-    return f"Human: {text}\nAssistant:" if role == "human" else f" {text}"
-
-
 class EarthGPTImageProcessor(BaseImageProcessor):
     """Images to padded squares. Each encoder's own normalisation is part of the model.
 
@@ -117,6 +113,8 @@ class EarthGPTProcessor(ProcessorMixin):
         image_processor: makes the padded squares.
         tokenizer: needs BOS, EOS and padding tokens, and `<image>` as a token.
         image_slots: `EarthGPTConfig.image_slots`, the placeholders per image.
+        dialogue: "plain", or "chat" for the form of `chat`.
+        chat: fields of the `DialogueForm` of the language model's own chat template; None where it has none.
     """
 
     def __init__(
@@ -125,6 +123,8 @@ class EarthGPTProcessor(ProcessorMixin):
         tokenizer: PreTrainedTokenizerBase,
         image_slots: int = 258,
         chat_template: str | None = None,
+        dialogue: str = PLAIN,
+        chat: dict[str, Any] | None = None,
     ):
         for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
             if getattr(tokenizer, name) is None:
@@ -134,8 +134,34 @@ class EarthGPTProcessor(ProcessorMixin):
         super().__init__(image_processor, tokenizer, chat_template=chat_template)
         self.image_slots = image_slots
         self.image_token_id = tokenizer.convert_tokens_to_ids(IMAGE)
+        self.chat = chat
+        self.speak(dialogue)
+
+    def speak(self, dialogue: str) -> None:
+        """Write dialogues in another form: "plain", or "chat" for that of the language model's own chat template.
+
+        Raises:
+            ValueError: there is no such form, or the language model brought no template.
+        """
+        if dialogue not in (PLAIN, CHAT):
+            raise ValueError(f"dialogue is {dialogue!r}; set {PLAIN!r} or {CHAT!r}")
+        if dialogue == CHAT and self.chat is None:
+            raise ValueError("dialogue is 'chat', but the language model brought no chat template; set 'plain'")
+        self.dialogue = dialogue
+        self._form = stored_form(self.chat) if dialogue == CHAT and self.chat is not None else PLAIN_FORM
+        if self._form.stop:
+            self.tokenizer.eos_token = self._form.stop
+        self._markup = {
+            text: self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=False)
+            for text in (self._form.opening, self._form.between, self._form.after_question)
+        }
         # SentencePiece tokenizers strip one leading blank when they decode, byte-level ones do not.
-        self._answer_lead = str(tokenizer.decode(self._encode_text(framed("gpt", "0")))).removesuffix("0")
+        self._answer_lead = str(self.tokenizer.decode(self._encode_text(self._form.answer("0")))).removesuffix("0")
+
+    @property
+    def form(self) -> DialogueForm:
+        """How dialogues are written."""
+        return self._form
 
     @classmethod
     def from_pretrained(  # type: ignore[override]  # all options of the base go through unchanged
@@ -151,8 +177,9 @@ class EarthGPTProcessor(ProcessorMixin):
             return super().from_pretrained(pretrained_model_name_or_path, **(safe | kwargs))
 
     def encode_prefix(self, with_image: bool) -> list[int]:
-        """Ids that all dialogues of one image share: BOS and, if there is one, the image's slots."""
-        return [self.tokenizer.bos_token_id] + [self.image_token_id] * (self.image_slots if with_image else 0)
+        """Ids that all dialogues of one image share: BOS, the form's opening and, with an image, its slots."""
+        slots = [self.image_token_id] * (self.image_slots if with_image else 0)
+        return [self.tokenizer.bos_token_id, *self._markup[self._form.opening], *slots]
 
     def encode_dialogue(self, turns: Sequence[ChatTurn]) -> tuple[list[int], list[bool]]:
         """Ids of a dialogue, to follow a prefix, and which of them are training targets.
@@ -173,9 +200,10 @@ class EarthGPTProcessor(ProcessorMixin):
             expected = ("human", "gpt")[index % 2]
             if role != expected:
                 raise ValueError(f"turn {index} has role {role!r}; expected {expected!r}, human and gpt alternate")
-            piece = self._encode_text(framed(role, text))
             if role == "gpt":
-                piece.append(self.tokenizer.eos_token_id)
+                piece = [*self._encode_text(self._form.answer(text)), self.tokenizer.eos_token_id]
+            else:
+                piece = self._encode_pieces(self._form.question(text, first=index == 0))
             ids += piece
             is_target += [role == "gpt"] * len(piece)
         return ids, is_target
@@ -248,6 +276,12 @@ class EarthGPTProcessor(ProcessorMixin):
     def model_input_names(self) -> list[str]:
         """Keys of what `__call__` returns."""
         return ["input_ids", "attention_mask", "pixel_values"]
+
+    def _encode_pieces(self, pieces: Sequence[Piece]) -> list[int]:
+        ids: list[int] = []
+        for text, with_tokens in pieces:
+            ids += self._markup[text] if with_tokens else self._encode_text(text)
+        return ids
 
     def _encode_text(self, text: str) -> list[int]:
         # What ``tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)`` gives, in less time.

@@ -55,8 +55,8 @@ def adapt_tokenizer(tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> None
 
     `<image>` is added behind the vocabulary: it is never looked up in the embedding table and never generated, so the
     table keeps its size and text is answered as before. A missing padding token becomes the unknown token, else EOS
-    (padding is masked, never read); a missing BOS becomes EOS. The tokenizer's own chat template goes, since prompts
-    follow EarthGPT's format.
+    (padding is masked, never read); a missing BOS becomes EOS. The tokenizer's own chat template goes: what is kept of
+    it is `training.model.language.dialogue_form.chat_form`.
 
     Args:
         vocab_size: rows of the model's embedding table.

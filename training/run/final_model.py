@@ -20,6 +20,7 @@ from training.model.folder import check_model_folder
 from training.model.origin.notes import note_training
 from training.model.tuning.lora import has_lora, merged_state, save_adapter
 from training.run.checkpoint import DONE, read_trainable
+from training.stages.initial_model import read_start_model
 from training.stages.stage import add_tuned_parameters, apply_stage
 from training.step.sharding import full_state
 
@@ -68,7 +69,8 @@ def export_checkpoint(checkpoint: Path, out: Path) -> Path:
         for name, tensor in trained.items():
             parameters[name].copy_(tensor)
     state = full_state(model)
-    processor = EarthGPTProcessor.from_pretrained(base)
+    processor = read_start_model(base, config.model.dialogue).processor
+    model.end_answers_with(processor.tokenizer.eos_token_id)
     origin = origin_of(config, position, digest)
     save_result(out, model, state, processor, config.stage, base, origin)
     return out / "model"

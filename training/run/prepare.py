@@ -97,6 +97,7 @@ def prepare_run(context: RunContext, opened: OpenedRun) -> PreparedRun:
     """
     config, ranks, start_model, stream = context.config, context.ranks, opened.start_model, opened.stream
     model = EarthGPTForConditionalGeneration.from_pretrained(start_model.folder, use_safetensors=True)
+    model.end_answers_with(start_model.processor.tokenizer.eos_token_id)
     add_tuned_parameters(model, config.stage, config.model.seed)
     rows = apply_stage(model, config.stage, frozen_dtype(model, ranks.device))
     model.to(ranks.device)
@@ -120,7 +121,7 @@ def _open(context: RunContext) -> OpenedRun:
     if config.data.webdataset:
         if config.model.path is None:
             raise UserError("data.webdataset shows no text to train a tokenizer on: --set model.path=MODEL_FOLDER")
-        start_model = read_start_model(config.model.path)
+        start_model = read_start_model(config.model.path, config.model.dialogue)
         opened = OpenedRun(start_model, open_webdataset(config, start_model.processor, start_model.max_positions))
     else:
         selection = open_training_selection(config)

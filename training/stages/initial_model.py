@@ -14,12 +14,12 @@ from training.model import (
     EarthGPTConfig,
     EarthGPTImageProcessor,
     EarthGPTProcessor,
-    framed,
     initialise,
     preset,
     train_tokenizer,
 )
 from training.model.folder import check_model_folder, check_processor, sound_model
+from training.model.language.dialogue_form import PLAIN_FORM
 from training.model.origin.notes import note_parts
 from training.model.tokenizer import IMAGE
 
@@ -35,13 +35,25 @@ class StartModel:
     max_positions: int
 
 
-def read_start_model(folder: Path) -> StartModel:
-    """What `model.path` names. Raises UserError where it is no model folder, or processor and model do not match."""
+def read_start_model(folder: Path, dialogue: str | None = None) -> StartModel:
+    """What `model.path` names.
+
+    Args:
+        dialogue: the form of dialogues, `model.dialogue`; None for that of the folder.
+
+    Raises:
+        UserError: it is no model folder, or processor, model and form do not match.
+    """
     check_model_folder(folder, "model.path")
     with sound_model(folder):
         config = EarthGPTConfig.from_pretrained(folder)
     processor = EarthGPTProcessor.from_pretrained(folder)
     check_processor(processor, config, f"model.path {folder}")
+    if dialogue is not None:
+        try:
+            processor.speak(dialogue)
+        except ValueError as error:
+            raise UserError(f"model.dialogue, model.path {folder}: {error}.") from error
     return StartModel(folder, processor, _max_positions(config))
 
 
@@ -54,7 +66,7 @@ def make_start_model(folder: Path, config: ModelConfig, selection: Selection) ->
         UserError: there is no such model folder or preset, or the vocabulary is too small.
     """
     if config.path is not None:
-        return read_start_model(config.path)
+        return read_start_model(config.path, config.dialogue)
     if not folder.is_dir():
         model_config, processor = initial_processor(config, selection)
         model = initialise(model_config, config.seed)
@@ -62,13 +74,13 @@ def make_start_model(folder: Path, config: ModelConfig, selection: Selection) ->
         with atomic_folder(folder) as temporary:
             model.save_pretrained(temporary)
             processor.save_pretrained(temporary)
-    return read_start_model(folder)
+    return read_start_model(folder, config.dialogue)
 
 
 def preview_start_model(folder: Path, config: ModelConfig, selection: Selection) -> StartModel:
     """`make_start_model` without a file written: what a preset has no folder for yet is made in memory alone."""
     if config.path is not None or folder.is_dir():
-        return read_start_model(config.path or folder)
+        return read_start_model(config.path or folder, config.dialogue)
     model_config, processor = initial_processor(config, selection)
     return StartModel(folder, processor, _max_positions(model_config))
 
@@ -101,7 +113,10 @@ def training_texts(selection: Selection) -> Iterator[str]:
     for row in range(0, len(selection), stride):
         for dialogue in selection.record(row).dialogues:
             for turn in dialogue.turns:
-                yield framed(turn.sender, turn.value)
+                if turn.sender == "gpt":
+                    yield PLAIN_FORM.answer(turn.value)
+                else:
+                    yield from (text for text, _ in PLAIN_FORM.question(turn.value, first=True))
 
 
 def _max_positions(config: EarthGPTConfig) -> int:

@@ -8,11 +8,12 @@ from, the licence stated there, its parameters and the digest of its weights as 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from mmrs.errors import UserError
 from mmrs.storage.atomic import atomic_folder
@@ -22,6 +23,7 @@ from training.model.assembly.text_check import check_texts
 from training.model.configuration import EarthGPTConfig, changed
 from training.model.fusion import EarthGPTProjector
 from training.model.language.decoder import decoder_config, decoder_of
+from training.model.language.dialogue_form import chat_form
 from training.model.modeling import EarthGPTForConditionalGeneration
 from training.model.origin.card import NOT_STATED
 from training.model.origin.notes import PartNote, note_parts
@@ -71,12 +73,14 @@ class AssemblyRequest:
 
 @dataclass(frozen=True)
 class Assembled:
-    """The finished folder, positions that an image takes in a sequence, and its parts."""
+    """The finished folder, positions that an image takes in a sequence, its parts, and why it cannot speak by its
+    language model's chat template, empty where it can."""
 
     folder: Path
     parameters: int
     image_slots: int
     parts: tuple[PartNote, ...]
+    no_chat: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,10 +103,13 @@ def assemble(request: AssemblyRequest) -> Assembled:
     _check_request(request)
     parts = _read(request)
     language_model, tokenizer = parts.language_model.part, parts.language_model.tokenizer
+    chat, no_chat = _chat_form(tokenizer)
     try:
         adapt_tokenizer(tokenizer, language_model.model.config.vocab_size)
         config = _configuration(parts, request)
-        processor = EarthGPTProcessor(EarthGPTImageProcessor(config.image_size), tokenizer, config.image_slots)
+        processor = EarthGPTProcessor(
+            EarthGPTImageProcessor(config.image_size), tokenizer, config.image_slots, chat=chat
+        )
         check_texts(processor)
     except (ValueError, TypeError) as error:
         raise UserError(f"the parts do not make a model: {error}") from error
@@ -114,7 +121,7 @@ def assemble(request: AssemblyRequest) -> Assembled:
         model.save_pretrained(temporary)
         processor.save_pretrained(temporary)
     parameters = sum(value.numel() for value in model.parameters())
-    return Assembled(request.out, parameters, config.image_slots, notes)
+    return Assembled(request.out, parameters, config.image_slots, notes, no_chat)
 
 
 def describe_assembly(result: Assembled) -> str:
@@ -122,10 +129,24 @@ def describe_assembly(result: Assembled) -> str:
     lines = [f"{result.folder}: {result.parameters:,} parameters, {result.image_slots} positions per image"]
     for note in result.parts:
         lines.append(f"{note.role:3}  {note.parameters:>13,}  {note.origin}  licence: {note.licence}")
+    lines.append(
+        f"plain dialogues alone: {result.no_chat}."
+        if result.no_chat
+        else "dialogues are plain; with `--set model.dialogue=chat` training writes them by the model's chat template"
+    )
     unknown = [note.role for note in result.parts if note.licence == NOT_STATED]
     if unknown:
         lines.append(f"Look up the licence of {', '.join(unknown)} before you publish the model.")
     return "\n".join(lines)
+
+
+def _chat_form(tokenizer: PreTrainedTokenizerBase) -> tuple[dict[str, Any] | None, str]:
+    """Fields of the form of the tokenizer's chat template, and if there is none, why."""
+    try:
+        form = chat_form(tokenizer)
+    except ValueError as error:
+        return None, str(error)
+    return (None, "the language model has no chat template") if form is None else (asdict(form), "")
 
 
 def _check_request(request: AssemblyRequest) -> None:

@@ -8,7 +8,7 @@ from mmrs.geometry import SquareFrame
 from mmrs.instructions import prompts
 from mmrs.instructions.answers import format_detections
 from mmrs.instructions.dialects import DIALECTS
-from training.model.processing import EarthGPTProcessor, framed
+from training.model.processing import EarthGPTProcessor
 
 _FRAME = SquareFrame(1000, 800)
 _MARKUP = "a <image> b </s> <s> <|im_end|>"
@@ -27,13 +27,12 @@ def check_texts(processor: EarthGPTProcessor) -> None:
         decoded = processor.decode_text(answered[:-1])
         if decoded != answer:
             raise ValueError(f"the tokenizer turns the answer {answer!r} into {decoded!r}; use another language model")
+        written = "".join(text for text, _ in processor.form.question(question, first=True)).strip()
         asked = processor.tokenizer.decode(prompt).strip()
-        if asked != framed("human", question):
-            raise ValueError(
-                f"the tokenizer turns the prompt {framed('human', question)!r} into {asked!r}; use another language "
-                "model"
-            )
-    special = set(processor.encode_dialogue([("human", _MARKUP)])[0]) & set(processor.tokenizer.all_special_ids)
+        if asked != written:
+            raise ValueError(f"the tokenizer turns the prompt {written!r} into {asked!r}; use another language model")
+    empty = set(processor.encode_dialogue([("human", "")])[0])
+    special = set(processor.encode_dialogue([("human", _MARKUP)])[0]) & set(processor.tokenizer.all_special_ids) - empty
     if special:
         token = processor.tokenizer.convert_ids_to_tokens(min(special))
         raise ValueError(f"the tokenizer reads {token!r} in a text as a special token; use another language model")

@@ -47,9 +47,9 @@ class Gemma2(Gemma):
     """Gemma 2 (arXiv 2408.00118)."""
 
     model_type = "gemma2"
-    model_class = Gemma2Model
-    causal_class = Gemma2ForCausalLM
-    config_class = Gemma2Config
+    model_class: ClassVar[type] = Gemma2Model
+    causal_class: ClassVar[type] = Gemma2ForCausalLM
+    config_class: ClassVar[type[PreTrainedConfig]] = Gemma2Config
     # The library's other dense kernel cannot cap scores, and refuses to.
     dense_kernel = "eager"
 

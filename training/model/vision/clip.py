@@ -15,11 +15,11 @@ from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from training.model.vision.encoder import CLIP, NO_FACTS, OriginalFacts, State, register_encoder
-from training.model.vision.original_names import count, heads_of, image_tower, loaded, renamed, unstacked
+from training.model.vision.original_names import NameTable, count, heads_of, image_tower, loaded, renamed, unstacked
 from training.model.vision.patches import PatchEncoder
 
 _PROJECTIONS = tuple(f"layers.#.self_attn.{part}_proj" for part in "qkv")
-_OPENCLIP = (
+_OPENCLIP: NameTable = (
     ("conv1.", "embeddings.patch_embedding."),
     ("positional_embedding", "embeddings.position_embedding.weight"),
     ("class_embedding", "embeddings.class_embedding"),
@@ -31,7 +31,7 @@ _OPENCLIP = (
     ("transformer.resblocks.#.mlp.c_proj.", "encoder.layers.#.mlp.fc2."),
     ("layers.#.", "encoder.layers.#."),
 )
-_TIMM = (
+_TIMM: NameTable = (
     ("cls_token", "embeddings.class_embedding"),
     ("pos_embed", "embeddings.position_embedding.weight"),
     ("patch_embed.proj.", "embeddings.patch_embedding."),

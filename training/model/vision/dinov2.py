@@ -7,7 +7,7 @@ Face side are those of published `Dinov2Model` files, which `from_pretrained` ma
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -38,7 +38,7 @@ class Dinov2(PatchEncoder):
     """DINOv2 ViT (arXiv 2304.07193): the paper's first encoder."""
 
     model_type = "dinov2"
-    model_class = Dinov2Model
+    model_class: ClassVar[type] = Dinov2Model
     statistics = IMAGENET
     prefix_tokens = 1
     branch_ends = ("o_proj", "fc2")

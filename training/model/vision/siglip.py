@@ -4,7 +4,7 @@ alone, and checkpoints of timm and of OpenCLIP around it."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -29,7 +29,7 @@ class Siglip(PatchEncoder):
     """SigLIP ViT (arXiv 2303.15343), without a class token."""
 
     model_type = "siglip_vision_model"
-    model_class = SiglipVisionModel
+    model_class: ClassVar[type] = SiglipVisionModel
     statistics = HALF
     branch_ends = ("out_proj", "fc2")
 
