@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from converters.formats.box_order import check_box_order
 from converters.formats.polygons import coco_points
 from converters.formats.shapes import BoxObject, check_box
 from converters.formats.text import Id, finite, flag, id_of, integer, kind, parse_json, read_bytes, shown
@@ -46,20 +47,22 @@ class CocoFile:
     unread_rows: tuple[tuple[str, str], ...] = ()
 
 
-def read_coco(path: Path) -> CocoFile:
+def read_coco(path: Path, box_order: str | None = None) -> CocoFile:
     """Read one COCO file. Raises `BadItem` when the file as a whole cannot be used."""
-    return parse_coco(read_bytes(path), str(path))
+    return parse_coco(read_bytes(path), str(path), box_order)
 
 
-def parse_coco(data: bytes, path: str) -> CocoFile:
+def parse_coco(data: bytes, path: str, box_order: str | None = None) -> CocoFile:
     """Parse the bytes of one COCO file; `path` names it in errors.
+
+    `box_order` (``xywh``, ``xyxy``) is that of the rows that state none; without it, a file of corners is refused.
 
     Rows are joined by image id, a number or a text. Ids of annotations are no keys: many files count them from the
     start again in every image. Image rows of one file name are one image, with the rows of all its ids. An id that
     several files have joins nothing: these images and their annotation rows are left out and named.
 
     Raises:
-        BadItem: not JSON, or not the tables of a COCO file.
+        BadItem: not JSON, not the tables of a COCO file, or boxes that are corners and nothing says so.
     """
     tables = parse_json(data, path)
     if not isinstance(tables, dict):
@@ -67,11 +70,16 @@ def parse_coco(data: bytes, path: str) -> CocoFile:
     annotation_key = _annotation_key(tables, path)
     categories, bad_categories = _categories(_table(tables, "categories", path))
     images, bad_images = _image_rows(_table(tables, "images", path), path)
-    rows, unread = _joined(_table(tables, annotation_key, path), annotation_key, images, categories)
+    table = _table(tables, annotation_key, path)
+    if box_order is not None:
+        table = [_with_order(row, box_order) for row in table]
+    rows, unread = _joined(table, annotation_key, images, categories)
     by_name: dict[str, CocoImage] = {}
     for image_id, image in images.items():
         known = by_name.setdefault(image.file_name, image)
         by_name[image.file_name] = replace(known, rows=known.rows + tuple(rows[image_id]))
+    if box_order is None:
+        check_box_order(((image.size, image.rows) for image in by_name.values()), path)
     problems = tuple((path, reason) for reason in (*bad_categories, *bad_images))
     names = {key: name for key, name in categories.items() if name is not None}
     return CocoFile(tuple(by_name.values()), names, problems, tuple((path, reason) for reason in unread))
@@ -165,6 +173,12 @@ def _joined(
             label = None
         joined[image_id].append({**row, "label": label})
     return joined, reasons
+
+
+def _with_order(row: Any, box_order: str) -> Any:
+    """The row with the order of its box, where it states none itself."""
+    stated = not isinstance(row, dict) or any(row.get(key) is not None for key in MODE_KEYS)
+    return row if stated else {**row, MODE_KEYS[0]: box_order}
 
 
 def _annotation_key(tables: dict[str, Any], path: str) -> str:

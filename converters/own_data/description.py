@@ -50,6 +50,7 @@ class FormatOptions(StrictModel):
     Args:
         one_based: VOC edges count from 1 and include their last pixel (the rule of PASCAL VOC).
         ignored: labels of regions that count as nothing.
+        box_order: of COCO boxes whose rows state none. Without it they are xywh, and a file of corners is refused.
         task: what LLaVA conversations are.
         seed: of splits given as shares.
         tile_size, tile_overlap, min_iof, keep_empty: cut large scenes as `mmrs.source.Tiling` says; whole by default.
@@ -57,6 +58,7 @@ class FormatOptions(StrictModel):
 
     one_based: bool = False
     ignored: tuple[Text, ...] = ()
+    box_order: Literal["xywh", "xyxy"] | None = None
     task: TextTask = "vqa"
     seed: int = 0
     tile_size: int | None = Field(default=None, gt=0)

@@ -177,7 +177,10 @@ def _states_turns(item: Item) -> bool:
 
 
 def _coco(described: DescribedSet, root: Path, images: FileTree, source: Path) -> FoundItems:
-    parsed = read_shared("generic", root, source, read_coco, "mend it", described.command_options)
+    order = described.content.options.box_order
+    parsed = read_shared(
+        "generic", root, source, lambda path: read_coco(path, order), "mend it", described.command_options
+    )
     rows = ((row.file_name, {"size": row.size, "rows": [box_fields(one) for one in row.rows]}) for row in parsed.images)
     found = _named(images, source, rows, parsed.problems)
     turned = any(states_rotation(row) for item in found.items for row in item.payload["rows"])

@@ -202,6 +202,20 @@ def test_crowds_count_as_nothing(own):
     assert objects and all(obj.ignore and obj.flags == {"iscrowd": True} for obj in objects)
 
 
+def test_coco_boxes_that_are_corners_are_refused_until_the_description_says_so(own):
+    root, converter = own("coco")
+    right = boxes(read_all(root, converter)[1])
+    path = root / "annotations/train.json"
+    content = json.loads(path.read_text())
+    for row in content["annotations"]:
+        x, y, width, height = row["bbox"]
+        row["bbox"] = [x, y, x + width, y + height]
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"look like x1, y1, x2, y2: .*`box_order: xyxy`.*`mmrs scan generic "):
+        converter.discover(root, "train")
+    assert boxes(read_all(root, own("coco", options={"box_order": "xyxy"})[1])[1]) == right
+
+
 def test_tiling_is_the_descriptions(own):
     assert own("dota", options={"tile_size": 64, "tile_overlap": 8})[1].tiling.size == 64
     assert own("dota")[1].tiling is None
