@@ -1,6 +1,15 @@
-"""Property tests judge results, not the speed of the machine: one under load draws and runs as slowly as it must."""
+"""What holds for all tests, set before any of them loads torch.
 
+Property tests judge results, not the speed of the machine: one under load draws and runs as slowly as it must. And
+processes that run side by side compute with one thread each, the programs that they start too: threads that wait for
+each other at barriers spin on the cores that another process needs.
+"""
+
+import os
 from importlib.util import find_spec
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A GPU node runs its few tests without the test extra.
 if find_spec("hypothesis"):
