@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from mmrs.errors import UserError
@@ -58,7 +59,7 @@ def rescore(config: RescoreConfig) -> EvaluationResult:
     if config.data is None or not isinstance(layout, JoinedLayout):
         raise UserError(
             f"answers of the layout {layout.name} carry no truth; name the data set: "
-            f"mmrs score {config.answers} DATA --layout {layout.name} --out {config.out}"
+            f"`mmrs score {quote(str(config.answers))} DATA --layout {layout.name} --out {quote(str(config.out))}`"
         )
     data = ShardSet(config.data)
     questions = load_questions(data, config.scope)
@@ -99,7 +100,7 @@ def _score_alone(config: RescoreConfig, layout: TruthLayout) -> EvaluationResult
     if config.data is not None:
         raise UserError(
             f"answers of the layout {layout.name} carry their truth and are joined to no data set: "
-            f"mmrs score {config.answers} --layout {layout.name} --out {config.out}"
+            f"`mmrs score {quote(str(config.answers))} --layout {layout.name} --out {quote(str(config.out))}`"
         )
     pairs = layout.read(config.answers)
     if not pairs:

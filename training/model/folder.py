@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import torch
@@ -50,7 +51,9 @@ def check_model_folder(folder: Path, name: str = "") -> Path:
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise UserError(f"{what}/config.json is no model configuration: {type(error).__name__} {error}") from error
     if kind != "earthgpt":
-        raise UserError(f"{what} holds a {kind} model, not an EarthGPT. Make one of it: mmrs init OUT --llm {folder}")
+        raise UserError(
+            f"{what} holds a {kind} model, not an EarthGPT. Make one of it: `mmrs init OUT --llm {quote(str(folder))}`"
+        )
     return folder
 
 

@@ -69,7 +69,7 @@ def test_inspect_shows_what_a_recipe_trains_at_paper_scale(recipe, trained):
         (("init", "OUT", "--llm", "LLAMA", "--set", "fusion=add", "--size", "tiny"), "fusion is 'add'; set one of"),
         (("init", "OUT", "--llm", "LLAMA", "--set", "depth"), "must look like NAME=VALUE"),
         (("inspect", "absent"), "neither a folder nor a preset"),
-        (("inspect", "LLAMA"), "holds a llama model, not an EarthGPT. Make one of it: mmrs init"),
+        (("inspect", "LLAMA"), "holds a llama model, not an EarthGPT. Make one of it: `mmrs init"),
         (("inspect", "7b", "--set", "a=b"), "give --recipe too"),
         (("inspect", "7b", "--recipe", "absent"), "recipe absent not found"),
         (("export-model", "absent", "OUT"), "holds no model"),

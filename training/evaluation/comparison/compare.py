@@ -157,7 +157,7 @@ def _check_same(first: _Run, second: _Run, data: ShardSet) -> None:
         if first.scope.get(name) != second.scope.get(name):
             raise UserError(
                 f"{first.folder} and {second.folder} answer different questions: {name} is {first.scope.get(name)!r} "
-                f"and {second.scope.get(name)!r}. Score both with the same options: mmrs score --help."
+                f"and {second.scope.get(name)!r}. Score both with the same --split, --source and --task."
             )
 
 

@@ -79,7 +79,7 @@ def run_suite(
     there = [benchmark for benchmark in suite.benchmarks if not _missing(benchmark, data)]
     if not there:
         sources = ", ".join(dict.fromkeys(benchmark.source for benchmark in suite.benchmarks))
-        raise UserError(f"{data.location} has no benchmark of the suite; its sources are {sources}: mmrs build --help.")
+        raise UserError(f"{data.location} has no benchmark of the suite; build one of its sources: {sources}.")
     results: dict[str, tuple[EvaluationResult, QuestionScope]] = {}
     for split in dict.fromkeys(benchmark.split for benchmark in there):
         of_split = [benchmark for benchmark in there if benchmark.split == split]
@@ -127,7 +127,7 @@ def describe_suite(suite: Suite, rows: Sequence[SuiteRow], trained: TrainingData
 def _missing(benchmark: Benchmark, data: ShardSet) -> str:
     source = data.manifest.sources.get(benchmark.source)
     if source is None:
-        return f"not in the data set: mmrs build {benchmark.source} --root {benchmark.source}=DIR --out OUT"
+        return f"not in the data set: `mmrs build {benchmark.source} --root {benchmark.source}=DIR --out OUT`"
     if benchmark.split not in source.splits:
         return f"its split {benchmark.split} was not built, {', '.join(source.splits)} were"
     built_for = find_task(benchmark.task).built_for or benchmark.task

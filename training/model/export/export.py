@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any, Literal
 
 import torch
@@ -146,7 +147,10 @@ def _export_delta(model: EarthGPTForConditionalGeneration, folder: Path, base: P
         raise UserError(f"{base} is not what {folder} was trained from: {foreign[0]} does not fit")
     save_delta(out, model, weights_digest(original), base.resolve().name, also=changed)
     also = f" and {len(changed)} further tensors" if changed else ""
-    return f"{out}: tuning vectors{also} for {base}. Put them on with: mmrs export-model {base} OUT --delta {out}"
+    return (
+        f"{out}: tuning vectors{also} for {base}. Put them on with: "
+        f"`mmrs export-model {quote(str(base))} OUT --delta {quote(str(out))}`"
+    )
 
 
 def _equal(first: torch.Tensor, second: torch.Tensor) -> bool:

@@ -225,9 +225,9 @@ def test_a_file_with_its_truth_takes_no_data_and_others_need_it(data, tmp_path):
     assert (written["data_set"], written["intervals"]) == (None, "over lines: the file names no image")
     page = (out / "evaluation.html").read_text()
     assert "Is there?" in page and "<image" not in page
-    with pytest.raises(UserError, match="carry their truth and are joined to no data set: mmrs score"):
+    with pytest.raises(UserError, match="carry their truth and are joined to no data set: `mmrs score"):
         rescore(RescoreConfig(path, data.location, out, layout="earthdial"))
-    with pytest.raises(UserError, match=r"carry no truth; name the data set: mmrs score .* DATA --layout geochat"):
+    with pytest.raises(UserError, match=r"carry no truth; name the data set: `mmrs score .* DATA --layout geochat"):
         rescore(RescoreConfig(path, None, out, layout="geochat"))
     with pytest.raises(UserError, match=r"earthdail.*earthdial"):
         find_layout("earthdail")
