@@ -60,12 +60,17 @@ class AnswerFolder:
 
     def answered(self) -> dict[str, Answer]:
         """All answers there are, by the id of their question. A line that was cut by a stop is none."""
-        whole = self.folder / ANSWERS_NAME
-        found = {answer.id: answer for answer in read_answers(whole)} if whole.exists() else {}
-        for part in self._parts():
-            lines = part.read_bytes().split(b"\n")[:-1]
-            found |= {answer.id: answer for answer in map(_parse, lines) if answer is not None}
-        return found
+        while True:
+            whole = self.folder / ANSWERS_NAME
+            found = {answer.id: answer for answer in read_answers(whole)} if whole.exists() else {}
+            try:
+                for part in self._parts():
+                    lines = part.read_bytes().split(b"\n")[:-1]
+                    found |= {answer.id: answer for answer in map(_parse, lines) if answer is not None}
+            except FileNotFoundError:
+                # Another process has just put all parts together: they are in the whole file now.
+                continue
+            return found
 
     def lines(self) -> int:
         """How many lines there are, answers that stand twice included: cheap enough for a watcher, as none is read."""

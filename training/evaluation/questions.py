@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from PIL import Image
@@ -13,7 +13,7 @@ from mmrs.imaging.probe import open_stored
 from mmrs.instructions.dialects import dialect
 from mmrs.shards.reader import ShardSet
 from mmrs.text import see_verify
-from training.evaluation.task import AnswerForm, Question
+from training.evaluation.task import Answer, Answered, AnswerForm, Question
 from training.evaluation.tasks import find_task, task_names
 
 
@@ -36,13 +36,14 @@ class QuestionScope:
 
 
 def load_questions(data: ShardSet, scope: QuestionScope) -> list[Question[Any]]:
-    """The questions of a split, by image in shard order, then by task.
+    """The questions of a split, by image in shard order, then by task; `following_questions` come after their answers.
 
     Raises:
         UserError: no such split, source or dialect, a task without a scorer, or no image that a task asks about.
     """
     named = [find_task(name) for name in scope.tasks or task_names()]
-    tasks = [task for task in named if scope.tasks or not task.built_for]
+    wanted = dict.fromkeys(task.follows or task.name for task in named if scope.tasks or not task.built_for)
+    tasks = [find_task(name) for name in wanted]
     written = dialect(scope.dialect or data.manifest.dialect_name)
     forms = {name: AnswerForm(source.categories, written) for name, source in data.manifest.sources.items()}
     questions: list[Question[Any]] = []
@@ -62,6 +63,36 @@ def load_questions(data: ShardSet, scope: QuestionScope) -> list[Question[Any]]:
         questions += found
     _check_asked(data, scope, questions)
     return questions
+
+
+def following_questions(
+    scope: QuestionScope, questions: Sequence[Question[Any]], answers: Iterable[Answer]
+) -> list[Question[Any]]:
+    """The questions about answers, of the tasks of the scope that follow another: one for each question of that.
+
+    Those without a prompt are not asked: the answer that they would be about cannot be read.
+    """
+    following = [task for task in map(find_task, scope.tasks) if task.follows]
+    by_id = {answer.id: answer for answer in answers}
+    found = []
+    for task in following:
+        for question in (question for question in questions if question.task == task.follows):
+            said = by_id.get(question.id) or Answer(question.id, "", question.prompt, "missing")
+            prompt, truth = task.ask_about(Answered(question, said))
+            number = question.id.removeprefix(f"{question.record.id}#{question.task}")
+            name = f"{question.record.id}#{task.name}{number}"
+            found.append(replace(question, id=name, task=task.name, prompt=prompt, truth=truth))
+    return found
+
+
+def asks_again(scope: QuestionScope) -> bool:
+    """Whether a task of the scope asks about the answers of another."""
+    return any(find_task(name).follows for name in scope.tasks)
+
+
+def asked(questions: Sequence[Question[Any]]) -> list[Question[Any]]:
+    """The questions that are put to a model: those with a prompt."""
+    return [question for question in questions if question.prompt]
 
 
 def question_image(data: ShardSet, question: Question[Any]) -> Image.Image:
@@ -87,7 +118,7 @@ def _name(record_id: str, task: str, number: int) -> str:
 
 def _check_asked(data: ShardSet, scope: QuestionScope, questions: Sequence[Question[Any]]) -> None:
     asked = {question.task for question in questions}
-    unasked = [name for name in scope.tasks if name not in asked]
+    unasked = [name for name in scope.tasks if (find_task(name).follows or name) not in asked]
     if unasked or not asked:
         built = sorted({name for source in data.manifest.sources.values() for name in source.tasks})
         raise UserError(

@@ -16,7 +16,7 @@ from training.evaluation.answers import ANSWERS_NAME, write_answers
 from training.evaluation.layouts import find_layout
 from training.evaluation.layouts.layout import JoinedLayout, TruthLayout
 from training.evaluation.layouts.mmrs import OwnLines
-from training.evaluation.questions import QuestionScope, load_questions
+from training.evaluation.questions import QuestionScope, following_questions, load_questions
 from training.evaluation.score_file import AnswerOrigin, EvaluationResult, publish_scores
 from training.evaluation.task import Answer, Question
 from training.evaluation.tasks import check_protocols, check_ready
@@ -68,7 +68,10 @@ def rescore(config: RescoreConfig) -> EvaluationResult:
     notes = {"answers": str(config.answers), "layout": layout.name}
     if config.adapter:
         notes["adapter"] = config.adapter
-        answers = _translated(find_adapter(config.adapter), questions, answers)
+        adapter = find_adapter(config.adapter)
+        answers = _translated(adapter, questions, answers)
+        answers = _translated(adapter, following_questions(config.scope, questions, answers), answers)
+    questions += following_questions(config.scope, questions, answers)
     origin = AnswerOrigin(config.answers, notes)
     if config.adapter or not isinstance(layout, OwnLines):
         _check_not_over(config.answers, config.out / ANSWERS_NAME)

@@ -20,7 +20,7 @@ from training.evaluation.answers import ANSWERS_NAME
 from training.evaluation.generate import Decoding
 from training.evaluation.models.endpoint import Endpoint, EndpointAnswerer, answer_concurrently, check_endpoint
 from training.evaluation.models.folder import adapter_of_folder
-from training.evaluation.questions import QuestionScope, load_questions
+from training.evaluation.questions import QuestionScope, asked, asks_again, following_questions, load_questions
 from training.evaluation.score_file import AnswerOrigin, EvaluationResult, publish_scores
 from training.evaluation.task import Question
 from training.evaluation.tasks import check_protocols, check_ready
@@ -76,17 +76,32 @@ def evaluate(config: EvaluationConfig, progress: Progress) -> EvaluationResult |
     folder = AnswerFolder(config.out)
     folder.begin(_identity(config, data, adapter))
     share = torchrun_share()
-    if len(folder.answered().keys() & {question.id for question in questions}) < len(questions):
-        with progress.stage("generate", len(questions), "answers") as advance:
-            _answer_all(config, data, questions, share, advance)
+    _answer_missing(config, data, questions, share, progress, following=False)
+    following = following_questions(config.scope, questions, folder.answered().values())
+    _answer_missing(config, data, asked(following), share, progress, following=True)
     if share is not None and share.rank:
         return None
-    answers = folder.finish(questions)
+    answers = folder.finish([*questions, *asked(following)])
     notes = {"model": _name(config), "decoding": config.decoding.describe()}
     if adapter is not None:
         notes["adapter"] = adapter.name
     origin = AnswerOrigin(config.out / ANSWERS_NAME, notes)
+    questions += following
     return publish_scores(data, config.scope, questions, answers, origin, config.protocols, config.out)
+
+
+def _answer_missing(
+    config: EvaluationConfig,
+    data: ShardSet,
+    questions: Sequence[Question[Any]],
+    share: RankShare | None,
+    progress: Progress,
+    following: bool,
+) -> None:
+    """Answer what the folder has no answer to; `following`: the questions are those about other answers."""
+    if len(AnswerFolder(config.out).answered().keys() & {question.id for question in questions}) < len(questions):
+        with progress.stage("ask again" if following else "generate", len(questions), "answers") as advance:
+            _answer_all(config, data, questions, share, advance, following)
 
 
 def _answer_all(
@@ -95,8 +110,9 @@ def _answer_all(
     questions: Sequence[Question[Any]],
     share: RankShare | None,
     advance: Callable[[int], None],
+    following: bool,
 ) -> None:
-    """Answers of all questions into the folder, or those of this process's share."""
+    """Answers of all questions into the folder, by this process or by several."""
     folder = AnswerFolder(config.out)
     there = len(folder.answered().keys() & {question.id for question in questions})
     if isinstance(config.model, str):
@@ -105,11 +121,12 @@ def _answer_all(
         advance(there)
         answer_concurrently(answerer, folder, questions, config.endpoint.concurrency, advance)
         return
-    job = AnswerJob(config.model, config.data, config.out, config.scope, config.decoding, config.adapter)
+    job = AnswerJob(config.model, config.data, config.out, config.scope, config.decoding, config.adapter, following)
     if share is not None:
         answer_share(job, share, data, questions, lambda steps: None)
-        if share.rank == 0:
-            wait_for_others(job, questions, advance)
+        # The others have something to wait for only where questions about the answers come next.
+        if share.rank == 0 or (not following and asks_again(config.scope)):
+            wait_for_others(job, questions, advance if share.rank == 0 else lambda steps: None)
     elif config.workers > 1:
         answer_in_processes(job, config.workers, len(questions), advance)
     else:

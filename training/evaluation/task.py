@@ -186,6 +186,8 @@ class Task(ABC, Generic[T]):
     name: ClassVar[str]
     built_for: ClassVar[str] = ""
     """The task of records that it asks about, where that has another name: it is then asked only where it is named."""
+    follows: ClassVar[str] = ""
+    """The task whose answers it asks about, in a second turn; that one is asked too wherever this one is."""
     max_new_tokens: ClassVar[int]
     """Longest answer where nothing else is asked for and no reference is longer."""
     boxes: ClassVar[BoxesAsked | None] = None
@@ -199,6 +201,13 @@ class Task(ABC, Generic[T]):
     @abstractmethod
     def ask(self, record: Record, form: AnswerForm) -> Iterator[tuple[str, T]]:
         """Prompt and truth of every question about an image of a source that is annotated for the task."""
+
+    def ask_about(self, first: Answered[Any]) -> tuple[str, T]:
+        """Prompt and truth of the question that an answer to the task it follows leads to.
+
+        An empty prompt is not asked and counts as not answered, so that every run has the same questions to score.
+        """
+        raise NotImplementedError(f"task {self.name} follows no other")
 
     @abstractmethod
     def failures(self, answered: Answered[T]) -> Sequence[str]:

@@ -21,7 +21,7 @@ from mmrs.shards.reader import ShardSet
 from training.evaluation.answer_parts import AnswerFolder
 from training.evaluation.generate import Decoding, pending_batches
 from training.evaluation.models.folder import open_answerer
-from training.evaluation.questions import QuestionScope, load_questions
+from training.evaluation.questions import QuestionScope, asked, following_questions, load_questions
 from training.evaluation.task import Question
 
 _POLL_SECONDS = 0.2
@@ -38,7 +38,7 @@ class RankShare:
 
 @dataclass(frozen=True, slots=True)
 class AnswerJob:
-    """All that a process must know to answer its share of the questions."""
+    """All that a process must know to answer its share: of the questions of `scope`, or of those that follow them."""
 
     model: Path
     data: Path | str
@@ -46,6 +46,7 @@ class AnswerJob:
     scope: QuestionScope
     decoding: Decoding
     adapter: str = ""
+    following: bool = False
 
 
 def torchrun_share() -> RankShare | None:
@@ -126,6 +127,9 @@ def _run_share(job: AnswerJob, share: RankShare) -> None:
     torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // share.size))
     data = ShardSet(job.data)
     try:
-        answer_share(job, share, data, load_questions(data, job.scope), lambda steps: None)
+        questions = load_questions(data, job.scope)
+        if job.following:
+            questions = asked(following_questions(job.scope, questions, AnswerFolder(job.out).answered().values()))
+        answer_share(job, share, data, questions, lambda steps: None)
     except UserError as error:
         raise SystemExit(str(error)) from error

@@ -10,6 +10,7 @@ anew for each call.
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import lru_cache
 
 from training.evaluation.captions.ptb_rules import BLANKS, KNOWN_CHARACTER, PLAIN_WORD, RULES, SKIPPED
@@ -62,3 +63,10 @@ def _longest(caption: str, text: str, place: int) -> tuple[str, int]:
         return "", max(length, place + 1)
     end = best.end("t") if "t" in best.re.groupindex else best.end()
     return written(caption[place:end]), end
+
+
+def common_words(said: str, wanted: str) -> float:
+    """F1 of the words of two texts: 2 c / (a + b) for c common ones of a in the first and b in the second."""
+    first, second = (Counter(tokenize_ptb(text).split()) for text in (said, wanted))
+    common = (first & second).total()
+    return 2 * common / (first.total() + second.total()) if common else 0.0

@@ -20,9 +20,9 @@ from mmrs.text import table
 from training.evaluation.answers import ANSWERS_NAME, answered, read_answers
 from training.evaluation.comparison.page import Difference, write_comparison
 from training.evaluation.metrics.intervals import bootstrap_interval
-from training.evaluation.questions import QuestionScope, load_questions
+from training.evaluation.questions import QuestionScope, following_questions, load_questions
 from training.evaluation.scores import value_text
-from training.evaluation.task import Answered, ImageSums
+from training.evaluation.task import Answered, ImageSums, Question
 from training.evaluation.tasks import find_protocols, find_task
 
 
@@ -59,8 +59,9 @@ def compare(first: Path, second: Path, location: Path | str, out: Path) -> Compa
     runs = [_read_run(folder) for folder in (first, second)]
     data = ShardSet(location)
     _check_same(runs[0], runs[1], data)
-    questions = load_questions(data, _scope(runs[0]))
-    sides = [answered(questions, read_answers(run.answers))[0] for run in runs]
+    scope = _scope(runs[0])
+    questions = load_questions(data, scope)
+    sides = [_pairs(scope, questions, run) for run in runs]
     protocols = tuple(dict.fromkeys([*runs[0].protocols, *runs[1].protocols]))
     rows = _differences(sides[0], sides[1], protocols)
     names = (_name(runs[0], runs[1]), _name(runs[1], runs[0]))
@@ -118,6 +119,11 @@ def _differences(
                 )
             )
     return rows
+
+
+def _pairs(scope: QuestionScope, questions: Sequence[Question[Any]], run: _Run) -> list[Answered[Any]]:
+    answers = read_answers(run.answers)
+    return answered([*questions, *following_questions(scope, questions, answers)], answers)[0]
 
 
 def _paired(first: ImageSums | None, second: ImageSums | None) -> tuple[float, float] | None:

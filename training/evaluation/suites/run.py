@@ -16,7 +16,7 @@ from mmrs.shards.reader import ShardSet
 from mmrs.storage.atomic import write_atomic
 from mmrs.text import table
 from training.evaluation.answers import answered, read_answers
-from training.evaluation.questions import QuestionScope, load_questions
+from training.evaluation.questions import QuestionScope, following_questions, load_questions
 from training.evaluation.score_file import EvaluationResult
 from training.evaluation.scores import ScoreRow, score
 from training.evaluation.suites.suite import Benchmark, Suite
@@ -192,7 +192,8 @@ def _value_without(
     benchmark: Benchmark, data: ShardSet, result: EvaluationResult, scope: QuestionScope, leaked: set[str]
 ) -> float | None:
     """The value on the images that the model cannot have seen."""
-    pairs, _ = answered(load_questions(data, scope), read_answers(result.answers_path))
+    questions, answers = load_questions(data, scope), read_answers(result.answers_path)
+    pairs, _ = answered([*questions, *following_questions(scope, questions, answers)], answers)
     clean = [
         pair
         for pair in pairs

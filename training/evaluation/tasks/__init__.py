@@ -13,6 +13,7 @@ from training.evaluation.tasks.classification import Classification, ListedClass
 from training.evaluation.tasks.counting import Counting
 from training.evaluation.tasks.detection import HorizontalDetection, OrientedDetection
 from training.evaluation.tasks.grounding import VisualGrounding
+from training.evaluation.tasks.grounding_cycle import GroundingCycle
 from training.evaluation.tasks.referring import Referring
 from training.evaluation.tasks.vqa import QuestionsInDialogue, VisualQuestions
 
@@ -74,3 +75,4 @@ register_task(ListedClassification())
 register_task(Referring())
 register_task(Counting())
 register_task(QuestionsInDialogue())
+register_task(GroundingCycle())

@@ -19,7 +19,7 @@ from mmrs.geometry import Array, SquareFrame
 from mmrs.instructions import prompts
 from mmrs.record import Record
 from training.evaluation.captions.java import find_java, score_meteor, tokenize_by_jar
-from training.evaluation.captions.ptb import tokenize_ptb
+from training.evaluation.captions.ptb import common_words, tokenize_ptb
 from training.evaluation.captions.scorers import (
     BLEU_ORDER,
     CaptionMetrics,
@@ -86,8 +86,7 @@ class _Captions(Task[TrueCaptions]):
 
     def quality(self, answered: Answered[TrueCaptions]) -> float:
         """F1 of the words with the nearest reference: what can be told of one caption without the others of its set."""
-        said = Counter(tokenize_ptb(answered.answer.text).split())
-        return max(_word_f1(said, Counter(tokenize_ptb(text).split())) for text in answered.question.truth.references)
+        return max(common_words(answered.answer.text, text) for text in answered.question.truth.references)
 
 
 class Captioning(_Captions):
@@ -118,12 +117,6 @@ class RegionCaptioning(_Captions):
             if not target.ignore:
                 box = form.dialect.format_hbb([target.extent()], frame)
                 yield prompts.REGION_CAPTIONING.format(box=box), TrueCaptions(expression.text, (expression.text,))
-
-
-def _word_f1(said: Counter[str], wanted: Counter[str]) -> float:
-    """2 c / (a + r) for c common words of a in the answer and r in the reference."""
-    common = (said & wanted).total()
-    return 2 * common / (said.total() + wanted.total()) if common else 0.0
 
 
 def _check_coco() -> None:

@@ -67,7 +67,7 @@ class VisualGrounding(Task[TargetBox]):
                 yield prompts.VISUAL_GROUNDING.format(text=expression.text), TargetBox(expression.text, box)
 
     def failures(self, answered: Answered[TargetBox]) -> Sequence[str]:
-        found = _parsed(answered)
+        found = boxes_of_answer(answered)
         reasons = {
             "no_box": not len(found.hbb) and not found.malformed,
             "malformed_box": bool(found.malformed),
@@ -86,8 +86,7 @@ class VisualGrounding(Task[TargetBox]):
 
     def quality(self, answered: Answered[TargetBox]) -> float:
         """The IoU."""
-        overlap, union = _overlap(answered, 0.0)
-        return overlap / union if union else 0.0
+        return first_box_iou(answered)
 
     def is_wrong(self, answered: Answered[TargetBox]) -> bool:
         return self.quality(answered) < _THRESHOLDS[0]
@@ -101,7 +100,7 @@ class VisualGrounding(Task[TargetBox]):
 
     def draw(self, canvas: Canvas, answered: Answered[TargetBox]) -> None:
         canvas.outline_truth(quad_from_hbb(answered.question.truth.box))
-        canvas.outline_answer(quad_from_hbb(_parsed(answered).hbb[:1]))
+        canvas.outline_answer(quad_from_hbb(boxes_of_answer(answered).hbb[:1]))
 
 
 def score_boxes(pairs: Sequence[Answered[TargetBox]], added: float) -> Scores:
@@ -129,7 +128,7 @@ def score_boxes(pairs: Sequence[Answered[TargetBox]], added: float) -> Scores:
 
 def _overlap(pair: Answered[TargetBox], added: float) -> tuple[float, float]:
     """Areas of intersection and of union of the answer's first box and the target."""
-    frame, found = pair.question.frame, _parsed(pair).hbb
+    frame, found = pair.question.frame, boxes_of_answer(pair).hbb
     target = _in_frame(pair.question.truth.box, frame, added)
     sides = np.clip(target[2:] - target[:2] + added, 0, None)
     if not len(found):
@@ -145,7 +144,13 @@ def _in_frame(box: Array, frame: SquareFrame, added: float) -> Array:
     return frame.to_fractions(box.reshape(2, 2)).reshape(4) if added else box
 
 
-def _parsed(answered: Answered[TargetBox]) -> ParsedBoxes:
+def first_box_iou(answered: Answered[TargetBox]) -> float:
+    """IoU of the answer's first box with the target, in pixels; 0 where it has none."""
+    overlap, union = _overlap(answered, 0.0)
+    return overlap / union if union else 0.0
+
+
+def boxes_of_answer(answered: Answered[TargetBox]) -> ParsedBoxes:
     """The boxes of the answer: all that stand in brackets; the whole answer where there are none."""
     question, text = answered.question, answered.answer.text
     pieces = [text[start:end] for start, end in box_spans(text)]
