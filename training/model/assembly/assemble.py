@@ -132,7 +132,7 @@ def describe_assembly(result: Assembled) -> str:
     lines.append(
         f"plain dialogues alone: {result.no_chat}."
         if result.no_chat
-        else "dialogues are plain; with `--set model.dialogue=chat` training writes them by the model's chat template"
+        else "dialogues are plain; model.dialogue=chat of a training recipe writes them by the model's chat template"
     )
     unknown = [note.role for note in result.parts if note.licence == NOT_STATED]
     if unknown:
