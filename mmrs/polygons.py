@@ -62,6 +62,27 @@ def iof_in_window(quads: npt.ArrayLike, window: Sequence[float]) -> Array:
     return np.where(areas > 0, np.divide(inside, areas, out=np.zeros_like(areas), where=areas > 0), centre_inside)
 
 
+def clipped_overlaps(first: npt.ArrayLike, second: npt.ArrayLike, window: Sequence[float]) -> tuple[Array, Array]:
+    """Overlap of the parts of quads ``(N, 4, 2)`` and ``(M, 4, 2)`` that lie inside ``(xmin, ymin, xmax, ymax)``: their
+    IoU ``(N, M)``, and the share ``(N, M)`` of the smaller part that lies in the other."""
+    a, b = (shapely.intersection(_valid(as_quads(quads)), shapely.box(*window)) for quads in (first, second))
+    intersection = shapely.area(shapely.intersection(a[:, None], b[None, :]))
+    area_a, area_b = shapely.area(a)[:, None], shapely.area(b)[None, :]
+    totals = (area_a + area_b - intersection, np.minimum(area_a, area_b))
+    iou, of_smaller = (
+        np.divide(intersection, total, out=np.zeros_like(intersection), where=total > 0) for total in totals
+    )
+    return iou, of_smaller
+
+
+def rectangle_around(quads: npt.ArrayLike) -> Array:
+    """The rectangle ``(4, 2)`` of least area, at any angle, around all quads ``(N, 4, 2)`` together."""
+    around = shapely.minimum_rotated_rectangle(shapely.multipoints(as_quads(quads).reshape(-1, 2)))
+    corners = shapely.get_coordinates(around)
+    # Points on one line have a line around them, which is a quad without area.
+    return np.resize(corners[:-1] if len(corners) > 4 else corners, (4, 2))
+
+
 def _intersections(first: npt.ArrayLike, second: npt.ArrayLike) -> tuple[Array, Array, Array]:
     """Areas of the intersections ``(N, M)``, of the first ``(N,)`` and of the second ``(M,)``; 0 for invalid quads."""
     quads_a, quads_b = as_quads(first), as_quads(second)
