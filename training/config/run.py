@@ -75,11 +75,31 @@ class HeldOutConfig(Section):
     packs: ResumeFree[PositiveInt] = 16
     """How many packs of the split's first epoch the loss is measured on."""
 
+    patience: ResumeFree[PositiveInt | None] = None
+    """The run ends early when the loss has not fallen below its lowest for so many evaluations. None: it never does.
+    Its best state is kept with `checkpoint.keep_best`."""
+
     answers: ResumeFree[NonNegativeInt] = 0
     """How many questions on images of the split the model also answers; a picture shows its boxes."""
 
     max_new_tokens: ResumeFree[PositiveInt] = 128
     """Longest answer, in tokens."""
+
+
+class LossConfig(Section):
+    """What weighs alike in the loss of a step; reported losses are nats per target token whatever is chosen."""
+
+    balance: Literal["token", "sample", "task"] = "token"
+    """"token": each target token, so that long answers weigh most; "sample": each dialogue, by the mean over its
+    tokens; "task": each task that the step has a dialogue of."""
+
+    weights: dict[str, PositiveFloat] = Field(default_factory=dict)
+    """Factors of single tasks on top of that, by the task's name; 1 where none is given."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether every target token weighs alike."""
+        return self.balance == "token" and not self.weights
 
 
 class LogConfig(Section):
@@ -90,6 +110,15 @@ class LogConfig(Section):
 
     tensorboard: ResumeFree[bool] = True
     """Write all figures for TensorBoard, too."""
+
+    tracker: ResumeFree[Literal["none", "wandb", "trackio"]] = "none"
+    """Send all figures to an experiment tracker too; wandb asks for an account, trackio keeps them on this machine."""
+
+    project: ResumeFree[str] = "mmrs"
+    """What the tracker files the run under; the run itself has the name of its folder."""
+
+    profile_steps: ResumeFree[NonNegativeInt] = 0
+    """Trace so many steps after the second one of this start with torch's profiler, into ``OUT/profile``; 0: none."""
 
     peak_tflops: ResumeFree[PositiveFloat | None] = None
     """What one device computes at most, in 10^12 operations per second in the dtype that trains. None: as known for the
@@ -122,6 +151,9 @@ class TrainConfig(Section):
 
     held_out: ResumeFree[HeldOutConfig | None] = None
     """Evaluation while it trains. None: none."""
+
+    loss: LossConfig = LossConfig()
+    """What weighs alike."""
 
     log: LogConfig = LogConfig()
     """What it reports."""

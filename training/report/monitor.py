@@ -22,6 +22,7 @@ from mmrs.storage.atomic import write_atomic
 from mmrs.storage.plain_files import open_no_link
 from training.config import LogConfig
 from training.data.collate import Pack
+from training.report.tracker import Tracker, open_tracker
 
 FULL_SKIP_LINES = 10
 SKIP_LINE_EVERY = 100
@@ -93,7 +94,7 @@ class HeldOutReport:
 class Monitor:
     """Takes reports. Without files (of a rank that does not write) it does nothing.
 
-    `tensorboard` is None where it is not wanted; `advance` moves a progress bar.
+    `tensorboard` and `tracker` are None where they are not wanted; `advance` moves a progress bar.
     """
 
     metrics: TextIO | None
@@ -102,6 +103,7 @@ class Monitor:
     total_steps: int
     progress: Progress
     tensorboard: Any = None
+    tracker: Tracker | None = None
     advance: Callable[[int], None] | None = None
     _skipped_lines: int = 0
 
@@ -143,7 +145,15 @@ class Monitor:
         if self._skipped_lines <= FULL_SKIP_LINES or self._skipped_lines % SKIP_LINE_EVERY == 0:
             self.progress.line(f"skipped sample {self._skipped_lines}: {sample_id}: {reason}")
 
+    def ended_early(self, step: int, evaluations: int, best: float) -> None:
+        """Say why a run ends before its last step."""
+        self.progress.line(
+            f"ended after step {step}: the held-out loss has not fallen below {best:.4f} for {evaluations} evaluations"
+        )
+
     def _scalars(self, values: dict[str, float], step: int) -> None:
+        if self.tracker is not None:
+            self.tracker.log(values, step)
         if self.tensorboard is not None:
             for name, value in values.items():
                 self.tensorboard.add_scalar(name, value, step)
@@ -172,6 +182,9 @@ def open_monitor(
         if log.tensorboard:
             monitor.tensorboard = _tensorboard(out / "tensorboard", done_steps)
             stack.callback(monitor.tensorboard.close)
+        monitor.tracker = open_tracker(log, out)
+        if monitor.tracker is not None:
+            stack.callback(monitor.tracker.close)
         # Elsewhere the lines of the log are the progress.
         if sys.stderr.isatty():
             monitor.advance = stack.enter_context(progress.stage("training", total_steps - done_steps))

@@ -10,6 +10,7 @@ import math
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -33,6 +34,7 @@ from training.report.monitor import (
 from training.run.checkpoint import CheckpointWriter, checkpoint_step, complete_checkpoints, take_snapshot
 from training.run.held_out import answer, held_out_losses
 from training.run.prepare import PreparedRun
+from training.run.profile import profiled
 from training.run.signals import StopRequest, listen_for_stop, raise_stopped
 from training.step.optim import learning_rate_factor, set_learning_rate
 from training.step.step import StepCounts, StepOutcome, Training, optimiser_step
@@ -58,19 +60,23 @@ def run_loop(run: PreparedRun, packs: Iterator[Pack], monitor: Monitor, stop: St
     checkpoint = training.config.checkpoint
     training.model.train()
     interrupts = listen_for_stop(stop, (signal.SIGINT,))
-    with interrupts, CheckpointWriter(run.checkpoints, checkpoint.keep_last) as writer:
+    with interrupts, ExitStack() as stack:
+        writer = stack.enter_context(CheckpointWriter(run.checkpoints, checkpoint.keep_last))
         loop = _Loop(run, training, monitor, stop, writer, StepCost.of(training.model), saved=position.step)
         loop.agree()
         # What a stopped process left out: the signal may have come during the evaluation.
         loop.evaluate(position)
-        while position.step < total_steps:
+        profiler = stack.enter_context(profiled(training.config.log, run.out, training.ranks.rank))
+        while position.step < total_steps and not loop.has_converged(position):
             loop.raise_if_stopped(position)
             position = loop.step(packs, position)
+            profiler.step()
             stopping = loop.agree()
             if stopping or position.step % checkpoint.every_steps == 0 or position.step == total_steps:
                 loop.save(position)
             if not stopping:
                 loop.evaluate(position)
+        loop.save(position)
         if run.held_out is not None:
             loop.raise_if_stopped(position)
         writer.wait()
@@ -174,6 +180,22 @@ class _Loop:
             seconds=time.perf_counter() - began,
         )
         self.monitor.held_out(report, picture)
+
+    def has_converged(self, position: Position) -> bool:
+        """Whether the held-out loss has not fallen for `held_out.patience` evaluations; a collective."""
+        held_out = self.run.held_out
+        if held_out is None or held_out.config.patience is None or self.stopping:
+            return False
+        losses = held_out_by_step(self.run.out)
+        known = [losses[step] for step in sorted(losses) if step <= position.step]
+        since_best = len(known) - 1 - known.index(min(known)) if known else 0
+        # Another rank may read the file before the first has written to it.
+        told = since_best if self.training.ranks.is_first else 0
+        since_best = int(self.training.ranks.largest(torch.tensor(told)))
+        if since_best < held_out.config.patience or position.step == self.run.stream.total_steps:
+            return False
+        self.monitor.ended_early(position.step, since_best, min(known, default=math.nan))
+        return True
 
     def raise_if_stopped(self, position: Position) -> None:
         """End the run in the way that a signal asked for, with its checkpoint written."""

@@ -27,6 +27,7 @@ from training.run.held_out import HeldOut, open_held_out
 from training.run.signals import StopRequest
 from training.stages.initial_model import StartModel, make_start_model, read_start_model
 from training.stages.stage import add_tuned_parameters, apply_stage, freeze_report
+from training.step.balance import check_loss_tasks
 from training.step.optim import build_optimiser
 from training.step.precision import frozen_dtype
 from training.step.ranks import Ranks
@@ -96,6 +97,7 @@ def prepare_run(context: RunContext, opened: OpenedRun) -> PreparedRun:
         RunFailure: the checkpoint is damaged.
     """
     config, ranks, start_model, stream = context.config, context.ranks, opened.start_model, opened.stream
+    check_loss_tasks(config.loss, stream.tasks)
     model = EarthGPTForConditionalGeneration.from_pretrained(start_model.folder, use_safetensors=True)
     model.end_answers_with(start_model.processor.tokenizer.eos_token_id)
     add_tuned_parameters(model, config.stage, config.model.seed)

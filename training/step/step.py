@@ -1,8 +1,9 @@
 """One optimiser step, on one rank or many.
 
 Count the target tokens of the whole step on all ranks, run each of this rank's packs forward and backward with its
-summed loss divided by that count, sum gradients over ranks, clip, check that all is finite, update. So the gradient
-depends neither on how the tokens are spread over packs nor on the number of ranks.
+summed loss divided by that count (or weighed as `training.step.balance` says), sum gradients over ranks, clip, check
+that all is finite, update. So the gradient depends neither on how the tokens are spread over packs nor on the number of
+ranks.
 
 Shape legend: L tokens per pack, T targets of all packs of a rank.
 """
@@ -22,6 +23,7 @@ from mmrs.errors import RunFailure
 from training.config import TrainConfig
 from training.data.collate import Pack, all_sample_ids
 from training.model.modeling import EarthGPTForConditionalGeneration
+from training.step.balance import step_weights
 from training.step.loss import PackLosses
 from training.step.precision import has_half_weights, precision
 from training.step.ranks import Ranks
@@ -152,6 +154,9 @@ def optimiser_step(training: Training, packs: Sequence[Pack], step: int) -> Step
     counts = count_step(packs, training.ranks)
     if counts.targets == 0:
         raise RunFailure(f"step {step} has no target token: all of its samples are unreadable. See metrics.jsonl.")
+    weights = None
+    if not training.config.loss.is_plain:
+        weights = step_weights(training.config.loss, training.labels.tasks, packs, training.ranks)
     training.optimiser.zero_grad(set_to_none=True)
     losses: list[tuple[Pack, torch.Tensor]] = []
     for number, pack in enumerate(packs, start=1):
@@ -160,7 +165,10 @@ def optimiser_step(training: Training, packs: Sequence[Pack], step: int) -> Step
             continue
         sum_in_backward(training.pack_losses, number == len(packs) or training.config.parallel.sum_every_pack)
         losses_T = pack_losses(training, pack)
-        (losses_T.sum() / counts.targets).backward()
+        if weights is None:
+            (losses_T.sum() / counts.targets).backward()
+        else:
+            (losses_T * weights.of(pack).to(losses_T.device)).sum().backward()
         losses.append((pack, losses_T.detach()))
     sum_gradients(training.parameters, training.ranks)
     norm = float(gathered(nn.utils.clip_grad_norm_(training.parameters, training.config.optimiser.clip_norm)))

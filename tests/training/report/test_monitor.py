@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from types import ModuleType
 
 import pytest
 from PIL import Image
@@ -97,3 +99,34 @@ def test_skipped_samples_are_named_then_thinned(capsys):
         monitor.skipped(f"s/{number}", "OSError: broken")
     named = [line.split(": ")[1] for line in capsys.readouterr().err.splitlines()]
     assert named == [f"s/{number}" for number in [*range(10), 99, 199, 299]]
+
+
+@pytest.mark.parametrize("name", ["wandb", "trackio"])
+def test_a_tracker_gets_the_figures_under_the_name_of_the_run(tmp_path, monkeypatch, name):
+    calls = []
+    library = ModuleType(name)
+    for call in ("init", "log", "finish"):
+        monkeypatch.setattr(library, call, lambda *a, _call=call, **k: calls.append((_call, a, k)), raising=False)
+    monkeypatch.setitem(sys.modules, name, library)
+    log = LogConfig(every_steps=2, tensorboard=False, tracker=name, project="seas")
+    (tmp_path / "run").mkdir()
+    with open_monitor(tmp_path / "run", 0, 3, log, Progress(quiet=True)) as monitor:
+        for step in (1, 2, 3):
+            monitor.step(report(step))
+        monitor.held_out(held_out(3))
+    assert [call for call, *_ in calls] == ["init", "log", "log", "log", "finish"]
+    started = calls[0][2]
+    assert (started["project"], started["name"], started["resume"]) == ("seas", "run", "allow")
+    assert [call[2]["step"] for call in calls[1:4]] == [2, 3, 3]
+    assert calls[1][1][0]["loss/captioning"] == 1.5 and calls[3][1][0]["held_out/all"] == 1.0
+    calls.clear()
+    with open_monitor(tmp_path / "run", 0, 3, log, Progress(quiet=True), writes=False) as monitor:
+        monitor.step(report(2))
+    assert not calls
+
+
+def test_a_tracker_that_is_not_installed_names_its_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    opened = open_monitor(tmp_path, 0, 3, LogConfig(tracker="wandb"), Progress(quiet=True))
+    with pytest.raises(UserError, match=r"log\.tracker=wandb needs its library: pip install 'mmrs\[wandb\]'"):
+        opened.__enter__()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+from dataclasses import replace
 
 import orjson
 import pytest
@@ -23,6 +24,7 @@ from training.model import EarthGPTForConditionalGeneration
 from training.report.monitor import Monitor, read_metrics
 from training.run import held_out as held_out_module
 from training.run.checkpoint import complete_checkpoints
+from training.run.held_out import held_out_losses
 from training.run.signals import Requeue
 from training.run.train import train
 from training.step.loss import target_losses
@@ -65,6 +67,26 @@ def held_out_lines(out):
 def evaluated(two_splits, model_folder, tmp_path_factory):
     config = config_of(tmp_path_factory.mktemp("evaluated") / "out", two_splits, model_folder)
     return train(config, QUIET)
+
+
+def test_a_run_ends_early_where_nothing_is_gained(two_splits, model_folder, tmp_path, monkeypatch):
+    measured = iter([3.0, 2.0, 2.5, 2.4, 1.0, 0.5])
+
+    def as_measured(*given):
+        sums = held_out_losses(*given)
+        return replace(sums, task_sums=sums.task_sums / sums.mean * next(measured))
+
+    monkeypatch.setattr("training.run.loop.held_out_losses", as_measured)
+    held_out = {"split": "test", "every_steps": 1, "packs": 2, "patience": 2}
+    checkpoint = {"every_steps": 1, "keep_last": 1, "keep_best": 1}
+    config = config_of(tmp_path / "out", two_splits, model_folder, held_out=held_out, checkpoint=checkpoint)
+    result = train(config, QUIET)
+    assert [line["loss"] for line in held_out_lines(result.out)] == pytest.approx([3.0, 2.0, 2.5, 2.4])
+    assert (result.steps, result.checkpoint.name, result.best_checkpoint.name) == (4, "step-00000004", "step-00000002")
+    assert (result.model / "config.json").is_file()
+    assert train(config, QUIET).steps == 4
+    patient = config.model_copy(update={"held_out": config.held_out.model_copy(update={"patience": None})})
+    assert train(patient, QUIET).steps == 6
 
 
 def test_the_loss_is_measured_when_due_and_changes_nothing(evaluated, two_splits, model_folder, tmp_path):

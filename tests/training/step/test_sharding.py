@@ -47,6 +47,8 @@ def light():
 
 def config_of(out: Path, shards: Path, model_folder: Path, mode: str = "replicate", ranks_per_replica=None, **changes):
     changes.setdefault("tokens_per_step", 1280)
+    # What all ranks together must know of a step; the plain loss is that of the steps below.
+    changes.setdefault("loss", {"balance": "task", "weights": {"captioning": 2.0}})
     # The gradient of an attention's key bias is zero but for rounding, which Adam would scale up to whole steps.
     changes.setdefault("optimiser", {"epsilon": 1e-5})
     return make_config(
