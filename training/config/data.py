@@ -87,7 +87,8 @@ class AugmentConfig(Section):
     """Largest change of a pixel, in grey levels."""
 
     dihedral: bool = False
-    """Allow turns and mirror images where the text can follow."""
+    """Turns and mirror images, seven of eight images, where the text can follow: boxes and words of direction are
+    rewritten where that is exact. Every step reports the share of the images that was turned."""
 
 
 class DataConfig(Section):

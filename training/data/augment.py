@@ -1,9 +1,10 @@
 """Deterministic changes of a training image, a pure function of (seed, epoch, sample, pack). Off by default.
 
 What is offered keeps the text true. Brightness, contrast and noise change no place and no hue, so captions and answers
-that name colours stay right. Turns and mirror images (`dihedral`) move things: they are made only where every dialogue
-of the unit is a classification or a detection, no text has a word of direction, and every box in it can be rewritten;
-the boxes are then those of the turned square, exactly, in as many characters. All else is shown as it is.
+that name colours stay right. Turns and mirror images (`dihedral`) move things: they are made only where every box in
+the unit's texts can be rewritten, and every word of direction in its answers and free texts. Boxes are then those of
+the turned square, exactly, in as many characters, and words those of `training.data.directions`. A prompt that is a
+template without free text is the same for all images, so its words say nothing of this one. All else is shown as it is.
 
 Shape legend: C channels, H W pixels of the square.
 """
@@ -11,6 +12,7 @@ Shape legend: C channels, H W pixels of the square.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,17 +22,16 @@ from PIL import Image
 from mmrs.instructions.symmetry import IDENTITY, Symmetry
 from mmrs.seeding import random_words
 from training.config import AugmentConfig
+from training.data.directions import turn_directions
 
 if TYPE_CHECKING:
     from mmrs.instructions.dialects import Dialect
 
 Turns = list[tuple[str, str]]
-TURNABLE_TASKS = frozenset({"classification", "detection-hbb", "detection-obb"})
-_DIRECTION = re.compile(
-    r"\b(left|right|top|bottom|upper|lower|above|below|north\w*|south\w*|east\w*|west\w*|horizontal\w*|vertical\w*|"
-    r"(anti|counter)?-?clockwise|diagonal\w*)\b",
-    re.IGNORECASE,
-)
+AUGMENTATIONS = ("brightness", "contrast", "noise", "dihedral")
+"""The kinds, as `AugmentConfig` names them."""
+TEMPLATE_PROMPTS = frozenset({"classification", "captioning", "region-captioning", "detection-hbb", "detection-obb"})
+"""Tasks whose prompt holds no text of a data set but boxes and names of classes."""
 _GROUP = re.compile(r"\[([^\[\]]*)\]")
 _MIDDLE_GREY = 128
 
@@ -46,6 +47,11 @@ class Augmentation:
     noise: int = 0
     symmetry: Symmetry = IDENTITY
     key: tuple[str | int, ...] = ()
+
+    @property
+    def kinds(self) -> tuple[bool, ...]:
+        """Which of `AUGMENTATIONS` change the image."""
+        return self.brightness != 1, self.contrast != 1, self.noise > 0, self.symmetry.moves
 
 
 def draw(config: AugmentConfig, *key: str | int) -> Augmentation:
@@ -89,15 +95,13 @@ def turn_square(pixels_CHW: np.ndarray, augmentation: Augmentation) -> np.ndarra
     return np.ascontiguousarray(pixels_CHW)
 
 
-def turn_dialogues(dialogues: list[tuple[str, Turns]], symmetry: Symmetry, dialect: Dialect) -> list[Turns] | None:
+def turn_dialogues(dialogues: Sequence[tuple[str, Turns]], symmetry: Symmetry, dialect: Dialect) -> list[Turns] | None:
     """The turns of (task, turns) pairs for a turned image, None where they cannot be kept true."""
     turned = []
     for task, turns in dialogues:
-        if task not in TURNABLE_TASKS:
-            return None
         rewritten: Turns = []
         for role, text in turns:
-            moved = turn_text(text, symmetry, dialect)
+            moved = turn_text(text, symmetry, dialect, speaks=role != "human" or task not in TEMPLATE_PROMPTS)
             if moved is None:
                 return None
             rewritten.append((role, moved))
@@ -105,10 +109,12 @@ def turn_dialogues(dialogues: list[tuple[str, Turns]], symmetry: Symmetry, diale
     return turned
 
 
-def turn_text(text: str, symmetry: Symmetry, dialect: Dialect) -> str | None:
-    """The text with every box moved, None where a bracket is no list of boxes or a word speaks of directions."""
-    if _DIRECTION.search(text):
-        return None
+def turn_text(text: str, symmetry: Symmetry, dialect: Dialect, speaks: bool = True) -> str | None:
+    """The text with every box and every word of direction moved, None where one cannot follow.
+
+    Args:
+        speaks: whether its words are about this image; those of a template are left alone.
+    """
     parts, last = [], 0
     for match in _GROUP.finditer(text):
         boxes = dialect.transform(match[1], symmetry)
@@ -117,4 +123,7 @@ def turn_text(text: str, symmetry: Symmetry, dialect: Dialect) -> str | None:
         parts += [text[last : match.start()], "[", boxes, "]"]
         last = match.end()
     rest = text[last:]
-    return None if "[" in rest or "]" in rest else "".join([*parts, rest])
+    if "[" in rest or "]" in rest:
+        return None
+    moved = "".join([*parts, rest])
+    return turn_directions(moved, symmetry) if speaks else moved

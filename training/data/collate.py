@@ -33,11 +33,12 @@ class EncodedDialogue:
 
 @dataclass(frozen=True, slots=True)
 class EncodedUnit:
-    """One image, uint8 (3, H, W), with its dialogues."""
+    """One image, uint8 (3, H, W), with its dialogues; `augmented` says which kinds of augmentation changed it."""
 
     sample_id: str
     pixels_CHW: np.ndarray
     dialogues: tuple[EncodedDialogue, ...]
+    augmented: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ class Pack:
 
     `target_positions_T` are the positions whose output predicts `target_ids_T`; `target_tasks_T` and `target_units_T`
     say of which task and which image each target is. `skipped` lists (sample id, reason) of units that could not be
-    read; `substitutes` names the samples that took their places, in any order, maybe fewer.
+    read; `substitutes` names the samples that took their places, in any order, maybe fewer. `augmented` counts the
+    images that each kind of augmentation changed; it is empty where nothing is varied.
     """
 
     epoch: int
@@ -64,6 +66,7 @@ class Pack:
     real_tokens: int
     skipped: tuple[tuple[str, str], ...] = ()
     substitutes: tuple[str, ...] = ()
+    augmented: tuple[int, ...] = ()
 
     @property
     def samples(self) -> int:
@@ -138,6 +141,7 @@ def collate_packs(
         real_tokens=layout.length,
         skipped=skipped,
         substitutes=substitutes,
+        augmented=tuple(sum(changes) for changes in zip(*(unit.augmented for unit in units), strict=True)),
     )
 
 

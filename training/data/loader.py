@@ -108,7 +108,7 @@ class PackDataset(Dataset):
         if augmentation.symmetry.moves:
             encoded, augmentation = self._turned(row, entries, turns, encoded, augmentation)
         room_CHW[...] = turn_square(room_CHW, augmentation)
-        return EncodedUnit(self.selection.sample_id(row), room_CHW, encoded)
+        return EncodedUnit(self.selection.sample_id(row), room_CHW, encoded, augmentation.kinds)
 
     def _encode(self, row: int, entries: np.ndarray, turns: list[Turns]) -> tuple[EncodedDialogue, ...]:
         encoded = []

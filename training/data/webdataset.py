@@ -213,19 +213,21 @@ class WebdatasetPacks(IterableDataset):
         settings = self.stream.settings
         if tokens > settings.tokens_per_pack or max(map(packer.cost_of_one, encoded)) > settings.max_positions:
             raise ValueError(f"{tokens} tokens with the image; a pack takes {settings.tokens_per_pack}")
-        return EncodedUnit(name, self._pixels(picture, (settings.seed, self.begun_at, turn, name)), encoded)
+        pixels_CHW, augmented = self._pixels(picture, (settings.seed, self.begun_at, turn, name))
+        return EncodedUnit(name, pixels_CHW, encoded, augmented)
 
-    def _pixels(self, picture: PictureWithTexts, key: tuple[str | int, ...]) -> np.ndarray:
+    def _pixels(self, picture: PictureWithTexts, key: tuple[str | int, ...]) -> tuple[np.ndarray, tuple[bool, ...]]:
+        """The square, and which kinds of augmentation changed it."""
         size, data = self.stream.processor.image_processor.image_size, self.stream.config.data
         # The very functions of `mmrs build`, so that a picture looks the same whichever way it comes.
         named = Path(picture.name)
         header = probe(named, data=picture.image)
         image = Image.fromarray(read_upright(named, header, data.webdataset_sensor, data=picture.image).pixels)
         if data.augment is None:
-            return pad_and_resize(image, size)
+            return pad_and_resize(image, size), ()
         # What the text says of places is not known here, so nothing is moved.
         augmentation = draw(data.augment.model_copy(update={"dihedral": False}), *key)
-        return turn_square(pad_and_resize(shade(image, augmentation), size), augmentation)
+        return turn_square(pad_and_resize(shade(image, augmentation), size), augmentation), augmentation.kinds
 
 
 def _class_names(config: TrainConfig, urls: Sequence[str]) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import json
 import os
 import resource
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +35,8 @@ class StepReport:
 
     `learning_rates` are by the pattern of their rule. `mfu` is None where the device's peak is not known. `samples` and
     `skipped_samples` count from the start of the run. `data_wait_share` and `memory_mb` are those of the rank that
-    waited longest and of the one that took most: the peak of the process, or of the GPU where there is one.
+    waited longest and of the one that took most: the peak of the process, or of the GPU where there is one. `augmented`
+    is the share of the images that each kind of augmentation reached, of those that the configuration asks for.
     """
 
     step: int
@@ -57,6 +58,7 @@ class StepReport:
     samples: int
     skipped_samples: int
     memory_mb: float
+    augmented: dict[str, float]
 
     def to_json(self) -> str:
         """One line; the step first."""
@@ -66,7 +68,8 @@ class StepReport:
         """Names and values for TensorBoard."""
         flat = {name: value for name, value in vars(self).items() if isinstance(value, int | float) and name != "step"}
         rates = {f"learning_rate/{number}": rate for number, rate in enumerate(self.learning_rates.values())}
-        return flat | rates | _by_name("loss", self.task_loss) | _by_name("sensor_loss", self.sensor_loss)
+        losses = _by_name("loss", self.task_loss) | _by_name("sensor_loss", self.sensor_loss)
+        return flat | rates | losses | _by_name("augmented", self.augmented)
 
 
 @dataclass(frozen=True)
@@ -217,6 +220,14 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return parsed
 
 
+def augmented_images(lines: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Share of all images of the lines of a metrics file that each kind of augmentation reached."""
+    shares = [(line["images"], line.get("augmented", {})) for line in lines]
+    kinds = sorted({kind for _, reached in shares for kind in reached})
+    images = sum(count for count, _ in shares)
+    return {kind: sum(count * reached.get(kind, 0) for count, reached in shares) / images for kind in kinds if images}
+
+
 def skipped_samples(packs: list[Pack]) -> str:
     """Id and reason of each unreadable sample as lines of JSON, to send between ranks."""
     return "\n".join(json.dumps(pair, allow_nan=False) for pack in packs for pair in pack.skipped)
@@ -230,8 +241,8 @@ def memory_mb(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
-def _by_name(head: str, losses: dict[str, float]) -> dict[str, float]:
-    return {f"{head}/{name}": loss for name, loss in losses.items()}
+def _by_name(head: str, values: dict[str, float]) -> dict[str, float]:
+    return {f"{head}/{name}": value for name, value in values.items()}
 
 
 def _write_line(file: TextIO, line: str) -> None:

@@ -19,6 +19,7 @@ import torch
 
 from mmrs.errors import RunFailure
 from training.config import HeldOutConfig, TrainConfig
+from training.data.augment import AUGMENTATIONS
 from training.data.collate import Pack
 from training.data.loader import check_skipped
 from training.data.planning.pointer import Position
@@ -220,6 +221,12 @@ class _Loop:
         # One rank may read the file before another has written to it.
         return not int(self.training.ranks.largest(torch.tensor(int(known))))
 
+    @property
+    def _augmentations(self) -> list[tuple[int, str]]:
+        """Number and name of the kinds that the configuration asks for."""
+        asked = self.training.config.data.augment
+        return [(number, kind) for number, kind in enumerate(AUGMENTATIONS) if asked and getattr(asked, kind)]
+
     def _advance(self, position: Position, counts: StepCounts) -> Position:
         packs = self.training.config.packs_per_step
         pointer = self.run.stream.advance(position.pointer, packs, counts.samples, counts.skipped)
@@ -258,6 +265,7 @@ class _Loop:
             samples=position.pointer.samples,
             skipped_samples=position.pointer.skipped,
             memory_mb=memory,
+            augmented={kind: counts.augmented[number] / max(1, counts.images) for number, kind in self._augmentations},
         )
 
 

@@ -11,9 +11,9 @@ The run folder::
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmrs.errors import RunFailure
@@ -23,7 +23,7 @@ from training.config import TrainConfig
 from training.data.loader import plain_failures
 from training.data.planning.pointer import Position
 from training.model.folder import quiet_transformers
-from training.report.monitor import METRICS, Monitor, open_monitor, read_metrics
+from training.report.monitor import METRICS, Monitor, augmented_images, open_monitor, read_metrics
 from training.report.plot import plot_run
 from training.run.checkpoint import checkpoint_folder, latest_checkpoint
 from training.run.determinism import reproducible
@@ -40,8 +40,9 @@ from training.step.sharding import check_ranks, full_state
 class RunResult:
     """Where a finished run left its results. `resumed_from` is the step it went on from, 0 for a new run.
 
-    `held_out_loss` is that of the last step; `best_checkpoint` the kept one with the lowest. `rank` is that of this
-    process; the files are the same for all.
+    `held_out_loss` is that of the last step; `best_checkpoint` the kept one with the lowest. `augmented` is the share
+    of the run's images that each kind of augmentation reached. `rank` is that of this process; the files are the same
+    for all.
     """
 
     out: Path
@@ -54,6 +55,7 @@ class RunResult:
     final_loss: float
     held_out_loss: float | None = None
     best_checkpoint: Path | None = None
+    augmented: Mapping[str, float] = field(default_factory=dict)
     rank: int = 0
 
 
@@ -120,8 +122,10 @@ def describe_run(result: RunResult) -> str:
     resumed = f", resumed at step {result.resumed_from}" if result.resumed_from else ""
     held_out = "" if result.held_out_loss is None else f", held-out loss {result.held_out_loss:.4f}"
     best = f"\nbest        {result.best_checkpoint}" if result.best_checkpoint else ""
+    reached = ", ".join(f"{kind} {share:.1%}" for kind, share in result.augmented.items())
+    augmented = f"\naugmented   {reached} of the images" if reached else ""
     return (
-        f"{result.steps} steps{resumed}, final loss {result.final_loss:.4f}{held_out}\n"
+        f"{result.steps} steps{resumed}, final loss {result.final_loss:.4f}{held_out}{augmented}\n"
         f"model       {result.model}\ncheckpoint  {result.checkpoint}{best}\nplot        {result.plot}"
     )
 
@@ -164,5 +168,6 @@ def _result(run: PreparedRun, end: Position, folder: Path) -> RunResult:
         final_loss=lines[-1]["loss"] if lines else float("nan"),
         held_out_loss=held_out_by_step(run.out).get(end.step),
         best_checkpoint=checkpoint_folder(run.checkpoints, best[0]) if best else None,
+        augmented=augmented_images(lines),
         rank=run.training.ranks.rank,
     )

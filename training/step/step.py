@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -21,6 +21,7 @@ from torch import nn
 
 from mmrs.errors import RunFailure
 from training.config import TrainConfig
+from training.data.augment import AUGMENTATIONS
 from training.data.collate import Pack, all_sample_ids
 from training.model.modeling import EarthGPTForConditionalGeneration
 from training.step.balance import step_weights
@@ -77,7 +78,7 @@ class StepCounts:
     """What all ranks together compute in a step.
 
     `tokens` are real ones, without padding; `pairs` the visible (query, key) pairs of attention; `samples` counts
-    those that were `skipped` too.
+    those that were `skipped` too; `augmented` the images that each kind of augmentation changed.
     """
 
     targets: int
@@ -86,6 +87,7 @@ class StepCounts:
     images: int
     samples: int
     skipped: int
+    augmented: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -127,17 +129,19 @@ class StepOutcome:
 
 def count_step(packs: Sequence[Pack], ranks: Ranks) -> StepCounts:
     """Counts over the packs of all ranks; a collective."""
-    skipped = sum(len(pack.skipped) for pack in packs)
-    own = StepCounts(
-        targets=sum(pack.targets for pack in packs),
-        tokens=sum(pack.real_tokens for pack in packs),
+    changes = [pack.augmented or (0,) * len(AUGMENTATIONS) for pack in packs]
+    own = [
+        sum(pack.targets for pack in packs),
+        sum(pack.real_tokens for pack in packs),
         # A token's position counts the earlier tokens that it sees.
-        pairs=sum(int(pack.position_ids_L.sum()) + pack.real_tokens for pack in packs),
-        images=sum(len(pack.pixel_values_NCHW) for pack in packs),
-        samples=sum(pack.samples for pack in packs),
-        skipped=skipped,
-    )
-    return StepCounts(*ranks.total(torch.tensor(astuple(own))).tolist())
+        sum(int(pack.position_ids_L.sum()) + pack.real_tokens for pack in packs),
+        sum(len(pack.pixel_values_NCHW) for pack in packs),
+        sum(pack.samples for pack in packs),
+        sum(len(pack.skipped) for pack in packs),
+        *(sum(counts[kind] for counts in changes) for kind in range(len(AUGMENTATIONS))),
+    ]
+    targets, tokens, pairs, images, samples, skipped, *augmented = ranks.total(torch.tensor(own)).tolist()
+    return StepCounts(targets, tokens, pairs, images, samples, skipped, tuple(augmented))
 
 
 def optimiser_step(training: Training, packs: Sequence[Pack], step: int) -> StepOutcome:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from mmrs.instructions.dialects import DIALECTS
 from mmrs.instructions.symmetry import Symmetry
 from tests.training.data.test_loader import make_stream, processor, read, same  # noqa: F401
 from training.config import AugmentConfig
-from training.data.augment import Augmentation, draw, shade, turn_dialogues, turn_square, turn_text
+from training.data.augment import AUGMENTATIONS, Augmentation, draw, shade, turn_dialogues, turn_square, turn_text
 from training.data.planning.selection import select
 from training.model import pad_and_resize
 
@@ -92,7 +93,7 @@ def test_the_box_in_the_text_is_where_the_object_is(symmetry, size):
 
 
 UNTURNABLE = [
-    "the car on the left", "facing north-east", "see [1]", "[0.1,0.2,0.3]", "[0.100,0.20,0.300,0.400]",
+    "the car on top", "facing north-east", "see [1]", "[0.1,0.2,0.3]", "[0.100,0.20,0.300,0.400]",
     "[1.001,0.000,0.500,0.500]", "[0.1,0.2,0.3,0.4", "a [b] c", "[0.1,0.2,x,0.4]",
 ]  # fmt: skip
 
@@ -105,11 +106,42 @@ def test_text_that_cannot_follow_is_not_turned(text):
     )
 
 
-def test_only_classification_and_detection_turn():
-    turns = [("human", "what is it"), ("gpt", "a harbor")]
-    for task, turned in [("classification", [turns]), ("captioning", None), ("vqa", None), ("visual-grounding", None)]:
-        assert turn_dialogues([(task, turns)], SYMMETRIES[5], DIALECTS["mmrs"]) == turned
-    assert turn_dialogues([("classification", turns), ("captioning", turns)], SYMMETRIES[5], DIALECTS["mmrs"]) is None
+QUESTION = "Please detect all objects, from left to right, using horizontal bounding boxes."
+
+
+def test_a_template_forbids_nothing_and_whatever_speaks_of_the_image_does():
+    """Our own prompt has a word of direction, and so may a user's: it is the same for every image."""
+    for task in ("classification", "captioning", "detection-hbb", "detection-obb"):
+        turns = [("human", QUESTION), ("gpt", "a harbor")]
+        assert turn_dialogues([(task, turns)], SYMMETRIES[5], DIALECTS["mmrs"]) == [turns]
+        answered = [("human", QUESTION), ("gpt", "a harbor facing north")]
+        assert turn_dialogues([(task, answered)], SYMMETRIES[5], DIALECTS["mmrs"]) is None
+        assert turn_dialogues([(task, turns), (task, answered)], SYMMETRIES[5], DIALECTS["mmrs"]) is None
+    for task in ("vqa", "visual-grounding", "a task of somebody else"):
+        turns = [("human", QUESTION), ("gpt", "yes")]
+        assert turn_dialogues([(task, turns)], SYMMETRIES[5], DIALECTS["mmrs"]) is None
+
+
+def test_a_region_in_a_prompt_moves_with_the_boxes_of_the_answer():
+    turns = [("human", "Detect cars in the region [0.000,0.000,0.500,0.250]."), ("gpt", "[0.100,0.200,0.300,0.240]")]
+    (moved,) = turn_dialogues([("detection-hbb", turns)], Symmetry(mirror_y=True), DIALECTS["mmrs"])
+    assert moved == [
+        ("human", "Detect cars in the region [0.000,0.750,0.500,1.000]."),
+        ("gpt", "[0.100,0.760,0.300,0.800]"),
+    ]
+
+
+def test_prompts_of_ours_never_forbid_a_turn():
+    from mmrs.instructions.templates import TEMPLATES
+
+    parts = {"question": "How many?", "text": "a red car", "box": "[0.100,0.200,0.300,0.240]", "plural": "cars"}
+    for templates in TEMPLATES.values():
+        for kind, wordings in templates.wordings.items():
+            for wording in wordings:
+                turns = [("human", wording.format(**parts)), ("gpt", "yes")]
+                for symmetry in SYMMETRIES:
+                    task = kind.partition(" ")[0]
+                    assert turn_dialogues([(task, turns)], symmetry, DIALECTS["mmrs"]) is not None, wording
 
 
 def test_shading_keeps_the_padding_and_no_change_is_no_change():
@@ -146,12 +178,17 @@ def test_a_stream_is_augmented_alike_by_any_worker_and_anew_in_each_epoch(shards
     alone, two = (read(selection, processor, stream, workers, packs=2 * length, augment=config) for workers in (0, 2))
     assert all(same(a, b) for a, b in zip(alone, two, strict=True))
     nothing = read(selection, processor, stream, packs=2 * length, augment=AugmentConfig())
-    assert all(same(a, b) for a, b in zip(plain, nothing, strict=True))
+    assert all(same(a, replace(b, augmented=())) for a, b in zip(plain, nothing, strict=True))
     images = {}
     for pack in alone:
         for sample_id, pixels in zip(pack.sample_ids, pack.pixel_values_NCHW, strict=True):
             images.setdefault(sample_id, []).append(pixels.numpy().tobytes())
     assert sum(len(set(views)) == 2 for views in images.values()) == len(images) == 24
+    # What is counted is what was done: seven of eight draws move the image, and every text here can follow.
+    turned = sum(pack.augmented[AUGMENTATIONS.index("dihedral")] for pack in alone)
+    assert 0.6 < turned / sum(len(pack.sample_ids) for pack in alone) < 1
+    assert all(pack.augmented[AUGMENTATIONS.index("noise")] == len(pack.sample_ids) for pack in alone)
+    assert all(pack.augmented == () for pack in plain)
     # Boxes moved in some packs; nothing else did, and no pack changed its layout.
     assert any((a.input_ids_L != b.input_ids_L).any() for a, b in zip(alone, plain, strict=True))
     for a, b in zip(alone, plain, strict=True):

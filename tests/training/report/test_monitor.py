@@ -12,7 +12,7 @@ from PIL import Image
 from mmrs.errors import UserError
 from mmrs.progress import Progress
 from training.config import LogConfig
-from training.report.monitor import HeldOutReport, Monitor, StepReport, open_monitor, read_metrics
+from training.report.monitor import HeldOutReport, Monitor, StepReport, augmented_images, open_monitor, read_metrics
 from training.report.plot import plot_run
 
 PLAIN = LogConfig(every_steps=2, tensorboard=False)
@@ -24,6 +24,7 @@ def report(step: int) -> StepReport:
         learning_rates={"a.*": 1e-3, "b.*": 1e-4}, gradient_norm=0.7, target_tokens=100, input_tokens=400, images=3,
         seconds=0.5, target_tokens_per_second=200.0, input_tokens_per_second=800.0, padding_share=0.02,
         data_wait_share=0.1, mfu=None if step % 2 else 0.4, samples=10 * step, skipped_samples=0, memory_mb=50.0,
+        augmented={"dihedral": 0.5 * (step % 2)},
     )  # fmt: skip
 
 
@@ -67,10 +68,21 @@ def test_tensorboard_gets_losses_rates_and_pictures(tmp_path):
     events.Reload()
     wanted = {"loss", "loss/captioning", "sensor_loss/sar", "padding_share", "data_wait_share", "mfu"}
     wanted |= {"learning_rate/0", "learning_rate/1", "held_out/all", "held_out/captioning", "held_out_sensor/sar"}
+    wanted |= {"augmented/dihedral"}
     assert wanted <= set(events.Tags()["scalars"])
     assert [event.value for event in events.Scalars("loss")] == [2.0, 1.0]
     assert [event.step for event in events.Scalars("mfu")] == [2]
     assert [event.step for event in events.Images("held_out/answers")] == [1, 2]
+
+
+def test_the_share_of_augmented_images_weighs_each_step_by_its_images():
+    lines = [
+        {"images": 3, "augmented": {"dihedral": 1.0}},
+        {"images": 1, "augmented": {"dihedral": 0.0, "noise": 1.0}},
+        {"images": 4},
+    ]
+    assert augmented_images(lines) == {"dihedral": 3 / 8, "noise": 1 / 8}
+    assert augmented_images([]) == {}
 
 
 def test_a_rank_that_does_not_write_leaves_no_file(tmp_path, capsys):
