@@ -49,6 +49,17 @@ def test_overrides_reach_nested_keys_and_are_typed(tmp_path):
     assert config.data.folders == (Path("a"), Path("b")) and config.data.tasks == ("captioning",)
 
 
+def test_a_recipe_changes_a_preset(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text(yaml.safe_dump(MINIMAL))
+    changed = ["model.encoders.vit.image_size=224", "model.encoders.cnn.layers=[2, 3]", "model.token_merge=1"]
+    config = load_config(path, changed)
+    assert config.model.changes == {"token_merge": 1, "vit.image_size": 224, "cnn.layers": (2, 3)}
+    assert load_config(path, []).model.changes == {}
+    with pytest.raises(UserError, match=r"model\.encoders was"):
+        check_resume_bound_fields(resume_bound_fields(config), load_config(path, []))
+
+
 def test_the_resolved_configuration_reads_back_equal():
     config = make(max_steps=5, epochs=None)
     assert TrainConfig.model_validate(yaml.safe_load(config.to_yaml())) == config
@@ -65,6 +76,12 @@ def test_the_resolved_configuration_reads_back_equal():
         ({"tokens_per_pack": 1000, "tokens_per_step": 300}, "tokens_per_step=1000$"),
         ({"max_steps": 5}, "exactly one of epochs and max_steps"),
         ({"model": {"preset": "tiny", "path": "x"}}, "exactly one of model.preset"),
+        (
+            {"model": {"path": "x", "encoders": {"vit": {"image_size": 8}}}},
+            "model.encoders.vit.image_size changes a preset",
+        ),
+        ({"model": {"path": "x", "token_merge": 1}}, "option --set token_merge=1"),
+        ({"model": {"preset": "tiny", "encoders": {"vit": {"size": 8}}}}, "model.encoders.vit.size: unknown key"),
         ({"stage": {"trainable": [{"pattern": "(", "learning_rate": 1}]}}, "no regular expression"),
         ({"stage": {"trainable": []}}, "stage.trainable"),
         ({"schedule": {"warmup_share": 2}}, "schedule.warmup_share.*found 2"),

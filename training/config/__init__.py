@@ -17,6 +17,7 @@ from training.config.run import (
     resume_bound_fields,
 )
 from training.config.stage import (
+    EncoderConfig,
     ModelConfig,
     OptimiserConfig,
     ScheduleConfig,
@@ -29,6 +30,7 @@ __all__ = [
     "AugmentConfig",
     "CheckpointConfig",
     "DataConfig",
+    "EncoderConfig",
     "HeldOutConfig",
     "LogConfig",
     "LossConfig",

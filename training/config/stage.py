@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,8 +21,21 @@ from training.config.parameter_sets import SETS
 from training.config.section import ResumeFree, Section, UnitShare
 
 
+class EncoderConfig(Section):
+    """What differs from the preset in one image encoder. None: as in the preset."""
+
+    image_size: PositiveInt | None = None
+    """Side in pixels of the square that it sees."""
+
+    layers: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] | None = None
+    """The layers whose maps are used, counted from 1."""
+
+    fusion: Literal["mean", "sum", "concat"] | None = None
+    """How its layers join."""
+
+
 class ModelConfig(Section):
-    """The model that a run starts from: either `preset` or `path`."""
+    """The model that a run starts from: either `preset`, maybe with changes, or `path`."""
 
     preset: str | None = None
     """Name of a size (for instance tiny): random weights, and a tokenizer trained on the run's own texts."""
@@ -40,10 +54,34 @@ class ModelConfig(Section):
     seed: NonNegativeInt = 0
     """Of random weights."""
 
+    encoders: Mapping[str, EncoderConfig] = Field(default_factory=dict)
+    """preset only: what differs from it, by the name of the encoder (``vit``, ``cnn``)."""
+
+    token_merge: PositiveInt | None = None
+    """preset only: side of the square of cells that join into one visual token, 1 or 2. It and the image size of the
+    first encoder decide how many positions an image takes."""
+
+    fusion: Literal["concat", "sum", "mean"] | None = None
+    """preset only: how the encoders join."""
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """What differs from the preset, by the names of `training.model.configuration.changed`."""
+        own = {name: getattr(self, name) for name in ("token_merge", "fusion")}
+        for name, encoder in self.encoders.items():
+            own |= {f"{name}.{field}": value for field, value in encoder.model_dump().items()}
+        return {name: value for name, value in own.items() if value is not None}
+
     @model_validator(mode="after")
     def _one_origin(self) -> ModelConfig:
         if (self.preset is None) == (self.path is None):
             raise ValueError("set exactly one of model.preset (for instance tiny) and model.path (a model folder)")
+        if self.path is not None and self.changes:
+            name, value = next(iter(self.changes.items()))
+            raise ValueError(
+                f"model.{'encoders.' * ('.' in name)}{name} changes a preset, and model.path names a made model; "
+                f"leave it out, or make the model again with `mmrs init` and its option --set {name}={value}"
+            )
         return self
 
 

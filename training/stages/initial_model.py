@@ -89,7 +89,7 @@ def initial_processor(config: ModelConfig, selection: Selection) -> tuple[EarthG
     """The configuration of a preset and its processor, the tokenizer trained on the selection; no weights are made.
 
     Raises:
-        UserError: there is no such preset, or the vocabulary is too small.
+        UserError: there is no such preset, a change does not fit it, or the vocabulary is too small.
     """
     try:
         tokenizer = train_tokenizer(training_texts(selection), config.vocab_size)
@@ -100,6 +100,7 @@ def initial_processor(config: ModelConfig, selection: Selection) -> tuple[EarthG
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
             image_token_id=tokenizer.get_vocab()[IMAGE],
+            changes=config.changes,
         )
     except ValueError as error:
         raise UserError(f"model: {error}") from error

@@ -19,8 +19,8 @@ import torch
 from mmrs.errors import RunFailure, UserError
 from tests.training.micro import make_config, make_model_folder
 from tests.training.shard_folder import make_shard_folder
-from training.config import TrainConfig, load_config
-from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor
+from training.config import ModelConfig, TrainConfig, load_config
+from training.model import EarthGPTConfig, EarthGPTForConditionalGeneration, EarthGPTProcessor
 from training.report.monitor import Monitor, read_metrics
 from training.run import prepare
 from training.run.checkpoint import latest_checkpoint
@@ -256,15 +256,21 @@ def test_a_run_from_a_preset_trains_its_own_tokenizer_and_resumes(shards, tmp_pa
         tmp_path / "out", shards, tmp_path, tokens_per_pack=600, tokens_per_step=600, max_steps=2,
         checkpoint={"every_steps": 1},
     )  # fmt: skip
-    config = config.model_copy(
-        update={"model": config.model.model_copy(update={"path": None, "preset": "tiny", "vocab_size": 280})}
-    )
+    small = {"vit": {"image_size": 56, "layers": [2]}, "cnn": {"image_size": 64}}
+    model = ModelConfig.model_validate({"preset": "tiny", "vocab_size": 280, "encoders": small, "token_merge": 1})
+    config = config.model_copy(update={"model": model})
     signal_after_step[1] = signal.SIGTERM
     with pytest.raises(Requeue):
         train(config)
     made = (config.out / "model-init" / "tokenizer.json").stat().st_mtime_ns
-    assert train(config).steps == 2
+    result = train(config)
+    assert result.steps == 2
     assert (config.out / "model-init" / "tokenizer.json").stat().st_mtime_ns == made
+    trained = EarthGPTConfig.from_pretrained(result.model)
+    assert (trained.image_size, trained.visual_tokens, trained.entry("vit").layers) == (64, 16, (2,))
+    with pytest.raises(UserError, match=r"vit\.image_size is 57; set a positive multiple of 14"):
+        model = ModelConfig.model_validate({"preset": "tiny", "encoders": {"vit": {"image_size": 57}}})
+        train(config.model_copy(update={"model": model, "out": tmp_path / "odd"}))
     with pytest.raises(UserError, match=r"no preset 'huge'"):
         model = config.model.model_copy(update={"preset": "huge"})
         train(config.model_copy(update={"model": model, "out": tmp_path / "other"}))
