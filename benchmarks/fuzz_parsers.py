@@ -1,7 +1,9 @@
 """Damaged bytes straight into every parser: `python -m benchmarks.fuzz_parsers --inputs 100000 --out RESULT.json`.
 
-The seeds are the annotation files of the generated samples. A parser may return or raise `BadItem` (`NoArray` for the
-official archive's JSON); anything else is a finding, kept with the damaged bytes. --inputs is per parser.
+The seeds are the annotation files of the generated samples, and small files of each other kind that is read of
+strangers: images, indexes, manifests, answers. A parser may return or raise what it states (`REFUSALS`); anything else
+is a finding, kept with the damaged bytes, and so is an input that takes longer than `MOST_SECONDS`. --inputs is per
+parser. Readers of files get a file.
 `benchmarks.fuzz` does the same to whole sources.
 """
 
@@ -12,15 +14,18 @@ import base64
 import json
 import random
 import sys
+import tarfile
 import tempfile
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import date
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from PIL import Image
 
 import converters
 from benchmarks.fuzz import MOST_FINDINGS, damage
@@ -31,12 +36,26 @@ from converters.detection.ssdd import xml as ssdd_xml
 from converters.formats import captions, class_map, coco, dota, labels, llava, voc, vqa, yolo
 from converters.formats import split_lists as listed
 from converters.grounding import dior_rsvg
-from mmrs.errors import BadItem
+from converters.own_data.description import load_description
+from mmrs.builder.recipe import BuildRecipe
+from mmrs.builder.run import build, plan_build
+from mmrs.errors import BadItem, RunFailure, UserError
 from mmrs.geometry import SquareFrame
+from mmrs.imaging.probe import probe
+from mmrs.imaging.store import read_upright
 from mmrs.instructions.answers import parse_detections
 from mmrs.instructions.dialects import dialect
+from mmrs.progress import Progress
+from mmrs.record import Record
 from mmrs.release.content import parse_row
 from mmrs.release.json_lines import NoArray, read_rows
+from mmrs.shards.checked_index import check_index
+from mmrs.shards.manifest import parse_manifest
+from mmrs.shards.reader import ShardSet
+from mmrs.shards.webdataset import scan_tar
+from mmrs.source import SourceBuild
+from training.evaluation.answers import read_answers
+from training.evaluation.layouts.layout import read_answer_rows
 
 Parse = Callable[[bytes], Any]
 VISDRONE = converters.get("visdrone").labels
@@ -67,15 +86,46 @@ ROW = (
 )
 
 
-@dataclass(frozen=True)
-class Held:
-    """Bytes in place of a file, for readers that take a path."""
+REFUSALS = (BadItem, NoArray, UserError, RunFailure)
+# Their callers say which file it was.
+ALSO: dict[str, tuple[type[Exception], ...]] = {"index": (ValueError,), "record": (ValueError,)}
+MOST_SECONDS = 5.0
 
-    data: bytes
-    suffix: str = ".txt"
 
-    def read_bytes(self) -> bytes:
-        return self.data
+DESCRIPTION = (
+    b"name: mine\nformat: coco\nsensor: optical\nimages: images\nannotations: a.json\nsplits: {train: 0.9, test: 0.1}\n"
+    b"classes: {0: ship, 1: &tank oil tank, 2: *tank}\noptions: {ignored: [cloud], tile_size: 512}\n"
+)
+ANSWERS = (
+    b'{"id": "a/test/1#vqa-0", "prompt": "Is there a ship?", "text": "yes", "finish_reason": "stop"}\n'
+    b'{"id": "a/test/2#detection-hbb", "text": "no", "box_log_probabilities": [-0.5, -1.25], "said": null}\n'
+)
+
+
+def picture(kind: str, **options: Any) -> bytes:
+    """A small picture of noise."""
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+    buffer = BytesIO()
+    Image.fromarray(pixels).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def foreign_tar() -> bytes:
+    """A tar of two samples of somebody else."""
+    buffer = BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for name in ("a", "b"):
+            for suffix, content in (("jpg", picture("JPEG")), ("json", b'{"caption": "a ship"}')):
+                info = tarfile.TarInfo(f"{name}.{suffix}")
+                info.size = len(content)
+                archive.addfile(info, BytesIO(content))
+    return buffer.getvalue()
+
+
+def decode(name: str, data: bytes) -> None:
+    """Read a picture as a build does."""
+    header = probe(Path(name), data=data)
+    read_upright(Path(name), header, "optical", data=data)
 
 
 def first_stem(data: bytes) -> str:
@@ -109,14 +159,6 @@ FROM_BYTES: dict[str, tuple[bytes, Parse]] = {
     "yolo": (YOLO, lambda data: yolo.parse_yolo(data, "x", "hbb", 3)),
     "yolo-obb": (YOLO_OBB, lambda data: yolo.parse_yolo(data, "x", "obb", 3)),
     "class map": (b"ship: ship\n0: oil tank\nclouds:\n", lambda data: class_map.parse_class_map(data, "x")),
-    "class names": (b"ship\nstorage tank\n", lambda data: yolo.read_class_names(Held(data))),
-    "class names in yaml": (
-        b"names:\n  0: ship\n  1: storage tank\n",
-        lambda data: yolo.read_class_names(Held(data, ".yaml")),
-    ),
-    "dota meta": (b"acquisition dates:2014-01-01\nimagesource:GF\ngsd:None\n", lambda data: dota.read_meta(Held(data))),
-    "lists of ids": (b"00001\r\n00053 -1\r\n", lambda data: listed.read_ids(Held(data))),
-    "lists of numbers": (b"0\n1\n17\n38319\n", lambda data: dior_rsvg.read_numbers(Held(data))),
     "boxes in text": (ANSWER[26:83], lambda data: DIALECT.parse(data.decode("latin-1"), FRAME)),
     "detection answers": (
         ANSWER,
@@ -127,6 +169,22 @@ FROM_BYTES: dict[str, tuple[bytes, Parse]] = {
     "rsvqa images": (TABLES[0], lambda data: vqa.parse_rsvqa(data, *TABLES[1:], "x")),
     "rsvqa questions": (TABLES[1], lambda data: vqa.parse_rsvqa(TABLES[0], data, TABLES[2], "x")),
     "rsvqa answers": (TABLES[2], lambda data: vqa.parse_rsvqa(*TABLES[:2], data, "x")),
+    "JPEG": (picture("JPEG"), lambda data: decode("a.jpg", data)),
+    "progressive JPEG": (picture("JPEG", progressive=True), lambda data: decode("a.jpg", data)),
+    "PNG": (picture("PNG"), lambda data: decode("a.png", data)),
+    "TIFF": (picture("TIFF"), lambda data: decode("a.tif", data)),
+}
+# Name -> (seed, name of the file, reader of it).
+FROM_FILES: dict[str, tuple[bytes, str, Callable[[Path], Any]]] = {
+    "class names": (b"ship\nstorage tank\n", "names.txt", yolo.read_class_names),
+    "class names in yaml": (b"names:\n  0: ship\n  1: storage tank\n", "names.yaml", yolo.read_class_names),
+    "dota meta": (b"acquisition dates:2014-01-01\nimagesource:GF\ngsd:None\n", "meta.txt", dota.read_meta),
+    "lists of ids": (b"00001\r\n00053 -1\r\n", "ids.txt", listed.read_ids),
+    "lists of numbers": (b"0\n1\n17\n38319\n", "numbers.txt", dior_rsvg.read_numbers),
+    "description": (DESCRIPTION, "mmrs.yaml", lambda path: load_description(path)[0]),
+    "answers": (ANSWERS, "answers.jsonl", read_answers),
+    "rows of answers": (ANSWERS, "answers.jsonl", lambda path: list(read_answer_rows(path))),
+    "foreign tar": (foreign_tar(), "a.tar", scan_tar),
 }
 
 
@@ -135,12 +193,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--inputs", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--parser", action="append", default=[], help="only this parser; repeatable")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     results = {}
     with tempfile.TemporaryDirectory() as folder:
-        for name, (seeds, parse) in {**sampled(Path(folder)), **given()}.items():
-            results[name] = fuzz(seeds, parse, arguments.inputs, random.Random(f"{arguments.seed} {name}"))
+        found = {**sampled(Path(folder)), **of_data_set(Path(folder)), **given(Path(folder))}
+        unknown = set(arguments.parser) - set(found)
+        if unknown:
+            parser.error(f"no parsers: {', '.join(sorted(unknown))}; known: {', '.join(found)}")
+        for name, (seeds, parse) in found.items():
+            if arguments.parser and name not in arguments.parser:
+                continue
+            refusals = (*REFUSALS, *ALSO.get(name, ()))
+            results[name] = fuzz(seeds, parse, refusals, arguments.inputs, random.Random(f"{arguments.seed} {name}"))
             print(name, {key: value for key, value in results[name].items() if key != "findings"}, flush=True)
     result = {"date": date.today().isoformat(), "machine": describe(), "inputs": arguments.inputs, "parsers": results}
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
@@ -158,27 +224,65 @@ def sampled(folder: Path) -> dict[str, tuple[list[bytes], Parse]]:
     }
 
 
-def given() -> dict[str, tuple[list[bytes], Parse]]:
+def of_data_set(folder: Path) -> dict[str, tuple[list[bytes], Parse]]:
+    """Manifest, index and record of a data set that is built of one of the samples."""
+    recipe = BuildRecipe.model_validate({"sources": [{"name": "ssdd"}]})
+    source = SourceBuild(converters.get("ssdd"), folder / "ssdd", ("train", "test"))
+    quiet = Progress(quiet=True)
+    build(plan_build([source], recipe, 1, quiet), recipe, folder / "built", 1, quiet)
+    shards = ShardSet(folder / "built")
+    shard = shards.manifest.shards[0]
+    index = shards.index_file(0).read_bytes()
+    record = shards.record_bytes(shards.table("train").to_pylist()[0])
+    manifest = shards.manifest.to_json()
+    shards.close()
+    return {
+        "manifest": ([manifest], lambda data: parse_manifest(data, "manifest.json")),
+        "index": ([index], lambda data: check_index(data, shard)),
+        "record": ([record], Record.from_json),
+    }
+
+
+def given(folder: Path) -> dict[str, tuple[list[bytes], Parse]]:
     """Seeds that are written here."""
-    return {name: ([seed], parse) for name, (seed, parse) in FROM_BYTES.items()}
+    of_bytes = {name: ([seed], parse) for name, (seed, parse) in FROM_BYTES.items()}
+    of_files = {
+        name: ([seed], reader_of_file(folder / file_name, read)) for name, (seed, file_name, read) in FROM_FILES.items()
+    }
+    return of_bytes | of_files
 
 
-def fuzz(seeds: list[bytes], parse: Parse, inputs: int, chance: random.Random) -> dict:
-    """How often the parser returned and how often it raised `BadItem`, and what else happened."""
-    outcomes = {"returned": 0, "bad_item": 0}
+def reader_of_file(path: Path, read: Callable[[Path], Any]) -> Parse:
+    """`read` of a file with the damaged content."""
+
+    def parse(data: bytes) -> Any:
+        path.write_bytes(data)
+        return read(path)
+
+    return parse
+
+
+def fuzz(
+    seeds: list[bytes], parse: Parse, refusals: tuple[type[Exception], ...], inputs: int, chance: random.Random
+) -> dict:
+    """How often the parser returned and how often it refused, and what else happened."""
+    outcomes = {"returned": 0, "refused": 0}
     findings: list[dict] = []
     started = time.process_time()
     for _ in range(inputs if seeds else 0):
-        damaged = damage(chance.choice(seeds), chance)
+        damaged, what = damage(chance.choice(seeds), chance), ""
+        begun = time.process_time()
         try:
             parse(damaged)
             outcomes["returned"] += 1
-        except (BadItem, NoArray):
-            outcomes["bad_item"] += 1
+        except refusals:
+            outcomes["refused"] += 1
         except Exception:
-            findings.append(
-                {"damaged": base64.b64encode(damaged).decode(), "traceback": traceback.format_exc(limit=-4)}
-            )
+            what = traceback.format_exc(limit=-4)
+        if time.process_time() - begun > MOST_SECONDS:
+            what += f"{time.process_time() - begun:.1f} s of CPU time"
+        if what:
+            findings.append({"damaged": base64.b64encode(damaged).decode(), "what": what})
             if len(findings) >= MOST_FINDINGS:
                 break
     return {"seeds": len(seeds), **outcomes, "seconds": time.process_time() - started, "findings": findings}
