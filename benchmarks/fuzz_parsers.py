@@ -196,22 +196,21 @@ def main() -> None:
     parser.add_argument("--parser", action="append", default=[], help="only this parser; repeatable")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    results = {}
+    result = {"date": date.today().isoformat(), "machine": describe(), "inputs": arguments.inputs, "parsers": {}}
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         found = {**sampled(Path(folder)), **of_data_set(Path(folder)), **given(Path(folder))}
         unknown = set(arguments.parser) - set(found)
         if unknown:
             parser.error(f"no parsers: {', '.join(sorted(unknown))}; known: {', '.join(found)}")
-        for name, (seeds, parse) in found.items():
-            if arguments.parser and name not in arguments.parser:
-                continue
-            refusals = (*REFUSALS, *ALSO.get(name, ()))
-            results[name] = fuzz(seeds, parse, refusals, arguments.inputs, random.Random(f"{arguments.seed} {name}"))
-            print(name, {key: value for key, value in results[name].items() if key != "findings"}, flush=True)
-    result = {"date": date.today().isoformat(), "machine": describe(), "inputs": arguments.inputs, "parsers": results}
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(result, indent=2) + "\n")
-    sys.exit(1 if any(part["findings"] or not part["seeds"] for part in results.values()) else 0)
+        for name in arguments.parser or found:
+            seeds, parse = found[name]
+            chance, refusals = random.Random(f"{arguments.seed} {name}"), (*REFUSALS, *ALSO.get(name, ()))
+            of_parser = fuzz(seeds, parse, refusals, arguments.inputs, chance)
+            result["parsers"][name] = of_parser
+            print(name, {key: value for key, value in of_parser.items() if key != "findings"}, flush=True)
+            arguments.out.write_text(json.dumps(result, indent=2) + "\n")
+    sys.exit(1 if any(part["findings"] or not part["seeds"] for part in result["parsers"].values()) else 0)
 
 
 def sampled(folder: Path) -> dict[str, tuple[list[bytes], Parse]]:

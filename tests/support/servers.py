@@ -51,17 +51,22 @@ def serve_nginx(root: Path, state: Path) -> Iterator[str]:
 class Faults:
     """What a proxy does to the requests that come: the n-th gets ``plan[n]``, all after the last one pass.
 
+    Only paths that hold `within` are counted; what is sent to a server passes.
+
     `ok`; `500`; `stall`: the headers and half of the body, then silence; `cut`: half of the body, then the end of the
     connection; `short`: half of the body under a Content-Length that agrees with it; `flip`: one byte is wrong.
     """
 
     plan: Sequence[str] = ()
     stall_s: float = 5.0
+    within: str = ""
     log: list[tuple[str, str]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
     released: threading.Event = field(default_factory=threading.Event)
 
     def next(self, path: str) -> str:
+        if self.within not in path:
+            return "ok"
         with self.lock:
             fault = self.plan[len(self.log)] if len(self.log) < len(self.plan) else "ok"
             self.log.append((path, fault))
@@ -91,6 +96,9 @@ class _Server(ThreadingHTTPServer):
         """Clients hang up on purpose here."""
 
 
+_PASSED_ON = ("Content-Range", "ETag", "Location", "X-Error-Code", "X-Error-Message")
+
+
 class _Proxy(BaseHTTPRequestHandler):
     upstream: Any
     faults: Faults
@@ -105,7 +113,7 @@ class _Proxy(BaseHTTPRequestHandler):
             self._answer(500, {}, b"planned", 7)
             return
         response, body = self._ask()
-        headers = {name: response.headers[name] for name in ("Content-Range", "ETag") if name in response.headers}
+        headers = {name: response.headers[name] for name in _PASSED_ON if name in response.headers}
         half, length = body[: len(body) // 2], len(body)
         if fault in ("stall", "cut"):
             self._answer(response.status, headers, half, length)
@@ -119,13 +127,17 @@ class _Proxy(BaseHTTPRequestHandler):
         else:
             self._answer(response.status, headers, body, length)
 
+    def do_POST(self) -> None:
+        response, body = self._ask(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
+        self._answer(response.status, {}, body, len(body))
+
     def do_HEAD(self) -> None:
         response, _ = self._ask()
         self._answer(response.status, {}, b"", int(response.headers.get("Content-Length", 0)))
 
-    def _ask(self) -> tuple[http.client.HTTPResponse, bytes]:
+    def _ask(self, sent: bytes | None = None) -> tuple[http.client.HTTPResponse, bytes]:
         connection = http.client.HTTPConnection(self.upstream.hostname, self.upstream.port, timeout=20)
-        connection.request(self.command, self.path, headers=dict(self.headers.items()))
+        connection.request(self.command, self.path, sent, headers=dict(self.headers.items()))
         response = connection.getresponse()
         body = response.read()
         connection.close()

@@ -180,12 +180,22 @@ def test_a_server_without_ranges_will_do(data, local, processor, tmp_path, monke
         thread.join(5)
 
 
-def test_a_stream_from_s3_is_the_local_one(data, local, processor, tmp_path, monkeypatch):  # noqa: F811
-    pytest.importorskip("s3fs")
+def some_faults(within=""):
+    """Each kind of fault at least once."""
+    return Faults(["short", "flip", "500", "ok", "cut", "ok", "stall", "ok", "ok", "flip", "500"], within=within)
+
+
+def patient_downloads(folder):
+    return downloads_to(folder, replace(QUICK, tries=20, stall_seconds=0.5))
+
+
+def test_a_stream_from_s3_is_the_local_one_in_spite_of_faults(data, local, processor, tmp_path, monkeypatch):  # noqa: F811
+    s3fs = pytest.importorskip("s3fs")
     pytest.importorskip("moto.server", reason="no moto")
     import fsspec
 
-    with serve_s3() as endpoint:
+    faults = some_faults()
+    with serve_s3() as endpoint, serve_faults(endpoint, faults) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
@@ -193,30 +203,38 @@ def test_a_stream_from_s3_is_the_local_one(data, local, processor, tmp_path, mon
         upload = fsspec.filesystem("s3", skip_instance_cache=True)
         upload.mkdir("bucket")
         upload.put(f"{data}/", "bucket/sets/toy/", recursive=True)
-        kept = downloads_to(tmp_path / "cache")
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy)
+        s3fs.S3FileSystem.clear_instance_cache()
+        kept = patient_downloads(tmp_path / "cache")
         assert_same(read_remote("s3://bucket/sets/toy", kept, processor, tmp_path, workers=1), local)
+        assert {fault for _, fault in faults.log} >= set(faults.plan)
         with pytest.raises(UserError, match=r"s3://bucket/other/manifest.json cannot be read"):
             select_remote("s3://bucket/other", kept)
 
 
-def test_a_stream_from_the_hub_is_the_local_one(data, local, processor, tmp_path, monkeypatch):  # noqa: F811
+def test_a_stream_from_the_hub_is_the_local_one_in_spite_of_faults(data, local, processor, tmp_path, monkeypatch):  # noqa: F811
     files = {
         path.relative_to(data).as_posix(): ("lfs" if path.suffix == ".tar" else "regular", path.read_bytes())
         for path in data.rglob("*")
         if path.is_file()
     }
-    with serve_hub() as hub:
+    faults = some_faults(within="/cdn/")
+    small = some_faults(within="/resolve/")
+    with serve_hub() as hub, serve_faults(hub.url, faults) as store, serve_faults(hub.url, small) as url:
         hub.repos["org/toy"] = Repo(private=True, files=files)
         hub.objects |= {_sha256(content): content for kind, content in files.values() if kind == "lfs"}
+        hub.url = store
         import fsspec
         from huggingface_hub import HfFileSystem
 
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
         monkeypatch.setattr(
-            fsspec, "filesystem", lambda name: HfFileSystem(endpoint=hub.url, token=TOKEN, skip_instance_cache=True)
+            fsspec, "filesystem", lambda name: HfFileSystem(endpoint=url, token=TOKEN, skip_instance_cache=True)
         )
-        kept = downloads_to(tmp_path / "cache")
+        kept = patient_downloads(tmp_path / "cache")
         assert_same(read_remote("hf://datasets/org/toy", kept, processor, tmp_path), local)
+        assert {fault for _, fault in faults.log} >= {"flip", "500", "short", "cut"}
+        assert {fault for _, fault in small.log} >= set(small.plan)
         with pytest.raises(
             UserError, match=r"hf://datasets/org/none/manifest.json cannot be read.*hf auth login"
         ) as caught:
