@@ -21,7 +21,7 @@ from mmrs.storage.protocols.any_store import AnyStoreReading
 from mmrs.storage.protocols.body import Body
 from mmrs.storage.protocols.http import HttpReading
 from mmrs.storage.protocols.hub import HubReading
-from mmrs.storage.protocols.protocol import ReadingProtocol, Span
+from mmrs.storage.protocols.protocol import ByteRange, ReadingProtocol
 from mmrs.storage.protocols.s3 import S3Reading
 from mmrs.storage.retry import DEFAULT_PATIENCE, Patience, retried
 from mmrs.storage.urls import describe_error, scheme_of
@@ -69,7 +69,7 @@ class RemoteReader:
             for _ in pool.map(fetch, starts):
                 pass
 
-    def _fetch(self, name: str, span: Span | None, most_bytes: int) -> bytes:
+    def _fetch(self, name: str, span: ByteRange | None, most_bytes: int) -> bytes:
         client = self._protocol.open_client(self.url, self.patience.stall_seconds)
 
         def request() -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mmrs.storage.protocols.body import PART_BYTES, Body
-from mmrs.storage.protocols.protocol import Span
+from mmrs.storage.protocols.protocol import ByteRange
 from mmrs.storage.urls import file_system
 
 _RANGE_BYTES = 32 * PART_BYTES
@@ -17,7 +17,7 @@ class AnyStoreReading:
     def open_client(self, url: str, stall_seconds: float) -> Any:
         return file_system(url)
 
-    def fetch(self, client: Any, url: str, name: str, span: Span | None, body: Body) -> None:
+    def fetch(self, client: Any, url: str, name: str, span: ByteRange | None, body: Body) -> None:
         path = f"{client._strip_protocol(url).rstrip('/')}/{name}"
         start, stop = span or (0, client.size(path))
         body.expect(stop - start)

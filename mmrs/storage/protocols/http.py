@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from mmrs.storage.protocols.body import PART_BYTES, Body, refuse_packed
-from mmrs.storage.protocols.protocol import Span
+from mmrs.storage.protocols.protocol import ByteRange
 from mmrs.storage.urls import check_package, file_system
 
 # A redirect to another host than the one that was typed may lead into a closed network.
@@ -29,7 +29,7 @@ class HttpReading:
         client = {"timeout": timeout, "headers": headers, "trust_env": True, "auto_decompress": False}
         return file_system(url, client_kwargs=client)
 
-    def fetch(self, client: Any, url: str, name: str, span: Span | None, body: Body) -> None:
+    def fetch(self, client: Any, url: str, name: str, span: ByteRange | None, body: Body) -> None:
         from fsspec.asyn import sync
 
         headers = {} if span is None else {"Range": f"bytes={span[0]}-{span[1] - 1}"}

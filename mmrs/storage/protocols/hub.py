@@ -11,7 +11,7 @@ import asyncio
 from typing import Any
 
 from mmrs.storage.protocols.body import Body, refuse_packed
-from mmrs.storage.protocols.protocol import Span
+from mmrs.storage.protocols.protocol import ByteRange
 from mmrs.storage.urls import file_system
 
 _MOST_REDIRECTS = 5
@@ -23,7 +23,7 @@ class HubReading:
     def open_client(self, url: str, stall_seconds: float) -> Any:
         return file_system(url)
 
-    def fetch(self, client: Any, url: str, name: str, span: Span | None, body: Body) -> None:
+    def fetch(self, client: Any, url: str, name: str, span: ByteRange | None, body: Body) -> None:
         from fsspec.asyn import get_loop, sync
         from huggingface_hub.utils import build_hf_headers
 

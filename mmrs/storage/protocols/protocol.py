@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from mmrs.storage.protocols.body import Body
 
-Span = tuple[int, int]
+ByteRange = tuple[int, int]
 """The first byte of a range and the one after its last."""
 
 
@@ -17,7 +17,7 @@ class ReadingProtocol(Protocol):
         """The fsspec file system; one per process and options. Raises `UserError` where its package is missing."""
         ...
 
-    def fetch(self, client: Any, url: str, name: str, span: Span | None, body: Body) -> None:
+    def fetch(self, client: Any, url: str, name: str, span: ByteRange | None, body: Body) -> None:
         """Put a file below `url`, or a range of it, into `body`. A server may send the whole file for a range.
 
         Raises:

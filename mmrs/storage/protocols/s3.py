@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from mmrs.storage.protocols.body import PART_BYTES, Body
-from mmrs.storage.protocols.protocol import Span
+from mmrs.storage.protocols.protocol import ByteRange
 from mmrs.storage.urls import check_package, file_system
 
 _MOST_ERROR_BYTES = 2**16
@@ -28,13 +28,13 @@ class S3Reading:
         filesystem.retries = 1
         return filesystem
 
-    def fetch(self, client: Any, url: str, name: str, span: Span | None, body: Body) -> None:
+    def fetch(self, client: Any, url: str, name: str, span: ByteRange | None, body: Body) -> None:
         from fsspec.asyn import sync
 
         sync(client.loop, _answer, client, f"{client._strip_protocol(url).rstrip('/')}/{name}", span, body)
 
 
-async def _answer(client: Any, path: str, span: Span | None, body: Body) -> None:
+async def _answer(client: Any, path: str, span: ByteRange | None, body: Body) -> None:
     bucket, key, version = client.split_path(path)
     asked = {"Bucket": bucket, "Key": key} | ({"VersionId": version} if version else {})
     if span is not None:
