@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image
 from PIL.ImageFile import ImageFile
 
+from mmrs.imaging.upright import ORIENTATION_TAG, UPRIGHT, valid_orientation
 from mmrs.record import Window
 
-UPRIGHT = 1
-_ORIENTATION_TAG = 0x0112
 # EXIF may stand behind a PNG's pixels, where ExifTool puts it.
 _PNG_TAIL_BYTES = 1 << 16
 _EXIF_CHUNK = b"eXIf"
@@ -76,25 +75,7 @@ def orientation_of_image(image: ImageFile) -> int:
     if image.format == "PNG" and "exif" not in image.info and image.fp and (chunk := _late_exif(image.fp)) is not None:
         exif = Image.Exif()
         exif.load(b"Exif\0\0" + chunk)
-    return valid_orientation(exif.get(_ORIENTATION_TAG, UPRIGHT))
-
-
-def valid_orientation(value: object) -> int:
-    """The orientation that a tag states; 1 where it states none."""
-    return value if isinstance(value, int) and value in _TURNS else UPRIGHT
-
-
-def upright(image: Image.Image) -> Image.Image:
-    """A decoded picture as the builder stores it: turned upright, without the tag; itself where nothing turns it.
-
-    Raises:
-        OSError: the picture cannot be decoded.
-    """
-    # Decoding turns TIFFs, and finds the EXIF that stands behind a PNG's pixels.
-    image.load()
-    if valid_orientation(image.getexif().get(_ORIENTATION_TAG)) == UPRIGHT:
-        return image
-    return ImageOps.exif_transpose(image)
+    return valid_orientation(exif.get(ORIENTATION_TAG, UPRIGHT))
 
 
 def _late_exif(file: IO[bytes]) -> bytes | None:

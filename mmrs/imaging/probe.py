@@ -23,8 +23,9 @@ from mmrs.errors import BadItem
 from mmrs.imaging.headers.jpeg import PlainJpeg, read_plain_jpeg
 from mmrs.imaging.headers.tiff import read_tiff_header, without_orientation
 from mmrs.imaging.limits import WHOLE_IMAGE, SizeLimit, check_jpeg_scans
-from mmrs.imaging.orientation import UPRIGHT, orientation_of_image, turn_of
+from mmrs.imaging.orientation import orientation_of_image, turn_of
 from mmrs.imaging.raster import UnreadableScene, lookup_table, open_scene, raster_driver, sample_type, stored_bands
+from mmrs.imaging.upright import UPRIGHT
 from mmrs.source import BandSelection
 
 # Formats that the sources use. Others (and their parsers' faults) are not tried on files from strangers.

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from mmrs.errors import BadItem
 from mmrs.imaging.limits import MOST_WINDOWS, check_at_once
-from mmrs.imaging.orientation import UPRIGHT, ImageTurn, turn_of
+from mmrs.imaging.orientation import ImageTurn, turn_of
 from mmrs.imaging.raster import (
     is_min_white,
     lookup_table,
@@ -23,6 +23,7 @@ from mmrs.imaging.raster import (
     strips,
 )
 from mmrs.imaging.render import choose_rule
+from mmrs.imaging.upright import UPRIGHT
 from mmrs.record import Sensor, Window
 from mmrs.source import BandSelection, Tiling
 

@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from transformers import BaseImageProcessor, BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 
-from mmrs.imaging.orientation import upright
+from mmrs.imaging.upright import upright
 from training.model.folder import sound_model, without_foreign_code
 from training.model.language.dialogue_form import CHAT, PLAIN, PLAIN_FORM, DialogueForm, Piece, stored_form
 from training.model.tokenizer import IMAGE

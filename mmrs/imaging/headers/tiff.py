@@ -11,7 +11,7 @@ import struct
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from mmrs.imaging.orientation import UPRIGHT, valid_orientation
+from mmrs.imaging.upright import UPRIGHT, valid_orientation
 
 _PHOTOMETRIC_TAG, _ORIENTATION_TAG = 262, 274
 _FORMS = {3: "H", 4: "L"}

@@ -10,9 +10,9 @@ import pytest
 import tifffile
 from PIL import Image
 
-from mmrs.imaging.orientation import upright
 from mmrs.imaging.probe import probe
 from mmrs.imaging.store import encode_pixels, read_upright, store_file
+from mmrs.imaging.upright import upright
 from mmrs.imaging.windows import plan_windows, read_rendered_windows
 from mmrs.source import BandSelection, Tiling
 
