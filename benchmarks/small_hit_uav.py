@@ -132,8 +132,8 @@ def say(line: str) -> None:
 
 def _configuration(work: Path, steps: int, threads: int) -> TrainConfig:
     rules = [
-        {"pattern": r"(vision|projector)\..*", "learning_rate": 1e-3},
-        {"pattern": r"language_model\..*", "learning_rate": 2e-4},
+        {"pattern": r"model\.(vision|projector)\..*", "learning_rate": 1e-3},
+        {"pattern": r"model\.language_model\..*", "learning_rate": 2e-4},
     ]
     return TrainConfig.model_validate(
         {

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch see
 
 TUNING = {
     "tuning": {"kind": "bias-scale"},
-    "trainable": [{"pattern": r"language_model\..*_tune", "learning_rate": 1e-2}],
+    "trainable": [{"pattern": r"model\.language_model\..*_tune", "learning_rate": 1e-2}],
 }
 
 

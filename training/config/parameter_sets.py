@@ -10,11 +10,11 @@ them with the layers that each decoder names.
 
 from __future__ import annotations
 
-_LAYER = r"language_model\.layers\.\d+\."
+_LAYER = r"model\.language_model\.layers\.\d+\."
 _LINEARS = _LAYER + r"(self_attn|mlp)\.\w+_proj\."
 
-PROJECTOR = r"projector\..*"
-NORMS = r"language_model\.(.*\.)?\w*norm\.weight"
+PROJECTOR = r"model\.projector\..*"
+NORMS = r"model\.language_model\.(.*\.)?\w*norm\.weight"
 _VECTOR_PATTERN = _LINEARS + r"(bias|scale)_tune"
 HEAD_VECTORS = r"lm_head\.(bias|scale)_tune"
 ADAPTERS = _LINEARS + r"lora_[AB]\..*"
@@ -23,9 +23,9 @@ EVERYTHING = ".*"
 # What a recipe may name instead of a pattern of its own.
 SETS = {
     "everything": EVERYTHING,
-    "encoders": r"vision\..*",
+    "encoders": r"model\.vision\..*",
     "projector": PROJECTOR,
-    "language-model": r"(language_model|lm_head)\..*",
+    "language-model": r"(model\.language_model|lm_head)\..*",
     "attention": _LAYER + r"self_attn\.(q|k|v|qkv|o)_proj\.weight",
     "attention-qkv": _LAYER + r"self_attn\.(q|k|v|qkv)_proj\.weight",
     "norms": NORMS,

@@ -1,6 +1,6 @@
 """EarthGPT in transformers form. Importing this package registers it with the transformers Auto classes."""
 
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, AutoProcessor
 
 # Under its short name, older releases refuse it where torchvision is missing, which our image processor does not need.
 from transformers.models.auto.image_processing_auto import AutoImageProcessor
@@ -9,7 +9,7 @@ from training.model.configuration import EarthGPTConfig
 from training.model.export.delta import load_delta, save_delta
 from training.model.export.plain_decoder import plain_decoder
 from training.model.masks import PADDING, PREFIX, build_block_mask, build_position_ids
-from training.model.modeling import EarthGPTForConditionalGeneration, EarthGPTPreTrainedModel
+from training.model.modeling import EarthGPTForConditionalGeneration, EarthGPTModel, EarthGPTPreTrainedModel
 from training.model.origin.digest import weights_digest
 from training.model.presets import initialise, preset
 from training.model.processing import EarthGPTImageProcessor, EarthGPTProcessor, pad_and_resize
@@ -18,8 +18,9 @@ from training.model.tuning.vectors import add_tuning, fold
 
 
 def register_auto_classes() -> None:
-    """Make `AutoConfig`, `AutoModelForImageTextToText` and `AutoProcessor` know EarthGPT; may be called repeatedly."""
+    """Make the Auto classes of transformers know EarthGPT; may be called repeatedly."""
     AutoConfig.register(EarthGPTConfig.model_type, EarthGPTConfig, exist_ok=True)
+    AutoModel.register(EarthGPTConfig, EarthGPTModel, exist_ok=True)
     AutoModelForImageTextToText.register(EarthGPTConfig, EarthGPTForConditionalGeneration, exist_ok=True)
     AutoImageProcessor.register(EarthGPTConfig, image_processor_classes={"pil": EarthGPTImageProcessor}, exist_ok=True)
     AutoProcessor.register(EarthGPTConfig, EarthGPTProcessor, exist_ok=True)
@@ -33,6 +34,7 @@ __all__ = [
     "EarthGPTConfig",
     "EarthGPTForConditionalGeneration",
     "EarthGPTImageProcessor",
+    "EarthGPTModel",
     "EarthGPTPreTrainedModel",
     "EarthGPTProcessor",
     "add_tuning",

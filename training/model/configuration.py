@@ -113,7 +113,7 @@ class EarthGPTConfig(PreTrainedConfig):
 
     def tuned_layers(self, head: bool) -> list[str]:
         """Names of the layers that tuning vectors go on: all linear layers of all blocks, and the head if asked."""
-        return self.decoder_kind.paths(self.text) + ["lm_head"] * head
+        return [f"model.{path}" for path in self.decoder_kind.paths(self.text)] + ["lm_head"] * head
 
     @property
     def image_size(self) -> int:

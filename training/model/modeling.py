@@ -8,6 +8,8 @@ K vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
@@ -19,7 +21,13 @@ from torch.nn.attention.flex_attention import BlockMask
 from transformers import GenerationMixin, LogitsProcessorList, PreTrainedModel, SuppressTokensLogitsProcessor
 from transformers import initialization as init
 from transformers.cache_utils import Cache
-from transformers.modeling_outputs import BaseModelOutputWithPooling, CausalLMOutputWithPast
+from transformers.modeling_outputs import (
+    BaseModelOutputWithPast,
+    BaseModelOutputWithPooling,
+    CausalLMOutputWithPast,
+)
+from transformers.utils import TransformersKwargs
+from transformers.utils.generic import can_return_tuple
 
 from training.model.configuration import EarthGPTConfig
 from training.model.folder import sound_model, without_foreign_code
@@ -34,7 +42,7 @@ class EarthGPTPreTrainedModel(PreTrainedModel):
 
     config: EarthGPTConfig
     config_class = EarthGPTConfig
-    base_model_prefix = ""
+    base_model_prefix = "model"
     main_input_name = "input_ids"
     input_modalities = ("image", "text")  # type: ignore[assignment]
     supports_gradient_checkpointing = True
@@ -45,6 +53,7 @@ class EarthGPTPreTrainedModel(PreTrainedModel):
     _supports_flash_attn = True
     _supports_flex_attn = True
     _supports_attention_backend = True
+    _can_compile_fullgraph = True
     _keep_in_fp32_modules_strict: ClassVar = list(VECTORS)  # type: ignore[misc]
 
     @classmethod
@@ -106,14 +115,26 @@ class EarthGPTPreTrainedModel(PreTrainedModel):
                     init.ones_(layer.scale_tune)
 
 
-class EarthGPTForConditionalGeneration(EarthGPTPreTrainedModel, GenerationMixin):
-    """Visual encoders, projector and a causal decoder with its output head.
+@dataclass
+class EarthGPTModelOutputWithPast(BaseModelOutputWithPast):
+    """As of the decoder, and `image_hidden_states` (N, S, D): what filled the slots; None for text alone."""
+
+    image_hidden_states: torch.Tensor | None = None
+
+
+@dataclass
+class EarthGPTCausalLMOutputWithPast(CausalLMOutputWithPast):
+    """As of a causal decoder, and `image_hidden_states` as in `EarthGPTModelOutputWithPast`."""
+
+    image_hidden_states: torch.Tensor | None = None
+
+
+class EarthGPTModel(EarthGPTPreTrainedModel):
+    """Visual encoders, projector and a causal decoder without its output head.
 
     Every position of `input_ids` that holds `config.image_token_id` is one image slot; the slots of all rows, read row
     by row, take the images of `pixel_values` in order. Attention is causal over image and text alike.
     """
-
-    _tied_weights_keys: ClassVar = {"lm_head.weight": "language_model.embed_tokens.weight"}  # type: ignore[misc]
 
     def __init__(self, config: EarthGPTConfig):
         super().__init__(config)
@@ -123,17 +144,11 @@ class EarthGPTForConditionalGeneration(EarthGPTPreTrainedModel, GenerationMixin)
         self.projector = EarthGPTProjector(config)
         # Of whatever class the decoder is: what all of them have in common, `Decoder` says.
         self.language_model: Any = config.decoder_kind.build(config.text)
-        self.lm_head = nn.Linear(config.text.hidden_size, config.text.vocab_size, bias=False)
         if config.linear_biases:
-            add_biases(self, config.tuned_layers(head=False))
+            add_biases(self, config.decoder_kind.paths(config.text))
         if config.tuning is not None:
-            wrap_linears(self, config.tuned_layers(config.tune_head), config.tuning)
+            wrap_linears(self, config.decoder_kind.paths(config.text), config.tuning)
         self.post_init()
-
-    def parts(self) -> dict[str, nn.Module]:
-        """What the model was put together from, by role: each encoder by its name, and the language model."""
-        encoders = {entry.name: self.vision.get_submodule(entry.name) for entry in self.config.entries}
-        return encoders | {LANGUAGE_MODEL: self.language_model}
 
     def get_input_embeddings(self) -> nn.Module:
         """Embedding table of the text tokens."""
@@ -143,17 +158,28 @@ class EarthGPTForConditionalGeneration(EarthGPTPreTrainedModel, GenerationMixin)
         """Replace the embedding table of the text tokens."""
         self.language_model.embed_tokens = value
 
-    def get_output_embeddings(self) -> nn.Module:
-        """Output head."""
-        return self.lm_head
+    @can_return_tuple
+    def get_image_features(
+        self, pixel_values: torch.Tensor, output_hidden_states: bool | None = None, **kwargs
+    ) -> BaseModelOutputWithPooling:
+        """Encode padded squares, uint8 (N, 3, H, W), into what fills their slots: `pooler_output` (N, S, D).
 
-    def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
-        """Replace the output head."""
-        self.lm_head = new_embeddings
+        Args:
+            pixel_values: as `EarthGPTImageProcessor` delivers them.
+            output_hidden_states: the features of each encoder too, (N, G * G, C) each.
+            kwargs: of other models' encoders, without effect; but unknown ones are refused.
 
-    def get_image_features(self, pixel_values: torch.Tensor, **kwargs) -> BaseModelOutputWithPooling:
-        """Encode padded squares, uint8 (N, 3, H, W), into what fills their slots: `pooler_output` (N, S, D)."""
-        return BaseModelOutputWithPooling(pooler_output=self.projector(self.vision(pixel_values)))
+        Raises:
+            TypeError: a keyword that no model of transformers has.
+        """
+        _refuse_unknown(kwargs)
+        features = self.vision(pixel_values)
+        flat = tuple(each_NGGC.flatten(1, 2) for each_NGGC in features)
+        return BaseModelOutputWithPooling(
+            last_hidden_state=flat[0],
+            pooler_output=self.projector(features),
+            hidden_states=flat if output_hidden_states else None,
+        )
 
     def check_slots(self, input_ids_BL: torch.Tensor, images: int) -> None:
         """Raise ValueError where the slots in `input_ids_BL` (B, L) are not those of so many images."""
@@ -195,6 +221,133 @@ class EarthGPTForConditionalGeneration(EarthGPTPreTrainedModel, GenerationMixin)
         if image_features_NSD is None:
             return embeddings_BLD
         return embeddings_BLD.masked_scatter(is_slot_BL[..., None], image_features_NSD.to(embeddings_BLD.dtype))
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        pixel_values: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | BlockMask | None = None,
+        position_ids: torch.Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        use_cache: bool | None = None,
+        mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
+        **kwargs,
+    ) -> EarthGPTModelOutputWithPast:
+        """Final normalised states (B, L, D). Arguments are those of `EarthGPTForConditionalGeneration.forward`.
+
+        Raises:
+            ValueError: the number of slots is not that of the images, or both ids and embeddings are given, or neither.
+            TypeError: a keyword that no model of transformers has.
+        """
+        _refuse_unknown(kwargs)
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("pass exactly one of input_ids and inputs_embeds")
+        encoded = (mm_encoder_outputs or {}).get("image")
+        if encoded is None and pixel_values is not None:
+            encoded = self.get_image_features(pixel_values, return_dict=True)
+        images = None if encoded is None else encoded.pooler_output
+        if inputs_embeds is None:
+            inputs_embeds = self.embed(input_ids, None, images)
+        elif images is not None:
+            inputs_embeds = self._fill_embedded_slots(inputs_embeds, images)
+        outputs = self.language_model(
+            inputs_embeds=inputs_embeds,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            use_cache=use_cache,
+            **kwargs,
+        )
+        return EarthGPTModelOutputWithPast(
+            last_hidden_state=outputs.last_hidden_state,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            image_hidden_states=images,
+        )
+
+    def _fill_embedded_slots(self, embeddings_BLD: torch.Tensor, images_NSD: torch.Tensor) -> torch.Tensor:
+        """Images into embeddings of ids of which nothing is known but that slots hold the placeholder's embedding."""
+        config = self.config
+        if config.image_token_id >= config.text.vocab_size:
+            raise ValueError(
+                f"image_token_id {config.image_token_id} has no embedding, so inputs_embeds do not say where images "
+                "are; pass input_ids, or put the images in with `embed` and pass no pixel_values"
+            )
+        slot_id = torch.tensor(config.image_token_id, device=embeddings_BLD.device)
+        is_slot_BL = (embeddings_BLD == self.get_input_embeddings()(slot_id)).all(-1)
+        self.check_slots(torch.where(is_slot_BL, slot_id, slot_id + 1), len(images_NSD))
+        return embeddings_BLD.masked_scatter(is_slot_BL[..., None], images_NSD.to(embeddings_BLD.dtype))
+
+
+class EarthGPTForConditionalGeneration(EarthGPTPreTrainedModel, GenerationMixin):
+    """An `EarthGPTModel` and the output head of its decoder."""
+
+    _tied_weights_keys: ClassVar = {"lm_head.weight": "model.language_model.embed_tokens.weight"}  # type: ignore[misc]
+    _tp_plan: ClassVar = {"lm_head": "colwise_gather_output"}  # type: ignore[misc]
+
+    def __init__(self, config: EarthGPTConfig):
+        super().__init__(config)
+        self.model = EarthGPTModel(config)
+        self.lm_head = nn.Linear(config.text.hidden_size, config.text.vocab_size, bias=False)
+        if config.tuning is not None and config.tune_head:
+            wrap_linears(self, ["lm_head"], config.tuning)
+        self.post_init()
+
+    @property
+    def vision(self) -> VisionTowers:
+        """The image encoders."""
+        return self.model.vision
+
+    @property
+    def projector(self) -> EarthGPTProjector:
+        """From the encoders' features to what fills the slots."""
+        return self.model.projector
+
+    @property
+    def language_model(self) -> Any:
+        """The decoder without head."""
+        return self.model.language_model
+
+    def parts(self) -> dict[str, nn.Module]:
+        """What the model was put together from, by role: each encoder by its name, and the language model."""
+        encoders = {entry.name: self.vision.get_submodule(entry.name) for entry in self.config.entries}
+        return encoders | {LANGUAGE_MODEL: self.language_model}
+
+    def get_input_embeddings(self) -> nn.Module:
+        """Embedding table of the text tokens."""
+        return self.model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the embedding table of the text tokens."""
+        self.model.set_input_embeddings(value)
+
+    def get_output_embeddings(self) -> nn.Module:
+        """Output head."""
+        return self.lm_head
+
+    def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
+        """Replace the output head."""
+        self.lm_head = new_embeddings
+
+    def get_image_features(self, pixel_values: torch.Tensor, **kwargs) -> BaseModelOutputWithPooling:
+        """As of `EarthGPTModel`."""
+        return self.model.get_image_features(pixel_values, **kwargs)
+
+    def check_slots(self, input_ids_BL: torch.Tensor, images: int) -> None:
+        """As of `EarthGPTModel`."""
+        self.model.check_slots(input_ids_BL, images)
+
+    def embed(
+        self,
+        input_ids_BL: torch.Tensor,
+        pixel_values_NCHW: torch.Tensor | None = None,
+        image_features_NSD: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """As of `EarthGPTModel`."""
+        return self.model.embed(input_ids_BL, pixel_values_NCHW, image_features_NSD)
 
     def hidden_states(
         self,
@@ -242,19 +395,21 @@ class EarthGPTForConditionalGeneration(EarthGPTPreTrainedModel, GenerationMixin)
         # transformers types `self` by a protocol that none of its own models meets.
         return super().generate(inputs, logits_processor=processors, **kwargs)  # type: ignore[misc]
 
+    @can_return_tuple
     def forward(
         self,
-        input_ids: torch.Tensor,
+        input_ids: torch.Tensor | None = None,
         pixel_values: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
         past_key_values: Cache | None = None,
+        inputs_embeds: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         logits_to_keep: int | torch.Tensor = 0,
         use_cache: bool | None = None,
         mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
         **kwargs,
-    ) -> CausalLMOutputWithPast:
+    ) -> EarthGPTCausalLMOutputWithPast:
         """Next-token logits.
 
         Args:
@@ -265,25 +420,32 @@ class EarthGPTForConditionalGeneration(EarthGPTPreTrainedModel, GenerationMixin)
                 which is passed on unchanged.
             position_ids: (B, L); by default 0, 1, 2, ...
             past_key_values: keys and values of earlier tokens.
+            inputs_embeds: (B, L, D) in the place of `input_ids`; with pixels only where the placeholder's id is one of
+                the vocabulary.
             labels: (B, L), -100 where there is no loss; shifted inside. Needs the default `logits_to_keep`.
             logits_to_keep: last positions (a count) or positions (an index tensor) to compute logits for; 0 for all.
             use_cache: return keys and values.
             mm_encoder_outputs: {"image": output of `get_image_features`}, which `generate` computes once.
+            kwargs: those of `TransformersKwargs` for the decoder.
 
         Returns:
             `logits` (B, kept L, K), `past_key_values`, and the mean `loss` if there are labels.
 
         Raises:
-            ValueError: the number of slots is not that of the images.
+            ValueError: the number of slots is not that of the images, or both ids and embeddings are given, or neither.
+            TypeError: a keyword that no model of transformers has.
         """
-        encoded = (mm_encoder_outputs or {}).get("image")
-        outputs = self.language_model(
-            inputs_embeds=self.embed(input_ids, pixel_values, None if encoded is None else encoded.pooler_output),
+        outputs = self.model(
+            input_ids=input_ids,
+            pixel_values=pixel_values,
             attention_mask=attention_mask,
             position_ids=position_ids,
             past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
             use_cache=use_cache,
-            **{name: value for name, value in kwargs.items() if name in ("output_hidden_states", "output_attentions")},
+            mm_encoder_outputs=mm_encoder_outputs,
+            return_dict=True,
+            **kwargs,
         )
         states_BLD = outputs.last_hidden_state
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) and logits_to_keep else logits_to_keep
@@ -291,10 +453,18 @@ class EarthGPTForConditionalGeneration(EarthGPTPreTrainedModel, GenerationMixin)
         loss = None
         if labels is not None:
             loss = self.loss_function(logits_BLK, labels, vocab_size=self.config.text.vocab_size, **kwargs)
-        return CausalLMOutputWithPast(
+        return EarthGPTCausalLMOutputWithPast(
             loss=loss,
             logits=logits_BLK,
             past_key_values=outputs.past_key_values,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
+            image_hidden_states=outputs.image_hidden_states,
         )
+
+
+def _refuse_unknown(keywords: Mapping[str, Any]) -> None:
+    """A misspelt argument would otherwise be one without effect."""
+    for name in keywords:
+        if name not in TransformersKwargs.__annotations__:
+            raise TypeError(f"{name!r} is no argument of EarthGPT; look at the signature of its forward")

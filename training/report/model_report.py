@@ -49,10 +49,10 @@ def inspect(model: str, recipe: TrainConfig | None = None) -> str:
     if recipe is None:
         built.requires_grad_(False)
         rows = [FreezeRow(name, value, None) for name, value in built.named_parameters()]
-        return "\n".join([*head, "", freeze_report(rows), "", _cache(config)])
+        return "\n".join([*head, "", freeze_report(rows, depth=3), "", _cache(config)])
     add_tuned_parameters(built, recipe.stage, recipe.model.seed)
     rows = apply_stage(built, recipe.stage, frozen_dtype(built, torch.device(recipe.device)))
-    return "\n".join([*head, "", freeze_report(rows), "", *_cost(built, recipe), _cache(config)])
+    return "\n".join([*head, "", freeze_report(rows, depth=3), "", *_cost(built, recipe), _cache(config)])
 
 
 def _configuration(model: str) -> EarthGPTConfig:

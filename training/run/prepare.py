@@ -103,7 +103,7 @@ def prepare_run(context: RunContext, opened: OpenedRun) -> PreparedRun:
     add_tuned_parameters(model, config.stage, config.model.seed)
     rows = apply_stage(model, config.stage, frozen_dtype(model, ranks.device))
     model.to(ranks.device)
-    context.progress.line(freeze_report(rows))
+    context.progress.line(freeze_report(rows, depth=3))
     held_out = ranks.first_then_all(lambda: open_held_out(config, start_model, ranks, context.progress))
     prepared = parallelize(model, config.parallel, ranks)
     optimiser = build_optimiser(current_rows(rows, model), config.optimiser)

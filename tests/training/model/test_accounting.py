@@ -20,10 +20,10 @@ STAGES = {
     "run b, head": run_b(head=True),
     "projector": (PROJECTOR,),
     "norms": (NORMS,),
-    "last layer": (r"language_model\.layers\.1\.mlp\.up_proj\.weight",),
+    "last layer": (r"model\.language_model\.layers\.1\.mlp\.up_proj\.weight",),
     "output": (r"lm_head\.weight",),
-    "vit": (r"vision\.vit\..*",),
-    "language model": (r"language_model\..*",),
+    "vit": (r"model\.vision\.vit\..*",),
+    "language model": (r"model\.language_model\..*",),
 }
 
 
@@ -70,7 +70,7 @@ def test_a_step_costs_what_torch_counts(staged, processor, random_pixels, patter
     assert flops.total == forward + backward
 
 
-@pytest.mark.parametrize("patterns", [run_b(), (PROJECTOR,), (r"vision\.vit\..*",)])
+@pytest.mark.parametrize("patterns", [run_b(), (PROJECTOR,), (r"model\.vision\.vit\..*",)])
 def test_an_added_fusion_is_counted(staged, processor, random_pixels, patterns):
     model = staged(patterns, fusion="sum")
     forward, backward, length = counted(model, processor, random_pixels(2))
@@ -94,7 +94,7 @@ def test_adapters_are_counted(processor, random_pixels, make_config):
 
 def test_grouped_heads_and_unused_blocks_are_counted(staged, processor, random_pixels, make_config):
     text = make_config().text_config.to_dict() | {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}
-    model = staged((r"(vision\.vit|projector|language_model)\..*",), vit={"layers": [1, 2]}, text_config=text)
+    model = staged((r"model\.(vision\.vit|projector|language_model)\..*",), vit={"layers": [1, 2]}, text_config=text)
     forward, backward, length = counted(model, processor, random_pixels(2))
     flops = step_flops(model, tokens=2 * length, pairs=2 * length**2, images=2)
     assert (sum(flops.forward.values()), sum(flops.backward.values())) == (forward, backward)
@@ -114,7 +114,7 @@ def test_frozen_weights_cost_4n_and_trained_ones_6n(staged):
         return (two.total - one.total) / sum(layer.weight.numel() for layer in linears) / 2
 
     assert per_token((PROJECTOR,)) == 4
-    assert per_token((r"(projector|language_model)\..*",)) == 6
+    assert per_token((r"model\.(projector|language_model)\..*",)) == 6
 
 
 def test_state_memory_is_that_of_the_tensors(staged):

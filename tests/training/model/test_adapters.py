@@ -303,7 +303,7 @@ def test_three_steps_train_what_the_stage_says(folders, decoder, shards, tmp_pat
     elif kind == "lora":
         assert moved == linears
     else:
-        assert moved == {name for name in before if name.startswith("projector.")}
+        assert moved == {name for name in before if name.startswith("model.projector.")}
 
 
 def test_the_untuned_language_model_goes_out_as_it_came(folder, folders, decoder, tmp_path):
@@ -329,7 +329,8 @@ def test_operations_and_memory_are_what_torch_counts(folders, decoder, patterns)
     model.train()
     if patterns == "vectors":
         add_tuning(model, "bias-scale")
-    pattern = r"(projector|language_model|lm_head)\..*" if patterns.startswith("everything") else SETS[patterns]
+    everything = r"(model\.(projector|language_model)|lm_head)\..*"
+    pattern = everything if patterns.startswith("everything") else SETS[patterns]
     for name, value in model.named_parameters():
         value.requires_grad_(re.fullmatch(pattern, name) is not None)
     forward, backward, length = counted(model, processor, pixels_of(model), kept=4)
@@ -385,7 +386,7 @@ def test_siglip_features_are_its_own(folders):
 @pytest.mark.parametrize("kind", decoder_types())
 def test_parameter_sets_are_the_layers_that_the_decoder_names(kind):
     linears = decoder_of_type(kind).linears
-    layer = "language_model.layers.3."
+    layer = "model.language_model.layers.3."
     matched = {name for name in linears.all if re.fullmatch(SETS["attention"], f"{layer}{name}.weight")}
     assert matched == {*linears.attention_inputs, linears.attention_output}
     inputs = {name for name in linears.all if re.fullmatch(SETS["attention-qkv"], f"{layer}{name}.weight")}

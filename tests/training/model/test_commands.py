@@ -43,7 +43,7 @@ def test_init_then_inspect(tmp_path):
     assert "licence: llama2" in made.output and "random weights" in made.output
     shown = mmrs("inspect", tmp_path / "model")
     assert shown.exit_code == 0 and "llm  llama  licence: llama2" in shown.output
-    assert "projector.align" in shown.output and " 0  float32" in shown.output
+    assert "model.projector.align" in shown.output and " 0  float32" in shown.output
     again = mmrs("init", tmp_path / "model", "--llm", llama, "--size", "tiny")
     assert again.exit_code == 2 and "is not empty" in again.output
 
@@ -115,7 +115,7 @@ def test_a_bf16_model_folds_without_rounding_where_fp32_is_asked_for(run, tmp_pa
     model.save_pretrained(tmp_path / "half")
     EarthGPTProcessor.from_pretrained(run).save_pretrained(tmp_path / "half")
     assert mmrs("export-model", tmp_path / "half", tmp_path / "out", "--dtype", "float32").exit_code == 0
-    name = "language_model.layers.0.mlp.up_proj"
+    name = "model.language_model.layers.0.mlp.up_proj"
     tuned, plain = model.get_submodule(name), EarthGPTForConditionalGeneration.from_pretrained(tmp_path / "out")
     folded = plain.get_submodule(name).weight
     assert folded.dtype == torch.float32 and not torch.equal(folded, folded.bfloat16().float())

@@ -3,10 +3,11 @@
 import pytest
 import torch
 from torch.nn import functional
-from transformers import GenerationConfig
+from transformers import AutoModel, GenerationConfig
 
 from training.model import (
     EarthGPTForConditionalGeneration,
+    EarthGPTModel,
     EarthGPTProcessor,
     build_block_mask,
     build_position_ids,
@@ -121,8 +122,8 @@ def test_generation_equals_argmax_without_cache(model, processor, random_pixels,
 
 def test_images_are_encoded_once_per_generation(model, processor, random_pixels, monkeypatch):
     calls = []
-    original = model.get_image_features
-    monkeypatch.setattr(model, "get_image_features", lambda *a, **k: calls.append(1) or original(*a, **k))
+    original = model.model.get_image_features
+    monkeypatch.setattr(model.model, "get_image_features", lambda *a, **k: calls.append(1) or original(*a, **k))
     batch = processor._pad_left([ids_of(processor, DIALOGUES[0][:1])])
     model.generate(**batch, pixel_values=random_pixels(1), max_new_tokens=4, do_sample=False, eos_token_id=-1)
     assert len(calls) == 1
@@ -240,3 +241,37 @@ def test_attention_implementation_reaches_the_language_model(make_config, tmp_pa
     model = EarthGPTForConditionalGeneration.from_pretrained(tmp_path, attn_implementation=attention)
     assert model.language_model.config._attn_implementation == attention
     assert model.vision.vit.config._attn_implementation == attention
+
+
+@torch.no_grad()
+def test_the_base_class_has_the_states_that_the_head_reads(model, processor, random_pixels, tmp_path):
+    model.save_pretrained(tmp_path)
+    base = AutoModel.from_pretrained(tmp_path).eval()
+    assert type(base) is EarthGPTModel and model.base_model is model.model
+    ids = torch.tensor([ids_of(processor, DIALOGUES[0])])
+    outputs = base(ids, pixel_values=random_pixels(1))
+    whole = model(ids, pixel_values=random_pixels(1))
+    assert torch.equal(model.lm_head(outputs.last_hidden_state), whole.logits)
+    assert outputs.image_hidden_states.shape == (1, model.config.image_slots, model.config.text.hidden_size)
+    as_tuple = base(ids, pixel_values=random_pixels(1), return_dict=False)
+    assert isinstance(as_tuple, tuple) and torch.equal(as_tuple[0], outputs.last_hidden_state)
+
+
+def test_a_misspelt_argument_is_refused(model, processor):
+    ids = torch.tensor([ids_of(processor, DIALOGUES[0], with_image=False)])
+    for network in (model, model.model):
+        with pytest.raises(TypeError, match="pixel_value"):
+            network(ids, pixel_value=None)
+        with pytest.raises(ValueError, match="exactly one of"):
+            network()
+
+
+@torch.no_grad()
+def test_embeddings_in_the_place_of_ids(model, processor, random_pixels):
+    ids, pixels = torch.tensor([ids_of(processor, DIALOGUES[0])]), random_pixels(1)
+    expected = model(ids, pixel_values=pixels).logits
+    assert torch.equal(model(inputs_embeds=model.embed(ids, pixels)).logits, expected)
+    plain = model.get_input_embeddings()(ids)
+    assert torch.equal(model(inputs_embeds=plain, pixel_values=pixels).logits, expected)
+    with pytest.raises(ValueError, match="image slots"):
+        model(inputs_embeds=plain[:, 3:], pixel_values=pixels)

@@ -29,9 +29,9 @@ def test_initialise_is_a_function_of_the_seed(make_config):
     other = initialise(make_config(), 6).state_dict()
     assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
     differing = {name for name, tensor in first.items() if not torch.equal(tensor, other[name])}
-    assert {"projector.linear.weight", "projector.start", "lm_head.weight"} <= differing
-    assert any(name.startswith("vision.vit") for name in differing)
-    assert any(name.startswith("vision.cnn") for name in differing)
+    assert {"model.projector.linear.weight", "model.projector.start", "lm_head.weight"} <= differing
+    assert any(name.startswith("model.vision.vit") for name in differing)
+    assert any(name.startswith("model.vision.cnn") for name in differing)
 
 
 def test_initialise_leaves_the_global_random_state(make_config):

@@ -279,13 +279,13 @@ def test_a_run_from_a_preset_trains_its_own_tokenizer_and_resumes(shards, tmp_pa
 def test_frozen_parameters_stay_as_they_were(shards, model_folder, tmp_path):
     config = make_config(
         tmp_path / "out", shards, model_folder, max_steps=2,
-        stage={"trainable": [{"pattern": r"projector\..*", "learning_rate": 1e-2}]},
+        stage={"trainable": [{"pattern": r"model\.projector\..*", "learning_rate": 1e-2}]},
     )  # fmt: skip
     result = train(config)
     before = EarthGPTForConditionalGeneration.from_pretrained(model_folder).state_dict()
     after = EarthGPTForConditionalGeneration.from_pretrained(result.model).state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
-    assert changed and all(name.startswith("projector.") for name in changed)
+    assert changed and all(name.startswith("model.projector.") for name in changed)
     size = (result.checkpoint / "trainable.safetensors").stat().st_size
     assert size < (result.model / "model.safetensors").stat().st_size / 10
 

@@ -37,12 +37,12 @@ def test_the_lora_recipe_trains_adapters_alone():
 
 SET_COUNTS = {
     "everything": lambda name: True,
-    "encoders": lambda name: name.startswith("vision."),
-    "projector": lambda name: name.startswith("projector."),
-    "language-model": lambda name: name.startswith(("language_model.", "lm_head.")),
+    "encoders": lambda name: name.startswith("model.vision."),
+    "projector": lambda name: name.startswith("model.projector."),
+    "language-model": lambda name: name.startswith(("model.language_model.", "lm_head.")),
     "attention": lambda name: "self_attn" in name and name.endswith("weight"),
     "attention-qkv": lambda name: "self_attn" in name and name.endswith("weight") and "o_proj" not in name,
-    "norms": lambda name: name.startswith("language_model.") and "norm" in name,
+    "norms": lambda name: name.startswith("model.language_model.") and "norm" in name,
     "vectors": lambda name: name.endswith("_tune") and not name.startswith("lm_head"),
     "head-vectors": lambda name: name.endswith("_tune") and name.startswith("lm_head"),
 }
@@ -74,7 +74,7 @@ def test_the_small_recipe_trains_everything():
         model = EarthGPTForConditionalGeneration(preset("small", vocab_size=49152, **ids))
     rows = apply_stage(model, load_config(RECIPES / "small.yaml").stage)
     assert all(row.learning_rate is not None for row in rows)
-    language = sum(row.parameter.numel() for row in rows if row.name.startswith("language_model"))
+    language = sum(row.parameter.numel() for row in rows if row.name.startswith("model.language_model"))
     assert language == 134_515_008
 
 

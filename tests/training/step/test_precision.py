@@ -61,7 +61,7 @@ def test_a_base_of_half_precision_trains_on_a_cpu(half_folder, shards, losses, t
     before = EarthGPTForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).state_dict()
     after = EarthGPTForConditionalGeneration.from_pretrained(result.model, dtype=torch.float32).state_dict()
     moved = {name for name, value in before.items() if not torch.equal(value, after[name])}
-    frozen = {"stage B": "", "projector": "projector.linear", "encoders": "vision"}.get(stage)
+    frozen = {"stage B": "", "projector": "model.projector.linear", "encoders": "model.vision"}.get(stage)
     assert bool(moved) == (stage != "stage B")
     assert frozen is None or all(name.startswith(frozen) for name in moved)
 
@@ -97,7 +97,7 @@ def test_a_quantised_model_sees_its_images(model_folder):
 
 def test_quantised_layers_take_no_vectors(model_folder):
     model = EarthGPTForConditionalGeneration.from_pretrained(model_folder)
-    path = "language_model.layers.1.mlp.up_proj"
+    path = "model.language_model.layers.1.mlp.up_proj"
     model.set_submodule(path, EightBitLinear(model.get_submodule(path)))
     with pytest.raises(UserError, match=rf"{path} is quantised \(torch.int8\).*kind=lora"):
         add_tuned_parameters(model, StageConfig.model_validate(STAGES["stage B"]), 0)

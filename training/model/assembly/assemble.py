@@ -216,10 +216,10 @@ def _joined(config: EarthGPTConfig, parts: Parts, seed: int) -> EarthGPTForCondi
                 encoder = entry.encoder.build(entry.config, "eager")
                 entry.encoder.scale_random(encoder)
             model.vision.add_module(entry.name, encoder)
-        model.projector = EarthGPTProjector(config)
+        model.model.projector = EarthGPTProjector(config)
         embeddings = language_model.get_input_embeddings()
         rms = embeddings.weight.float().square().mean().sqrt() * config.decoder_kind.embedding_scale(embeddings)
         model.projector.scale_random(float(rms))
-    model.language_model = language_model.model
+    model.model.language_model = language_model.model
     model.lm_head = language_model.lm_head
     return model

@@ -128,7 +128,7 @@ class Decoder(ABC):
         """Redraw all weights but the embeddings in place, see `training.model.random_weights`."""
 
     def paths(self, config: Any) -> list[str]:
-        """Names of all linear layers of all blocks, as they are in the whole model."""
+        """Names of all linear layers of all blocks, as they are in an `EarthGPTModel`."""
         blocks = range(config.num_hidden_layers)
         return [f"language_model.layers.{number}.{name}" for number in blocks for name in self.linears.all]
 

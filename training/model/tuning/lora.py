@@ -46,7 +46,7 @@ def add_lora(model: EarthGPTForConditionalGeneration, rank: int, alpha: float, d
         r=rank,
         lora_alpha=alpha,  # type: ignore[arg-type]  # any number will do
         lora_dropout=dropout,
-        target_modules=rf"language_model\.layers\.\d+\.({targets})",
+        target_modules=rf"model\.language_model\.layers\.\d+\.({targets})",
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

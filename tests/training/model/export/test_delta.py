@@ -37,7 +37,7 @@ def test_digest_is_that_of_the_base(make_config, model):
     assert weights_digest(model) == digest
     model.language_model.norm.weight.data[0] += 1e-3
     assert weights_digest(model) != digest
-    assert weights_digest(model, ["language_model.norm.weight"]) != weights_digest(model)
+    assert weights_digest(model, ["model.language_model.norm.weight"]) != weights_digest(model)
 
 
 def test_delta_onto_the_base_is_the_tuned_model(tuned, make_config):
@@ -52,7 +52,7 @@ def test_delta_onto_the_base_is_the_tuned_model(tuned, make_config):
 
 def test_further_trained_parameters_can_go_along(tuned, make_config, tmp_path):
     model, _, digest = tuned
-    name = "language_model.norm.weight"
+    name = "model.language_model.norm.weight"
     model.language_model.norm.weight.data *= 1.5
     save_delta(tmp_path / "more", model, digest, "base-0", also=[name])
     base = initialise(make_config(), 0).eval()
@@ -83,7 +83,7 @@ def test_a_base_tuned_in_another_way_is_refused(tuned, make_config):
 @pytest.mark.parametrize("fault", ["missing", "shape", "foreign"])
 def test_tensors_that_do_not_fit_are_refused(tuned, make_config, fault):
     folder, tensors = tuned[1], load_file(tuned[1] / TENSORS)
-    name = "language_model.layers.0.mlp.up_proj.bias_tune"
+    name = "model.language_model.layers.0.mlp.up_proj.bias_tune"
     if fault == "missing":
         del tensors[name]
     elif fault == "shape":

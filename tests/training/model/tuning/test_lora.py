@@ -53,7 +53,7 @@ def test_the_set_is_the_adapters(model):
     add_tuned_parameters(model, stage, seed=0)
     trained = [row.name for row in apply_stage(model, stage) if row.learning_rate is not None]
     assert trained == [name for name, _ in model.named_parameters() if ".lora_" in name]
-    assert len(trained) == 2 * 2 * 7 and not any(name.startswith("vision") for name in trained)
+    assert len(trained) == 2 * 2 * 7 and not any(name.startswith("model.vision") for name in trained)
 
 
 def test_merged_weights_answer_as_the_adapters_do(make_config, tmp_path):
