@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from mmrs.errors import BadItem
 from mmrs.imaging.limits import check_at_once
+from mmrs.imaging.render import plain
 from mmrs.source import BandSelection
 
 CACHE_BYTES = 256 * 2**20
@@ -183,21 +184,6 @@ def read_plain(scene: Any, bands: Sequence[int], area: tuple[int, int, int, int]
     from rasterio.windows import Window
 
     return plain(scene.read(list(bands), window=Window(*area)))
-
-
-def plain(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The same values in one of the six types of `read_plain`."""
-    if pixels.dtype in (np.uint8, np.uint16, np.int16, np.uint32, np.int32, np.float32):
-        return pixels
-    if pixels.dtype == np.int8:
-        return pixels.astype(np.int16)
-    if pixels.dtype.kind == "c":
-        return np.abs(pixels).astype(np.float32)
-    if pixels.dtype.kind in "uif":
-        # Values beyond the range of float32 become infinite, hence invalid, like NaN.
-        with np.errstate(over="ignore"):
-            return pixels.astype(np.float32)
-    raise BadItem(f"pixels of type {pixels.dtype} have no rendering rule")
 
 
 def strips(scene: Any, bands: Sequence[int]) -> Iterator[npt.NDArray[Any]]:

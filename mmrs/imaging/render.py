@@ -19,15 +19,17 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from mmrs.errors import BadItem
 from mmrs.imaging.percentiles import Percentile, percentiles
-from mmrs.record import Sensor
-from mmrs.source import BandSelection
+
+if TYPE_CHECKING:
+    from mmrs.record import Sensor
+    from mmrs.source import BandSelection
 
 Kind = Literal["linear", "20*log10", "10*log10", "dB"]
 PERCENTILES: dict[Sensor, tuple[float, float]] = {"optical": (2.0, 98.0), "infrared": (1.0, 99.0), "sar": (0.5, 99.5)}
@@ -74,7 +76,7 @@ class RenderRule:
         return stated
 
     def apply(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-        """Plain pixels (`mmrs.imaging.raster.plain`) of any shape -> uint8 of that shape."""
+        """Plain pixels (`plain`) of any shape -> uint8 of that shape."""
         if pixels.dtype.itemsize == 2:
             table = self._unsigned_table if pixels.dtype == np.uint16 else self._signed_table
             return table[pixels.view(np.uint16)]
@@ -101,6 +103,21 @@ class RenderRule:
         scaled = np.clip((_scaled(values, self.kind) - self.low) / span, 0, 1) * 255
         levels = np.floor(scaled + 0.5)
         return np.where(valid, 255 - levels if self.min_is_white else levels, 0).astype(np.uint8)
+
+
+def plain(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The same values in one of the six types of `mmrs.imaging.raster.read_plain`."""
+    if pixels.dtype in (np.uint8, np.uint16, np.int16, np.uint32, np.int32, np.float32):
+        return pixels
+    if pixels.dtype == np.int8:
+        return pixels.astype(np.int16)
+    if pixels.dtype.kind == "c":
+        return np.abs(pixels).astype(np.float32)
+    if pixels.dtype.kind in "uif":
+        # Values beyond the range of float32 become infinite, hence invalid, like NaN.
+        with np.errstate(over="ignore"):
+            return pixels.astype(np.float32)
+    raise BadItem(f"pixels of type {pixels.dtype} have no rendering rule")
 
 
 def valid_pixels(pixels: npt.NDArray[Any], nodata: float | None, zero_is_nodata: bool) -> npt.NDArray[np.bool_]:

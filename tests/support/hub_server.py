@@ -1,4 +1,5 @@
-"""A small server on loopback: the part of the Hugging Face Hub's protocol that a dataset push and a stream use.
+"""A small server on loopback: the part of the Hugging Face Hub's protocol that pushes,
+downloads and streams of data sets and models use.
 
 Git-LFS transfer (``basic``), commits as NDJSON, tree and file information, downloads with ranges and a redirect for
 large files. Faults are planned by method and path: a status a number of times, a delay, a cut connection.
@@ -321,19 +322,20 @@ def _blob(content: bytes) -> str:
 
 
 _NAME = r"([\w.-]+/[\w.-]+)"
+_API = r"/api/(?:datasets|models)"
 _ROUTES = (
     (r"/api/whoami-v2", "whoami"),
     (r"/api/repos/create", "create"),
     (r"/api/validate-yaml", "validate"),
-    (rf"/api/datasets/{_NAME}", "info"),
-    (rf"/api/datasets/{_NAME}/revision/([^/]+)", "info"),
-    (rf"/api/datasets/{_NAME}/tree/([^/]+)(?:/(.*))?", "tree"),
-    (rf"/api/datasets/{_NAME}/paths-info/([^/]+)", "paths"),
-    (rf"/api/datasets/{_NAME}/preupload/([^/]+)", "preupload"),
-    (rf"/api/datasets/{_NAME}/commit/([^/]+)", "commit"),
-    (rf"/datasets/{_NAME}\.git/info/lfs/objects/batch", "batch"),
+    (rf"{_API}/{_NAME}", "info"),
+    (rf"{_API}/{_NAME}/revision/([^/]+)", "info"),
+    (rf"{_API}/{_NAME}/tree/([^/]+)(?:/(.*))?", "tree"),
+    (rf"{_API}/{_NAME}/paths-info/([^/]+)", "paths"),
+    (rf"{_API}/{_NAME}/preupload/([^/]+)", "preupload"),
+    (rf"{_API}/{_NAME}/commit/([^/]+)", "commit"),
+    (rf"(?:/datasets)?/{_NAME}\.git/info/lfs/objects/batch", "batch"),
     (r"/storage/([0-9a-f]{64})", "store"),
     (r"/verify/([0-9a-f]{64})", "verify"),
-    (rf"/datasets/{_NAME}/resolve/([^/]+)/(.+)", "resolve"),
+    (rf"(?:/datasets)?/{_NAME}/resolve/([^/]+)/(.+)", "resolve"),
     (r"/cdn/([0-9a-f]{64})", "cdn"),
 )

@@ -1,6 +1,9 @@
 """A tiny model with random weights and a tokenizer of its own, as a folder."""
 
+from transformers import BatchFeature
+
 from training.model import EarthGPTImageProcessor, EarthGPTProcessor, initialise, preset, train_tokenizer
+from training.model.inputs.batch import BatchOptions, padded
 
 
 def save_tiny_model(folder, vocabulary=320):
@@ -12,3 +15,9 @@ def save_tiny_model(folder, vocabulary=320):
     initialise(config, 0).save_pretrained(folder)
     EarthGPTProcessor(EarthGPTImageProcessor(config.image_size), tokenizer, config.image_slots).save_pretrained(folder)
     return folder
+
+
+def left_padded(processor, rows):
+    """Rows of ids as a batch for `generate`."""
+    data = padded(rows, processor.tokenizer.pad_token_id, processor.image_token_id, BatchOptions())
+    return BatchFeature(data, tensor_type="pt")

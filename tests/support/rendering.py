@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmrs.imaging.raster import plain
-from mmrs.imaging.render import choose_rule
+from mmrs.imaging.render import choose_rule, plain
 from mmrs.record import Sensor
 from mmrs.source import BandSelection
 

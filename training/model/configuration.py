@@ -88,6 +88,10 @@ class EarthGPTConfig(PreTrainedConfig):
         _check_encoders(self)
         _check_text(self)
 
+    @classmethod
+    def register_for_auto_class(cls, auto_class: str = "AutoConfig") -> None:
+        """Without effect: whoever saves the model writes its code in any case."""
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as it is written to ``config.json``."""
         return super().to_dict() | {"encoders": [entry.fields() for entry in self.encoders or ()]}

@@ -34,6 +34,7 @@ from training.model.folder import sound_model, without_foreign_code
 from training.model.fusion import EarthGPTProjector
 from training.model.language.bias_scale import VECTORS, BiasScaleLinear, add_biases, wrap_linears
 from training.model.origin.card import LANGUAGE_MODEL, model_card
+from training.model.published.modelling_code import AUTO_MAP, write_code
 from training.model.vision.towers import VisionTowers
 
 
@@ -76,11 +77,20 @@ class EarthGPTPreTrainedModel(PreTrainedModel):
                 raise ValueError(f"{len(lacking)} weights are missing, {lacking[0]} first")
         return (model, info) if with_info else model
 
+    @classmethod
+    def register_for_auto_class(cls, auto_class: Any = "AutoModel") -> None:
+        """Without effect: the code of the model is written by `save_pretrained` in any case."""
+
     def save_pretrained(self, save_directory, *args, **kwargs) -> None:
-        """As of `PreTrainedModel`, and the model card, ``README.md``, beside the weights."""
+        """As of `PreTrainedModel`; beside the weights the model card, ``README.md``, and the code of the model.
+
+        The folder loads with ``trust_remote_code=True`` where this package is not installed.
+        """
+        self.config.auto_map = dict(AUTO_MAP)
         super().save_pretrained(save_directory, *args, **kwargs)
         if kwargs.get("is_main_process", True):
             (Path(save_directory) / "README.md").write_text(model_card(self.config), encoding="utf-8")
+            write_code(Path(save_directory), part_modules(self.config))
 
     def push_to_hub(  # type: ignore[override]  # fewer options: the card is written, not asked for
         self, repo_id: str, *, private: bool | None = None, token: str | None = None, **kwargs
@@ -248,9 +258,9 @@ class EarthGPTModel(EarthGPTPreTrainedModel):
         if encoded is None and pixel_values is not None:
             encoded = self.get_image_features(pixel_values, return_dict=True)
         images = None if encoded is None else encoded.pooler_output
-        if inputs_embeds is None:
+        if input_ids is not None:
             inputs_embeds = self.embed(input_ids, None, images)
-        elif images is not None:
+        elif images is not None and inputs_embeds is not None:
             inputs_embeds = self._fill_embedded_slots(inputs_embeds, images)
         outputs = self.language_model(
             inputs_embeds=inputs_embeds,
@@ -461,6 +471,11 @@ class EarthGPTForConditionalGeneration(EarthGPTPreTrainedModel, GenerationMixin)
             attentions=outputs.attentions,
             image_hidden_states=outputs.image_hidden_states,
         )
+
+
+def part_modules(config: EarthGPTConfig) -> list[str]:
+    """The modules in which the kinds of a model's encoders and of its decoder are written."""
+    return [type(entry.encoder).__module__ for entry in config.entries] + [type(config.decoder_kind).__module__]
 
 
 def _refuse_unknown(keywords: Mapping[str, Any]) -> None:

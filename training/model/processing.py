@@ -4,24 +4,31 @@ In its plain form one sequence is: BOS, the image's slots if there is one, then 
 
     Human: {question}\nAssistant: {answer}</s>
 
-The code line that the paper builds on puts a long system line before each dialogue; leaving it out is our choice, since
-it would cost tokens in every sample.
+Images of a later turn stand before its text. The code line that the paper builds on puts a long system line before
+each dialogue; leaving it out is our choice, since it would cost tokens in every sample.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from PIL import Image
 from transformers import BaseImageProcessor, BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
+from transformers.processing_utils import MultiModalData
 
-from mmrs.imaging.upright import upright
 from training.model.folder import sound_model, without_foreign_code
+from training.model.inputs.batch import BatchOptions, flat_images, padded, shared_images
+from training.model.inputs.conversation import ChatTurn, Conversation, chat_template_of, conversation_of
+from training.model.inputs.pictures import as_picture
 from training.model.language.dialogue_form import CHAT, PLAIN, PLAIN_FORM, DialogueForm, Piece, stored_form
+from training.model.published.modelling_code import AUTO_MAP, write_code
 from training.model.tokenizer import IMAGE
 
 # CLIP's mean colour, so that the padding is near zero after normalisation.
@@ -30,8 +37,6 @@ IMAGE_MODES = ("L", "RGB", "RGBA")
 REDUCING_GAP = 3.0
 # Of an image that is padded, in pixels; a longer one is shrunk by a whole factor first.
 MOST_SIDE = 20_000
-
-ChatTurn = tuple[str, str]
 
 
 def pad_and_resize(image: Image.Image, size: int, out_CHW: np.ndarray | None = None) -> np.ndarray:
@@ -88,22 +93,51 @@ class EarthGPTImageProcessor(BaseImageProcessor):
 
     Args:
         image_size: `EarthGPTConfig.image_size`, in pixels.
+        sensor: what pictures of more than 8 bits are of, see `as_picture`.
     """
 
     model_input_names: ClassVar = ["pixel_values"]  # type: ignore[misc]
 
-    def __init__(self, image_size: int = 512, **kwargs):
+    def __init__(self, image_size: int = 512, sensor: str = "optical", **kwargs):
         super().__init__(**kwargs)
         self.image_size = image_size
+        self.sensor = sensor
 
-    def preprocess(self, images: Image.Image | Sequence[Image.Image], **kwargs) -> BatchFeature:
-        """Padded squares as `pixel_values`, uint8 (N, 3, image_size, image_size), a torch tensor.
+    @property
+    def size(self) -> dict[str, int]:
+        """Height and width of what the model reads, as other programs ask for it."""
+        return {"height": self.image_size, "width": self.image_size}
 
-        Pictures are turned upright as their EXIF says, as those of a data set are; boxes are those of the upright one.
+    @classmethod
+    def register_for_auto_class(cls, auto_class: str = "AutoImageProcessor") -> None:
+        """Without effect: `EarthGPTProcessor.save_pretrained` writes the code in any case."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings, and where the class lies in the code that `EarthGPTProcessor.save_pretrained` writes."""
+        return super().to_dict() | _auto_map("AutoImageProcessor")
+
+    def preprocess(
+        self, images: Any, return_tensors: str | None = "pt", sensor: str | None = None, **kwargs: Any
+    ) -> BatchFeature:
+        """Padded squares as `pixel_values`, uint8 (N, 3, image_size, image_size).
+
+        Args:
+            images: one picture or a list of them, each of any kind that `as_picture` takes, turned upright as its EXIF
+                says, as those of a data set are; boxes are those of the upright one.
+            return_tensors: "pt", "np", or None for an array too.
+            sensor: in the place of the processor's own.
+
+        Raises:
+            ValueError: no picture of a kind that is read, an address, or a keyword that is not known.
         """
-        listed = [images] if isinstance(images, Image.Image) else list(images)
-        squares_NCHW = np.stack([pad_and_resize(upright(image), self.image_size) for image in listed])
-        return BatchFeature({"pixel_values": torch.from_numpy(squares_NCHW)})
+        if kwargs:
+            raise TypeError(f"{next(iter(kwargs))!r} is no argument of EarthGPTImageProcessor; it knows sensor alone")
+        listed = flat_images(images)
+        if not listed:
+            raise ValueError("there are no images; pass one at least")
+        pictures = (as_picture(image, sensor or self.sensor) for image in listed)
+        squares_NCHW = np.stack([pad_and_resize(picture, self.image_size) for picture in pictures])
+        return BatchFeature({"pixel_values": squares_NCHW}, tensor_type=return_tensors)
 
 
 class EarthGPTProcessor(ProcessorMixin):
@@ -133,7 +167,8 @@ class EarthGPTProcessor(ProcessorMixin):
             raise ValueError(f"the tokenizer has no token {IMAGE!r}; add it as a special token first")
         super().__init__(image_processor, tokenizer, chat_template=chat_template)
         self.image_slots = image_slots
-        self.image_token_id = tokenizer.convert_tokens_to_ids(IMAGE)
+        self.image_token = IMAGE
+        self.image_token_id: int = tokenizer.convert_tokens_to_ids(IMAGE)  # type: ignore[assignment]  # of one token
         self.chat = chat
         self.speak(dialogue)
 
@@ -149,6 +184,7 @@ class EarthGPTProcessor(ProcessorMixin):
             raise ValueError("dialogue is 'chat', but the language model brought no chat template; set 'plain'")
         self.dialogue = dialogue
         self._form = stored_form(self.chat) if dialogue == CHAT and self.chat is not None else PLAIN_FORM
+        self.chat_template = chat_template_of(self._form)
         if self._form.stop:
             self.tokenizer.eos_token = self._form.stop
         self._markup = {
@@ -175,6 +211,20 @@ class EarthGPTProcessor(ProcessorMixin):
         place = pretrained_model_name_or_path
         with sound_model(place), without_foreign_code(place) as safe:
             return super().from_pretrained(pretrained_model_name_or_path, **(safe | kwargs))
+
+    @classmethod
+    def register_for_auto_class(cls, auto_class: str = "AutoProcessor") -> None:
+        """Without effect: `save_pretrained` writes the code in any case."""
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any) -> list[str]:
+        """As of `ProcessorMixin`, and the code of the processor beside its settings."""
+        written = super().save_pretrained(save_directory, *args, **kwargs)
+        write_code(Path(save_directory))
+        return written
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings, and where the classes of the code beside them are."""
+        return super().to_dict() | _auto_map("AutoProcessor", "AutoImageProcessor")
 
     def encode_prefix(self, with_image: bool) -> list[int]:
         """Ids that all dialogues of one image share: BOS, the form's opening and, with an image, its slots."""
@@ -208,40 +258,144 @@ class EarthGPTProcessor(ProcessorMixin):
             is_target += [role == "gpt"] * len(piece)
         return ids, is_target
 
-    def __call__(
-        self,
-        images: Image.Image | Sequence[Image.Image | None] | None = None,
-        text: str | Sequence[str | Sequence[ChatTurn]] | None = None,
-        **kwargs,
-    ) -> BatchFeature:
-        """Left-padded prompts for `generate`, made of the very pieces that training uses.
+    def encode_conversation(
+        self, conversation: Conversation, add_generation_prompt: bool = True, continue_final_message: bool = False
+    ) -> tuple[list[int], list[bool]]:
+        """Ids of a chat with its images' slots, BOS included, and which of them belong to answers.
 
         Args:
-            images: one image, or one image or None for each prompt, or None where no prompt has one.
-            text: one question, or for each prompt a question or turns as in `encode_dialogue` that end with a human's.
+            conversation: its turns and the images of each; of the images only the number counts.
+            add_generation_prompt: where the last turn is a question, ask for the answer.
+            continue_final_message: the last turn is the beginning of an answer that is to be gone on with.
+
+        Raises:
+            ValueError: the answer to go on with is a question.
+        """
+        turns, form = conversation.turns, self._form
+        ends_with_question = turns[-1][0] == "human"
+        if continue_final_message and ends_with_question:
+            raise ValueError("continue_final_message is set and the last message is the user's; leave it out")
+        images = iter(conversation.images)
+        ids = self.encode_prefix(with_image=False)
+        is_target = [False] * len(ids)
+        for index, (role, text) in enumerate(turns):
+            if role == "human":
+                before, asked = form.question_parts(text, index == 0, add_generation_prompt or index + 1 < len(turns))
+                slots = [self.image_token_id] * (self.image_slots * len(next(images)))
+                piece = [*self._encode_pieces(before), *slots, *self._encode_pieces(asked)]
+            else:
+                piece = [*self._encode_text(form.answer(text)), self.tokenizer.eos_token_id]
+            ids += piece
+            is_target += [role == "gpt"] * len(piece)
+        return (ids[:-1], is_target[:-1]) if continue_final_message else (ids, is_target)
+
+    def apply_chat_template(  # type: ignore[override]  # what the format has no use for is refused
+        self,
+        conversation: Sequence[Any],
+        chat_template: str | None = None,
+        *,
+        add_generation_prompt: bool = False,
+        continue_final_message: bool = False,
+        tokenize: bool = False,
+        return_dict: bool = False,
+        return_assistant_tokens_mask: bool = False,
+        processor_kwargs: Mapping[str, Any] | None = None,
+        sanitize_control_tokens: bool = True,
+        **kwargs: Any,
+    ) -> Any:
+        """A chat, or a list of chats, as text, or as the model's inputs.
+
+        Tokens are made of the pieces that training uses and never of the rendered text, so that nothing that a message
+        says is read as a special token.
+
+        Args:
+            conversation: messages as in `conversation_of`.
+            chat_template: for the text alone.
+            add_generation_prompt: ask for the answer to the last question.
+            continue_final_message: go on with the last answer.
+            tokenize: the inputs of the model in the place of the text.
+            return_dict: all inputs; otherwise `input_ids` alone.
+            return_assistant_tokens_mask: `assistant_masks` too, 1 for tokens of answers.
+            processor_kwargs: those of `__call__` for padding, truncation and tensors; they may stand alone too.
+            sanitize_control_tokens: without effect, see above.
+
+        Raises:
+            ValueError: tools or documents, or a chat that the format cannot hold.
+        """
+        for name in ("tools", "documents"):
+            if kwargs.pop(name, None):
+                raise ValueError(f"{name} are given, which EarthGPT was not taught to use; leave them out")
+        chats = [conversation] if isinstance(conversation[0], Mapping) else list(conversation)
+        if not tokenize:
+            kwargs |= {"add_generation_prompt": add_generation_prompt, "continue_final_message": continue_final_message}
+            return super().apply_chat_template(list(conversation), chat_template=chat_template, **kwargs)
+        if chat_template is not None:
+            raise ValueError("chat_template is given with tokenize; EarthGPT is asked in its own format alone")
+        read = [conversation_of(chat) for chat in chats]
+        encoded = [self.encode_conversation(each, add_generation_prompt, continue_final_message) for each in read]
+        options = _options(kwargs | dict(processor_kwargs or {}))
+        masks = [[int(each) for each in is_target] for _, is_target in encoded]
+        images = [image for each in read for pictures in each.images for image in pictures]
+        batch = self._batch(
+            [ids for ids, _ in encoded], images, options, masks if return_assistant_tokens_mask else None
+        )
+        return batch if return_dict else batch["input_ids"]
+
+    def __call__(  # type: ignore[override]
+        self,
+        images: Any = None,
+        text: str | Sequence[str | Sequence[ChatTurn]] | None = None,
+        **kwargs: Any,
+    ) -> BatchFeature:
+        """Prompts for `generate`, made of the very pieces that training uses.
+
+        Args:
+            images: one image, one image or None for each prompt, a list of images for each prompt, or a flat list that
+                the placeholders of rendered prompts share; see `as_picture` for what an image may be. None where no
+                prompt has one.
+            text: one prompt or a list of them. A prompt is a question, which is framed and of which nothing is read as
+                a special token; or turns as in `encode_dialogue` that end with a human's, likewise; or a text that
+                `apply_chat_template` rendered, known by the BOS or `<image>` that it begins with, of which special
+                tokens count. None: the images alone.
+            kwargs: `padding` (True, False, "longest" or "max_length"), `padding_side` ("left"), `truncation`,
+                `max_length`, `pad_to_multiple_of`, `return_tensors` ("pt"), `return_mm_token_type_ids`,
+                `return_text_replacement_offsets`, `sensor`; alone or within `text_kwargs`, `images_kwargs`,
+                `common_kwargs`.
 
         Returns:
             `input_ids` and `attention_mask` (B, L); `pixel_values` uint8 (N, 3, H, W) if there are images.
 
         Raises:
-            ValueError: no text, or another number of images than prompts.
+            ValueError: neither text nor images, images that fit no prompt, or a truncation that cuts an image.
+            TypeError: a keyword that is not known.
         """
+        options = _options(kwargs)
+        if text is None:
+            if images is None:
+                raise ValueError("text is empty; pass a question, or a list with one prompt for each image")
+            return self.image_processor(images, return_tensors=options.return_tensors, sensor=options.sensor)
+        prompts = [text] if isinstance(text, str) else list(text)
         if not text:
             raise ValueError("text is empty; pass a question, or a list with one prompt for each image")
-        prompts = [text] if isinstance(text, str) else list(text)
-        listed = [images] if images is None or isinstance(images, Image.Image) else list(images)
-        if images is None:
-            listed *= len(prompts)
-        if len(listed) != len(prompts):
-            raise ValueError(
-                f"{len(listed)} images for {len(prompts)} prompts; pass one image, or None, for each prompt"
-            )
-        rows = [self._encode_prompt(prompt, image is not None) for prompt, image in zip(prompts, listed, strict=True)]
-        data = self._pad_left(rows)
-        present = [image for image in listed if image is not None]
-        if present:
-            data.update(self.image_processor(present))
-        return BatchFeature(data)
+        shared = shared_images(images, [self._placeholders(prompt) for prompt in prompts])
+        rows = [self._encode_prompt(prompt, len(own)) for prompt, own in zip(prompts, shared, strict=True)]
+        batch = self._batch(rows, [image for own in shared for image in own], options)
+        if options.return_text_replacement_offsets:
+            replacements = [self.replace_image_token({}, 0)] * sum(map(len, shared))
+            texts = [prompt if isinstance(prompt, str) else "" for prompt in prompts]
+            batch["text_replacement_offsets"] = self.get_text_with_replacements(texts, replacements)[1]
+        return batch
+
+    def replace_image_token(self, image_inputs: dict[str, Any], image_idx: int, **kwargs: Any) -> str:
+        """What stands for one placeholder of a rendered prompt: the image's slots."""
+        return self.image_token * self.image_slots
+
+    def _get_num_multimodal_tokens(self, image_sizes: Sequence[Any] | None = None, **kwargs: Any) -> MultiModalData:
+        """Slots of images of given sizes, the same for all; servers plan with it."""
+        if image_sizes is None:
+            return MultiModalData()
+        count = len(image_sizes)
+        return MultiModalData(num_image_tokens=[self.image_slots] * count, num_image_patches=[1] * count)
 
     def decode_answers(self, output_ids_BL: torch.Tensor, prompt_length: int) -> list[str]:
         """Answers in the output of `generate`: what follows the padded prompts, up to EOS, as bare text."""
@@ -293,15 +447,66 @@ class EarthGPTProcessor(ProcessorMixin):
             backend.no_padding()
         return backend.encode_batch_fast([text], add_special_tokens=False)[0].ids
 
-    def _encode_prompt(self, prompt: str | Sequence[ChatTurn], with_image: bool) -> list[int]:
-        turns = [("human", prompt)] if isinstance(prompt, str) else prompt
-        return self.encode_prefix(with_image) + self.encode_dialogue(turns)[0]
+    def _placeholders(self, prompt: str | Sequence[ChatTurn]) -> int | None:
+        """Of a rendered prompt; None for a question or turns, before which any number of images may stand."""
+        if isinstance(prompt, str) and prompt.startswith((self.tokenizer.bos_token, self.image_token)):
+            return prompt.count(self.image_token)
+        return None
 
-    def _pad_left(self, rows: list[list[int]]) -> dict[str, torch.Tensor]:
-        length = max(map(len, rows))
-        ids_BL = torch.full((len(rows), length), self.tokenizer.pad_token_id)
-        mask_BL = torch.zeros_like(ids_BL)
-        for index, row in enumerate(rows):
-            ids_BL[index, length - len(row) :] = torch.tensor(row)
-            mask_BL[index, length - len(row) :] = 1
-        return {"input_ids": ids_BL, "attention_mask": mask_BL}
+    def _encode_prompt(self, prompt: str | Sequence[ChatTurn], images: int) -> list[int]:
+        if self._placeholders(prompt) is not None:
+            return self._encode_rendered(str(prompt), self.image_slots if images else 1)
+        turns = [("human", prompt)] if isinstance(prompt, str) else list(prompt)
+        slots = [self.image_token_id] * (self.image_slots * images)
+        return [*self.encode_prefix(with_image=False), *slots, *self.encode_dialogue(turns)[0]]
+
+    def _encode_rendered(self, prompt: str, slots: int) -> list[int]:
+        """Ids of a rendered prompt, cut where training cuts: at what stands between texts, and before an answer."""
+        special = {
+            self.tokenizer.bos_token: [self.tokenizer.bos_token_id],
+            self.tokenizer.eos_token: [self.tokenizer.eos_token_id],
+            self.image_token: [self.image_token_id] * slots,
+        }
+        if self._form.with_tokens:
+            special |= {text: ids for text, ids in self._markup.items() if text}
+        longest_first = sorted(special, key=len, reverse=True)
+        ids: list[int] = []
+        for piece in re.split("(" + "|".join(map(re.escape, longest_first)) + ")", prompt):
+            if piece in special:
+                ids += special[piece]
+                continue
+            question, asks, answer = piece.partition(self._form.after_question)
+            for text in (question + asks, answer):
+                ids += self._encode_text(text) if text else []
+        return ids
+
+    def _batch(
+        self, rows: list[list[int]], images: Sequence[Any], options: BatchOptions, masks: list[list[int]] | None = None
+    ) -> BatchFeature:
+        data: dict[str, Any] = padded(rows, self.tokenizer.pad_token_id, self.image_token_id, options, masks)
+        if options.return_mm_token_type_ids:
+            data["mm_token_type_ids"] = [
+                [int(each == self.image_token_id) for each in row] for row in data["input_ids"]
+            ]
+        if images:
+            data.update(self.image_processor(list(images), return_tensors="np", sensor=options.sensor))
+        return BatchFeature(data, tensor_type=options.return_tensors)
+
+
+def _options(keywords: Mapping[str, Any]) -> BatchOptions:
+    """Keywords of a call, whatever group they stand in."""
+    flat = dict(keywords)
+    for group in ("common_kwargs", "text_kwargs", "images_kwargs"):
+        flat |= flat.pop(group, None) or {}
+    # BOS and EOS are the format's own affair.
+    flat.pop("add_special_tokens", None)
+    flat.pop("sanitize_control_tokens", None)
+    known = {field.name for field in fields(BatchOptions)}
+    for name in flat:
+        if name not in known:
+            raise TypeError(f"{name!r} is no argument of EarthGPTProcessor; it knows {', '.join(sorted(known))}")
+    return BatchOptions(**flat)
+
+
+def _auto_map(*auto_classes: str) -> dict[str, dict[str, str]]:
+    return {"auto_map": {name: AUTO_MAP[name] for name in auto_classes}}

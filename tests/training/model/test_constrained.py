@@ -11,6 +11,7 @@ from transformers import LogitsProcessorList
 from mmrs.errors import UserError
 from mmrs.instructions.dialects import DIALECTS
 from mmrs.instructions.grammar import answer_pattern
+from tests.support.models import left_padded
 from tests.training.model.assembly.test_assemble import sentencepiece_tokenizer
 from training.model import EarthGPTImageProcessor, EarthGPTProcessor, initialise
 from training.model.assembly.text_check import sample_dialogues
@@ -62,7 +63,7 @@ def test_a_random_model_answers_in_the_grammar(make_config, tokenizer, random_pi
     model = initialise(make_config(), 0).eval()
     grammar = AnswerGrammar(processor)
     patterns = [answer_pattern(task, CATEGORIES, DIALECTS["mmrs"]) for task in TASKS] + [None]
-    inputs = processor._pad_left([processor._encode_prompt("Where?" * (row + 1), True) for row in range(5)])
+    inputs = left_padded(processor, [processor._encode_prompt("Where?" * (row + 1), 1) for row in range(5)])
     length = inputs["input_ids"].shape[1]
 
     def generate(constraints, **options):

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from PIL import Image
 from tokenizers import AddedToken
 from transformers import AutoProcessor, AutoTokenizer
 
@@ -15,6 +16,7 @@ from tests.training.model.test_adapters import byte_level_tokenizer, pixels_of
 from tests.training.model.test_modeling import DIALOGUES
 from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor
 from training.model.assembly.assemble import AssemblyRequest, assemble, describe_assembly
+from training.model.inputs.conversation import chat_template_of
 from training.model.language.dialogue_form import PLAIN_FORM, chat_form, stored_form
 from training.run.final_model import export_checkpoint
 from training.run.train import train
@@ -116,12 +118,27 @@ def test_a_dialogue_is_what_the_template_writes(folders, name):
     )
 
 
+@pytest.mark.parametrize("name", ["plain", *TEMPLATES])
+def test_chats_are_asked_in_the_form(folders, name):
+    processor = AutoProcessor.from_pretrained(folders("chatml" if name == "plain" else name)[0])
+    processor.speak("plain" if name == "plain" else "chat")
+    picture = Image.new("RGB", (8, 8))
+    asked = {"role": "user", "content": [{"type": "image", "image": picture}, {"type": "text", "text": "{% Where? }}"}]}
+    chat = [asked, {"role": "assistant", "content": "here"}, {"role": "user", "content": "Sure?"}]
+    ids = processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=True)[0].tolist()
+    turns = [("human", "{% Where? }}"), ("gpt", "here"), ("human", "Sure?")]
+    assert ids == processor.encode_prefix(True) + processor.encode_dialogue(turns)[0]
+    rendered = processor.apply_chat_template(chat, add_generation_prompt=True)
+    assert processor(images=picture, text=rendered)["input_ids"][0].tolist() == ids
+
+
 def test_a_run_teaches_the_template_and_its_model_keeps_it(folders, shards, tmp_path, monkeypatch):
     monkeypatch.setattr("training.run.train.plot_run", lambda out, image: None)
     folder, _, assembled = folders("gemma")
     assert "model.dialogue=chat" in describe_assembly(assembled)
     plain = AutoProcessor.from_pretrained(folder)
-    assert plain.dialogue == "plain" and plain.form == PLAIN_FORM and plain.tokenizer.chat_template is None
+    assert plain.dialogue == "plain" and plain.form == PLAIN_FORM
+    assert plain.tokenizer.chat_template == plain.chat_template == chat_template_of(PLAIN_FORM)
     rules = [{"set": "projector", "learning_rate": 1e-2}]
     config = make_config(
         tmp_path / "run", shards, folder, model={"dialogue": "chat"}, max_steps=3, stage={"trainable": rules}

@@ -6,8 +6,9 @@ from pathlib import Path
 import training.model
 
 FLOORS = (
-    {"operations", "random_weights", "masks", "folder", "tokenizer"},
+    {"operations", "random_weights", "masks", "folder", "tokenizer", "published"},
     {"vision", "language"},
+    {"inputs"},
     {"configuration", "processing"},
     {"fusion", "origin"},
     {"modeling"},

@@ -5,6 +5,7 @@ import torch
 from torch.nn import functional
 from transformers import AutoModel, GenerationConfig
 
+from tests.support.models import left_padded
 from training.model import (
     EarthGPTForConditionalGeneration,
     EarthGPTModel,
@@ -83,7 +84,7 @@ def test_dialogues_of_a_pack_do_not_see_each_other(model, processor, random_pixe
 def test_left_padded_batch_equals_each_row_alone(model, processor, random_pixels):
     pixels = random_pixels(2)
     rows = [ids_of(processor, DIALOGUES[0]), ids_of(processor, DIALOGUES[2], False), ids_of(processor, DIALOGUES[1])]
-    batch = processor._pad_left(rows)
+    batch = left_padded(processor, rows)
     position_ids = (batch["attention_mask"].cumsum(-1) - 1).clamp(min=0)
     with torch.no_grad():
         together = model(**batch, pixel_values=pixels, position_ids=position_ids).logits
@@ -107,7 +108,7 @@ def test_generation_equals_argmax_without_cache(model, processor, random_pixels,
     prompts = [[turns[0]] for turns in DIALOGUES] + [DIALOGUES[1][:3]]
     with_image = [True, False, True, True]
     rows = [ids_of(processor, turns, image) for turns, image in zip(prompts, with_image, strict=True)]
-    batch = processor._pad_left(rows)
+    batch = left_padded(processor, rows)
     output = model.generate(
         **batch, pixel_values=pixels, max_new_tokens=6, do_sample=False, use_cache=use_cache, eos_token_id=-1
     )
@@ -124,7 +125,7 @@ def test_images_are_encoded_once_per_generation(model, processor, random_pixels,
     calls = []
     original = model.model.get_image_features
     monkeypatch.setattr(model.model, "get_image_features", lambda *a, **k: calls.append(1) or original(*a, **k))
-    batch = processor._pad_left([ids_of(processor, DIALOGUES[0][:1])])
+    batch = left_padded(processor, [ids_of(processor, DIALOGUES[0][:1])])
     model.generate(**batch, pixel_values=random_pixels(1), max_new_tokens=4, do_sample=False, eos_token_id=-1)
     assert len(calls) == 1
 
@@ -133,7 +134,7 @@ def test_beams_of_one_prompt_keep_their_images(model, processor, random_pixels):
     prefix = processor.encode_prefix(True)
     two_images = prefix + prefix[1:] + processor.encode_dialogue(DIALOGUES[0][:1])[0]
     one_image = prefix + processor.encode_dialogue(DIALOGUES[2][:1])[0]
-    batch, pixels = processor._pad_left([two_images, one_image]), random_pixels(3)
+    batch, pixels = left_padded(processor, [two_images, one_image]), random_pixels(3)
     arguments = {"max_new_tokens": 5, "do_sample": False, "num_beams": 3, "eos_token_id": -1}
     together = model.generate(**batch, pixel_values=pixels, **arguments)[:, batch["input_ids"].shape[1] :]
     for row, ids, images in ((0, two_images, pixels[:2]), (1, one_image, pixels[2:])):
@@ -186,7 +187,7 @@ def test_a_placeholder_is_never_generated(model, processor, random_pixels):
         model.resize_token_embeddings(400)
         model.lm_head.weight[model.config.image_token_id] = 50 * model.lm_head.weight.norm(dim=1).max()
     assert model.config.image_token_id < model.lm_head.out_features
-    batch = processor._pad_left([ids_of(processor, DIALOGUES[0][:1])])
+    batch = left_padded(processor, [ids_of(processor, DIALOGUES[0][:1])])
     own = GenerationConfig(max_new_tokens=12, do_sample=True, temperature=5.0, eos_token_id=-1, pad_token_id=2)
     torch.manual_seed(0)
     output = model.generate(**batch, pixel_values=random_pixels(1), generation_config=own)

@@ -181,10 +181,11 @@ def test_one_image_and_one_question_need_no_lists(shared_processor):
 
 
 def test_images_must_match_the_prompts(shared_processor):
-    with pytest.raises(ValueError, match="2 images for 1 prompts"):
-        shared_processor(images=[grey(9, 9)] * 2, text=["one"])
-    with pytest.raises(ValueError, match="text is empty"):
-        shared_processor(images=grey(9, 9))
+    with pytest.raises(ValueError, match="3 images for 2 prompts"):
+        shared_processor(images=[grey(9, 9)] * 3, text=["one", "two"])
+    for text in ("", [], None):
+        with pytest.raises(ValueError, match="text is empty"):
+            shared_processor(text=text)
 
 
 def test_answers_end_at_the_end_token(shared_processor):

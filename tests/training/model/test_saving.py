@@ -4,6 +4,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
+from tests.support.models import left_padded
 from training.model import (
     EarthGPTConfig,
     EarthGPTForConditionalGeneration,
@@ -25,7 +26,7 @@ def test_weights_round_trip_exactly(make_config, random_pixels, processor, tmp_p
     assert loaded.state_dict().keys() == expected.keys()
     for name, tensor in loaded.state_dict().items():
         assert torch.equal(tensor, expected[name]), name
-    inputs = processor._pad_left([[*processor.encode_prefix(True), 7, 8]])
+    inputs = left_padded(processor, [[*processor.encode_prefix(True), 7, 8]])
     with torch.no_grad():
         first = model(**inputs, pixel_values=random_pixels(1)).logits
         assert torch.equal(loaded(**inputs, pixel_values=random_pixels(1)).logits, first)

@@ -77,7 +77,9 @@ def test_weight_decay_spares_embeddings_and_positions(model_folder):
     products = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)}
     assert decays == products - {"lm_head.weight"} and len(decays) > 20
     spared = {name for name, value in model.named_parameters() if value.dim() >= 2} - decays
-    assert {"embeddings.cls_token", "embeddings.position_embeddings"} <= {n.removeprefix("model.vision.vit.") for n in spared}
+    assert {"embeddings.cls_token", "embeddings.position_embeddings"} <= {
+        n.removeprefix("model.vision.vit.") for n in spared
+    }
     assert "model.language_model.embed_tokens.weight" in spared
 
 

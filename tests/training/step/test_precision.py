@@ -16,7 +16,7 @@ from training.stages.stage import add_tuned_parameters
 
 STAGES = {
     "stage A": {"trainable": [{"set": name, "learning_rate": 1e-3} for name in ("projector", "attention", "norms")]},
-    "projector": {"trainable": [{"pattern": r"projector\.linear\..*", "learning_rate": 1e-3}]},
+    "projector": {"trainable": [{"pattern": r"model\.projector\.linear\..*", "learning_rate": 1e-3}]},
     "stage B": {"tuning": {"kind": "bias-scale"}, "trainable": [{"set": "vectors", "learning_rate": 1e-3}]},
     "encoders": {"trainable": [{"set": "encoders", "learning_rate": 1e-3}]},
     "everything": {"trainable": [{"set": "everything", "learning_rate": 1e-3}]},

@@ -46,6 +46,19 @@ class DialogueForm:
         before = [] if first else [(self.between, True)]
         return [*before, (text, False), (self.after_question, True)]
 
+    def question_parts(self, text: str, first: bool, asks: bool) -> tuple[list[Piece], list[Piece]]:
+        """A human's turn as what stands before its images, and what stands behind them.
+
+        Args:
+            first: it is the dialogue's first.
+            asks: up to where the answer begins; otherwise to the end of its text.
+        """
+        pieces = self.question(text, first)
+        before = pieces[:-2]
+        if asks:
+            return before, pieces[len(before) :]
+        return before, [(f"{self.before_question}{text}", False)]
+
     def answer(self, text: str) -> str:
         """An answer without the token that ends it."""
         return f"{self.before_answer}{text}"

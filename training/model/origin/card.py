@@ -15,18 +15,39 @@ RANDOM = "random weights"
 NOT_STATED = "not stated"
 NO_LICENCE_NEEDED = "none needed"
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
-_USE = """The model's code comes with `pip install 'mmrs[train]'`.
+_USE = """## Use
+
+All that is needed lies in this folder: `pip install torch transformers pillow jinja2`. FOLDER is the folder or its
+name on the Hub. `trust_remote_code` runs the code beside the weights; with `pip install 'mmrs[train]'` and
+`import training.model` the installed code is run in its place.
 
 ```python
-import mmrs.model  # registers EarthGPT with the Auto classes
-from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-model = AutoModelForImageTextToText.from_pretrained(FOLDER)
-processor = AutoProcessor.from_pretrained(FOLDER)
-inputs = processor(images=Image.open(FILE), text="Please detect all objects in this image.")
+model = AutoModelForImageTextToText.from_pretrained("FOLDER", trust_remote_code=True)
+processor = AutoProcessor.from_pretrained("FOLDER", trust_remote_code=True)
+asked = [
+    {"type": "image", "path": "IMAGE"},
+    {"type": "text", "text": "Please detect all objects in this image."},
+]
+inputs = processor.apply_chat_template(
+    [{"role": "user", "content": asked}],
+    add_generation_prompt=True,
+    tokenize=True,
+    return_dict=True,
+    return_tensors="pt",
+)
 output = model.generate(**inputs, max_new_tokens=256, do_sample=False)
 print(processor.decode_answers(output, inputs["input_ids"].shape[1])[0])
+```
+
+Or in three lines:
+
+```python
+from transformers import pipeline
+
+ask = pipeline("image-text-to-text", model="FOLDER", trust_remote_code=True)
+print(ask(images="IMAGE", text="Please detect all objects in this image.", max_new_tokens=256)[0]["generated_text"])
 ```"""
 
 

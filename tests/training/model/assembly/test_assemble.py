@@ -182,7 +182,7 @@ def test_sentencepiece_texts_come_back(prepend_always):
     for question, answer in sample_dialogues():
         turns = [("human", question), ("gpt", answer), ("human", "Sure?"), ("gpt", "yes")]
         ids, is_target = processor.encode_dialogue(turns)
-        prompt = processor._encode_prompt(question, True)
+        prompt = processor._encode_prompt(question, 1)
         assert ids[: len(prompt) - 19] == prompt[19:] and not any(is_target[: len(prompt) - 19])
         generated = torch.tensor([[*ids[: ids.index(tokenizer.eos_token_id) + 1], tokenizer.pad_token_id]])
         assert processor.decode_answers(generated, len(prompt) - 19) == [answer]

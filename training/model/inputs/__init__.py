@@ -1,0 +1,1 @@
+"""What a user hands over, pictures and conversations, as the processor takes it."""

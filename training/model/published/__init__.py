@@ -1,0 +1,1 @@
+"""The code of a model as files beside its weights."""
