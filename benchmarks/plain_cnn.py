@@ -1,0 +1,172 @@
+"""What a plain CNN learns from the same pictures: `python -m benchmarks.plain_cnn SHARDS --seconds 120 --out JSON`.
+
+The peer of a model that answers in text: four blocks of two 3x3 convolutions with batch norm and ReLU, the first of
+each halving the sides, then a mean over places and one linear layer. It sees the images of the split train as training
+does (`pad_and_resize`, the eight symmetries of the square) and is scored on another split. It stops after so many
+seconds of processor time, reading included; the learning rate follows a cosine over them.
+
+Shape suffixes: N images, C channels, H W pixels, K classes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import nn
+from torch.nn import functional
+
+from benchmarks.machine import describe
+from mmrs.seeding import permutation
+from training.config import AugmentConfig
+from training.data.augment import draw, turn_square
+from training.data.planning.selection import Selection, select
+from training.model import pad_and_resize
+
+# Mean and standard deviation of ImageNet, for all channels alike.
+MEAN, STD = 0.449 * 255, 0.226 * 255
+T_95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Squares uint8 (N, 3, H, W) with their classes, as numbers (N,)."""
+
+    pixels_NCHW: torch.Tensor
+    classes_N: torch.Tensor
+
+
+def main() -> None:
+    """Train one net for each seed; write accuracies, their mean and its interval."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("shards", type=Path, help="data set of a classification source")
+    parser.add_argument("--seconds", type=float, default=120, help="processor time of each run")
+    parser.add_argument("--size", type=int, default=64, help="side of the pictures in pixels")
+    parser.add_argument("--widths", type=int, nargs="+", default=[32, 64, 128, 256], help="channels of the blocks")
+    parser.add_argument("--learning-rate", type=float, default=2e-3)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--split", default="test", help="what is scored")
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    runs = []
+    for seed in given.seeds:
+        runs.append(run(given, seed))
+        print(json.dumps(runs[-1]), flush=True)
+    settings = {key: str(value) if isinstance(value, Path) else value for key, value in vars(given).items()}
+    result = {"date": date.today().isoformat(), "machine": describe(), "settings": settings, "runs": runs}
+    result |= interval([each["accuracy"] for each in runs])
+    print(json.dumps(interval([each["accuracy"] for each in runs])))
+    if given.out is not None:
+        given.out.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def run(given: argparse.Namespace, seed: int) -> dict:
+    """Accuracy of one net, as plain values."""
+    began = time.process_time()
+    training, classes = read_pictures(select([given.shards], ["train"]), given.size, None)
+    net = plain_cnn(given.widths, len(classes), seed)
+    decayed = [parameter for parameter in net.parameters() if parameter.dim() > 1]
+    others = [parameter for parameter in net.parameters() if parameter.dim() <= 1]
+    groups = [{"params": decayed, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
+    optimiser = torch.optim.AdamW(groups, lr=given.learning_rate, betas=(0.9, 0.95))
+    epoch, steps, done = 0, 0, 0.0
+    while done < 1:
+        order = permutation(len(training.classes_N), "plain-cnn", seed, epoch)
+        for first in range(0, len(order), given.batch):
+            chosen = torch.from_numpy(order[first : first + given.batch].copy())
+            done = (time.process_time() - began) / given.seconds
+            if done >= 1:
+                break
+            for group in optimiser.param_groups:
+                group["lr"] = given.learning_rate * min(1.0, 20 * done) * 0.5 * (1 + math.cos(math.pi * done))
+            turned_NCHW = turned(training.pixels_NCHW[chosen], seed, epoch, chosen.tolist())
+            loss = functional.cross_entropy(net(normalised(turned_NCHW)), training.classes_N[chosen])
+            optimiser.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+            optimiser.step()
+            steps += 1
+        epoch += 1
+    seconds = time.process_time() - began
+    test, _ = read_pictures(select([given.shards], [given.split]), given.size, classes)
+    return {
+        "seed": seed,
+        "accuracy": accuracy(net, test),
+        "images": len(test.classes_N),
+        "epochs": round(steps * given.batch / len(training.classes_N), 2),
+        "steps": steps,
+        "training_cpu_seconds": round(seconds, 1),
+        "parameters": sum(parameter.numel() for parameter in net.parameters()),
+    }
+
+
+def read_pictures(selection: Selection, size: int, classes: Sequence[str] | None) -> tuple[Pictures, list[str]]:
+    """All pictures of a selection, in memory, and the names of the classes; by default those that occur."""
+    labels = [str(selection.record(row).label) for row in range(len(selection))]
+    names = sorted(set(labels)) if classes is None else list(classes)
+    pixels_NCHW = torch.empty((len(labels), 3, size, size), dtype=torch.uint8)
+    for row in range(len(selection)):
+        with Image.open(io.BytesIO(selection.image(row))) as image:
+            pad_and_resize(image, size, pixels_NCHW[row].numpy())
+    return Pictures(pixels_NCHW, torch.tensor([names.index(label) for label in labels])), names
+
+
+def plain_cnn(widths: Sequence[int], classes: int, seed: int) -> nn.Sequential:
+    """The net with random weights."""
+    torch.manual_seed(seed)
+    layers: list[nn.Module] = []
+    before = 3
+    for width in widths:
+        for inputs, stride in ((before, 2), (width, 1)):
+            layers += [nn.Conv2d(inputs, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+        before = width
+    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, classes)]
+    return nn.Sequential(*layers).to(memory_format=torch.channels_last)
+
+
+def turned(pixels_NCHW: torch.Tensor, seed: int, epoch: int, rows: Sequence[int]) -> torch.Tensor:
+    """Each picture in one of the eight symmetries of the square, as training draws them."""
+    config = AugmentConfig(dihedral=True)
+    squares = [
+        torch.from_numpy(turn_square(pixels_CHW.numpy(), draw(config, seed, epoch, row)))
+        for pixels_CHW, row in zip(pixels_NCHW, rows, strict=True)
+    ]
+    return torch.stack(squares)
+
+
+def normalised(pixels_NCHW: torch.Tensor) -> torch.Tensor:
+    """Floats near zero, channels last in memory, which a CPU convolves faster."""
+    return ((pixels_NCHW.float() - MEAN) / STD).contiguous(memory_format=torch.channels_last)
+
+
+@torch.no_grad()
+def accuracy(net: nn.Module, pictures: Pictures) -> float:
+    """Share of the pictures whose class is the net's first choice."""
+    net.eval()
+    chosen = torch.cat([net(normalised(pixels_NCHW)).argmax(1) for pixels_NCHW in pictures.pixels_NCHW.split(64)])
+    return round(float((chosen == pictures.classes_N).float().mean()), 4)
+
+
+def interval(values: Sequence[float]) -> dict:
+    """Mean of a few runs, and the half width of its 95 % interval by Student's t; None for one run."""
+    mean = sum(values) / len(values)
+    if len(values) < 2:
+        return {"mean": round(mean, 4), "half_width": None}
+    variance = sum((value - mean) ** 2 for value in values) / (len(values) - 1)
+    return {"mean": round(mean, 4), "half_width": round(T_95[len(values)] * math.sqrt(variance / len(values)), 4)}
+
+
+if __name__ == "__main__":
+    main()
