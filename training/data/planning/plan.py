@@ -21,6 +21,7 @@ import numpy as np
 
 from mmrs.record import canonical_json
 from mmrs.seeding import permutation
+from mmrs.shards.shuffle import block_shuffle
 from training.data.planning.mixture import copies_of_epoch, parse_mixture
 
 PLAN_FORMAT = "mmrs-plan-2"
@@ -107,7 +108,8 @@ def epoch_plan(lengths: Lengths, settings: PlanSettings, epoch: int) -> Plan:
 
     first = np.flatnonzero(np.diff(image, prepend=-1))
     runs = lengths.shard_run[lengths.row[entries[first]]] + copy[first] * (len(lengths.shard_run) + 1)
-    image_rank = block_shuffle(runs, settings, epoch)
+    key = (settings.data_set_id, settings.seed, epoch)
+    image_rank = block_shuffle(runs, key, settings.shuffle_block_samples, settings.shuffle_window_blocks)
     order = np.lexsort((start, image_rank[image[start]]))
     pack = np.zeros(len(order), np.int64)
     packs = 0
@@ -148,19 +150,6 @@ def _entries_of_epoch(
     copy = np.arange(len(entries)) - np.repeat(np.cumsum(copies) - copies, copies)
     order = np.argsort(copy, kind="stable")
     return entries[order], copy[order]
-
-
-def block_shuffle(shard_run_R: np.ndarray, settings: PlanSettings, epoch: int) -> np.ndarray:
-    """Rank (R,) of every row in the epoch's reading order: a permutation of 0..R-1."""
-    rows = len(shard_run_R)
-    first_of_run = np.concatenate([[True], np.diff(shard_run_R) != 0])[:rows]
-    position = np.arange(rows) - np.maximum.accumulate(np.where(first_of_run, np.arange(rows), 0))
-    block = np.cumsum(position % settings.shuffle_block_samples == 0) - 1
-    key = (settings.data_set_id, settings.seed, epoch)
-    block_rank = np.argsort(permutation(int(block[-1]) + 1 if rows else 0, *key, "blocks"))
-    window = block_rank[block] // settings.shuffle_window_blocks
-    order = np.lexsort((permutation(rows, *key, "rows"), window))
-    return np.argsort(order)
 
 
 def best_fit(sizes: np.ndarray, capacity: int) -> np.ndarray:

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.data.planning.plan import Lengths, PlanSettings, best_fit, block_shuffle, epoch_plan
+from mmrs.shards.shuffle import block_shuffle
+from training.data.planning.plan import Lengths, PlanSettings, best_fit, epoch_plan
 
 SETTINGS = PlanSettings(
     data_set_id="d" * 64,
@@ -138,7 +139,8 @@ def test_best_fit_leaves_at_most_one_bin_half_empty(sizes):
 @settings(max_examples=100, deadline=None)
 def test_reads_stay_inside_windows_of_blocks(rows, rows_per_run, plan_settings):
     run = (np.arange(rows) // rows_per_run).astype(np.int32)
-    order = np.argsort(block_shuffle(run, plan_settings, 0))
+    block_samples, window_blocks = plan_settings.shuffle_block_samples, plan_settings.shuffle_window_blocks
+    order = np.argsort(block_shuffle(run, (plan_settings.seed,), block_samples, window_blocks))
     assert sorted(order.tolist()) == list(range(rows))
     size = min(rows_per_run, plan_settings.shuffle_block_samples)
     blocks = run.astype(np.int64) * 10_000 + (np.arange(rows) % rows_per_run) // plan_settings.shuffle_block_samples
