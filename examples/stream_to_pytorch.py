@@ -1,42 +1,40 @@
-"""Shards in a plain PyTorch loop of your own, with random access: the index says where each image lies.
+"""Shards in a plain PyTorch loop of your own: a seeded order that workers share, and that goes on after a stop.
 
 python examples/stream_to_pytorch.py SHARDS
 """
 
-import io
 import sys
+from collections.abc import Iterator
 
 import numpy as np
 import torch
-from PIL import Image
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, IterableDataset
 
-from mmrs.shards.reader import ShardSet
+import mmrs
 
 
-class Images(Dataset):
-    """Images of one split with their first question and answer; `location` is a folder or a URL."""
+class Images(IterableDataset):
+    """Images of the training splits with their first question and answer; `location` is a folder or a URL."""
 
-    def __init__(self, location: str, split: str, side: int = 224) -> None:
-        self.shards = ShardSet(location)
-        self.rows = self.shards.table(split).to_pylist()
+    def __init__(self, location: str, side: int = 224) -> None:
+        self.stream = mmrs.open(location).stream(seed=0)
         self.side = side
 
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, str, str]:
-        row = self.rows[index]
-        image = Image.open(io.BytesIO(self.shards.image(row))).convert("RGB").resize((self.side, self.side))
-        question, answer = self.shards.record(row).dialogues[0].turns[:2]
-        return torch.from_numpy(np.array(image)).permute(2, 0, 1), question.value, answer.value
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, str, str]]:
+        for sample in self.stream:
+            image = sample.image.convert("RGB").resize((self.side, self.side))
+            question, answer = sample.record.dialogues[0].turns[:2]
+            yield torch.from_numpy(np.array(image)).permute(2, 0, 1), question.value, answer.value
 
 
 def main(location: str) -> None:
-    """Print the shape of every batch."""
-    loader = DataLoader(Images(location, "train"), batch_size=4, shuffle=True, num_workers=2)
-    for pixels_BCHW, questions, answers in loader:
-        print(tuple(pixels_BCHW.shape), "|", questions[0], "|", answers[0])
+    """Print the shape of every batch of two epochs."""
+    images = Images(location)
+    loader = DataLoader(images, batch_size=4, num_workers=2)
+    for epoch in range(2):
+        images.stream.set_epoch(epoch)
+        for pixels_BCHW, questions, answers in loader:
+            print(tuple(pixels_BCHW.shape), "|", questions[0], "|", answers[0])
 
 
 if __name__ == "__main__":

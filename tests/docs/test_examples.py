@@ -24,7 +24,10 @@ def test_the_examples_run_in_order(tmp_path):
     shards, trained = tmp_path / "shards", tmp_path / "run"
     assert "ok: 22 samples in 3 shards" in run("build.py", tmp_path)
     batches = run("stream_to_pytorch.py", shards).splitlines()
-    assert len(batches) == 3 and all(line.startswith("(4, 3, 224, 224) | ") for line in batches)
+    # Two epochs of 12 images; two workers make batches of their own shares.
+    assert [int(line[1]) for line in batches] == [4, 4, 2, 2] * 2 and all(
+        ", 3, 224, 224) | " in line for line in batches
+    )
     samples = run("load_with_datasets.py", shards).splitlines()
     assert len(samples) == 12 and all("(640, 512)" in line for line in samples)
     assert "4 steps, final loss" in run("train.py", shards, trained)
