@@ -19,6 +19,7 @@ HOME = Path(__file__).resolve().parents[1]
 
 EXTRA_OF_MODULE = {
     "accelerate": "gguf",
+    "aiobotocore": "s3",
     "aiohttp": "http",
     "braceexpand": "webdataset",
     "datasets": "datasets",
