@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.pages import ROOT, check_commands, copy_project, read_blocks, run_page
+from tests.support.preloaded import preloaded_mmrs
 
 DOCS = ROOT / "docs"
 # These add files to the project itself.
@@ -12,13 +13,21 @@ HOW_TO = [page for page in sorted((DOCS / "howto").glob("*.md")) if any(block.is
 PAGES = [ROOT / "README.md", *sorted(path for path in DOCS.rglob("*.md") if path not in HOW_TO)]
 
 
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory):
+    """A folder with a program `mmrs` that starts at once."""
+    folder = tmp_path_factory.mktemp("programs")
+    with preloaded_mmrs(folder):
+        yield folder
+
+
 def name(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if any(block.is_run for block in read_blocks(page))], ids=name)
-def test_the_page_runs(page, tmp_path):
-    run_page(page, tmp_path)
+def test_the_page_runs(page, tmp_path, programs):
+    run_page(page, tmp_path, programs=programs)
 
 
 @pytest.mark.parametrize("page", HOW_TO, ids=name)

@@ -75,12 +75,16 @@ def copy_project(folder: Path) -> None:
             shutil.copy(ROOT / name, folder)
 
 
-def run_page(page: Path, folder: Path, code: Path = ROOT) -> None:
-    """Write and run the blocks of a page in `folder` with the code of `code`; the first that fails is named by line."""
-    programs = folder / ".programs"
-    programs.mkdir()
-    (programs / "mmrs").write_text(_PROGRAM.format(python=sys.executable))
-    (programs / "mmrs").chmod(0o755)
+def run_page(page: Path, folder: Path, code: Path = ROOT, programs: Path | None = None) -> None:
+    """Write and run the blocks of a page in `folder`; the first that fails is named by line.
+
+    Python blocks run with the code of `code`, and so does `mmrs`, unless the folder `programs` has one.
+    """
+    if programs is None:
+        programs = folder / ".programs"
+        programs.mkdir()
+        (programs / "mmrs").write_text(_PROGRAM.format(python=sys.executable))
+        (programs / "mmrs").chmod(0o755)
     path = os.pathsep.join([str(programs), str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = os.environ | {"PATH": path, "PYTHONPATH": str(code), "XDG_CACHE_HOME": str(folder / ".cache")}
     output = ""
