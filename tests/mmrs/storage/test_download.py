@@ -3,12 +3,7 @@
 The same server answers over http, as S3 and as the Hub.
 """
 
-import gzip
-import json
-import threading
 import time
-from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -22,106 +17,16 @@ from mmrs.errors import RunFailure, UserError
 from mmrs.storage.download import RemoteReader
 from mmrs.storage.protocols.hub import _allowed
 from mmrs.storage.retry import Patience
+from tests.support.hostile_server import PACKED, serve_hostile
 from tests.support.places import reach_s3
 
 QUICK = Patience(tries=2, first_wait_seconds=0.01, longest_wait_seconds=0.01, stall_seconds=0.4)
 
 
-PACKED = gzip.compress(bytes(10**7))
-
-
-class Handler(BaseHTTPRequestHandler):
-    def do_GET(self):
-        with suppress(BrokenPipeError, ConnectionResetError):
-            if "/tree/" in self.path:
-                self.said([])
-            elif self.path.startswith("/api/"):
-                self.said({"id": "org/toy", "sha": "0" * 40, "siblings": []})
-            else:
-                getattr(self, self.path.rpartition("/")[2].replace("-", "_"))()
-
-    def do_POST(self):
-        """What the Hub says of a name."""
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.said([{"type": "file", "path": "x", "size": 5, "oid": "0" * 40}])
-
-    def said(self, content):
-        data = json.dumps(content).encode()
-        self.answer(Content_Length=str(len(data)))
-        self.wfile.write(data)
-
-    def answer(self, status=200, **headers):
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.end_headers()
-
-    def sound(self):
-        self.answer(Content_Length="5")
-        self.wfile.write(b"sound")
-
-    def endless(self):
-        self.answer()
-        while True:
-            self.wfile.write(bytes(2**16))
-
-    def long(self):
-        self.answer(Content_Length=str(10**12))
-
-    def packed(self):
-        self.answer(Content_Encoding="gzip", Content_Length=str(len(PACKED)))
-        self.wfile.write(PACKED)
-
-    def dripping(self):
-        self.answer()
-        for _ in range(100):
-            self.wfile.write(b"x")
-            time.sleep(0.1)
-
-    def dripping_headers(self):
-        self.wfile.write(b"HTTP/1.0 200 OK\r\n")
-        for number in range(100):
-            self.wfile.write(b"X-%d: x\r\n" % number)
-            time.sleep(0.1)
-
-    def endless_refusal(self):
-        self.answer(500)
-        while True:
-            self.wfile.write(bytes(2**16))
-
-    def same_host(self):
-        self.answer(302, Location="sound")
-
-    def other_host(self):
-        self.answer(302, Location=f"http://localhost:{self.server.server_address[1]}/sound")
-
-    def token(self):
-        self.answer()
-        self.wfile.write(str(self.headers.get("Authorization")).encode())
-
-    def token_elsewhere(self):
-        self.answer(302, Location=f"http://localhost:{self.server.server_address[1]}/token")
-
-    def other_scheme(self):
-        self.answer(302, Location="file:///etc/passwd")
-
-    def around(self):
-        self.answer(302, Location="/around")
-
-    def log_message(self, *arguments):
-        pass
-
-
 @pytest.fixture(scope="module")
 def address():
-    made = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    made.daemon_threads = True
-    thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{made.server_address[1]}"
-    made.shutdown()
-    made.server_close()
-    thread.join(5)
+    with serve_hostile() as url:
+        yield url
 
 
 def reader(kind, address, monkeypatch):

@@ -1,7 +1,5 @@
 """Damaged folders of models and runs: each command says in one sentence which folder it is and what to do."""
 
-import json
-import os
 import shutil
 
 import pytest
@@ -9,43 +7,15 @@ from click.testing import CliRunner
 
 from cli import main
 from mmrs.errors import UserError
+from tests.support.damaged_models import DAMAGES, WEIGHTS, edited
 from tests.training.micro import make_config
 from training.report.monitor import read_metrics
 from training.run.train import train
 
-WEIGHTS = "model.safetensors"
 COMMANDS = {
     "eval": "eval {model} {data} --split train --task classification --limit 1 --out {out}/eval",
     "export": "export-model {model} {out}/export",
     "inspect": "inspect {model}",
-}
-
-
-def edited(name, **changes):
-    def damage(folder):
-        content = json.loads((folder / name).read_text())
-        (folder / name).write_text(json.dumps(content | changes))
-
-    return damage
-
-
-DAMAGES = {
-    "weights cut": lambda folder: os.truncate(folder / WEIGHTS, 5000),
-    "weights of no bytes": lambda folder: os.truncate(folder / WEIGHTS, 0),
-    "a header of gigabytes": lambda folder: (folder / WEIGHTS).write_bytes(b"\xff" * 7 + b"\x00" + b"{}"),
-    "no weights": lambda folder: (folder / WEIGHTS).unlink(),
-    "config is a list": lambda folder: (folder / "config.json").write_text("[]"),
-    "config is a number": lambda folder: (folder / "config.json").write_text("3"),
-    "config is cut": lambda folder: os.truncate(folder / "config.json", 40),
-    "config is nested": lambda folder: (folder / "config.json").write_text("[" * 100_000),
-    "encoders are none": edited("config.json", encoders=3),
-    "decoder is none": edited("config.json", text_config=[]),
-    "other sizes": edited("config.json", fusion="nonsense"),
-    "notes of another kind": edited("config.json", origin={"parts": [3]}),
-    "tokenizer missing": lambda folder: (folder / "tokenizer.json").unlink(),
-    "tokenizer cut": lambda folder: os.truncate(folder / "tokenizer.json", 100),
-    "processor of other slots": edited("processor_config.json", image_slots=7),
-    "processor is a list": lambda folder: (folder / "processor_config.json").write_text("[]"),
 }
 NOT_READ = {"inspect": {"weights", "tokenizer", "processor", "header"}, "eval": {"notes"}}
 
