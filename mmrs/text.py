@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+# By it a page of ours is known again, which may be replaced.
+PAGE_MARK = '<meta name="generator" content="mmrs">'
 # What a terminal obeys instead of showing it: control characters, marks that turn the direction of writing, separators
 # of lines; and bytes of file names that are no UTF-8, which Python holds as lone surrogates.
 _HIDDEN = "\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff"

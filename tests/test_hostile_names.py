@@ -5,6 +5,7 @@ import pytest
 
 from mmrs.hub.card import _escaped
 from mmrs.report.statistics import Statistics, describe_statistics
+from mmrs.verify.dataset import VerifyFinding
 
 HOSTILE = ["$\\frac{$", "$x$", "a\\$b$", "_hidden", "\x1b[2J\x1b]0;owned\x07", "\u202egnp.exe", "x" * 3000, "\n", ""]
 
@@ -37,3 +38,8 @@ def test_no_name_moves_the_cursor(name):
 def test_a_card_has_no_markup_of_strangers():
     hostile = "![x](https://h/x.png) <script>|\n# title \x1b"
     assert _escaped(hostile) == r"!\[x\](https://h/x.png) &lt;script>\| # title"
+
+
+def test_a_name_of_any_length_is_shown_by_its_beginning():
+    said = str(VerifyFinding("a.tar", "k" * 60_000, "name is " + "x" * 60_000))
+    assert len(said) < 1500 and said.startswith("a.tar [kkk") and "...]: name is xxx" in said and said.endswith("...")

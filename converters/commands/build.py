@@ -76,7 +76,9 @@ class BuildOptions:
     help="Let symbolic links lead out of the sources' folders; never for data of strangers.",
 )
 @click.option("--drop-sources", is_flag=True, help="Remove the shards of sources in --out that RECIPE does not have.")
-@click.option("--dry-run", is_flag=True, help="Print the plan and what would be written, and stop.")
+@click.option(
+    "--dry-run", is_flag=True, help="Print the plan, what would be written and what would be refused, and stop."
+)
 @click.option("--json", "as_json", is_flag=True, help="With --dry-run: print both as JSON.")
 @click.pass_obj
 @filled(BuildOptions)
@@ -103,17 +105,18 @@ def build(progress: Progress, options: BuildOptions) -> None:
         plan = run.plan_build(found.builds, recipe, options.workers, progress, skipped=(Path(options.out),))
     except UserError as error:
         raise explain_build(error, found.builds) from error
-    if options.as_json:
-        click.echo(plan_json(plan, run.inspect_output(plan, options.out), found.left_out))
-        return
-    click.echo(describe_plan(plan, found.left_out))
+    plan = replace(plan, drops_sources=options.drop_sources)
+    if not options.as_json:
+        click.echo(describe_plan(plan, found.left_out))
     if options.dry_run:
-        click.echo(describe_findings(run.inspect_output(plan, options.out)))
+        there = run.inspect_output(plan, options.out)
+        click.echo(plan_json(plan, there, found.left_out) if options.as_json else describe_findings(there))
+        # Whoever reads the plan is told what the build itself would say.
+        run.check_output(plan, there, open_place(options.out))
         return
 
     def announce(findings) -> None:
         click.echo(describe_findings(findings))
 
-    plan = replace(plan, drops_sources=options.drop_sources)
     result = run.build(plan, recipe, options.out, options.workers, progress, engine, announce)
     click.echo(describe_result(result, options.out))

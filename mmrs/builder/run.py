@@ -137,6 +137,19 @@ def inspect_output(plan: BuildPlan, out: Path | str) -> ExistingShards:
         raise UserError(f"cannot read {out}: {error}. Mend that, or choose another --out.") from error
 
 
+def check_output(plan: BuildPlan, findings: ExistingShards, place: Place) -> None:
+    """Refuse what no build may do with what was found at a place.
+
+    Raises:
+        UserError: files of others are in the way, or sources of another recipe would be removed unasked.
+        OSError: the place cannot be read.
+    """
+    # A source of which no image can be stored any more is of this recipe all the same.
+    asked = {survey.build.source.name for survey in plan.surveys}
+    dropped = () if plan.drops_sources else [name for name in findings.stale_sources if name not in asked]
+    check_ownership(place, findings.in_the_way, dropped, bool(findings.results or findings.stale))
+
+
 def build(
     plan: BuildPlan,
     recipe: BuildRecipe,
@@ -164,10 +177,7 @@ def build(
     with place.lock(progress.note) as token:
         try:
             findings = existing_shards(plan.tasks, place)
-            # A source of which no image can be stored any more is of this recipe all the same.
-            asked = {survey.build.source.name for survey in plan.surveys}
-            dropped = () if plan.drops_sources else [name for name in findings.stale_sources if name not in asked]
-            check_ownership(place, findings.in_the_way, dropped, bool(findings.results or findings.stale))
+            check_output(plan, findings, place)
             if left := place.remove_leftovers():
                 progress.note(f"left alone, as no build made it: {', '.join(left)}")
             if announce is not None:

@@ -19,9 +19,9 @@ from mmrs.errors import UserError
 from mmrs.report.gallery import Picture, card_html, choose
 from mmrs.report.plots import make_plots
 from mmrs.report.statistics import Statistics, statistics
-from mmrs.storage.atomic import write_atomic
+from mmrs.storage.atomic import check_own, replace_own
 from mmrs.storage.urls import parse_location
-from mmrs.text import bytes_text
+from mmrs.text import PAGE_MARK, bytes_text
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _STYLE = """
@@ -82,10 +82,11 @@ def write_report(location: Path | str, out: Path, per_source: int = 6, seed: int
     """
     if out.is_dir():
         raise UserError(f"{out} is a folder; name a file, as in --out {out / 'report.html'}.")
+    check_own(out, PAGE_MARK.encode())
     found = statistics(location)
     pictures = choose(location, per_source, seed)
     data = make_page(_name(location), found, make_plots(found), pictures).encode()
-    write_atomic(out, data)
+    replace_own(out, data, PAGE_MARK.encode())
     return ReportResult(out, len(data), len(pictures))
 
 
@@ -112,7 +113,7 @@ def make_page(title: str, found: Statistics, plots: Mapping[str, bytes], picture
     links = [("counts", "counts"), ("plots", "plots"), *((f"source-{name}", name) for name in sources)]
     nav = "".join(f'<a href="#{escape(target)}">{escape(name)}</a>' for target, name in links)
     return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">{PAGE_MARK}<title>{escape(title)}</title>'
         f'<meta http-equiv="Content-Security-Policy" content="{escape(_POLICY)}">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head><body>'
         f"<header><h1>{escape(title)}</h1><p>{images:,} images, {objects:,} objects, {dialogues:,} dialogues. "

@@ -16,12 +16,13 @@ import polars as pl
 from mmrs.errors import RunFailure, UserError
 from mmrs.shards.manifest import Manifest
 from mmrs.shards.reader import ShardSet
-from mmrs.storage.atomic import atomic_folder
+from mmrs.storage.atomic import atomic_folder, check_own
 from mmrs.text import bytes_text, see_verify, table
 
 SIDE_LIMITS_PX = (128, 256, 512, 1024, 2048, 4096)
 CHARS_LIMITS = (64, 128, 256, 512, 1024, 2048, 4096)
 _SHOWN_CLASSES = 40
+_TABLES_FORMAT = "mmrs-statistics-1"
 _COLUMNS = (
     "width", "height", "image_size", "label", "categories", "objects", "ignored_objects", "captions",
     "dialogue_tasks", "dialogue_chars", "reencoded",
@@ -192,6 +193,7 @@ def write_parquet(found: Statistics, folder: Path) -> None:
 
     Raises:
         UserError: the folder holds something else.
+        FileExistsError: a file of such a name is not ours.
     """
     ours = {f"{name}.parquet" for name in found.tables}
 
@@ -200,9 +202,11 @@ def write_parquet(found: Statistics, folder: Path) -> None:
 
     if folder.exists() and not holds_tables(folder):
         raise UserError(f"{folder} holds more than tables of an earlier `mmrs stats`; name a new folder.")
+    for path in folder.glob("*.parquet"):
+        check_own(path, _TABLES_FORMAT.encode())
     with atomic_folder(folder, holds_tables) as temporary:
         for name, frame in found.tables.items():
-            frame.write_parquet(temporary / f"{name}.parquet")
+            frame.write_parquet(temporary / f"{name}.parquet", metadata={"format": _TABLES_FORMAT})
 
 
 def describe_statistics(found: Statistics) -> str:

@@ -20,6 +20,7 @@ from mmrs.storage.plain_files import open_no_link
 
 TEMPORARY_MARK = ".tmp-"
 _DIGITS = 16
+_NOT_OURS = "holds what this program did not put there; nothing is replaced"
 
 
 def temporary_name(name: str) -> str:
@@ -58,6 +59,31 @@ def write_atomic(path: Path, data: bytes) -> None:
     """Replace a file's content durably."""
     with atomic_writer(path) as file:
         file.write(data)
+
+
+def check_own(path: Path, *marks: bytes) -> None:
+    """Look whether a file that is to be replaced is one of ours: there is none, or it holds one of the `marks`.
+
+    Raises:
+        FileExistsError: it is somebody else's, or a link, a pipe, a folder.
+    """
+    if not os.path.lexists(path):
+        return
+    try:
+        with open(open_no_link(path, os.O_RDONLY), "rb") as file:
+            content = file.read()
+    except OSError:
+        content = b""
+    if not any(mark in content for mark in marks):
+        raise FileExistsError(errno.EEXIST, _NOT_OURS, str(path))
+
+
+def replace_own(path: Path, data: bytes, mark: bytes) -> None:
+    """`write_atomic` over nothing but a file of ours, which holds `mark` as `data` does. Raises as `check_own`."""
+    if mark not in data:
+        raise ValueError(f"what is to be written to {path} does not hold {mark!r}")
+    check_own(path, mark)
+    write_atomic(path, data)
 
 
 def publish_file(made: Path, path: Path) -> None:
@@ -99,7 +125,7 @@ def atomic_folder(path: Path, is_ours: Callable[[Path], bool] | None = None) -> 
 def _check_replaceable(path: Path, is_ours: Callable[[Path], bool] | None) -> None:
     is_taken = path.is_symlink() or (path.exists() and (not path.is_dir() or any(path.iterdir())))
     if is_taken and (path.is_symlink() or is_ours is None or not is_ours(path)):
-        raise FileExistsError(errno.EEXIST, "holds what this program did not put there; nothing is replaced", str(path))
+        raise FileExistsError(errno.EEXIST, _NOT_OURS, str(path))
 
 
 def remove_folder(path: Path) -> None:

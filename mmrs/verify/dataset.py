@@ -28,9 +28,10 @@ from mmrs.shards.tar import MEMBER_NAME
 from mmrs.storage.open import open_readable
 from mmrs.storage.place import ReadablePlace, read_digested, read_settled
 from mmrs.storage.retry import DEFAULT_PATIENCE, Patience
-from mmrs.text import harmless
+from mmrs.text import harmless, shorten
 
 _SHOWN_FINDINGS = 20
+_SHOWN_LETTERS = 250
 _SLACK_BYTES = 2**20
 
 
@@ -43,7 +44,9 @@ class VerifyFinding:
     what: str
 
     def __str__(self) -> str:
-        return harmless(f"{self.path}{f' [{self.key}]' if self.key else ''}: {self.what}")
+        # A member of somebody's tar may have a name of any length.
+        key = f" [{shorten(self.key, _SHOWN_LETTERS)}]" if self.key else ""
+        return harmless(f"{self.path}{key}: {shorten(self.what, 4 * _SHOWN_LETTERS)}")
 
 
 @dataclass(frozen=True, slots=True)

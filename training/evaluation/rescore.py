@@ -10,6 +10,7 @@ from typing import Any
 
 from mmrs.errors import UserError
 from mmrs.shards.reader import ShardSet
+from mmrs.storage.atomic import check_own
 from training.evaluation.adapters import find_adapter
 from training.evaluation.adapters.adapter import Adapter
 from training.evaluation.answers import ANSWERS_NAME, write_answers
@@ -17,7 +18,7 @@ from training.evaluation.layouts import find_layout
 from training.evaluation.layouts.layout import JoinedLayout, TruthLayout
 from training.evaluation.layouts.mmrs import OwnLines
 from training.evaluation.questions import QuestionScope, following_questions, load_questions
-from training.evaluation.score_file import AnswerOrigin, EvaluationResult, publish_scores
+from training.evaluation.score_file import AnswerOrigin, EvaluationResult, check_own_scores, publish_scores
 from training.evaluation.task import Answer, Question
 from training.evaluation.tasks import check_protocols, check_ready
 
@@ -51,6 +52,7 @@ def rescore(config: RescoreConfig) -> EvaluationResult:
             carries its truth, or none where it does not.
     """
     check_protocols(config.protocols)
+    check_own_scores(config.out)
     layout = find_layout(config.layout)
     if config.adapter and not isinstance(layout, OwnLines):
         raise UserError(f"the layout {layout.name} says itself how boxes are written; leave --adapter out.")
@@ -97,6 +99,8 @@ def _translated(adapter: Adapter, questions: Sequence[Question[Any]], answers: S
 def _check_not_over(answers: Path, kept: Path) -> None:
     if answers.resolve() == kept.resolve():
         raise UserError(f"{answers} would be written over by the same answers in our words; choose another --out.")
+    # A line of ours that was said in other words has both.
+    check_own(kept, b'"said":')
 
 
 def _score_alone(config: RescoreConfig, layout: TruthLayout) -> EvaluationResult:

@@ -21,7 +21,7 @@ from training.evaluation.generate import Decoding
 from training.evaluation.models.endpoint import Endpoint, EndpointAnswerer, answer_concurrently, check_endpoint
 from training.evaluation.models.folder import adapter_of_folder
 from training.evaluation.questions import QuestionScope, asked, asks_again, following_questions, load_questions
-from training.evaluation.score_file import AnswerOrigin, EvaluationResult, publish_scores
+from training.evaluation.score_file import AnswerOrigin, EvaluationResult, check_own_scores, publish_scores
 from training.evaluation.task import Question
 from training.evaluation.tasks import check_protocols, check_ready
 from training.evaluation.workers import (
@@ -73,6 +73,7 @@ def evaluate(config: EvaluationConfig, progress: Progress) -> EvaluationResult |
     questions = load_questions(data, config.scope)
     check_ready(questions, config.protocols)
     adapter = _adapter(config)
+    check_own_scores(config.out)
     folder = AnswerFolder(config.out)
     folder.begin(_identity(config, data, adapter))
     share = torchrun_share()

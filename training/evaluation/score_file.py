@@ -10,13 +10,17 @@ from typing import Any
 import orjson
 
 from mmrs.shards.reader import ShardSet
-from mmrs.storage.atomic import write_atomic
+from mmrs.storage.atomic import check_own, replace_own
+from mmrs.text import PAGE_MARK
 from training.evaluation.answers import answered
 from training.evaluation.page.page import write_page
-from training.evaluation.page.picture import draw_predictions
+from training.evaluation.page.picture import PICTURE_MARK, draw_predictions
 from training.evaluation.questions import QuestionScope
 from training.evaluation.scores import ScoreRow, describe_rows, score
 from training.evaluation.task import Answer, Question
+
+_FORMAT = "mmrs-scores-1"
+_SCORES_MARK = b'"format": "mmrs-scores-'
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,7 @@ def publish_scores(
     pairs, unused = answered(questions, answers)
     rows = score(pairs, protocols)
     content = {
-        "format": "mmrs-scores-1",
+        "format": _FORMAT,
         **origin.notes,
         "data_set": data.manifest.id if data is not None else None,
         "split": scope.split,
@@ -77,8 +81,20 @@ def publish_scores(
         draw_predictions(picture, data, pairs)
         facts |= {"data set": data.manifest.id, "split": scope.split}
     write_page(result.page_path, data, facts, rows, pairs)
-    write_atomic(result.scores_path, orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
+    encoded = orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
+    replace_own(result.scores_path, encoded, _SCORES_MARK)
     return result
+
+
+def check_own_scores(out: Path) -> None:
+    """Look whether what scores would replace in a folder is of an earlier evaluation, before the work for them.
+
+    Raises:
+        FileExistsError: a file is somebody else's.
+    """
+    check_own(out / "scores.json", _SCORES_MARK)
+    check_own(out / "evaluation.html", PAGE_MARK.encode())
+    check_own(out / "predictions.png", PICTURE_MARK)
 
 
 def describe_scores(result: EvaluationResult) -> str:

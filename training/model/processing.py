@@ -35,8 +35,8 @@ from training.model.tokenizer import IMAGE
 PAD_COLOUR = (122, 116, 104)
 IMAGE_MODES = ("L", "RGB", "RGBA")
 REDUCING_GAP = 3.0
-# Of an image that is padded, in pixels; a longer one is shrunk by a whole factor first.
-MOST_SIDE = 20_000
+# Of an image that is padded, in pixels; a longer one is shrunk by a whole factor first. Pillow's square of it has 1 GB.
+MOST_SIDE = 16_000
 
 
 def pad_and_resize(image: Image.Image, size: int, out_CHW: np.ndarray | None = None) -> np.ndarray:

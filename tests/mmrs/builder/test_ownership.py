@@ -1,10 +1,14 @@
 """A build replaces and removes what builds made, and nothing else."""
 
+import json
 import shutil
 from dataclasses import replace
 
 import pytest
+from click.testing import CliRunner
 
+from cli import main
+from converters import samples
 from mmrs.builder.recipe import BuildRecipe
 from mmrs.builder.run import build, plan_build
 from mmrs.builder.state import state_path
@@ -94,3 +98,25 @@ def test_another_recipes_sources_are_removed_only_on_demand(toy, tmp_path):
     assert all(path.read_bytes() == content for path, content in before.items())
     build(replace(plan, drops_sources=True), SMALL, out, 1, QUIET)
     assert set(load_manifest(out).sources) == {"other"} and not list(out.glob("toy/*"))
+
+
+def test_a_dry_run_says_what_the_build_would_refuse(tmp_path):
+    root, out = tmp_path / "ssdd", tmp_path / "out"
+    samples.write("ssdd", root)
+
+    def typed(*words):
+        return CliRunner().invoke(main, ["--quiet", "build", "ssdd", f"--root=ssdd={root}", f"--out={out}", *words])
+
+    assert typed("--dry-run").exit_code == 0
+    mine = put(out / "manifest.json", '{"name": "an app"}')
+    for words in ((), ("--json",)):
+        told = typed("--dry-run", *words)
+        assert told.exit_code == 2 and "holds manifest.json, which no build made" in told.output
+        assert ("image" in told.output or json.loads(told.stdout)) and mine.read_text() == '{"name": "an app"}'
+    write_toy(tmp_path / "toy", images=3)
+    mine.unlink()
+    run(tmp_path / "toy", out)
+    told = typed("--dry-run")
+    assert told.exit_code == 2 and "it holds toy, and this recipe does not" in told.output
+    assert typed("--dry-run", "--drop-sources").exit_code == 0
+    assert set(load_manifest(out).sources) == {"toy"}

@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 
+from cli import main
 from mmrs.errors import RunFailure, UserError
 from tests.training.micro import make_config, make_model_folder
 from tests.training.shard_folder import make_shard_folder
@@ -313,6 +316,27 @@ def test_a_run_may_be_lengthened_when_its_schedule_is_fixed(shards, model_folder
     train(make_config(tmp_path / "parts", shards, model_folder, max_steps=5, **fixed))
     train(make_config(tmp_path / "whole", shards, model_folder, max_steps=5, **fixed))
     assert_same_run(tmp_path / "parts", tmp_path / "whole")
+
+
+def test_a_damaged_checkpoint_ends_the_command_and_the_older_one_goes_on(straight, shards, model_folder, tmp_path):
+    """One sentence names the file and the folder to delete; without that folder the run ends as the whole one did."""
+    fixed = {"schedule": {"total_steps": 6}, "checkpoint": {"every_steps": 1, "keep_last": 5}}
+    train(make_config(tmp_path / "run", shards, model_folder, max_steps=4, **fixed))
+    config = make_config(tmp_path / "run", shards, model_folder, max_steps=6, **fixed)
+    (tmp_path / "run.yaml").write_text(config.to_yaml())
+    newest = tmp_path / "run" / "checkpoints" / "step-00000004"
+    damaged = newest / "optimiser.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-5])
+    words = ["--quiet", "train", str(tmp_path / "run.yaml")]
+    refused = CliRunner().invoke(main, words)
+    assert refused.exit_code == 1 and refused.output.count("\n") == 1
+    assert f"checkpoint file {damaged} cannot be used: has another sha256" in refused.output
+    assert f"to continue from step-00000003: rm -r {newest}" in refused.output
+    shutil.rmtree(newest)
+    resumed = train(config)
+    assert resumed.resumed_from == 3
+    train(make_config(tmp_path / "whole", shards, model_folder, max_steps=6, **fixed))
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
 
 
 def test_what_does_not_belong_to_the_run_is_refused(straight, shards, model_folder, tmp_path):

@@ -16,7 +16,8 @@ import orjson
 
 from mmrs.errors import UserError
 from mmrs.shards.reader import ShardSet
-from mmrs.text import table
+from mmrs.storage.atomic import check_own
+from mmrs.text import PAGE_MARK, table
 from training.evaluation.answers import ANSWERS_NAME, answered, read_answers
 from training.evaluation.comparison.page import Difference, write_comparison
 from training.evaluation.metrics.intervals import bootstrap_interval
@@ -56,6 +57,7 @@ def compare(first: Path, second: Path, location: Path | str, out: Path) -> Compa
     Raises:
         UserError: no such runs, runs of different questions, or a data set that neither was scored on.
     """
+    check_own(out, PAGE_MARK.encode())
     runs = [_read_run(folder) for folder in (first, second)]
     data = ShardSet(location)
     _check_same(runs[0], runs[1], data)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mmrs.shards.reader import ShardSet
-from mmrs.storage.atomic import write_atomic
+from mmrs.storage.atomic import replace_own
+from mmrs.text import PAGE_MARK
 from training.evaluation.page.cards import answer_html, overlay
 from training.evaluation.page.markup import POLICY, STYLE, panel_html
 from training.evaluation.panels import TablePanel
@@ -62,13 +63,13 @@ def write_comparison(
     sections = "".join(_section(data, names, group, pairs) for group in groups)
     title = f"{names[0]} and {names[1]}"
     content = (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">{PAGE_MARK}<title>{escape(title)}</title>'
         f'<meta http-equiv="Content-Security-Policy" content="{escape(POLICY)}">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head><body>'
         f"<header><h1>{escape(title)}</h1><p>Data set <code>{escape(data.manifest.id)}</code></p></header>"
         f'<section id="differences"><h2>Differences</h2>{table}</section>{sections}</body></html>\n'
     )
-    write_atomic(path, content.encode())
+    replace_own(path, content.encode(), PAGE_MARK.encode())
 
 
 def _section(data: ShardSet, names: tuple[str, str], group: tuple[str, str], pairs: Sequence[Both]) -> str:

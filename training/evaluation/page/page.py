@@ -14,7 +14,8 @@ from typing import Any
 
 from mmrs.seeding import seeded_order
 from mmrs.shards.reader import ShardSet
-from mmrs.storage.atomic import write_atomic
+from mmrs.storage.atomic import replace_own
+from mmrs.text import PAGE_MARK
 from training.evaluation.page.cards import Example, example_html
 from training.evaluation.page.markup import POLICY, STYLE, panel_html
 from training.evaluation.panels import TablePanel
@@ -48,7 +49,7 @@ def write_page(
     for pair in pairs:
         grouped[pair.question.task, pair.question.record.source].append(pair)
     sections = [_section(data, group, grouped[group]) for group in sorted(grouped)]
-    write_atomic(path, _page(facts, rows, sorted(grouped), sections).encode())
+    replace_own(path, _page(facts, rows, sorted(grouped), sections).encode(), PAGE_MARK.encode())
 
 
 def _page(facts: Mapping[str, Any], rows: Sequence[ScoreRow], groups: Sequence[_Group], sections: Sequence[str]) -> str:
@@ -57,7 +58,7 @@ def _page(facts: Mapping[str, Any], rows: Sequence[ScoreRow], groups: Sequence[_
     stated = "".join(f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>" for name, value in facts.items())
     filters = "".join(_hiding(group, reason) for group, reasons in _reasons(rows).items() for reason in reasons)
     return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">{PAGE_MARK}<title>{title}</title>'
         f'<meta http-equiv="Content-Security-Policy" content="{escape(POLICY)}">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}{filters}</style></head>'
         f"<body><header><h1>{title}</h1><dl>{stated}</dl><nav>{nav}</nav></header>{_scores(rows)}"

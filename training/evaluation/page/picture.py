@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw
+from PIL.PngImagePlugin import PngInfo
 
 from mmrs.shards.reader import ShardSet
+from mmrs.storage.atomic import replace_own
 from training.evaluation.canvas import PREDICTED_COLOUR, TRUE_COLOUR, WRONG_COLOUR, ImageCanvas
 from training.evaluation.questions import question_image
 from training.evaluation.task import Answered
 from training.evaluation.tasks import find_task
 
+PICTURE_MARK = b"Software\0mmrs"
 _CELL, _CAPTION = 300, 46
 _CHARACTERS = 48
 _MARKUP = re.compile(r"</?p>|\[[^\]]*\]?")
@@ -31,7 +35,10 @@ def draw_predictions(
     sheet = Image.new("RGB", (columns * _CELL, rows * (_CELL + _CAPTION)), "white")
     for place, pair in enumerate(chosen):
         sheet.paste(_cell(data, pair), (place % columns * _CELL, place // columns * (_CELL + _CAPTION)))
-    sheet.save(path, "PNG")
+    buffer, named = io.BytesIO(), PngInfo()
+    named.add_text("Software", "mmrs")
+    sheet.save(buffer, "PNG", pnginfo=named)
+    replace_own(path, buffer.getvalue(), PICTURE_MARK)
 
 
 def _cell(data: ShardSet, pair: Answered[Any]) -> Image.Image:

@@ -13,7 +13,7 @@ from mmrs.curation.leaks import Leaks, find_leaks
 from mmrs.errors import UserError
 from mmrs.progress import Progress
 from mmrs.shards.reader import ShardSet
-from mmrs.storage.atomic import write_atomic
+from mmrs.storage.atomic import replace_own
 from mmrs.text import table
 from training.evaluation.answers import answered, read_answers
 from training.evaluation.questions import QuestionScope, following_questions, load_questions
@@ -103,7 +103,8 @@ def run_suite(
         "trained_on_unseen": trained.unseen,
         "rows": [asdict(row) | {"benchmark": row.benchmark.model_dump(mode="json")} for row in rows],
     }
-    write_atomic(out / "suite.json", orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
+    encoded = orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
+    replace_own(out / "suite.json", encoded, b'"format": "mmrs-suite-')
     return rows
 
 
