@@ -1,0 +1,1 @@
+"""What `benchmarks.attacks` tries, one module for each part of a stranger's reach."""
