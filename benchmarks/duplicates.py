@@ -45,7 +45,7 @@ from mmrs.curation.search import DEFAULT_LIMIT, EXACT_BITS, bit_distance, near_p
 from mmrs.imaging.hashing import FINGERPRINT_BYTES, MIN_SIDE, VARIANTS, fingerprint, turned_hashes
 from mmrs.progress import Progress
 from mmrs.shards.index import write_index
-from mmrs.shards.manifest import Manifest, ShardEntry, SourceEntry, index_path
+from mmrs.shards.manifest import Manifest, ShardEntry, SourceEntry, SplitCounts, index_path
 from mmrs.shards.reader import ShardSet
 
 KINDS = ("exact", "recompressed", "resized", "flipped", "rotated", "tiled")
@@ -288,10 +288,11 @@ def write_indexes(folder: Path, count: int, seed: int) -> None:
             buffer = io.BytesIO()
             write_index(buffer, [index_row(row, split, prints[row]) for row in part.tolist()])
             target = folder / index_path(path)
-            target.parent.mkdir(exist_ok=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(buffer.getvalue())
-            digests = {"sha256": "0" * 64, "index_sha256": "0" * 64, "bytes": 1, "index_bytes": buffer.tell()}
-            entries.append(ShardEntry(source="made", split=split, path=path, records=len(part), **digests))
+            digest = hashlib.sha256(buffer.getvalue()).hexdigest()
+            files = {"sha256": "0" * 64, "bytes": 10_240, "index_sha256": digest, "index_bytes": buffer.tell()}
+            entries.append(ShardEntry(source="made", split=split, path=path, records=len(part), **files))
     source = SourceEntry(
         sensor="optical",
         licence="CC0-1.0",
@@ -300,7 +301,7 @@ def write_indexes(folder: Path, count: int, seed: int) -> None:
         image_suffix={"train": "jpg", "test": "jpg"},
         converter_version=1,
         options={},
-        splits={},
+        splits={split: SplitCounts() for split in ("train", "test")},
     )
     manifest = Manifest(
         tool_version="0", recipe_digest="0", sources={"made": source}, shards=tuple(entries), quarantine_sha256="0"
@@ -310,22 +311,27 @@ def write_indexes(folder: Path, count: int, seed: int) -> None:
 
 def index_row(row: int, split: str, fingerprint_bytes: np.ndarray) -> dict[str, Any]:
     """One row of an index, with names and digests of the length that real ones have."""
-    zeros = ("image_offset", "image_size", "record_offset", "record_size", "objects", "ignored_objects", "captions")
+    zeros = ("objects", "ignored_objects", "captions")
+    places = {"image_offset": 512, "image_size": 512, "record_offset": 1536, "record_size": 512}
     name = f"made-{split}-{row:08d}"
-    return dict.fromkeys(zeros, 0) | {
-        "key": name,
-        "id": f"made/{split}/picture_of_a_place_{row:08d}",
-        "width": 512,
-        "height": 512,
-        "scene": None,
-        "label": "dense residential",
-        "categories": ["small vehicle", "ship"],
-        "dialogue_tasks": ["classification", "captioning"],
-        "dialogue_chars": [120, 240],
-        "perceptual_hash": fingerprint_bytes.tobytes(),
-        "reencoded": None,
-        "sha256": hashlib.sha256(name.encode()).hexdigest(),
-    }
+    return (
+        dict.fromkeys(zeros, 0)
+        | places
+        | {
+            "key": name,
+            "id": f"made/{split}/picture_of_a_place_{row:08d}",
+            "width": 512,
+            "height": 512,
+            "scene": None,
+            "label": "dense residential",
+            "categories": ["small vehicle", "ship"],
+            "dialogue_tasks": ["classification", "captioning"],
+            "dialogue_chars": [120, 240],
+            "perceptual_hash": fingerprint_bytes.tobytes(),
+            "reencoded": None,
+            "sha256": hashlib.sha256(name.encode()).hexdigest(),
+        }
+    )
 
 
 def curate_indexes(folder: Path, count: int, seed: int) -> dict[str, Any]:
