@@ -11,7 +11,10 @@ import yaml
 from click.testing import CliRunner
 
 from cli import main
-from tests.support.damaged_data_sets import BROKEN, SEALED, UNSEEN, Damaged
+from mmrs.errors import RunFailure
+from mmrs.shards.index import INDEX_SCHEMA
+from mmrs.shards.reader import ShardSet
+from tests.support.damaged_data_sets import BROKEN, ROWS, SEALED, UNSEEN, Damaged
 from tests.support.hub_server import serve_hub
 from tests.training.micro import make_config, make_model_folder
 from tests.training.shard_folder import make_shard_folder
@@ -86,3 +89,29 @@ def test_every_command_ends_with_one_sentence(damage, sound, model, hub, tmp_pat
 def test_the_sound_data_set_is_read_by_all(command, sound, model, hub, tmp_path):
     done = run(command, sound, model, tmp_path / "out", hub)
     assert done.exit_code == (2 if command in ("compare",) else 0), done.output
+
+
+@pytest.mark.parametrize("damage", [name for name in SEALED if name.startswith(("row: ", "index: "))])
+def test_columns_that_are_asked_for_are_looked_at_alone(damage, sound, tmp_path):
+    """Each column by itself is refused where it is at fault, and only there."""
+    shutil.copytree(sound, tmp_path / "data")
+    made = Damaged(tmp_path / "data")
+    SEALED[damage](made)
+    made.seal()
+    shards = ShardSet(tmp_path / "data")
+
+    def is_refused(columns):
+        try:
+            shards.index(0, columns)
+        except RunFailure:
+            return True
+        return False
+
+    assert is_refused(None)
+    # Two columns at odds are no fault of either.
+    pairs = [("dialogue_tasks", "dialogue_chars"), ("image_offset", "image_size"), ("record_offset", "record_size")]
+    assert any(map(is_refused, [*([name] for name in INDEX_SCHEMA.names), *pairs]))
+    if damage in ROWS:
+        untouched = [name for name in INDEX_SCHEMA.names if name not in ROWS[damage]]
+        assert not is_refused(untouched)
+        assert shards.index(0, untouched).column_names == untouched

@@ -104,7 +104,7 @@ def _check_shard(
 ) -> list[TextFault]:
     shard = shards.manifest.shards[number]
     findings = []
-    table = shards.index(number).select(["id", "record_offset", "record_size"])
+    table = shards.index(number, ["id", "record_offset", "record_size"])
     for row in table.to_pylist():
         data = shards.read(number, row["record_offset"], row["record_size"])
         try:

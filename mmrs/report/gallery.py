@@ -56,7 +56,7 @@ def choose(location: Path | str, per_source: int, seed: int) -> list[Picture]:
 def _from_shard(data: ShardSet, number: int, count: int, seed: int) -> list[Picture]:
     try:
         columns = ["id", "image_offset", "image_size", "record_offset", "record_size"]
-        rows = data.index(number).select(columns).to_pylist()
+        rows = data.index(number, columns).to_pylist()
         chosen = [rows[place] for place in seeded_order([row["id"] for row in rows], seed, "gallery")[:count]]
         return [
             Picture(data.record(row), thumbnail(data.image(row))) for row in (row | {"shard": number} for row in chosen)

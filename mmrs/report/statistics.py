@@ -54,7 +54,7 @@ def statistics(location: Path | str) -> Statistics:
     """
     shards = ShardSet(location)
     manifest = shards.manifest
-    shards.check_indexes()
+    shards.check_indexes(_COLUMNS)
     samples = samples_frame(manifest, shards.index_files())
     plans = {
         "source": _sources(manifest),

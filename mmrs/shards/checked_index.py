@@ -1,7 +1,8 @@
 """An index of a stranger: compared with the manifest before it is read, and every row with the tar before it is used.
 
 A manifest vouches for digests, and whoever made it may have made an index that lies: about places outside of the tar,
-about a thousand million rows, about lists of different lengths. All that is looked at here once, by columns.
+about a thousand million rows, about lists of different lengths. All that is looked at here once, by columns: those that
+are asked for, since unpacking the others would take most of the time of a command that counts.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -30,8 +31,11 @@ _BATCH_BYTES = 256 * 2**20
 _MOST_TEXT_BYTES = 64 * 2**10
 
 
-def check_index(content: bytes, shard: ShardEntry) -> pa.Table:
+def check_index(content: bytes, shard: ShardEntry, columns: Sequence[str] | None = None) -> pa.Table:
     """The rows of a shard's index, in the order of its tar; whether it is the manifest's own file is not asked.
+
+    Args:
+        columns: are unpacked and looked at, in the order of `INDEX_SCHEMA`; None: all.
 
     Raises:
         ValueError: another version of mmrs wrote it, it cannot be read, or says what cannot be; says what.
@@ -43,7 +47,7 @@ def check_index(content: bytes, shard: ShardEntry) -> pa.Table:
                 raise ValueError(f"not written by this version of mmrs: its columns differ, {differing!r} first")
             if (rows := opened.metadata.num_rows) != shard.records:
                 raise ValueError(f"{rows} rows, the manifest says {shard.records}")
-            table = _unpacked(opened)
+            table = _unpacked(opened, _schema_of(columns))
         table.validate(full=True)
     except (OSError, pa.ArrowException, MemoryError, OverflowError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error
@@ -52,7 +56,9 @@ def check_index(content: bytes, shard: ShardEntry) -> pa.Table:
     return table
 
 
-def read_checked_index(path: Path, shard: ShardEntry, where: str, advice: str) -> pa.Table:
+def read_checked_index(
+    path: Path, shard: ShardEntry, where: str, advice: str, columns: Sequence[str] | None = None
+) -> pa.Table:
     """`check_index` of a file, which must be the one that the manifest names.
 
     Raises:
@@ -65,12 +71,18 @@ def read_checked_index(path: Path, shard: ShardEntry, where: str, advice: str) -
             content = file.read(shard.index_bytes + 1)
         if len(content) != shard.index_bytes or hashlib.sha256(content).hexdigest() != shard.index_sha256:
             raise ValueError("not the file that the manifest names")
-        return check_index(content, shard)
+        return check_index(content, shard, columns)
     except (OSError, ValueError) as error:
         raise RunFailure(f"{where}: the index cannot be used: {error}. {advice}") from error
 
 
-def _unpacked(opened: pq.ParquetFile) -> pa.Table:
+def _schema_of(columns: Sequence[str] | None) -> pa.Schema:
+    if columns is None:
+        return INDEX_SCHEMA
+    return pa.schema([field for field in INDEX_SCHEMA if field.name in columns], metadata=INDEX_SCHEMA.metadata)
+
+
+def _unpacked(opened: pq.ParquetFile, schema: pa.Schema) -> pa.Table:
     """All rows, some at a time, none of them once the bound is passed."""
     metadata = opened.metadata
     most = _FIXED_BYTES + _ROW_BYTES * metadata.num_rows
@@ -83,35 +95,42 @@ def _unpacked(opened: pq.ParquetFile) -> pa.Table:
         raise ValueError(f"{bytes_text(sum(chunks))} unpacked, more than {bytes_text(most)} for its rows")
     batches: list[pa.RecordBatch] = []
     size = rows = 0
-    for batch in opened.iter_batches(max(1, min(65_536, _BATCH_BYTES // max([1, *chunks])))):
+    rows_at_once = max(1, min(65_536, _BATCH_BYTES // max([1, *chunks])))
+    for batch in opened.iter_batches(rows_at_once, columns=schema.names):
         size, rows = size + batch.nbytes, rows + len(batch)
         if size > most or rows > metadata.num_rows:
             raise ValueError(f"more than {bytes_text(most)} for {metadata.num_rows} rows")
         batches.append(batch)
-    return pa.Table.from_batches(batches, INDEX_SCHEMA)
+    return pa.Table.from_batches(batches, schema)
 
 
 def _impossible(table: pa.Table, shard: ShardEntry) -> Iterator[str]:
     """What cannot be, the first of it first."""
     if len(table) != shard.records:
         yield f"{len(table)} rows, the manifest says {shard.records}"
-    for field in INDEX_SCHEMA:
+    there = set(table.column_names)
+    for field in table.schema:
         yield from _faults_of_column(table[field.name], field)
     for name, most in (("image", MOST_IMAGE_BYTES), ("record", MOST_RECORD_BYTES)):
-        yield from _faults_of_places(name, table[f"{name}_offset"], table[f"{name}_size"], most, shard.bytes)
+        offset, size = f"{name}_offset", f"{name}_size"
+        if {offset, size} <= there:
+            yield from _faults_of_places(name, table[offset], table[size], most, shard.bytes)
+        elif size in there and not (_least(table[size], 1) >= 1 and _most(table[size]) <= most):
+            yield f"{name}s of no or negative size, or of more than {bytes_text(most)}"
     least = {"width": 1, "height": 1, "objects": 0, "ignored_objects": 0, "captions": 0}
-    for name, limit in least.items():
-        if (found := _least(table[name], limit)) < limit:
+    for name in least.keys() & there:
+        if (found := _least(table[name], least[name])) < least[name]:
             yield f"{name} of {found}"
-    if _least(pc.list_flatten(table["dialogue_chars"])) < 0:
+    if "dialogue_chars" in there and _least(pc.list_flatten(table["dialogue_chars"])) < 0:
         yield "a dialogue of negative length"
-    tasks, lengths = (pc.list_value_length(table[name]) for name in ("dialogue_tasks", "dialogue_chars"))
-    if not pc.all(pc.equal(tasks, lengths)).as_py():
-        yield "a row with another number of dialogues than of their lengths"
+    if {"dialogue_tasks", "dialogue_chars"} <= there:
+        tasks, lengths = (pc.list_value_length(table[name]) for name in ("dialogue_tasks", "dialogue_chars"))
+        if not pc.all(pc.equal(tasks, lengths)).as_py():
+            yield "a row with another number of dialogues than of their lengths"
     patterns = {"id": f"^{re.escape(f'{shard.source}/{shard.split}/')}.", "sha256": "^[0-9a-f]{64}$"}
-    for name, pattern in patterns.items():
-        if not pc.all(pc.match_substring_regex(table[name], pattern)).as_py():
-            yield f"{name} that does not match {pattern}"
+    for name in patterns.keys() & there:
+        if not pc.all(pc.match_substring_regex(table[name], patterns[name])).as_py():
+            yield f"{name} that does not match {patterns[name]}"
 
 
 def _faults_of_column(column: pa.ChunkedArray, field: pa.Field) -> Iterator[str]:

@@ -112,15 +112,19 @@ class ShardSet:
         """Index rows of the numbered shards, at least one, with a column `shard`; `columns` as in `table`."""
         tables = []
         for number in shards:
-            table = self.index(number) if columns is None else self.index(number).select(columns)
+            table = self.index(number, columns)
+            table = table if columns is None else table.select(columns)
             tables.append(table.append_column("shard", pa.array([number] * len(table), pa.int32())))
         return pa.concat_tables(tables).combine_chunks()
 
-    def index(self, shard: int) -> pa.Table:
-        """The index of the numbered shard; every row lies in its tar. Raises as `read_checked_index`."""
+    def index(self, shard: int, columns: Sequence[str] | None = None) -> pa.Table:
+        """The index of the numbered shard, or these columns of it, in the order of the index.
+
+        Every row lies in its tar where columns say where. Raises as `read_checked_index`.
+        """
         entry = self.manifest.shards[shard]
         advice = see_verify(self.location)
-        return read_checked_index(self.index_file(shard), entry, self.index_location(shard), advice)
+        return read_checked_index(self.index_file(shard), entry, self.index_location(shard), advice, columns)
 
     def read(self, shard: int, offset: int, size: int) -> bytes:
         """`size` bytes at `offset` of the numbered shard. Raises OSError when the shard ends before them."""
@@ -165,11 +169,11 @@ class ShardSet:
         self._files.fetch_indexes(self.manifest.shards)
         return [self.index_file(shard) for shard in range(len(self.manifest.shards))]
 
-    def check_indexes(self) -> None:
+    def check_indexes(self, columns: Sequence[str] | None = None) -> None:
         """Look at all indexes, several at a time, as `index` does at one. Raises as `read_checked_index`."""
         self._files.fetch_indexes(self.manifest.shards)
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            for _ in pool.map(lambda shard: len(self.index(shard)), range(len(self.manifest.shards))):
+            for _ in pool.map(lambda shard: len(self.index(shard, columns)), range(len(self.manifest.shards))):
                 pass
 
     def index_location(self, shard: int) -> str:
