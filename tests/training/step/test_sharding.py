@@ -49,6 +49,7 @@ def config_of(out: Path, shards: Path, model_folder: Path, mode: str = "replicat
     changes.setdefault("tokens_per_step", 1280)
     # What all ranks together must know of a step; the plain loss is that of the steps below.
     changes.setdefault("loss", {"balance": "task", "weights": {"captioning": 2.0}})
+    changes.setdefault("data", {"augment": {"dihedral": True, "noise": 2}})
     # The gradient of an attention's key bias is zero but for rounding, which Adam would scale up to whole steps.
     changes.setdefault("optimiser", {"epsilon": 1e-5})
     return make_config(
@@ -76,7 +77,7 @@ def assert_equal_to(single, out: Path) -> None:
     for line, wanted in zip(found, expected, strict=True):
         for name in ("loss", "gradient_norm"):
             assert line[name] == pytest.approx(wanted[name], abs=1e-5)
-        for name in ("target_tokens", "input_tokens", "samples", "epoch", "padding_share"):
+        for name in ("target_tokens", "input_tokens", "samples", "epoch", "padding_share", "augmented"):
             assert line[name] == wanted[name]
         assert line["task_loss"] == pytest.approx(wanted["task_loss"], abs=1e-5)
 
@@ -95,6 +96,7 @@ def test_two_ranks_end_as_one(single, shards, model_folder, tmp_path):
     assert run_ranks(2, train, config, log=tmp_path) == [0, 0], (tmp_path / "rank-1.txt").read_text()
     assert_equal_to(single, config.out)
     assert_model_saved(single, config.out)
+    assert single.augmented["noise"] == 1 and 0.3 < single.augmented["dihedral"] < 1
     assert "2 ranks, 2 packs of each" in (tmp_path / "rank-0.txt").read_text()
     assert (tmp_path / "rank-1.txt").read_text() == ""
 
