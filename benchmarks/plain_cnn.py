@@ -1,9 +1,11 @@
 """What a plain CNN learns from the same pictures: `python -m benchmarks.plain_cnn SHARDS --seconds 120 --out JSON`.
 
 The peer of a model that answers in text: four blocks of two 3x3 convolutions with batch norm and ReLU, the first of
-each halving the sides, then a mean over places and one linear layer. It sees the images of the split train as training
-does (`pad_and_resize`, the eight symmetries of the square) and is scored on another split. It stops after so many
-seconds of processor time, reading included; the learning rate follows a cosine over them.
+each halving the sides, then a mean over places and one linear layer. `--body` takes another norm, or an encoder of the
+preset tiny with random weights in place of the blocks, which tells what that learns without a language model. The net
+sees the images of the split train as training does (`pad_and_resize`, the eight symmetries of the square) and is scored
+on another split. It stops after so many seconds of processor time, reading included; the learning rate follows a cosine
+over them.
 
 Shape suffixes: N images, C channels, H W pixels, K classes.
 """
@@ -30,10 +32,14 @@ from mmrs.seeding import permutation
 from training.config import AugmentConfig
 from training.data.augment import draw, turn_square
 from training.data.planning.selection import Selection, select
-from training.model import pad_and_resize
+from training.model import initialise, pad_and_resize, preset
+from training.model.vision.towers import join_layers, resize_map
 
 # Mean and standard deviation of ImageNet, for all channels alike.
 MEAN, STD = 0.449 * 255, 0.226 * 255
+BODIES = ("batch", "group", "weights", "none", "vit", "cnn")
+# Of a ReLU's output to a standard normal input, the factor that brings its standard deviation back to 1.
+RELU_GAIN = (2 / (1 - 1 / math.pi)) ** 0.5
 T_95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
 
 
@@ -51,6 +57,7 @@ def main() -> None:
     parser.add_argument("shards", type=Path, help="data set of a classification source")
     parser.add_argument("--seconds", type=float, default=120, help="processor time of each run")
     parser.add_argument("--size", type=int, default=64, help="side of the pictures in pixels")
+    parser.add_argument("--body", default="batch", choices=BODIES, help="norm of the blocks, or an encoder of tiny")
     parser.add_argument("--widths", type=int, nargs="+", default=[32, 64, 128, 256], help="channels of the blocks")
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--batch", type=int, default=16)
@@ -76,7 +83,7 @@ def run(given: argparse.Namespace, seed: int) -> dict:
     """Accuracy of one net, as plain values."""
     began = time.process_time()
     training, classes = read_pictures(select([given.shards], ["train"]), given.size, None)
-    net = plain_cnn(given.widths, len(classes), seed)
+    net = make_net(given, len(classes), seed)
     decayed = [parameter for parameter in net.parameters() if parameter.dim() > 1]
     others = [parameter for parameter in net.parameters() if parameter.dim() <= 1]
     groups = [{"params": decayed, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
@@ -123,17 +130,61 @@ def read_pictures(selection: Selection, size: int, classes: Sequence[str] | None
     return Pictures(pixels_NCHW, torch.tensor([names.index(label) for label in labels])), names
 
 
-def plain_cnn(widths: Sequence[int], classes: int, seed: int) -> nn.Sequential:
+def make_net(given: argparse.Namespace, classes: int, seed: int) -> nn.Module:
     """The net with random weights."""
     torch.manual_seed(seed)
+    if given.body in ("vit", "cnn"):
+        return EncoderNet(given.body, classes, seed)
     layers: list[nn.Module] = []
     before = 3
-    for width in widths:
+    for width in given.widths:
         for inputs, stride in ((before, 2), (width, 1)):
-            layers += [nn.Conv2d(inputs, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+            layers += convolution(given.body, inputs, width, stride)
         before = width
     layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, classes)]
     return nn.Sequential(*layers).to(memory_format=torch.channels_last)
+
+
+def convolution(norm: str, inputs: int, outputs: int, stride: int) -> list[nn.Module]:
+    """A 3x3 convolution, its norm and ReLU; "weights" standardises the filters instead (arXiv 2101.08692)."""
+    if norm == "weights":
+        return [StandardisedConvolution(inputs, outputs, 3, stride, 1), nn.ReLU()]
+    layer = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=norm == "none")
+    if norm == "none":
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        return [layer, nn.ReLU()]
+    return [layer, nn.BatchNorm2d(outputs) if norm == "batch" else nn.GroupNorm(8, outputs), nn.ReLU()]
+
+
+class StandardisedConvolution(nn.Conv2d):
+    """Filters of mean 0 and a variance that keeps that of what a ReLU lets through, times a learned gain."""
+
+    def __init__(self, *sizes: int):
+        super().__init__(*sizes)
+        self.gain = nn.Parameter(torch.full((self.out_channels, 1, 1, 1), RELU_GAIN))
+
+    def forward(self, maps_NCHW: torch.Tensor) -> torch.Tensor:
+        """The convolution."""
+        variance, mean = torch.var_mean(self.weight, (1, 2, 3), keepdim=True)
+        scale = torch.rsqrt(variance * self.weight[0].numel() + 1e-4) * self.gain
+        return functional.conv2d(maps_NCHW, (self.weight - mean) * scale, self.bias, self.stride, self.padding)
+
+
+class EncoderNet(nn.Module):
+    """An encoder of the preset tiny, the mean of its joined maps over all places, and a linear layer."""
+
+    def __init__(self, name: str, classes: int, seed: int):
+        super().__init__()
+        config = preset("tiny", vocab_size=300, bos_token_id=0, eos_token_id=1, pad_token_id=2, image_token_id=3)
+        self.entry = config.entry(name)
+        self.encoder = initialise(config, seed).vision.get_submodule(name)
+        self.head = nn.Linear(self.entry.width, classes)
+
+    def forward(self, pixels_NCHW: torch.Tensor) -> torch.Tensor:
+        """Logits (N, K)."""
+        maps = self.entry.encoder.maps_NGGC(self.encoder, pixels_NCHW, self.entry.layers)
+        side = min(each.shape[1] for each in maps)
+        return self.head(join_layers([resize_map(each, side) for each in maps], self.entry.fusion).mean((1, 2)))
 
 
 def turned(pixels_NCHW: torch.Tensor, seed: int, epoch: int, rows: Sequence[int]) -> torch.Tensor:

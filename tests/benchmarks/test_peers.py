@@ -86,12 +86,26 @@ def test_a_detector_learns_a_scene_by_heart():
 
 def test_a_cnn_trains_for_its_seconds_and_is_scored(tmp_path):
     given = Namespace(
-        shards=make_shard_folder(tmp_path), seconds=0.5, size=32, widths=[4, 8], learning_rate=1e-2, batch=8,
-        split="train",
+        shards=make_shard_folder(tmp_path), seconds=0.5, body="batch", size=32, widths=[4, 8], learning_rate=1e-2,
+        batch=8, split="train",
     )  # fmt: skip
     result = plain_cnn.run(given, seed=0)
     assert result["images"] == 24 and result["steps"] > 0
     assert 0.5 <= result["training_cpu_seconds"] < 3 and 0 <= result["accuracy"] <= 1
+
+
+@pytest.mark.parametrize("body", plain_cnn.BODIES)
+def test_every_body_starts_with_signals_of_one_scale(body):
+    """What the last layer reads neither vanishes nor explodes, and every parameter has a gradient."""
+    size = 112 if body == "vit" else 128
+    net = plain_cnn.make_net(Namespace(body=body, widths=[8, 16, 16, 32]), 7, 0)
+    read = []
+    linear = net.head if isinstance(net, plain_cnn.EncoderNet) else net[-1]
+    linear.register_forward_hook(lambda module, given, output: read.append(given[0]))
+    pixels = torch.randn(8, 3, size, size, generator=torch.Generator().manual_seed(0))
+    net(pixels).square().sum().backward()
+    assert 0.05 < read[0].square().mean().sqrt() < 5
+    assert all(parameter.grad is not None for parameter in net.parameters() if parameter.requires_grad)
 
 
 def test_accuracy_is_the_share_of_first_choices():
