@@ -21,6 +21,7 @@ EXTRA_OF_MODULE = {
     "accelerate": "gguf",
     "aiobotocore": "s3",
     "aiohttp": "http",
+    "bitsandbytes": "qlora",
     "braceexpand": "webdataset",
     "datasets": "datasets",
     "gguf": "gguf",

@@ -17,7 +17,7 @@ PROJECTOR = r"model\.projector\..*"
 NORMS = r"model\.language_model\.(.*\.)?\w*norm\.weight"
 _VECTOR_PATTERN = _LINEARS + r"(bias|scale)_tune"
 HEAD_VECTORS = r"lm_head\.(bias|scale)_tune"
-ADAPTERS = _LINEARS + r"lora_[AB]\..*"
+ADAPTERS = _LINEARS + r"lora_(A|B|magnitude_vector)\..*"
 EVERYTHING = ".*"
 
 # What a recipe may name instead of a pattern of its own.

@@ -208,6 +208,12 @@ class TrainConfig(Section):
         layout = self.parallel
         if layout.attention == "flex" and self.device == "cpu":
             raise ValueError("parallel.attention=flex has no backward pass on a CPU; set parallel.attention=auto")
+        tuning = self.stage.tuning
+        if tuning is not None and tuning.quantised != "none" and layout.mode == "fsdp":
+            raise ValueError(
+                f"stage.tuning.quantised={tuning.quantised} fits one GPU's memory and cannot be sharded; set "
+                "parallel.mode=replicate, or quantised=none"
+            )
         flex = layout.attention == "flex" or (layout.attention == "auto" and self.device == "cuda")
         if layout.activation_checkpointing == "selective" and flex and not layout.compile:
             raise ValueError(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    BeforeValidator,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -17,8 +18,9 @@ from pydantic import (
     model_validator,
 )
 
+from mmrs.config import as_list
 from training.config.parameter_sets import SETS
-from training.config.section import ResumeFree, Section, UnitShare
+from training.config.section import NonEmptyNames, ResumeFree, Section, UnitShare
 
 
 class EncoderConfig(Section):
@@ -137,10 +139,29 @@ class TuningConfig(Section):
     dropout: UnitShare = 0.0
     """lora only: share of their inputs that is dropped in training."""
 
+    targets: Annotated[NonEmptyNames, BeforeValidator(as_list)] = ("all",)
+    """lora only: the layers that get them: "all", "attention", "attention-inputs", "mlp", or ends of layers' names such
+    as q_proj."""
+
+    dora: bool = False
+    """lora only: learn the length of each row of a weight apart from its direction (DoRA, arXiv 2402.09353)."""
+
+    rank_stabilised: bool = False
+    """lora only: scale by alpha / sqrt(rank), so that higher ranks learn as fast (rsLoRA, arXiv 2312.03732)."""
+
+    quantised: Literal["none", "nf4"] = "none"
+    """lora only: keep the frozen linear layers of the language model in 4 bits (QLoRA, arXiv 2305.14314), through
+    bitsandbytes. The trained model has them in its own precision again."""
+
     @model_validator(mode="after")
-    def _head_has_vectors(self) -> TuningConfig:
+    def _fits_its_kind(self) -> TuningConfig:
         if self.kind == "lora" and self.head:
             raise ValueError("tuning.head is for vectors; with kind lora leave it out")
+        of_lora = [
+            name for name in ("targets", "dora", "rank_stabilised", "quantised") if name in self.model_fields_set
+        ]
+        if self.kind != "lora" and of_lora:
+            raise ValueError(f"tuning.{of_lora[0]} is for low-rank adapters; set tuning.kind=lora, or leave it out")
         return self
 
 

@@ -41,7 +41,9 @@ def linear_operations(layer: Any, positions: int, input_gradient: bool) -> Opera
         layer: a linear layer or a convolution, with or without low-rank adapters of `peft`.
         input_gradient: whether a gradient is wanted at the layer's input.
     """
-    forward = 2 * layer.weight.numel() * positions
+    # Quantised weights lie several in one number.
+    weights = layer.in_features * layer.out_features if hasattr(layer, "in_features") else layer.weight.numel()
+    forward = 2 * weights * positions
     backward = forward * (input_gradient + layer.weight.requires_grad)
     for name in getattr(layer, "lora_A", ()):
         first, second = layer.lora_A[name].weight, layer.lora_B[name].weight

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from training.model.accounting import activation_memory, cache_bytes, state_memo
 from training.model.folder import check_model_folder, sound_model
 from training.model.language.bias_scale import tuned_vectors
 from training.model.presets import PRESETS
+from training.model.tuning.quantised import quantised_bytes
+from training.stages.base import is_quantised
 from training.stages.stage import FreezeRow, add_tuned_parameters, apply_stage, freeze_report
 from training.step.precision import frozen_dtype
 
@@ -83,10 +86,16 @@ def _cost(model: EarthGPTForConditionalGeneration, recipe: TrainConfig) -> list[
     tokens = recipe.tokens_per_pack
     images, targets = max(1, tokens // 2 // model.config.image_slots), tokens // 8
     flops = step_flops(model, tokens, tokens**2, images, targets)
-    state = state_memory(model)
+    state, weights = state_memory(model), ""
+    if is_quantised(recipe.stage) and recipe.stage.tuning is not None:
+        linears = [model.get_submodule(path) for path in model.config.tuned_layers(head=False)]
+        plain = sum(value.numel() * value.element_size() for layer in linears for value in _base_weights(layer))
+        packed = quantised_bytes(model, recipe.stage.tuning.quantised)
+        state = replace(state, weights=state.weights - plain + packed)
+        weights = f" ({recipe.stage.tuning.quantised} {_gb(packed)})"
     lines = [
         f"a pack of {tokens} tokens with {images} images and {targets} targets: {flops.total / 1e12:.3g} TFLOP",
-        f"state: weights {_gb(state.weights)}, gradients {_gb(state.gradients)}, AdamW {_gb(state.moments)}",
+        f"state: weights {_gb(state.weights)}{weights}, gradients {_gb(state.gradients)}, AdamW {_gb(state.moments)}",
     ]
     if any(value.requires_grad for value in model.vision.parameters()):
         return lines
@@ -96,6 +105,11 @@ def _cost(model: EarthGPTForConditionalGeneration, recipe: TrainConfig) -> list[
         how = "with activation checkpointing" if checkpointing else "kept"
         lines.append(f"activations of a pack, {how}: {_gb(sum(kept.values()))}")
     return lines
+
+
+def _base_weights(layer: Any) -> list[torch.Tensor]:
+    """The weight of a linear layer, of one with adapters too."""
+    return [getattr(layer, "base_layer", layer).weight]
 
 
 def _cache(config: EarthGPTConfig) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import shlex
@@ -20,6 +21,7 @@ from training.model.folder import check_model_folder
 from training.model.origin.notes import note_training
 from training.model.tuning.lora import has_lora, merged_state, save_adapter
 from training.run.checkpoint import DONE, read_trainable
+from training.stages.base import is_quantised, load_base
 from training.stages.initial_model import read_start_model
 from training.stages.stage import add_tuned_parameters, apply_stage
 from training.step.sharding import full_state
@@ -60,7 +62,7 @@ def export_checkpoint(checkpoint: Path, out: Path) -> Path:
     config = load_config(run / "config.yaml")
     base = check_model_folder(config.model.path or run / "model-init", "the run's base")
     digest = folder_digest(base)
-    model = EarthGPTForConditionalGeneration.from_pretrained(base, use_safetensors=True)
+    model = load_base(base, config.stage, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     add_tuned_parameters(model, config.stage, config.model.seed)
     rows = apply_stage(model, config.stage)
     parameters = {row.name: row.parameter for row in rows if row.learning_rate is not None}
@@ -119,8 +121,24 @@ def save_result(
         with atomic_folder(out / "adapter", lambda there: (there / _ADAPTER).is_file()) as temporary:
             save_adapter(temporary, model, state, str(base))
         state = merged_state(model, state)
+    if is_quantised(stage):
+        model = _unquantised(model, state)
     note_training(model.config, run)
     with atomic_folder(out / "model", lambda there: (there / _ORIGIN).is_file()) as temporary:
         model.save_pretrained(temporary, state_dict=state)
         processor.save_pretrained(temporary)
         (temporary / _ORIGIN).write_text(json.dumps(origin, indent=2, allow_nan=False) + "\n")
+
+
+def _unquantised(
+    model: EarthGPTForConditionalGeneration, state: dict[str, torch.Tensor]
+) -> EarthGPTForConditionalGeneration:
+    """A plain model of the same configuration that holds `state`, to be saved."""
+    config = copy.deepcopy(model.config)
+    del config.quantization_config
+    config.dtype = model.projector.start.dtype
+    with torch.device("meta"):
+        plain = EarthGPTForConditionalGeneration(config)
+    plain.load_state_dict(state, assign=True)
+    plain.tie_weights()
+    return plain

@@ -20,11 +20,11 @@ from training.data.open import open_training_selection, plan_stream
 from training.data.planning.pointer import Pointer, Position
 from training.data.stream import Stream
 from training.data.webdataset import open_webdataset
-from training.model import EarthGPTForConditionalGeneration
 from training.run.checkpoint import latest_checkpoint, load_checkpoint
 from training.run.final_model import folder_digest
 from training.run.held_out import HeldOut, open_held_out
 from training.run.signals import StopRequest
+from training.stages.base import is_quantised, load_base
 from training.stages.initial_model import StartModel, make_start_model, read_start_model
 from training.stages.stage import add_tuned_parameters, apply_stage, freeze_report
 from training.step.balance import check_loss_tasks
@@ -98,11 +98,12 @@ def prepare_run(context: RunContext, opened: OpenedRun) -> PreparedRun:
     """
     config, ranks, start_model, stream = context.config, context.ranks, opened.start_model, opened.stream
     check_loss_tasks(config.loss, stream.tasks)
-    model = EarthGPTForConditionalGeneration.from_pretrained(start_model.folder, use_safetensors=True)
+    model = load_base(start_model.folder, config.stage, ranks.device)
     model.end_answers_with(start_model.processor.tokenizer.eos_token_id)
     add_tuned_parameters(model, config.stage, config.model.seed)
     rows = apply_stage(model, config.stage, frozen_dtype(model, ranks.device))
-    model.to(ranks.device)
+    if not is_quantised(config.stage):
+        model.to(ranks.device)
     context.progress.line(freeze_report(rows, depth=3))
     held_out = ranks.first_then_all(lambda: open_held_out(config, start_model, ranks, context.progress))
     prepared = parallelize(model, config.parallel, ranks)

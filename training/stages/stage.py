@@ -14,7 +14,7 @@ from mmrs.errors import UserError
 from mmrs.text import table
 from training.config import StageConfig
 from training.model.modeling import EarthGPTForConditionalGeneration
-from training.model.tuning.lora import add_lora
+from training.model.tuning.lora import LoraOptions, add_lora
 from training.model.tuning.vectors import add_tuning
 
 
@@ -41,7 +41,10 @@ def add_tuned_parameters(model: EarthGPTForConditionalGeneration, stage: StageCo
     tuning = stage.tuning
     try:
         if tuning is not None and tuning.kind == "lora":
-            add_lora(model, tuning.rank, tuning.alpha, tuning.dropout, seed)
+            options = LoraOptions(
+                tuning.rank, tuning.alpha, tuning.dropout, tuning.targets, tuning.dora, tuning.rank_stabilised
+            )
+            add_lora(model, options, seed)
         elif tuning is not None:
             add_tuning(model, tuning.kind, tuning.head)
     except ValueError as error:
