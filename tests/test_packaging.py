@@ -25,7 +25,7 @@ OURS = ("cli", "converters", "mmrs", "training")
 # Extras of those who work on the project; no command needs them.
 DEVELOPMENT = {"test", "docs"}
 # Imported by a library at our request, never by name in our code.
-IMPORTED_FOR_US = {"accelerate", "gguf", "s3fs", "tensorboard"}
+IMPORTED_FOR_US = {"accelerate", "bitsandbytes", "gguf", "s3fs", "tensorboard"}
 
 
 def required(lines):

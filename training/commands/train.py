@@ -44,7 +44,7 @@ def train(
         click.echo(preview(config, progress))
         return
     if sample is not None:
-        from training.report.sample_page import draw_samples
+        from training.run.sample_page import draw_samples
 
         click.echo(draw_samples(config, sample, progress))
         return

@@ -43,6 +43,7 @@ def _tar(value: str) -> str:
     return value
 
 
+Tar = Annotated[str, AfterValidator(_tar)]
 Location = Annotated[Path | str, PlainValidator(_location), PlainSerializer(str)]
 
 
@@ -97,7 +98,7 @@ class DataConfig(Section):
     folders: ResumeFree[Annotated[tuple[Location, ...], BeforeValidator(as_list)]] = ()
     """Data sets of mmrs: folders, or URLs of http(s), s3 or hf. They may move; a checkpoint knows them by their id."""
 
-    webdataset: Annotated[tuple[Annotated[str, AfterValidator(_tar)], ...], BeforeValidator(as_list)] = ()
+    webdataset: Annotated[tuple[Tar, ...], BeforeValidator(as_list)] = ()
     """Tars of others, as paths or URLs with ``{00..09}`` for numbers; see `training.data.webdataset`."""
 
     webdataset_shuffle: ResumeFree[PositiveInt] = 1000

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from mmrs.config import load_yaml, validated
+from mmrs.config import as_list, load_yaml, validated
 from mmrs.errors import UserError
-from training.config.data import DataConfig
+from training.config.data import DataConfig, Tar
 from training.config.section import ResumeFree, Section, resume_bound_values
 from training.config.stage import ModelConfig, OptimiserConfig, ScheduleConfig, StageConfig
 
@@ -68,6 +68,9 @@ class HeldOutConfig(Section):
 
     split: ResumeFree[str] = "val"
     """The split, of all sources alike."""
+
+    webdataset: ResumeFree[Annotated[tuple[Tar, ...], BeforeValidator(as_list)]] = ()
+    """For a run on `data.webdataset`: other tars of the same form, in place of a split."""
 
     every_steps: ResumeFree[PositiveInt] = 100
     """Steps from one evaluation to the next; there is one at the end, too."""
@@ -225,8 +228,13 @@ class TrainConfig(Section):
     @model_validator(mode="after")
     def _held_out_fits(self) -> TrainConfig:
         held_out, every_steps = self.held_out, self.checkpoint.every_steps
-        if held_out is not None and self.data.webdataset:
-            raise ValueError("held_out needs a split of data.folders; data.webdataset has none")
+        if held_out is not None and bool(self.data.webdataset) != bool(held_out.webdataset):
+            raise ValueError(
+                "held_out needs tars of its own where data.webdataset is set, and a split where data.folders is: set "
+                f"{'held_out.webdataset, or leave held_out out' if self.data.webdataset else 'held_out.webdataset=[]'}"
+            )
+        if held_out is not None and held_out.answers and held_out.webdataset:
+            raise ValueError("held_out.answers needs questions of data.folders; set held_out.answers=0")
         if self.checkpoint.keep_best:
             if held_out is None:
                 raise ValueError("checkpoint.keep_best needs a held-out loss: set held_out.split and held_out.packs")

@@ -157,9 +157,9 @@ class TuningConfig(Section):
     def _fits_its_kind(self) -> TuningConfig:
         if self.kind == "lora" and self.head:
             raise ValueError("tuning.head is for vectors; with kind lora leave it out")
-        of_lora = [
-            name for name in ("targets", "dora", "rank_stabilised", "quantised") if name in self.model_fields_set
-        ]
+        fields = type(self).model_fields
+        names = ("targets", "dora", "rank_stabilised", "quantised")
+        of_lora = [name for name in names if getattr(self, name) != fields[name].default]
         if self.kind != "lora" and of_lora:
             raise ValueError(f"tuning.{of_lora[0]} is for low-rank adapters; set tuning.kind=lora, or leave it out")
         return self

@@ -163,12 +163,29 @@ class WebdatasetPacks(IterableDataset):
                     found = True
                     yield from packer.add(unit, turn)
             if not found:
-                shards = self.stream.urls[reader::readers]
-                fault = f" The last fault: {': '.join(packer.skipped[-1])}" if packer.skipped else ""
-                raise RunFailure(
-                    f"data.webdataset: no usable sample in a pass over {len(shards)} shards from {shards[0]} on.{fault}"
-                )
+                raise self._unusable(reader, readers, packer)
             turn += 1
+
+    def one_pass(self) -> Iterator[Pack]:
+        """The packs of a single pass over this reader's shards, the last ones not full.
+
+        Raises:
+            RunFailure: it has no usable sample.
+        """
+        packer = _Packer(self.stream.processor, self.stream.settings.tokens_per_pack)
+        for sample in self._samples(0, self.rank, self.world_size, packer):
+            for unit in self._units(sample, 0, packer):
+                yield from packer.add(unit, 0)
+        yield from packer.rest(0)
+        if not packer.number:
+            raise self._unusable(self.rank, self.world_size, packer)
+
+    def _unusable(self, reader: int, readers: int, packer: _Packer) -> RunFailure:
+        shards = self.stream.urls[reader::readers]
+        fault = f" The last fault: {': '.join(packer.skipped[-1])}" if packer.skipped else ""
+        return RunFailure(
+            f"data.webdataset: no usable sample in a pass over {len(shards)} shards from {shards[0]} on.{fault}"
+        )
 
     def _samples(self, turn: int, reader: int, readers: int, packer: _Packer) -> Iterable[dict[str, Any]]:
         import webdataset
@@ -295,6 +312,11 @@ class _Packer:
         else:
             self._open.append((tokens, [unit]))
         if len(self._open) > OPEN_PACKS:
+            yield self._finish(self._open.pop(0)[1], turn)
+
+    def rest(self, turn: int) -> Iterator[Pack]:
+        """All packs that are open, oldest first."""
+        while self._open:
             yield self._finish(self._open.pop(0)[1], turn)
 
     def _finish(self, units: list[EncodedUnit], turn: int) -> Pack:

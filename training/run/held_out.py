@@ -20,10 +20,9 @@ from mmrs.progress import Progress
 from mmrs.shards.reader import ShardSet
 from training.config import HeldOutConfig, TrainConfig
 from training.data.collate import Pack
-from training.data.loader import PackDataset
 from training.data.open import open_selection, plan_stream
 from training.data.planning.selection import Selection
-from training.data.planning.sequence import PackReference
+from training.data.webdataset import WebdatasetPacks, open_webdataset
 from training.model.processing import EarthGPTProcessor
 from training.stages.initial_model import StartModel
 from training.step.precision import precision
@@ -48,11 +47,14 @@ class HeldOutAnswers:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The fixed packs, of which each rank computes every R-th, and the questions."""
+    """The fixed packs, of which each rank computes every R-th, and the questions.
+
+    `read` gives the pack of a number below `count`.
+    """
 
     config: HeldOutConfig
-    dataset: PackDataset
-    references: list[PackReference]
+    read: Callable[[int], Pack]
+    count: int
     labels: TargetLabels
     processor: EarthGPTProcessor
     asked: HeldOutAnswers | None
@@ -61,23 +63,26 @@ class HeldOut:
     @cached_property
     def packs(self) -> list[Pack]:
         """This rank's packs, decoded once."""
-        return [self.dataset[reference] for reference in self.references[self.ranks.rank :: self.ranks.size]]
+        return [self.read(number) for number in range(self.ranks.rank, self.count, self.ranks.size)]
 
     @property
     def rounds(self) -> int:
         """Packs of the rank that has most."""
-        return -(-len(self.references) // self.ranks.size)
+        return -(-self.count // self.ranks.size)
 
 
 def open_held_out(config: TrainConfig, start_model: StartModel, ranks: Ranks, progress: Progress) -> HeldOut | None:
     """Plan the held-out packs of a run; None where the run has none.
 
     Raises:
-        UserError: no such split, nothing in it that fits a pack, or no question where answers are wanted.
+        UserError: no such split or tars, nothing in it that fits a pack, or no question where answers are wanted.
+        RunFailure: no sample of the tars can be used.
     """
     held_out = config.held_out
     if held_out is None:
         return None
+    if held_out.webdataset:
+        return _open_tars(config, held_out, start_model, ranks)
     data = config.data.model_copy(update={"splits": (held_out.split,), "mixture": (), "augment": None})
     selection = open_selection(data)
     processor = start_model.processor
@@ -85,13 +90,35 @@ def open_held_out(config: TrainConfig, start_model: StartModel, ranks: Ranks, pr
     stream = plan_stream(of_split, selection, processor, start_model.max_positions, progress)
     sequence = stream.sequence
     count = min(held_out.packs, len(sequence.plan(0)))
+    references = list(islice(sequence.walk(sequence.start()), count))
     return HeldOut(
         config=held_out,
-        dataset=stream.dataset,
-        references=list(islice(sequence.walk(sequence.start()), count)),
+        read=lambda number: stream.dataset[references[number]],
+        count=count,
         labels=TargetLabels(stream.tasks, stream.sensors),
         processor=processor,
         asked=_questions(selection, held_out.split, held_out.answers),
+        ranks=ranks,
+    )
+
+
+def _open_tars(config: TrainConfig, held_out: HeldOutConfig, start_model: StartModel, ranks: Ranks) -> HeldOut:
+    """The first packs of tars of others, the same on every rank and in every start."""
+    trained = open_webdataset(config, start_model.processor, start_model.max_positions)
+    data = config.data.model_copy(update={"webdataset": held_out.webdataset, "augment": None})
+    of_tars = config.model_copy(update={"data": data})
+    stream = open_webdataset(of_tars, start_model.processor, start_model.max_positions)
+    shared = sorted({*trained.urls} & {*stream.urls})
+    if shared:
+        raise UserError(f"held_out.webdataset: the run trains on {shared[0]} too; name other tars.")
+    packs = list(islice(WebdatasetPacks(stream).one_pass(), held_out.packs))
+    return HeldOut(
+        config=held_out,
+        read=packs.__getitem__,
+        count=len(packs),
+        labels=TargetLabels(stream.tasks, stream.sensors),
+        processor=start_model.processor,
+        asked=None,
         ranks=ranks,
     )
 
@@ -112,7 +139,7 @@ def held_out_losses(training: Training, held_out: HeldOut, stopped: Callable[[],
         with torch.no_grad():
             for number in range(held_out.rounds):
                 # A rank without a pack left computes one again, for ranks that share weights compute together.
-                pack = own[number] if number < len(own) else held_out.dataset[held_out.references[0]]
+                pack = own[number] if number < len(own) else held_out.read(0)
                 losses_T = pack_losses(training, pack)
                 if number < len(own):
                     losses.append((pack, losses_T))

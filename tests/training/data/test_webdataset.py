@@ -387,3 +387,56 @@ def test_labels_take_their_names_from_the_list_beside_the_tars(tmp_path, model_f
     (tmp_path / "other.json").write_text("{}")
     with pytest.raises(UserError, match="is no list of names; write one name a line"):
         packs_of(given, processor, 1)
+
+
+def write_laion(folder, first, shards=2, samples=10):
+    """Tars as img2dataset writes them: picture, caption, and facts with the caption again; now and then one failed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for shard in range(shards):
+        with tarfile.open(folder / f"{shard:05d}.tar", "w") as tar:
+            for number in range(first + shard * samples, first + (shard + 1) * samples):
+                caption = f"a field of number {number}"
+                facts = {"caption": caption, "url": "https://a.b/c.jpg", "key": f"{number:09d}", "status": "success",
+                         "error_message": None, "width": 60, "height": 40, "original_width": 60, "original_height": 40,
+                         "exif": "{}", "sha256": "0" * 64}  # fmt: skip
+                members = {"jpg": jpeg(number), "txt": caption.encode(), "json": json.dumps(facts).encode()}
+                if number % 7 == 3:
+                    members |= {"txt": b"", "json": json.dumps(facts | {"caption": None}).encode()}
+                for suffix, data in members.items():
+                    info = tarfile.TarInfo(f"{number:09d}.{suffix}")
+                    info.size = len(data)
+                    tar.addfile(info, io.BytesIO(data))
+    return str(folder / f"{{00000..{shards - 1:05d}}}.tar")
+
+
+def test_stage_a_learns_from_laion_tars_with_a_held_out_loss(tmp_path, model_folder, monkeypatch):
+    monkeypatch.setattr("training.run.train.plot_run", lambda out, image: None)
+    trained, kept = write_laion(tmp_path / "laion", 0), write_laion(tmp_path / "kept", 500, shards=1)
+    stage = {"trainable": [{"set": name, "learning_rate": 5e-3} for name in ("projector", "attention", "norms")]}
+    changes = {
+        "stage": stage,
+        "data": {"max_skipped_share": 0.5, "max_skipped_samples": 50},
+        "held_out": {"webdataset": kept, "every_steps": 2, "packs": 3},
+        "checkpoint": {"every_steps": 2, "keep_best": 1},
+    }
+    result = train(config_of(tmp_path, trained, model_folder, **changes))
+    lines = read_metrics(result.out / "held-out.jsonl")
+    assert [line["step"] for line in lines] == [2, 4] and lines[1]["loss"] < lines[0]["loss"]
+    # Eight of ten captions are whole, and each is looked at once.
+    words = sum(len(f" a field of number {number}") for number in range(500, 510) if number % 7 != 3)
+    assert 8 < lines[0]["target_tokens"] <= words + 8 and lines[0]["target_tokens"] == lines[1]["target_tokens"]
+    with pytest.raises(UserError, match=r"held_out\.webdataset: the run trains on .*00000\.tar too"):
+        train(config_of(tmp_path / "same", trained, model_folder, **(changes | {"held_out": {"webdataset": trained}})))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"held_out": {"split": "val"}}, "tars of its own"),
+        ({"held_out": {"webdataset": "a.tar", "answers": 2}}, "held_out.answers needs questions"),
+        ({"held_out": {"webdataset": "pipe:rm x"}}, "pipe:"),
+    ],
+)
+def test_a_held_out_loss_of_tars_needs_tars(tmp_path, model_folder, changes, words):
+    with pytest.raises((UserError, ValueError), match=words):
+        config_of(tmp_path, "b.tar", model_folder, **changes)

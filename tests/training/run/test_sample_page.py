@@ -18,8 +18,8 @@ from tests.training.micro import make_config
 from training.data.open import open_training_selection, plan_stream
 from training.data.planning.pointer import Position
 from training.model import EarthGPTProcessor
-from training.report import sample_page
-from training.report.sample_page import draw_samples
+from training.run import sample_page
+from training.run.sample_page import draw_samples
 from training.step.ranks import Ranks
 
 AUGMENT = {"brightness": 0.5, "noise": 12, "dihedral": True}
@@ -72,7 +72,7 @@ def test_the_command_draws_a_page_and_the_run_still_starts(config, tmp_path):
 
 def test_nothing_of_the_data_becomes_markup(config, monkeypatch):
     evil = "<script>alert(1)</script>"
-    monkeypatch.setattr("training.report.sample_page._tokens", lambda *_: [sample_page._Token(evil, False, 0, None)])
+    monkeypatch.setattr("training.run.sample_page._tokens", lambda *_: [sample_page._Token(evil, False, 0, None)])
     monkeypatch.setattr("training.data.planning.selection.Selection.sample_id", lambda self, row: f"toy/{evil}")
     text = draw_samples(config, 2, Progress(quiet=True)).read_text()
     assert evil not in text and "&lt;script&gt;" in text and "default-src 'none'" in text
