@@ -211,6 +211,8 @@ class TrainConfig(Section):
         layout = self.parallel
         if layout.attention == "flex" and self.device == "cpu":
             raise ValueError("parallel.attention=flex has no backward pass on a CPU; set parallel.attention=auto")
+        if self.optimiser.moments == "8bit" and layout.mode == "fsdp":
+            raise ValueError("optimiser.moments=8bit cannot be sharded; set parallel.mode=replicate, or moments=fp32")
         tuning = self.stage.tuning
         if tuning is not None and tuning.quantised != "none" and layout.mode == "fsdp":
             raise ValueError(

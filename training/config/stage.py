@@ -190,6 +190,14 @@ class OptimiserConfig(Section):
     weight_decay: NonNegativeFloat = 0.05
     """On the weights of linear layers and convolutions: no norms, biases and scales, no embeddings, no positions."""
 
+    weights: Literal["fp32", "bf16"] = "fp32"
+    """What trained parameters are kept in. "bf16" halves them, their gradients and what ranks exchange, beside an fp32
+    copy that the updates go to; for full tuning. Tuning vectors stay fp32."""
+
+    moments: Literal["fp32", "8bit"] = "fp32"
+    """What the running means are kept in: "8bit" through bitsandbytes, in a quarter of the memory; not for sharded
+    parameters."""
+
     clip_norm: PositiveFloat = 1.0
     """Largest norm of the gradient of all trained parameters together."""
 

@@ -20,7 +20,8 @@ from training.model.presets import PRESETS
 from training.model.tuning.quantised import quantised_bytes
 from training.stages.base import is_quantised
 from training.stages.stage import FreezeRow, add_tuned_parameters, apply_stage, freeze_report
-from training.step.precision import frozen_dtype
+from training.step.adamw import bytes_per_parameter
+from training.step.precision import frozen_dtype, trained_dtype
 
 # LLaMA-2's, which the published parameter counts assume.
 _VOCABULARY: dict[str, Any] = {
@@ -54,7 +55,9 @@ def inspect(model: str, recipe: TrainConfig | None = None) -> str:
         rows = [FreezeRow(name, value, None) for name, value in built.named_parameters()]
         return "\n".join([*head, "", freeze_report(rows, depth=3), "", _cache(config)])
     add_tuned_parameters(built, recipe.stage, recipe.model.seed)
-    rows = apply_stage(built, recipe.stage, frozen_dtype(built, torch.device(recipe.device)))
+    rows = apply_stage(
+        built, recipe.stage, frozen_dtype(built, torch.device(recipe.device)), trained_dtype(recipe.optimiser)
+    )
     return "\n".join([*head, "", freeze_report(rows, depth=3), "", *_cost(built, recipe), _cache(config)])
 
 
@@ -87,6 +90,10 @@ def _cost(model: EarthGPTForConditionalGeneration, recipe: TrainConfig) -> list[
     images, targets = max(1, tokens // 2 // model.config.image_slots), tokens // 8
     flops = step_flops(model, tokens, tokens**2, images, targets)
     state, weights = state_memory(model), ""
+    trained = [value for value in model.parameters() if value.requires_grad]
+    eight_bit = recipe.optimiser.moments == "8bit"
+    of_state = sum(bytes_per_parameter(each.dtype, each.numel(), eight_bit) * each.numel() for each in trained)
+    state = replace(state, moments=round(of_state))
     if is_quantised(recipe.stage) and recipe.stage.tuning is not None:
         linears = [model.get_submodule(path) for path in model.config.tuned_layers(head=False)]
         plain = sum(value.numel() * value.element_size() for layer in linears for value in _base_weights(layer))

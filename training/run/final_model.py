@@ -24,6 +24,7 @@ from training.run.checkpoint import DONE, read_trainable
 from training.stages.base import is_quantised, load_base
 from training.stages.initial_model import read_start_model
 from training.stages.stage import add_tuned_parameters, apply_stage
+from training.step.precision import trained_dtype
 from training.step.sharding import full_state
 
 _ORIGIN = "training.json"
@@ -64,7 +65,7 @@ def export_checkpoint(checkpoint: Path, out: Path) -> Path:
     digest = folder_digest(base)
     model = load_base(base, config.stage, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     add_tuned_parameters(model, config.stage, config.model.seed)
-    rows = apply_stage(model, config.stage)
+    rows = apply_stage(model, config.stage, trained_dtype=trained_dtype(config.optimiser))
     parameters = {row.name: row.parameter for row in rows if row.learning_rate is not None}
     position, trained = read_trainable(checkpoint, parameters, config, digest)
     with torch.no_grad():

@@ -29,7 +29,7 @@ from training.stages.initial_model import StartModel, make_start_model, read_sta
 from training.stages.stage import add_tuned_parameters, apply_stage, freeze_report
 from training.step.balance import check_loss_tasks
 from training.step.optim import build_optimiser
-from training.step.precision import frozen_dtype
+from training.step.precision import frozen_dtype, trained_dtype
 from training.step.ranks import Ranks
 from training.step.sharding import current_rows, parallelize
 from training.step.step import TargetLabels, Training
@@ -101,7 +101,7 @@ def prepare_run(context: RunContext, opened: OpenedRun) -> PreparedRun:
     model = load_base(start_model.folder, config.stage, ranks.device)
     model.end_answers_with(start_model.processor.tokenizer.eos_token_id)
     add_tuned_parameters(model, config.stage, config.model.seed)
-    rows = apply_stage(model, config.stage, frozen_dtype(model, ranks.device))
+    rows = apply_stage(model, config.stage, frozen_dtype(model, ranks.device), trained_dtype(config.optimiser))
     if not is_quantised(config.stage):
         model.to(ranks.device)
     context.progress.line(freeze_report(rows, depth=3))

@@ -13,6 +13,7 @@ from torch import nn
 from mmrs.errors import UserError
 from mmrs.text import table
 from training.config import StageConfig
+from training.model.language.bias_scale import VECTORS
 from training.model.modeling import EarthGPTForConditionalGeneration
 from training.model.tuning.lora import LoraOptions, add_lora
 from training.model.tuning.vectors import add_tuning
@@ -51,14 +52,21 @@ def add_tuned_parameters(model: EarthGPTForConditionalGeneration, stage: StageCo
         raise UserError(f"stage.tuning: {error}") from error
 
 
-def apply_stage(model: nn.Module, stage: StageConfig, frozen_dtype: torch.dtype | None = None) -> list[FreezeRow]:
+def apply_stage(
+    model: nn.Module,
+    stage: StageConfig,
+    frozen_dtype: torch.dtype | None = None,
+    trained_dtype: torch.dtype = torch.float32,
+) -> list[FreezeRow]:
     """Mark the parameters that train, freeze the rest, and say which is which.
 
-    Trainable tensors become fp32: a bf16 value cannot take up the small updates that tuning makes. A pattern must match
+    Trainable tensors become fp32: a bf16 value cannot take up the small updates that tuning makes, unless an optimiser
+    keeps a master of it. A pattern must match
     a parameter's full name; the first rule that matches decides.
 
     Args:
         frozen_dtype: dtype of frozen floating tensors; None leaves them as they are.
+        trained_dtype: that of trainable ones, tuning vectors apart, which stay fp32.
 
     Raises:
         UserError: a rule trains nothing, either because its pattern matches no name or because earlier rules took all.
@@ -72,7 +80,8 @@ def apply_stage(model: nn.Module, stage: StageConfig, frozen_dtype: torch.dtype 
         parameter.requires_grad_(number is not None)
         if number is not None:
             used[number] += 1
-            parameter.data = parameter.data.float()
+            is_vector = name.rpartition(".")[2] in VECTORS
+            parameter.data = parameter.data.to(torch.float32 if is_vector else trained_dtype)
         elif frozen_dtype is not None and parameter.is_floating_point():
             parameter.data = parameter.data.to(frozen_dtype)
         rows.append(FreezeRow(name, parameter, None if number is None else rules[number][1], name in products))

@@ -2,38 +2,52 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
+from typing import Any
 
 import torch
 
+from mmrs.errors import UserError
+from mmrs.installation import install_command
 from training.config import OptimiserConfig, ScheduleConfig
 from training.stages.stage import FreezeRow
+from training.step.adamw import MasterAdamW
 
 
 def build_optimiser(rows: list[FreezeRow], config: OptimiserConfig) -> torch.optim.AdamW:
     """AdamW over the trainable parameters, one group per learning rate and use of weight decay.
 
-    On a GPU one fused kernel updates a group. Each group carries `peak_learning_rate` and `names`, in the order of its
-    parameters.
+    With parameters of bf16 or moments of 8 bits it is that of `training.step.adamw`; else on a GPU one fused kernel
+    updates a group. Each group carries `peak_learning_rate` and `names`, in the order of its parameters.
+
+    Raises:
+        UserError: bitsandbytes is not installed.
     """
     groups: dict[tuple[float, bool], list[FreezeRow]] = {}
     for row in rows:
         if row.learning_rate is not None:
             groups.setdefault((row.learning_rate, row.decays), []).append(row)
+    param_groups = [
+        {
+            "params": [row.parameter for row in members],
+            "names": [row.name for row in members],
+            "lr": learning_rate,
+            "peak_learning_rate": learning_rate,
+            "weight_decay": config.weight_decay if decays else 0.0,
+        }
+        for (learning_rate, decays), members in groups.items()
+    ]
+    options: dict[str, Any] = {"betas": config.betas, "eps": config.epsilon}
+    if config.moments == "8bit" or config.weights == "bf16":
+        if config.moments == "8bit" and importlib.util.find_spec("bitsandbytes") is None:
+            raise UserError(
+                f"optimiser.moments=8bit needs bitsandbytes: {install_command('bitsandbytes')}. Without, set "
+                "optimiser.moments=fp32."
+            )
+        return MasterAdamW(param_groups, eight_bit=config.moments == "8bit", **options)
     return torch.optim.AdamW(
-        [
-            {
-                "params": [row.parameter for row in members],
-                "names": [row.name for row in members],
-                "lr": learning_rate,
-                "peak_learning_rate": learning_rate,
-                "weight_decay": config.weight_decay if decays else 0.0,
-            }
-            for (learning_rate, decays), members in groups.items()
-        ],
-        betas=config.betas,
-        eps=config.epsilon,
-        fused=True if all(row.parameter.is_cuda for row in rows) else None,
+        param_groups, fused=True if all(row.parameter.is_cuda for row in rows) else None, **options
     )
 
 

@@ -11,6 +11,8 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import nn
 
+from training.config import OptimiserConfig
+
 _HALF = (torch.bfloat16, torch.float16)
 
 
@@ -22,6 +24,11 @@ def has_half_weights(model: nn.Module) -> bool:
 def frozen_dtype(model: nn.Module, device: torch.device) -> torch.dtype | None:
     """The dtype that frozen weights get before training on a device; None leaves them as they are."""
     return torch.bfloat16 if device.type == "cuda" or has_half_weights(model) else None
+
+
+def trained_dtype(config: OptimiserConfig) -> torch.dtype:
+    """The dtype that trained weights are kept in."""
+    return torch.bfloat16 if config.weights == "bf16" else torch.float32
 
 
 def precision(device: torch.device, half: bool) -> AbstractContextManager:

@@ -19,7 +19,7 @@ from mmrs.installation import install_command
 from training.model.modeling import EarthGPTForConditionalGeneration
 
 NOT_QUANTISED = "none"
-_KEPT = ["vision", "projector", "lm_head", "embed_tokens"]
+_KEPT = ["model.vision", "model.projector", "lm_head", "model.language_model.embed_tokens"]
 # nf4 has 4 bits a weight, and for each 64 of them a scale of 8 bits, of which 256 share one of 32.
 _BITS = {"nf4": 4 + 8 / 64 + 32 / (64 * 256)}
 

@@ -131,7 +131,7 @@ def test_adapters_go_to_the_chosen_layers(model, targets, count):
     add_lora(model, LoraOptions(4, 8.0, targets=targets), 0)
     chosen = {name.partition(".lora_")[0] for name, _ in model.named_parameters() if ".lora_" in name}
     wanted = target_layers(model.config.decoder_kind, targets)
-    assert len(wanted) == count and {name.split(".", 3)[3] for name in chosen} == set(wanted)
+    assert len(wanted) == count and {name.split(".", 4)[4] for name in chosen} == set(wanted)
 
 
 def test_a_layer_that_is_not_there_is_refused(model):
