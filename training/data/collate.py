@@ -33,12 +33,19 @@ class EncodedDialogue:
 
 @dataclass(frozen=True, slots=True)
 class EncodedUnit:
-    """One image, uint8 (3, H, W), with its dialogues; `augmented` says which kinds of augmentation changed it."""
+    """One image, uint8 (3, H, W), with its dialogues; None for text alone. `augmented` says which kinds of augmentation
+    changed it; `further_CHW` are the images after the first, where dialogues are about several."""
 
     sample_id: str
-    pixels_CHW: np.ndarray
+    pixels_CHW: np.ndarray | None
     dialogues: tuple[EncodedDialogue, ...]
     augmented: tuple[bool, ...] = ()
+    further_CHW: tuple[np.ndarray, ...] = ()
+
+    @property
+    def images(self) -> tuple[np.ndarray, ...]:
+        """All images, in the order in which the dialogues' prefix shows them."""
+        return (() if self.pixels_CHW is None else (self.pixels_CHW,)) + self.further_CHW
 
 
 @dataclass(frozen=True)
@@ -100,6 +107,7 @@ def collate_packs(
     pad_id: int,
     image_size: int,
     *,
+    image_slots: int = 0,
     epoch: int = 0,
     number: int = 0,
     skipped: tuple[tuple[str, str], ...] = (),
@@ -110,17 +118,19 @@ def collate_packs(
 
     Args:
         units: N images with their dialogues; may be empty.
-        prefix_ids: what every image starts with, image slots included.
+        prefix_ids: what every unit of one image starts with, its slots at the end.
+        image_slots: how many of them are slots; needed where a unit has no image, or several.
         image_size: side in pixels of the images, needed where there are none.
         pixels_NCHW: the images of the units, where they lie in one tensor already.
 
     Raises:
-        ValueError: the units exceed the pack, there is another number of images, or the first token of a dialogue is a
-            target.
+        ValueError: the units exceed the pack, there is another number of images, `image_slots` is needed and missing,
+            or the first token of a dialogue is a target.
     """
-    if pixels_NCHW is not None and len(pixels_NCHW) != len(units):
-        raise ValueError(f"{len(pixels_NCHW)} images for {len(units)} units; give each unit its own")
-    layout = _lay_out(units, prefix_ids)
+    shown = sum(len(unit.images) for unit in units)
+    if pixels_NCHW is not None and len(pixels_NCHW) != shown:
+        raise ValueError(f"{len(pixels_NCHW)} images for units of {shown}; give each unit its own")
+    layout = _lay_out(units, prefix_ids, image_slots)
     padding = tokens_per_pack - layout.length
     if padding < 0:
         raise ValueError(f"units of {layout.length} tokens do not fit a pack of {tokens_per_pack}")
@@ -147,10 +157,27 @@ def collate_packs(
 
 def stacked(units: Sequence[EncodedUnit], image_size: int) -> torch.Tensor:
     """Copies of the images in one tensor (N, 3, H, W)."""
-    pixels_NCHW = empty_pixels(len(units), image_size)
-    for place, unit in enumerate(units):
-        pixels_NCHW[place] = torch.from_numpy(unit.pixels_CHW)
+    images = [image_CHW for unit in units for image_CHW in unit.images]
+    pixels_NCHW = empty_pixels(len(images), image_size)
+    for place, image_CHW in enumerate(images):
+        pixels_NCHW[place] = torch.from_numpy(image_CHW)
     return pixels_NCHW
+
+
+def prefix_of(prefix_ids: list[int], image_slots: int, images: int) -> list[int]:
+    """The prefix of a unit of so many images: what precedes the slots once, then the slots of each image.
+
+    Args:
+        prefix_ids: that of one image, its `image_slots` slots at the end.
+
+    Raises:
+        ValueError: not one image, and no slots that could be left out or repeated.
+    """
+    if images == 1:
+        return prefix_ids
+    if not image_slots:
+        raise ValueError(f"a unit has {images} images; pass image_slots")
+    return prefix_ids[:-image_slots] + prefix_ids[-image_slots:] * images
 
 
 def empty_pixels(images: int, image_size: int) -> torch.Tensor:
@@ -187,9 +214,10 @@ class _Layout:
         self.length += len(ids)
 
 
-def _lay_out(units: Sequence[EncodedUnit], prefix_ids: list[int]) -> _Layout:
-    layout, prefix = _Layout(), np.array(prefix_ids, np.int64)
+def _lay_out(units: Sequence[EncodedUnit], prefix_ids: list[int], image_slots: int) -> _Layout:
+    layout = _Layout()
     for image, unit in enumerate(units):
+        prefix = np.array(prefix_of(prefix_ids, image_slots, len(unit.images)), np.int64)
         layout.add(prefix, 0, image, PREFIX)
         for segment, dialogue in enumerate(unit.dialogues, start=PREFIX + 1):
             if dialogue.is_target[0]:
@@ -198,7 +226,7 @@ def _lay_out(units: Sequence[EncodedUnit], prefix_ids: list[int]) -> _Layout:
             same = np.ones_like(places)
             before = layout.length - 1
             layout.targets.append(np.stack([before + places, ids[places], same * dialogue.task, same * image]))
-            layout.add(ids, len(prefix_ids), image, segment)
+            layout.add(ids, len(prefix), image, segment)
     return layout
 
 

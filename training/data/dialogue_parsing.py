@@ -2,7 +2,9 @@
 
 WebDataset cuts names at their first dot, so a sample may hold several pictures: ``scene_0.25.jpg`` and
 ``scene_0.5.jpg`` are members ``25.jpg`` and ``5.jpg`` of ``scene_0``. A picture goes with the texts of its own name;
-pictures without one (masks, other views) are left alone. Texts are ``json``, ``txt`` (a caption) and ``cls`` (a label).
+pictures without one (masks, other views) are left alone. A json of no name of its own may say by ``images`` which
+pictures of the sample it is about, and in which order: before and after, optical and SAR. A json of conversations may
+have no picture at all. Texts are ``json``, ``txt`` (a caption) and ``cls`` (a label).
 What a json is, its content says: ours (``dialogues``), LLaVA's (``conversations``), chat ``messages``, or facts with a
 ``caption`` as img2dataset writes. Other members are never decoded, least of all pickles.
 """
@@ -27,10 +29,11 @@ _CLASS_KEYS = ("class_name", "classname", "label")
 
 @dataclass(frozen=True, slots=True)
 class PictureWithTexts:
-    """One picture and the contents of its text members by kind (`TEXT_KINDS`); `name` is the whole key."""
+    """Pictures and the contents of their text members by kind (`TEXT_KINDS`); `name` is the whole key. One picture,
+    none for conversations alone, or several that a text orders."""
 
     name: str
-    image: bytes
+    images: tuple[bytes, ...]
     texts: Mapping[str, bytes]
 
 
@@ -57,6 +60,10 @@ def pictures_of(sample: Mapping[str, Any]) -> Iterator[PictureWithTexts]:
         elif kind in TEXT_KINDS:
             texts.setdefault(part, {})[kind] = sample[member]
     members = ", ".join(sorted(name for name in sample if not name.startswith("__")))
+    stated = _stated_images(texts.get("", {}), images)
+    if stated is not None:
+        yield PictureWithTexts(str(sample["__key__"]), tuple(sample[name] for name in stated), texts[""])
+        return
     if not images or not texts:
         raise ValueError(f"no {'image' if not images else 'json, txt or cls member'} among {members}")
     pairs = {part: texts[part] for part in images if part in texts}
@@ -68,7 +75,35 @@ def pictures_of(sample: Mapping[str, Any]) -> Iterator[PictureWithTexts]:
         if len(images[part]) > 1:
             raise ValueError(f"{', '.join(images[part])} of one name: which one the text is about is not said")
         name = f"{sample['__key__']}.{part}" if part else str(sample["__key__"])
-        yield PictureWithTexts(name, sample[images[part][0]], own)
+        yield PictureWithTexts(name, (sample[images[part][0]],), own)
+
+
+def _stated_images(texts: Mapping[str, bytes], images: Mapping[str, list[str]]) -> list[str] | None:
+    """Members that a json names by ``images``, none of them where it is a conversation in a sample without a picture.
+    None where it says nothing, or is no json, which whoever reads it tells.
+
+    Raises:
+        ValueError: it names a picture that the sample has not.
+    """
+    if "json" not in texts:
+        return None
+    try:
+        content = orjson.loads(texts["json"])
+    except orjson.JSONDecodeError:
+        return None
+    if isinstance(content, dict) and isinstance(content.get("images"), list):
+        known = {name: name for members in images.values() for name in members}
+        known |= {part: members[0] for part, members in images.items() if len(members) == 1}
+        named = [str(name) for name in content["images"]]
+        lost = [name for name in named if name not in known]
+        if lost or not named:
+            raise ValueError(
+                f"images names {', '.join(lost) or 'none'}; the sample has {', '.join(sorted(known))}"[:200]
+            )
+        return [known[name] for name in named]
+    talks = isinstance(content, list) or (isinstance(content, dict) and {"conversations", "messages"} & content.keys())
+    speaks_of_image = b"<image>" in texts["json"] or (isinstance(content, dict) and "image" in content)
+    return [] if not images and talks and not speaks_of_image else None
 
 
 def parse_texts(texts: Mapping[str, bytes], classes: Sequence[str] = ()) -> ParsedTexts:

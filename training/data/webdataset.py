@@ -28,7 +28,7 @@ from mmrs.imaging.store import read_upright
 from mmrs.installation import install_command
 from mmrs.seeding import permutation
 from training.config import TrainConfig
-from training.data.augment import Turns, draw, shade, turn_square
+from training.data.augment import Augmentation, Turns, draw, shade, turn_square
 from training.data.collate import EncodedDialogue, EncodedUnit, Pack, collate_packs
 from training.data.dialogue_parsing import PictureWithTexts, parse_texts, pictures_of
 from training.data.loader import BROKEN, pack_loader
@@ -47,6 +47,9 @@ CLASS_LISTS = ("classes.txt", "classes.json")
 OPEN_PACKS = 16
 # The library builds shell commands from URLs.
 _SAFE_URL = re.compile(r"(?:https?|s3|gs|hf)://[\w.{][\w./:%+=,~{}@-]*|(?:file:)?[\w./~{][\w./%+=,~{}@-]*")
+
+
+Key = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
@@ -226,20 +229,33 @@ class WebdatasetPacks(IterableDataset):
     def _unit(self, picture: PictureWithTexts, dialogues: Sequence[Turns], turn: int, packer: _Packer) -> EncodedUnit:
         name = f"{SOURCE}/{picture.name}"
         encoded = tuple(EncodedDialogue(*self.stream.processor.encode_dialogue(turns), 0) for turns in dialogues)
-        tokens = packer.cost(encoded)
+        images = len(picture.images)
+        tokens = packer.cost(encoded, images)
         settings = self.stream.settings
-        if tokens > settings.tokens_per_pack or max(map(packer.cost_of_one, encoded)) > settings.max_positions:
-            raise ValueError(f"{tokens} tokens with the image; a pack takes {settings.tokens_per_pack}")
-        pixels_CHW, augmented = self._pixels(picture, (settings.seed, self.begun_at, turn, name))
-        return EncodedUnit(name, pixels_CHW, encoded, augmented)
+        longest = max(packer.cost((dialogue,), images) for dialogue in encoded)
+        if tokens > settings.tokens_per_pack or longest > settings.max_positions:
+            raise ValueError(
+                f"{tokens} tokens with {images} images; a pack takes {settings.tokens_per_pack}, and the model "
+                f"{settings.max_positions} positions, of which one dialogue with its images needs {longest}"
+            )
+        # Of one key, so that pictures which are compared are changed alike.
+        key = (settings.seed, self.begun_at, turn, name)
+        squares = [self._pixels(picture.name, image, key) for image in picture.images]
+        augmented = squares[0][1] if squares else self._unchanged()
+        pixels = [pixels_CHW for pixels_CHW, _ in squares]
+        return EncodedUnit(name, pixels[0] if pixels else None, encoded, augmented, tuple(pixels[1:]))
 
-    def _pixels(self, picture: PictureWithTexts, key: tuple[str | int, ...]) -> tuple[np.ndarray, tuple[bool, ...]]:
+    def _unchanged(self) -> tuple[bool, ...]:
+        """What is noted of a unit without a picture."""
+        return () if self.stream.config.data.augment is None else (False,) * len(Augmentation().kinds)
+
+    def _pixels(self, name: str, data_of_image: bytes, key: Key) -> tuple[np.ndarray, tuple[bool, ...]]:
         """The square, and which kinds of augmentation changed it."""
         size, data = self.stream.processor.image_processor.image_size, self.stream.config.data
         # The very functions of `mmrs build`, so that a picture looks the same whichever way it comes.
-        named = Path(picture.name)
-        header = probe(named, data=picture.image)
-        image = Image.fromarray(read_upright(named, header, data.webdataset_sensor, data=picture.image).pixels)
+        named = Path(name)
+        header = probe(named, data=data_of_image)
+        image = Image.fromarray(read_upright(named, header, data.webdataset_sensor, data=data_of_image).pixels)
         if data.augment is None:
             return pad_and_resize(image, size), ()
         # What the text says of places is not known here, so nothing is moved.
@@ -295,15 +311,13 @@ class _Packer:
     def __post_init__(self) -> None:
         self._prefix = self.processor.encode_prefix(True)
 
-    def cost(self, dialogues: Sequence[EncodedDialogue]) -> int:
-        return len(self._prefix) + sum(len(dialogue.ids) for dialogue in dialogues)
-
-    def cost_of_one(self, dialogue: EncodedDialogue) -> int:
-        return self.cost((dialogue,))
+    def cost(self, dialogues: Sequence[EncodedDialogue], images: int) -> int:
+        prefix = len(self._prefix) + (images - 1) * self.processor.image_slots
+        return prefix + sum(len(dialogue.ids) for dialogue in dialogues)
 
     def add(self, unit: EncodedUnit, turn: int) -> Iterator[Pack]:
         """Place one unit; yields the oldest pack where too many are open."""
-        tokens = self.cost(unit.dialogues)
+        tokens = self.cost(unit.dialogues, len(unit.images))
         fitting = [number for number, (used, _) in enumerate(self._open) if used + tokens <= self.tokens_per_pack]
         if fitting:
             place = max(fitting, key=lambda number: self._open[number][0])
@@ -328,6 +342,7 @@ class _Packer:
             self.tokens_per_pack,
             self.processor.tokenizer.pad_token_id,
             self.processor.image_processor.image_size,
+            image_slots=self.processor.image_slots,
             epoch=turn,
             number=self.number - 1,
             skipped=skipped,

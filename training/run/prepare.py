@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from mmrs.errors import UserError
 from mmrs.progress import Progress
@@ -103,7 +104,7 @@ def prepare_run(context: RunContext, opened: OpenedRun) -> PreparedRun:
     add_tuned_parameters(model, config.stage, config.model.seed)
     rows = apply_stage(model, config.stage, frozen_dtype(model, ranks.device), trained_dtype(config.optimiser))
     if not is_quantised(config.stage):
-        model.to(ranks.device)
+        nn.Module.to(model, ranks.device)
     context.progress.line(freeze_report(rows, depth=3))
     held_out = ranks.first_then_all(lambda: open_held_out(config, start_model, ranks, context.progress))
     prepared = parallelize(model, config.parallel, ranks)

@@ -72,7 +72,7 @@ class _Part:
 class _Sample:
     sample_id: str
     where: str
-    pixels_CHW: torch.Tensor
+    pixels_NCHW: torch.Tensor
     mask_LL: torch.Tensor
     parts: Sequence[_Part]
 
@@ -87,7 +87,7 @@ def draw_samples(config: TrainConfig, count: int, progress: Progress) -> Path:
     check_loss_tasks(config.loss, stream.tasks)
     samples = list(islice(_samples(config, stream, processor), count))
     if not samples:
-        raise UserError("the run has no image that can be read; `mmrs train --plan` says what it would read.")
+        raise UserError(f"no image of the run's {stream.total_steps} steps can be read, so there is nothing to draw.")
     page = config.out.with_name(f"{config.out.name}-samples.html")
     page.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(page, _page(config, samples).encode())
@@ -125,6 +125,7 @@ def _of_pack(
     places = (pack.target_positions_T + 1).tolist()
     weight = dict(zip(places, weights_T.tolist(), strict=True))
     task = {place: tasks[number] for place, number in zip(places, pack.target_tasks_T.tolist(), strict=True)}
+    first = 0
     for image, sample_id in enumerate(pack.sample_ids):
         own_L = (pack.image_segment_L == image).nonzero()[:, 0]
         segments_L = pack.dialogue_segment_L[own_L]
@@ -136,7 +137,9 @@ def _of_pack(
             )
             parts.append(_Part(title, _tokens(pack, run, weight, processor)))
         mask_LL = build_block_mask(torch.zeros_like(segments_L)[None], segments_L[None])[0, 0]
-        yield _Sample(sample_id, where, pack.pixel_values_NCHW[image], mask_LL, parts)
+        shown = int((pack.input_ids_L[own_L] == processor.image_token_id).sum()) // processor.image_slots
+        yield _Sample(sample_id, where, pack.pixel_values_NCHW[first : first + shown], mask_LL, parts)
+        first += shown
 
 
 def _tokens(pack: Pack, run: Sequence[int], weight: dict[int, float], processor: EarthGPTProcessor) -> list[_Token]:
@@ -178,9 +181,13 @@ def _sample_html(sample: _Sample) -> str:
         f"<h3>{escape(part.title)}</h3><p class='tokens'>{' '.join(map(_token_html, part.tokens))}</p>"
         for part in sample.parts
     )
-    square, mask = _picture(_image(sample.pixels_CHW)), _picture(_mask_image(sample.mask_LL))
+    squares = "".join(
+        f"<img src='{_picture(_image(pixels_CHW))}' alt='{escape(sample.sample_id)}'>"
+        for pixels_CHW in sample.pixels_NCHW
+    )
+    mask = _picture(_mask_image(sample.mask_LL))
     return (
-        f"<section class='sample'><div><img src='{square}' alt='{escape(sample.sample_id)}'>"
+        f"<section class='sample'><div>{squares}"
         f"<img class='mask' src='{mask}' alt='which tokens see which'></div>"
         f"<div><h2 class='text'>{escape(sample.sample_id)}</h2><p class='note'>{escape(sample.where)}</p>{parts}</div>"
         "</section>"

@@ -72,8 +72,8 @@ def row_batches(pack: Pack, config: EarthGPTConfig) -> list[RowBatch] | None:
     total, batches, causal = min(choices, key=lambda choice: choice[0])
     if total >= cost.batch(1, len(pack.input_ids_L), causal=False):
         return None
-    image_L = _image_numbers(pack, units, config.image_token_id)
-    return [_batch(pack, batch, image_L, config.text.pad_token_id or 0, causal) for batch in batches]
+    shown = _image_numbers(pack, units, config)
+    return [_batch(pack, batch, shown, config.text.pad_token_id or 0, causal) for batch in batches]
 
 
 def _units(pack: Pack) -> list[list[Span]]:
@@ -90,12 +90,15 @@ def _units(pack: Pack) -> list[list[Span]]:
     return units
 
 
-def _image_numbers(pack: Pack, units: list[list[Span]], image_token_id: int) -> np.ndarray:
-    """Number of the image (L,) that the unit which starts at a position shows; -1 for a unit of text alone."""
-    ids_L, image_L = pack.input_ids_L.numpy(), np.full(len(pack.input_ids_L), -1)
-    shown = [prefix[0] for prefix, *_ in units if (ids_L[prefix[0] : prefix[1]] == image_token_id).any()]
-    image_L[shown] = np.arange(len(shown))
-    return image_L
+def _image_numbers(pack: Pack, units: list[list[Span]], config: EarthGPTConfig) -> dict[int, range]:
+    """Numbers of the images that each unit shows, by the position where it starts; none for a unit of text alone."""
+    is_slot_L = pack.input_ids_L.numpy() == config.image_token_id
+    images, first = {}, 0
+    for prefix, *_ in units:
+        count = int(is_slot_L[prefix[0] : prefix[1]].sum()) // config.image_slots
+        images[prefix[0]] = range(first, first + count)
+        first += count
+    return images
 
 
 def _cost(config: EarthGPTConfig) -> _Cost:
@@ -122,7 +125,7 @@ def _length(row: list[Span]) -> int:
     return sum(stop - start for start, stop in row)
 
 
-def _batch(pack: Pack, rows: list[list[Span]], image_L: np.ndarray, pad_id: int, causal: bool) -> RowBatch:
+def _batch(pack: Pack, rows: list[list[Span]], images: dict[int, range], pad_id: int, causal: bool) -> RowBatch:
     longest = max(_length(row) for row in rows)
     source_RS = np.full((len(rows), longest), -1)
     for number, row in enumerate(rows):
@@ -134,7 +137,7 @@ def _batch(pack: Pack, rows: list[list[Span]], image_L: np.ndarray, pad_id: int,
     target_place = place_L[pack.target_positions_T.numpy()]
     inside_RS, source = torch.from_numpy(source_RS >= 0), torch.from_numpy(source_RS.clip(0))
     targets_T = torch.from_numpy(np.flatnonzero(target_place >= 0))
-    images_R = image_L[source_RS[:, 0]]
+    shown = [number for start in source_RS[:, 0].tolist() for number in images[start]]
 
     def take(values_L: torch.Tensor, filler: int) -> torch.Tensor:
         return torch.where(inside_RS, values_L[source], filler)
@@ -144,7 +147,7 @@ def _batch(pack: Pack, rows: list[list[Span]], image_L: np.ndarray, pad_id: int,
         position_ids_RS=take(pack.position_ids_L, 0),
         image_segment_RS=take(pack.image_segment_L, PADDING),
         dialogue_segment_RS=take(pack.dialogue_segment_L, PREFIX),
-        images_N=torch.from_numpy(images_R[images_R >= 0]),
+        images_N=torch.tensor(shown, dtype=torch.int64),
         target_positions_T=torch.from_numpy(target_place)[targets_T],
         targets_T=targets_T,
         causal=causal,

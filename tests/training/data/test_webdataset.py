@@ -9,6 +9,7 @@ from itertools import islice
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from mmrs.errors import RunFailure, UserError
@@ -16,11 +17,12 @@ from tests.training.micro import make_config
 from tests.training.shard_folder import make_shard_folder
 from training.data.dialogue_parsing import parse_texts, pictures_of
 from training.data.planning.pointer import Position
-from training.data.webdataset import NOTICE, open_webdataset
-from training.model import EarthGPTProcessor
+from training.data.webdataset import NOTICE, WebdatasetPacks, open_webdataset
+from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor
 from training.report.monitor import read_metrics
 from training.report.plan_preview import preview
 from training.run.train import train
+from training.step.loss import target_losses
 from training.step.ranks import Ranks
 
 pytest.importorskip("webdataset")
@@ -276,7 +278,7 @@ def test_an_empty_answer_beside_others_is_left_out_and_said():
 )
 def test_a_picture_goes_with_the_text_of_its_name(members, found):
     sample = {"__key__": "k", "__url__": "a.tar"} | {member: member.encode() for member in members}
-    assert {picture.name: picture.image.decode() for picture in pictures_of(sample)} == found
+    assert {picture.name: picture.images[0].decode() for picture in pictures_of(sample)} == found
 
 
 @pytest.mark.parametrize(
@@ -440,3 +442,82 @@ def test_stage_a_learns_from_laion_tars_with_a_held_out_loss(tmp_path, model_fol
 def test_a_held_out_loss_of_tars_needs_tars(tmp_path, model_folder, changes, words):
     with pytest.raises((UserError, ValueError), match=words):
         config_of(tmp_path, "b.tar", model_folder, **changes)
+
+
+def write_pairs(folder):
+    """Tars of others with all that is not one picture: two compared, in the order of the text, and none."""
+    folder.mkdir(parents=True, exist_ok=True)
+    said = {}
+    with tarfile.open(folder / "pairs.tar", "w") as tar:
+        for number in range(9):
+            answer = f"Number {number} changed."
+            turns = [{"from": "human", "value": "What changed?"}, {"from": "gpt", "value": answer}]
+            content, members = {"conversations": turns}, {}
+            if number % 3 == 0:
+                members = {"before.jpg": jpeg(2 * number), "after.jpg": jpeg(2 * number + 1)}
+                content["images"] = ["after", "before.jpg"] if number else ["before.jpg", "after.jpg"]
+            elif number % 3 == 1:
+                members = {"jpg": jpeg(2 * number)}
+            said[f"{number:04d}"] = answer, len(members)
+            for suffix, data in {**members, "json": json.dumps(content).encode()}.items():
+                info = tarfile.TarInfo(f"{number:04d}.{suffix}")
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+    return str(folder / "pairs.tar"), said
+
+
+def test_units_of_two_images_and_of_none_are_packed_as_they_are_alone(tmp_path, model_folder, processor):
+    """Tokens, images in their order, and the loss of each dialogue: packed, in rows, and one after the other."""
+    urls, said = write_pairs(tmp_path / "tars")
+    config = config_of(tmp_path, urls, model_folder, tokens_per_pack=256, tokens_per_step=256)
+    packs = list(WebdatasetPacks(open_webdataset(config, processor, 256)).one_pass())
+    model = EarthGPTForConditionalGeneration.from_pretrained(model_folder).eval()
+    prefix, seen = processor.encode_prefix(True), set()
+    for pack in packs:
+        with torch.no_grad():
+            losses = [target_losses(model, pack, in_rows) for in_rows in (False, True)]
+        torch.testing.assert_close(losses[0], losses[1], rtol=1e-4, atol=1e-5)
+        first = 0
+        for unit, sample_id in enumerate(pack.sample_ids):
+            answer, images = said[sample_id.rpartition("/")[2]]
+            seen.add(sample_id)
+            number = int(sample_id.rpartition("/")[2])
+            pixels = pack.pixel_values_NCHW[first : first + images]
+            first += images
+            levels = [round(float(picture[:, 16, 16].float().mean())) for picture in pixels]
+            order = [2 * number, 2 * number + 1] if number in (0, 1) else [2 * number + 1, 2 * number]
+            wanted = [value * 7 % 256 for value in (order if images == 2 else [2 * number])][:images]
+            assert np.allclose(levels, wanted, atol=3)
+            ids, is_target = processor.encode_dialogue([("human", "What changed?"), ("gpt", answer)])
+            row = [*prefix[: -processor.image_slots], *prefix[-processor.image_slots :] * images, *ids]
+            labels = torch.tensor(
+                [[-100] * (len(row) - len(ids)) + [i if t else -100 for i, t in zip(ids, is_target, strict=True)]]
+            )
+            with torch.no_grad():
+                alone = model(torch.tensor([row]), pixel_values=pixels if images else None, labels=labels).loss
+            torch.testing.assert_close(losses[0][pack.target_units_T == unit].mean(), alone, rtol=1e-4, atol=1e-5)
+        assert first == len(pack.pixel_values_NCHW)
+    assert len(seen) == 9
+
+
+def test_a_run_learns_from_pairs_and_text_alone(tmp_path, model_folder, monkeypatch):
+    monkeypatch.setattr("training.run.train.plot_run", lambda out, image: None)
+    urls, _ = write_pairs(tmp_path / "tars")
+    config = config_of(tmp_path, urls, model_folder, tokens_per_pack=256, tokens_per_step=512)
+    losses = [line["loss"] for line in read_metrics(train(config).metrics)]
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"conversations": [], "images": ["after", "lost"]}, "images names lost; the sample has"),
+        ({"conversations": [], "images": []}, "images names none"),
+        ({"conversations": [{"from": "human", "value": "<image> What?"}]}, "no image among"),
+        ({"caption": "a field"}, "no image among"),
+    ],
+)
+def test_a_lost_picture_is_no_text_alone(content, words):
+    members = {"before.jpg": b"", "after.jpg": b""} if "images" in content else {}
+    with pytest.raises(ValueError, match=words):
+        list(pictures_of({"__key__": "k", "json": json.dumps(content).encode()} | members))
