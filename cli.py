@@ -17,6 +17,7 @@ from mmrs.commands.lazy import LazyGroup
 
 COMMANDS = {
     "build": "converters.commands.build:build",
+    "chat": "training.commands.chat:chat",
     "compare": "training.commands.evaluate:compare",
     "curate": "mmrs.commands.curate:curate",
     "demo": "training.commands.demo:demo",
@@ -25,12 +26,14 @@ COMMANDS = {
     "export-model": "training.commands.export:export_model",
     "init": "training.commands.init:init",
     "inspect": "training.commands.inspect:inspect_model",
+    "predict": "training.commands.predict:predict",
     "push": "converters.commands.push:push",
     "release": "mmrs.commands.release:release",
     "report": "mmrs.commands.report:report",
     "sample": "converters.commands.sample:sample",
     "scan": "converters.commands.scan:scan",
     "score": "training.commands.evaluate:score",
+    "serve": "training.commands.serve:serve",
     "sources": "converters.commands.sources:sources",
     "stats": "mmrs.commands.stats:stats",
     "train": "training.commands.train:train",

@@ -1,8 +1,12 @@
 """The scripts of ``examples/``, one after the other as somebody would try them: each goes on with what was written."""
 
 import os
+import signal
+import socket
 import subprocess
 import sys
+import time
+from contextlib import contextmanager, suppress
 
 from tests.support.pages import ROOT
 
@@ -20,6 +24,27 @@ def run(name, *arguments):
     return done.stdout
 
 
+@contextmanager
+def served(model):
+    """The address of a server, which SIGTERM ends."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = ["-m", "mmrs", "serve", str(model), "--port", str(port), "--device", "cpu"]
+    server = subprocess.Popen([sys.executable, *words], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and server.poll() is None:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        server.terminate()
+        said = server.communicate(timeout=60)[1]
+    assert server.returncode in (0, 143, -signal.SIGTERM) and "Traceback" not in said, said
+
+
 def test_the_examples_run_in_order(tmp_path):
     shards, trained = tmp_path / "shards", tmp_path / "run"
     assert "ok: 22 samples in 3 shards" in run("build.py", tmp_path)
@@ -33,6 +58,8 @@ def test_the_examples_run_in_order(tmp_path):
     assert "4 steps, final loss" in run("train.py", shards, trained)
     image = next((tmp_path / "raw" / "hit-uav").rglob("*.jpg"))
     assert run("predict.py", trained / "model", image, "Please detect all objects in this image.").endswith("\n")
+    with served(trained / "model") as url:
+        assert run("ask_server.py", url, image, "Please detect all objects in this image.").endswith("\n")
     scores = run("score_answers.py", shards, tmp_path / "scores")
     assert "detection-hbb" in scores and (tmp_path / "scores" / "scores.json").exists()
 

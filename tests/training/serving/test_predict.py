@@ -1,0 +1,143 @@
+"""Boxes of image files in four forms; large scenes by windows; answers are those of the engine and of eval."""
+
+import json
+
+import numpy as np
+import pytest
+import rasterio
+from click.testing import CliRunner
+from PIL import Image
+from rasterio.transform import from_origin
+
+from cli import main
+from mmrs.errors import UserError
+from mmrs.instructions.dialects import dialect
+from training.model.inputs.conversation import Conversation
+from training.serving.engine import Finished, Sampling
+from training.serving.found_boxes import found_boxes
+from training.serving.pictures import open_file
+from training.serving.predict import PredictOptions, planned, predict, run_predict
+
+QUESTION = "Please detect all objects in this image."
+
+
+class Told:
+    """An engine whose answer is a function of the picture."""
+
+    most_running = 3
+
+    def __init__(self, answer):
+        self._answer = answer
+        self.asked = 0
+
+    def submit(self, conversation, sampling, deliver):
+        self.asked += 1
+        deliver(Finished(self._answer(conversation.images[0][0]), "stop", 1, 1))
+
+
+def bright_box(picture):
+    """The one bright rectangle of a picture, as a model would say it."""
+    rows, columns = np.nonzero(np.asarray(picture.convert("L")) > 200)
+    if not len(rows):
+        return "There are no objects in the image."
+    box = [[columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]]
+    from mmrs.geometry import SquareFrame
+
+    return f"There is <p>one ship</p>{dialect('mmrs').format_hbb(box, SquareFrame(*picture.size))} in the image."
+
+
+def write_geotiff(path, size, boxes):
+    pixels = np.full((size, size), 60, np.uint8)
+    for left, top, right, bottom in boxes:
+        pixels[top:bottom, left:right] = 255
+    profile = {"driver": "GTiff", "width": size, "height": size, "count": 1, "dtype": "uint8", "tiled": True}
+    with rasterio.open(path, "w", crs="EPSG:32650", transform=from_origin(500_000, 4_000_000, 2, 2), **profile) as file:
+        file.write(pixels, 1)
+
+
+def test_a_scene_is_asked_by_windows_and_every_object_is_found_once(tmp_path):
+    boxes = [(40, 40, 70, 60), (480, 100, 530, 140), (900, 930, 960, 990)]
+    path = tmp_path / "scene.tif"
+    write_geotiff(path, 1000, boxes)
+    options = PredictOptions(window=400, overlap=150)
+    image, engine = open_file(path), Told(bright_box)
+    found = predict(engine, image, options, dialect("mmrs"), lambda done: None)
+    assert engine.asked == len(planned(image, options)) > 4
+    hulls = sorted((*quad.min(0), *quad.max(0)) for quad in found.quads_N42)
+    np.testing.assert_allclose(hulls, sorted(boxes), atol=1.0)
+    assert found.names == ("ship",) * 3
+
+
+def test_the_four_forms(tmp_path, scene):
+    class Quiet:
+        def stage(self, *arguments):
+            import contextlib
+
+            return contextlib.nullcontext(lambda done: None)
+
+    write_geotiff(tmp_path / "scene.tif", 200, [(20, 40, 60, 80)])
+    Image.new("L", (50, 30), 9).save(tmp_path / "empty.png")
+    out = tmp_path / "out"
+    said = run_predict(
+        Told(bright_box),
+        [tmp_path / "empty.png", tmp_path / "scene.tif"],
+        out,
+        PredictOptions(),
+        dialect("mmrs"),
+        Quiet(),
+    )
+    assert "1 boxes in 2 images" in said and "1 geojson" in said
+    stored = json.loads((out / "predictions.json").read_text())
+    assert stored["prompt"] == QUESTION and [len(each["boxes"]) for each in stored["images"]] == [0, 1]
+    coco = json.loads((out / "coco.json").read_text())
+    (annotation,) = coco["annotations"]
+    assert annotation["bbox"] == pytest.approx([20, 40, 40, 40], abs=0.3) and annotation["image_id"] == 2
+    assert annotation["area"] == pytest.approx(1600, rel=0.02) and coco["categories"] == [{"id": 1, "name": "ship"}]
+    assert (out / "dota" / "empty.txt").read_text() == ""
+    words = (out / "dota" / "scene.txt").read_text().split()
+    assert words[8:] == ["ship", "0"] and [float(word) for word in words[:2]] == pytest.approx([20, 40], abs=0.3)
+    ground = json.loads((out / "geojson" / "scene.geojson").read_text())
+    assert ground["crs"]["properties"]["name"] == "EPSG:32650"
+    ring = np.array(ground["features"][0]["geometry"]["coordinates"][0])
+    np.testing.assert_allclose(ring.min(0), [500_040, 4_000_000 - 160], atol=1)
+    np.testing.assert_allclose(ring.max(0), [500_120, 4_000_000 - 80], atol=1)
+    assert (ring[0] == ring[-1]).all() and not (out / "geojson" / "empty.geojson").exists()
+
+
+def test_the_command_answers_as_the_engine_does(served_folder, engine, scene, tmp_path):
+    (tmp_path / "images").mkdir()
+    scene.save(tmp_path / "images" / "scene.png")
+    words = ["predict", served_folder, tmp_path / "images", "--out", tmp_path / "out", "--max-tokens", 12]
+    done = CliRunner().invoke(main, [*map(str, words), "--device", "cpu"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    expected = list(engine.answer(Conversation((("human", QUESTION),), ((scene,),)), Sampling(12)))[-1].text
+    assert json.loads((tmp_path / "out" / "predictions.json").read_text())["images"][0]["texts"] == [expected]
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["absent.png"], "there is no image"),
+        (["empty"], "holds no image"),
+        (["a.txt"], "a.txt"),
+        (["a.png", "--class", "ship", "--task", "captioning"], "--class goes with a detection task"),
+        (["a.png", "--window", "100", "--overlap", "100"], "set less than --window"),
+        (["a.png", "--dialect", "mmrs2"], "dialect 'mmrs2' is not known"),
+    ],
+)
+def test_mistakes_end_with_what_to_do(served_folder, tmp_path, monkeypatch, words, reason):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "a.txt").write_text("no image")
+    Image.new("L", (5, 5)).save(tmp_path / "a.png")
+    done = CliRunner().invoke(main, ["predict", str(served_folder), *words, "--out", "out", "--device", "cpu"])
+    assert done.exit_code == 2 and reason in done.output
+
+
+def test_boxes_of_an_answer():
+    text = "There are <p>2 large vehicles</p>[0.1,0.1,0.2,0.2;0.9,0.9,1.0,1.0], [0.5,0.5,0.5,0.5] [cut"
+    found = found_boxes(text, 100, 100, dialect("mmrs"))
+    assert [box.name for box in found] == ["large vehicle"] * 2
+    assert found_boxes("[0.1,0.1,0.2,0.2]", 100, 100, dialect("mmrs"), asked="ship")[0].name == "ship"
+    with pytest.raises(UserError, match="--class goes with"):
+        PredictOptions(task="captioning", category="ship")

@@ -1,0 +1,329 @@
+"""``/v1/chat/completions``, ``/v1/models``, ``/health`` and ``/metrics`` over one engine.
+
+Nothing that a client sends is fetched, opened as a path, or read as a special token. Bodies are cut off before they are
+parsed, pictures are looked at before they are decoded, and a client that leaves ends its row. A reply has, beside the
+text, the boxes in pixels of the image that was sent (`mmrs`): fractions of a padded square are nobody's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import time
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from pydantic import ValidationError
+from sse_starlette import EventSourceResponse
+from starlette.exceptions import HTTPException
+
+from mmrs import __version__
+from mmrs.instructions.dialects import Dialect
+from training.model.inputs.conversation import Conversation, conversation_of
+from training.serving.api.intake import BadImage, picture_of
+from training.serving.api.requests import MOST_CHARACTERS, MOST_IMAGES, ChatRequest
+from training.serving.engine import AnswerEngine, EngineFull, Event, Finished, PromptTooLong, Sampling, Ticket
+from training.serving.found_boxes import found_boxes
+
+MOST_BODY_BYTES = 28 * 2**20
+_BODY_SECONDS, _SEND_SECONDS, _PING_SECONDS = 60.0, 30.0, 10
+_LOOK_SECONDS = 0.25
+
+
+@dataclass(frozen=True)
+class ApiOptions:
+    """What a server is told.
+
+    Args:
+        model_id: as clients see it.
+        key: clients must send it as bearer; empty: none is asked for.
+        dialect: in which the model writes boxes.
+        default_tokens: the longest answer where a request does not say.
+    """
+
+    model_id: str
+    dialect: Dialect
+    key: str = ""
+    default_tokens: int = 512
+
+
+class ApiError(Exception):
+    """What becomes OpenAI's form of an error."""
+
+    def __init__(self, status: int, message: str, param: str | None = None, code: str | None = None, wait: int = 0):
+        super().__init__(message)
+        self.status, self.message, self.param, self.code, self.wait = status, message, param, code, wait
+
+    def response(self) -> Response:
+        """The reply."""
+        kind = {401: "authentication_error", 429: "rate_limit_error"}.get(self.status, "invalid_request_error")
+        if self.status >= 500:
+            kind = "server_error"
+        body = {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
+        headers = {"Retry-After": str(self.wait)} if self.wait else {}
+        if self.status in (408, 413):
+            # The rest of the body is not read.
+            headers["Connection"] = "close"
+        if self.status == 401:
+            headers["WWW-Authenticate"] = "Bearer"
+        return JSONResponse(body, self.status, headers)
+
+
+def make_app(engine: AnswerEngine, options: ApiOptions) -> FastAPI:
+    """The application; it closes the engine when it ends."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await asyncio.to_thread(engine.close)
+
+    app = FastAPI(title="mmrs", version=__version__, lifespan=lifespan, openapi_url=None)
+    started = int(time.time())
+
+    @app.exception_handler(ApiError)
+    async def told(request: Request, error: ApiError) -> Response:
+        return error.response()
+
+    @app.exception_handler(HTTPException)
+    async def no_route(request: Request, error: HTTPException) -> Response:
+        return ApiError(error.status_code, f"{request.method} {request.url.path}: {error.detail}").response()
+
+    @app.get("/health")
+    async def health() -> dict[str, Any]:
+        return {"status": "ok", "running": engine.running, "waiting": engine.waiting}
+
+    @app.get("/metrics")
+    async def metrics() -> PlainTextResponse:
+        return PlainTextResponse(_metrics(engine), media_type="text/plain; version=0.0.4")
+
+    @app.get("/v1/models")
+    async def models(request: Request) -> dict[str, Any]:
+        _check_key(request, options.key)
+        return {"object": "list", "data": [_model(options.model_id, started)]}
+
+    @app.get("/v1/models/{name:path}")
+    async def model(request: Request, name: str) -> dict[str, Any]:
+        _check_key(request, options.key)
+        _check_model(name, options.model_id)
+        return _model(options.model_id, started)
+
+    @app.post("/v1/chat/completions")
+    async def chat(request: Request) -> Response:
+        _check_key(request, options.key)
+        asked = _parsed(await _body(request))
+        if asked.model is not None:
+            _check_model(asked.model, options.model_id)
+        conversation = await asyncio.to_thread(_conversation, asked)
+        sampling = Sampling(
+            max_new_tokens=asked.max_completion_tokens or asked.max_tokens or options.default_tokens,
+            temperature=asked.temperature or 0.0,
+            top_p=asked.top_p or 1.0,
+            seed=asked.seed or 0,
+            stop=asked.stops,
+        )
+        answer = _Answer(engine, options, conversation, sampling)
+        answer.start()
+        if asked.stream:
+            with_usage = asked.stream_options is not None and asked.stream_options.include_usage
+            return EventSourceResponse(
+                answer.chunks(with_usage), ping=_PING_SECONDS, send_timeout=_SEND_SECONDS, sep="\n"
+            )
+        return await answer.whole(request)
+
+    return app
+
+
+class _Answer:
+    """One answer on its way from the engine's thread to a client."""
+
+    def __init__(self, engine: AnswerEngine, options: ApiOptions, conversation: Conversation, sampling: Sampling):
+        self._engine, self._options = engine, options
+        self._conversation, self._sampling = conversation, sampling
+        self._events: asyncio.Queue[Event] = asyncio.Queue()
+        self._ticket: Ticket | None = None
+        self._head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": options.model_id}
+
+    def start(self) -> None:
+        """Hand the request in. Raises ApiError where it is not taken."""
+        loop = asyncio.get_running_loop()
+
+        def deliver(event: Event) -> None:
+            loop.call_soon_threadsafe(self._events.put_nowait, event)
+
+        try:
+            self._ticket = self._engine.submit(self._conversation, self._sampling, deliver)
+        except EngineFull as error:
+            raise ApiError(429, str(error), code="queue_full", wait=error.retry_after_seconds) from error
+        except PromptTooLong as error:
+            raise ApiError(400, str(error), "messages", "context_length_exceeded") from error
+
+    async def chunks(self, with_usage: bool) -> AsyncIterator[dict[str, str]]:
+        """Events of a stream: the role, pieces, the reason of the end, the usage if asked for, and DONE."""
+        head = self._head | {"object": "chat.completion.chunk"}
+        try:
+            yield _data(head | {"choices": [_choice({"role": "assistant", "content": ""})]})
+            while True:
+                event = await self._events.get()
+                if not isinstance(event, Finished):
+                    yield _data(head | {"choices": [_choice({"content": event.text})]})
+                    continue
+                if event.reason == "failed":
+                    yield _data({"error": {"message": event.text, "type": "server_error", "param": None, "code": None}})
+                    return
+                reason = "length" if event.reason == "length" else "stop"
+                yield _data(head | {"choices": [_choice({}, reason)], "mmrs": self._boxes(event.text)})
+                if with_usage:
+                    yield _data(head | {"choices": [], "usage": _usage(event)})
+                yield {"data": "[DONE]"}
+                return
+        finally:
+            self._cancel()
+
+    async def whole(self, request: Request) -> Response:
+        """The reply once the answer is there; a client that leaves before ends it."""
+        try:
+            while True:
+                try:
+                    event = await asyncio.wait_for(self._events.get(), _LOOK_SECONDS)
+                except TimeoutError:
+                    if await request.is_disconnected():
+                        return Response(status_code=499)
+                    continue
+                if isinstance(event, Finished):
+                    break
+        finally:
+            self._cancel()
+        if event.reason == "failed":
+            raise ApiError(500, event.text)
+        if event.reason == "cancelled":
+            raise ApiError(503, "the server is stopping", wait=30)
+        message = {"role": "assistant", "content": event.text, "refusal": None}
+        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": event.reason}
+        body = self._head | {"object": "chat.completion", "choices": [choice], "usage": _usage(event)}
+        return JSONResponse(body | {"mmrs": self._boxes(event.text)})
+
+    def _cancel(self) -> None:
+        if self._ticket is not None:
+            self._ticket.cancel()
+
+    def _boxes(self, text: str) -> dict[str, Any] | None:
+        """Of the image that was sent last; None where there is none."""
+        pictures = [picture for own in self._conversation.images for picture in own]
+        if not pictures:
+            return None
+        width, height = pictures[-1].size
+        boxes = found_boxes(text, width, height, self._options.dialect)
+        frame = {"image": len(pictures) - 1, "width": width, "height": height, "frame": "pixels of the sent image"}
+        return frame | {"boxes": [box.as_json() for box in boxes]}
+
+
+def _check_key(request: Request, key: str) -> None:
+    kind, _, sent = request.headers.get("authorization", "").partition(" ")
+    if key and not (kind.lower() == "bearer" and hmac.compare_digest(sent.strip().encode(), key.encode())):
+        raise ApiError(401, "the key is missing or wrong; send it as Authorization: Bearer KEY", code="invalid_api_key")
+
+
+def _check_model(name: str, model_id: str) -> None:
+    if name != model_id:
+        raise ApiError(
+            404, f"there is no model {name[:80]!r}; this server has {model_id!r}", "model", "model_not_found"
+        )
+
+
+async def _body(request: Request) -> bytes:
+    """The body, cut off where it is too long, or too slow."""
+    stated = request.headers.get("content-length", "")
+    if stated.isdecimal() and int(stated[:20]) > MOST_BODY_BYTES:
+        raise _too_large()
+    parts, size = [], 0
+    try:
+        async with asyncio.timeout(_BODY_SECONDS):
+            async for part in request.stream():
+                size += len(part)
+                if size > MOST_BODY_BYTES:
+                    raise _too_large()
+                parts.append(part)
+    except TimeoutError as error:
+        raise ApiError(408, f"the body did not come within {_BODY_SECONDS:.0f} s") from error
+    return b"".join(parts)
+
+
+def _too_large() -> ApiError:
+    return ApiError(413, f"a request may have {MOST_BODY_BYTES:,} bytes")
+
+
+def _parsed(body: bytes) -> ChatRequest:
+    try:
+        content = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise ApiError(400, f"the body is no JSON: {error}") from error
+    try:
+        return ChatRequest.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"])) or None
+        raise ApiError(400, f"{place or 'the body'}: {first['msg']}"[:500], place) from error
+
+
+def _conversation(asked: ChatRequest) -> Conversation:
+    messages = [_decoded(message.role, message.content) for message in asked.messages]
+    try:
+        conversation = conversation_of(messages)
+    except ValueError as error:
+        raise ApiError(400, str(error)[:500], "messages") from error
+    if conversation.turns[-1][0] != "human":
+        raise ApiError(400, "the last message must be the user's", "messages")
+    if sum(len(own) for own in conversation.images) > MOST_IMAGES:
+        raise ApiError(400, f"a request may have {MOST_IMAGES} images", "messages")
+    if sum(len(text) for _, text in conversation.turns) > MOST_CHARACTERS:
+        raise ApiError(400, f"a request may have {MOST_CHARACTERS:,} characters", "messages")
+    return conversation
+
+
+def _decoded(role: str, content: Any) -> dict[str, Any]:
+    """A message with decoded pictures in the place of their addresses."""
+    if not isinstance(content, list):
+        return {"role": role, "content": content}
+    parts: list[Mapping[str, Any]] = []
+    for part in content:
+        if part.get("type") in ("image", "image_url"):
+            value = part.get("image_url") or part.get("url")
+            try:
+                part = {"type": "image", "image": picture_of(value.get("url") if isinstance(value, dict) else value)}
+            except BadImage as error:
+                raise ApiError(400, str(error), "messages", "invalid_image") from error
+        parts.append(part)
+    return {"role": role, "content": parts}
+
+
+def _data(content: Mapping[str, Any]) -> dict[str, str]:
+    return {"data": orjson.dumps(content).decode()}
+
+
+def _choice(delta: dict[str, Any], reason: str | None = None) -> dict[str, Any]:
+    return {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
+
+
+def _usage(event: Finished) -> dict[str, int]:
+    total = event.prompt_tokens + event.answer_tokens
+    return {"prompt_tokens": event.prompt_tokens, "completion_tokens": event.answer_tokens, "total_tokens": total}
+
+
+def _model(model_id: str, started: int) -> dict[str, Any]:
+    return {"id": model_id, "object": "model", "created": started, "owned_by": "mmrs"}
+
+
+def _metrics(engine: AnswerEngine) -> str:
+    """Prometheus' text form."""
+    lines = []
+    for name, value in vars(engine.counts).items():
+        lines += [f"# TYPE mmrs_{name}_total counter", f"mmrs_{name}_total {value}"]
+    for name, value in (("running", engine.running), ("waiting", engine.waiting)):
+        lines += [f"# TYPE mmrs_requests_{name} gauge", f"mmrs_requests_{name} {value}"]
+    return "\n".join(lines) + "\n"

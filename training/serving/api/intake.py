@@ -1,0 +1,79 @@
+"""Images of strangers: a ``data:`` address becomes a decoded picture within bounds, and nothing is fetched or opened.
+
+Everything that a header states is held against the bounds before a pixel is decoded.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import warnings
+
+from PIL import Image
+
+from mmrs.errors import BadItem
+from mmrs.imaging.limits import SizeLimit, check_jpeg_scans
+from training.model.inputs.pictures import as_picture
+
+_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF")
+_MOST_IMAGE_BYTES = 20 * 2**20
+_MOST_PIXELS = 64_000_000
+_MOST_SIDE = 20_000
+_LIMIT = SizeLimit(_MOST_PIXELS, 2**29)
+
+
+class BadImage(ValueError):
+    """An image that is not taken, and why."""
+
+
+def picture_of(address: object) -> Image.Image:
+    """The picture, of mode L or RGB and upright, of a ``data:image/...;base64,`` address.
+
+    Raises:
+        BadImage: no such address, another format, too large, or damaged.
+    """
+    if not isinstance(address, str) or not address.startswith("data:"):
+        raise BadImage("an image must be a data: address, data:image/png;base64,...; nothing is fetched")
+    head, comma, body = address.partition(",")
+    if not comma or not head.endswith(";base64"):
+        raise BadImage("a data: address must be of the form data:image/png;base64,...")
+    if len(body) > _MOST_IMAGE_BYTES * 4 // 3 + 4:
+        raise BadImage(f"an image may have {_MOST_IMAGE_BYTES:,} bytes")
+    try:
+        content = base64.b64decode(body, validate=True)
+    except binascii.Error as error:
+        raise BadImage(f"an image is no base64: {error}") from error
+    return decode_picture(content)
+
+
+def decode_picture(content: bytes) -> Image.Image:
+    """The picture of a file's bytes. Raises BadImage where it is none that is taken."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+                if max(image.size) > _MOST_SIDE:
+                    raise BadImage(
+                        f"an image has {image.width} x {image.height} pixels; a side may have {_MOST_SIDE:,}"
+                    )
+                if getattr(image, "n_frames", 1) > 1:
+                    raise BadImage("an image has several frames; send one")
+                _LIMIT.check(image.width, image.height, max(1, len(image.getbands())) * 4, len(content))
+                if image.format == "JPEG":
+                    check_jpeg_scans(content)
+                return as_picture(image)
+    except BadImage:
+        raise
+    # Whatever a damaged file makes a decoder raise; its own fault is told and nothing else.
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        TypeError,
+        ArithmeticError,
+        LookupError,
+        BadItem,
+        Image.DecompressionBombError,
+    ) as error:
+        raise BadImage(f"an image cannot be read: {' '.join(str(error).split())[:200]}") from error

@@ -1,0 +1,425 @@
+"""One engine for everybody who asks: waiting requests join the running ones between two steps of decoding.
+
+A thread of its own owns the model. A request that joins is read alone, image and prompt; then its keys and values stand
+beside those of the running ones, padded on the left, and every step makes one more token of each row. Rows that end
+leave at once. So a short answer never waits for a long one, and a step costs little more for sixteen rows than for one.
+
+The queue is bounded: whoever comes when it is full is told when to come again. An image that was asked about lately is
+not encoded again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import queue
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any, Literal, cast
+
+import torch
+from transformers.cache_utils import DynamicCache
+
+from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor
+from training.model.inputs.conversation import Conversation
+
+EndReason = Literal["stop", "length", "cancelled", "failed"]
+_REMEMBERED_IMAGES = 32
+_IDLE_SECONDS = 0.2
+
+
+class EngineFull(Exception):
+    """The queue is full, or the engine is stopping; `retry_after_seconds` says when to come again."""
+
+    def __init__(self, message: str, retry_after_seconds: int):
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class PromptTooLong(ValueError):
+    """The prompt leaves no room for an answer."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How an answer is chosen and when it ends.
+
+    Args:
+        max_new_tokens: the longest answer; less where the model has no more positions.
+        temperature: 0 takes the most probable token each time.
+        top_p: the smallest set of tokens of this probability is drawn from.
+        seed: of the draws; answers to equal requests with a seed are equal, whoever else is answered.
+        stop: texts at which the answer ends; they are no part of it.
+    """
+
+    max_new_tokens: int = 256
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TextPiece:
+    """More text of an answer."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The whole answer. `reason` "failed" comes with what went wrong in `text`."""
+
+    text: str
+    reason: EndReason
+    prompt_tokens: int
+    answer_tokens: int
+
+
+Event = TextPiece | Finished
+
+
+@dataclass(eq=False)
+class Ticket:
+    """A request that was taken: its events come to `deliver`, on the engine's thread."""
+
+    ids: list[int]
+    pictures: tuple[Any, ...]
+    sampling: Sampling
+    deliver: Callable[[Event], None]
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    tokens: list[int] = field(default_factory=list)
+    shown: int = 0
+    limit: int = 0
+    generator: torch.Generator | None = None
+
+    def cancel(self) -> None:
+        """Nobody waits any more: the row leaves before the next step."""
+        self.cancelled.set()
+
+
+@dataclass
+class EngineCounts:
+    """What happened since the start."""
+
+    requests: int = 0
+    refused: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    prompt_tokens: int = 0
+    answer_tokens: int = 0
+    steps: int = 0
+
+
+class AnswerEngine:
+    """See the module.
+
+    Args:
+        model: on its device, in its precision.
+        processor: of the model.
+        most_running: rows of one step.
+        most_waiting: requests that may wait.
+    """
+
+    def __init__(
+        self,
+        model: EarthGPTForConditionalGeneration,
+        processor: EarthGPTProcessor,
+        most_running: int = 16,
+        most_waiting: int = 64,
+    ):
+        self.processor = processor
+        self.counts = EngineCounts()
+        self.most_waiting = most_waiting
+        self.most_running = most_running
+        self._model = model.eval()
+        self._rows = _Rows(model)
+        self._features: OrderedDict[bytes, torch.Tensor] = OrderedDict()
+        self._waiting: queue.Queue[Ticket] = queue.Queue(most_waiting)
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._thread.start()
+
+    @property
+    def positions(self) -> int:
+        """Tokens of prompt and answer together that the model can read."""
+        return int(self._model.config.get_text_config().max_position_embeddings)
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait."""
+        return self._waiting.qsize()
+
+    @property
+    def running(self) -> int:
+        """Requests that are answered now."""
+        return len(self._rows.tickets)
+
+    def submit(self, conversation: Conversation, sampling: Sampling, deliver: Callable[[Event], None]) -> Ticket:
+        """Take a request.
+
+        Args:
+            conversation: turns that end with a question, and the pictures of each.
+            sampling: how to answer.
+            deliver: called with every event on the engine's thread; it must not wait.
+
+        Raises:
+            EngineFull: come again later.
+            PromptTooLong: it leaves no room for an answer.
+        """
+        ids = self.processor.encode_conversation(conversation)[0]
+        room = self.positions - len(ids)
+        if room < 1:
+            raise PromptTooLong(
+                f"the prompt has {len(ids)} tokens, {self.processor.image_slots} of each image; the model reads "
+                f"{self.positions} with the answer"
+            )
+        pictures = tuple(picture for own in conversation.images for picture in own)
+        ticket = Ticket(ids, pictures, sampling, deliver, limit=min(room, sampling.max_new_tokens))
+        if sampling.temperature > 0:
+            ticket.generator = torch.Generator().manual_seed(sampling.seed)
+        with self._lock:
+            if self._closing.is_set():
+                raise EngineFull("the server is stopping", 30)
+            try:
+                self._waiting.put_nowait(ticket)
+            except queue.Full:
+                self.counts.refused += 1
+                raise EngineFull(f"{self.most_waiting} requests are waiting already", 5) from None
+            self.counts.requests += 1
+        return ticket
+
+    def answer(self, conversation: Conversation, sampling: Sampling) -> Iterator[Event]:
+        """The events of one request, as they come. Whoever stops listening cancels it."""
+        events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        ticket = self.submit(conversation, sampling, events.put)
+        try:
+            while True:
+                event = events.get()
+                yield event
+                if isinstance(event, Finished):
+                    return
+        finally:
+            ticket.cancel()
+
+    def close(self, patience_seconds: float = 30.0) -> None:
+        """Take nothing more, answer what is there within the patience, cancel the rest."""
+        with self._lock:
+            self._closing.set()
+        deadline = monotonic() + patience_seconds
+        while (self.waiting or self.running) and self._thread.is_alive() and monotonic() < deadline:
+            self._thread.join(0.02)
+        for ticket in list(self._rows.tickets):
+            ticket.cancel()
+        while self.waiting:
+            try:
+                self._waiting.get_nowait().cancel()
+            except queue.Empty:
+                break
+        self._rows.stopping = True
+        self._thread.join(10)
+
+    def _run(self) -> None:
+        with torch.inference_mode():
+            while not (self._rows.stopping and not self._rows.tickets):
+                self._leave_cancelled()
+                self._join_waiting()
+                if self._rows.tickets:
+                    self._step()
+
+    def _join_waiting(self) -> None:
+        while len(self._rows.tickets) < self.most_running:
+            try:
+                idle = not self._rows.tickets
+                ticket = self._waiting.get(block=idle, timeout=_IDLE_SECONDS if idle else None)
+            except queue.Empty:
+                return
+            if ticket.cancelled.is_set():
+                self._finish(ticket, "cancelled")
+                continue
+            try:
+                logits_K = self._rows.join(ticket, self._image_features(ticket.pictures))
+            except Exception as error:
+                self._fail(ticket, error)
+                continue
+            self.counts.prompt_tokens += len(ticket.ids)
+            self._take(ticket, logits_K)
+
+    def _step(self) -> None:
+        tickets = list(self._rows.tickets)
+        try:
+            logits_BK = self._rows.step()
+        except Exception as error:
+            for ticket in tickets:
+                self._rows.leave(ticket)
+                self._fail(ticket, error)
+            return
+        self.counts.steps += 1
+        for ticket, logits_K in zip(tickets, logits_BK, strict=True):
+            self._take(ticket, logits_K)
+
+    def _take(self, ticket: Ticket, logits_K: torch.Tensor) -> None:
+        """Choose a row's next token, tell what it adds, and let the row leave if that was its last."""
+        if self.processor.image_token_id < len(logits_K):
+            # A generated placeholder would ask for an image that is not there.
+            logits_K[self.processor.image_token_id] = -torch.inf
+        token = _chosen(logits_K, ticket)
+        reason: EndReason | None = "stop" if token == self.processor.tokenizer.eos_token_id else None
+        if reason is None:
+            ticket.tokens.append(token)
+            self.counts.answer_tokens += 1
+            if len(ticket.tokens) >= ticket.limit:
+                reason = "length"
+        text = self.processor.decode_text(ticket.tokens) if ticket.tokens else ""
+        ended = _stopped(text, ticket.sampling.stop)
+        if ended is not None:
+            text, reason = ended, "stop"
+        safe = len(text) if reason else _safe_length(text, ticket.sampling.stop)
+        if safe > ticket.shown:
+            self._tell(ticket, TextPiece(text[ticket.shown : safe]))
+            ticket.shown = safe
+        if reason:
+            self._rows.leave(ticket)
+            self._tell(ticket, Finished(text, reason, len(ticket.ids), len(ticket.tokens)))
+
+    def _leave_cancelled(self) -> None:
+        for ticket in [each for each in self._rows.tickets if each.cancelled.is_set()]:
+            self._rows.leave(ticket)
+            self._finish(ticket, "cancelled")
+
+    def _finish(self, ticket: Ticket, reason: EndReason) -> None:
+        self.counts.cancelled += 1
+        self._tell(ticket, Finished("", reason, len(ticket.ids), len(ticket.tokens)))
+
+    def _fail(self, ticket: Ticket, error: Exception) -> None:
+        self.counts.failed += 1
+        self._tell(ticket, Finished(f"{type(error).__name__}: {error}", "failed", len(ticket.ids), len(ticket.tokens)))
+
+    def _tell(self, ticket: Ticket, event: Event) -> None:
+        try:
+            ticket.deliver(event)
+        except Exception:
+            # Whoever listened is gone, a closed event loop for instance; the others go on.
+            ticket.cancel()
+
+    def _image_features(self, pictures: Sequence[Any]) -> torch.Tensor | None:
+        if not pictures:
+            return None
+        squares = self.processor.image_processor(list(pictures))["pixel_values"]
+        found: list[torch.Tensor] = []
+        for square_CHW in squares:
+            key = hashlib.sha256(square_CHW.numpy().tobytes()).digest()
+            if key not in self._features:
+                pixels_NCHW = square_CHW[None].to(self._model.device)
+                self._features[key] = self._model.get_image_features(pixels_NCHW).pooler_output[0]
+            self._features.move_to_end(key)
+            found.append(self._features[key])
+            while len(self._features) > _REMEMBERED_IMAGES:
+                self._features.popitem(last=False)
+        return torch.stack(found)
+
+
+class _Rows:
+    """The running requests, and their keys and values, padded on the left to one length."""
+
+    def __init__(self, model: EarthGPTForConditionalGeneration):
+        self.tickets: list[Ticket] = []
+        self.stopping = False
+        self._model = model
+        self._cache: DynamicCache | None = None
+        # 1 where a row has a token, 0 where it is padded.
+        self._mask_BL = torch.ones((0, 0), dtype=torch.long, device=model.device)
+        self._next: list[int] = []
+
+    def join(self, ticket: Ticket, features_NSD: torch.Tensor | None) -> torch.Tensor:
+        """Read a prompt; logits (K,) of what follows."""
+        ids_BL = torch.tensor([ticket.ids], device=self._model.device)
+        cache = DynamicCache()
+        outputs = self._model.language_model(
+            inputs_embeds=self._model.embed(ids_BL, None, features_NSD),
+            past_key_values=cache,
+            use_cache=True,
+        )
+        logits_K = self._model.logits(outputs.last_hidden_state[:, -1])[0]
+        own_mask = torch.ones_like(ids_BL)
+        if self._cache is None:
+            self._cache, self._mask_BL = cache, own_mask
+        else:
+            length = max(self._mask_BL.shape[1], own_mask.shape[1])
+            for layer, own in zip(self._cache.layers, cache.layers, strict=True):
+                for name in ("keys", "values"):
+                    both = [_left_padded(getattr(each, name), length, dim=2) for each in (layer, own)]
+                    setattr(layer, name, torch.cat(both))
+            self._mask_BL = torch.cat([_left_padded(each, length, dim=1) for each in (self._mask_BL, own_mask)])
+        self.tickets.append(ticket)
+        return logits_K
+
+    def step(self) -> torch.Tensor:
+        """Give every row its last token; logits (B, K) of what follows."""
+        device = self._model.device
+        ids_B1 = torch.tensor([[ticket.tokens[-1]] for ticket in self.tickets], device=device)
+        self._mask_BL = torch.cat((self._mask_BL, torch.ones_like(ids_B1)), dim=1)
+        outputs = self._model.language_model(
+            inputs_embeds=self._model.get_input_embeddings()(ids_B1),
+            attention_mask=self._mask_BL,
+            position_ids=self._mask_BL.sum(1, keepdim=True) - 1,
+            past_key_values=self._cache,
+            use_cache=True,
+        )
+        return self._model.logits(outputs.last_hidden_state[:, -1])
+
+    def leave(self, ticket: Ticket) -> None:
+        """Take a row out, and the padding that no row needs any more."""
+        if ticket not in self.tickets or self._cache is None:
+            return
+        index = self.tickets.index(ticket)
+        del self.tickets[index]
+        if not self.tickets:
+            self._cache, self._mask_BL = None, self._mask_BL[:0, :0]
+            return
+        kept = [place for place in range(len(self.tickets) + 1) if place != index]
+        self._mask_BL = self._mask_BL[kept]
+        start = int(self._mask_BL.any(0).int().argmax())
+        self._mask_BL = self._mask_BL[:, start:]
+        for layer in cast(list[Any], self._cache.layers):
+            layer.keys, layer.values = layer.keys[kept][:, :, start:], layer.values[kept][:, :, start:]
+
+
+def _left_padded(tensor: torch.Tensor, length: int, dim: int) -> torch.Tensor:
+    missing = length - tensor.shape[dim]
+    if not missing:
+        return tensor
+    shape = list(tensor.shape)
+    shape[dim] = missing
+    return torch.cat((tensor.new_zeros(shape), tensor), dim=dim)
+
+
+def _chosen(logits_K: torch.Tensor, ticket: Ticket) -> int:
+    sampling = ticket.sampling
+    if ticket.generator is None:
+        return int(logits_K.argmax())
+    probabilities_K = (logits_K.float().cpu() / sampling.temperature).softmax(-1)
+    ordered, places = probabilities_K.sort(descending=True)
+    # The token that passes the share belongs to it, so that one is left at least.
+    ordered[ordered.cumsum(-1) - ordered >= sampling.top_p] = 0
+    return int(places[torch.multinomial(ordered, 1, generator=ticket.generator)])
+
+
+def _stopped(text: str, stop: Sequence[str]) -> str | None:
+    """The text before the first of the stop texts; None where there is none."""
+    places = [place for place in (text.find(each) for each in stop) if place >= 0]
+    return text[: min(places)] if places else None
+
+
+def _safe_length(text: str, stop: Sequence[str]) -> int:
+    """How much of a text may be shown: no half character, and nothing that may be the beginning of a stop text."""
+    end = len(text.rstrip("\ufffd"))
+    for each in stop:
+        for size in range(min(len(each) - 1, end), 0, -1):
+            if text[:end].endswith(each[:size]):
+                end -= size
+                break
+    return end

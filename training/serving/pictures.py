@@ -1,0 +1,95 @@
+"""An image file as the builder would store it, whole or by windows, and where it lies on the ground."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from PIL import Image
+
+from mmrs.errors import BadItem, UserError
+from mmrs.imaging.limits import WHOLE_IMAGE, SizeLimit
+from mmrs.record import Sensor, Window
+
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """A file and what its header says; `width` and `height` are those of the upright picture."""
+
+    path: Path
+    width: int
+    height: int
+    sensor: Sensor
+    probed: Any
+
+    def whole(self) -> Image.Image:
+        """The picture, mode L or RGB. Raises UserError where it cannot be decoded."""
+        from mmrs.imaging.store import read_upright
+
+        try:
+            return Image.fromarray(read_upright(self.path, self.probed, self.sensor).pixels)
+        except BadItem as error:
+            raise UserError(f"{self.path}: {error}") from error
+
+    def windows(self, windows: Sequence[Window]) -> Iterator[Image.Image]:
+        """Its windows, one after the other; the scene is never in memory. Raises UserError likewise."""
+        from mmrs.imaging.windows import read_rendered_windows
+
+        try:
+            for pixels, _ in read_rendered_windows(self.path, windows, self.sensor, None, self.probed.orientation):
+                yield Image.fromarray(pixels)
+        except BadItem as error:
+            raise UserError(f"{self.path}: {error}") from error
+
+
+def open_file(path: Path, sensor: str = "optical", limit: SizeLimit = WHOLE_IMAGE) -> ImageFile:
+    """Look at a file's header. Raises UserError where it is no image that is read, or beyond the limit."""
+    from mmrs.imaging.probe import probe
+
+    if not path.is_file():
+        raise UserError(f"there is no image {path}; give an existing file")
+    try:
+        probed = probe(path, limit)
+    except BadItem as error:
+        raise UserError(f"{path}: {error}") from error
+    width, height = probed.upright_size
+    return ImageFile(path, width, height, cast(Sensor, sensor), probed)
+
+
+def images_of_paths(paths: Sequence[Path]) -> list[Path]:
+    """Files as they are, and the images of folders, sorted. Raises UserError for a folder without any."""
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(each for each in path.iterdir() if each.suffix.lower() in _SUFFIXES and each.is_file())
+            if not inside:
+                raise UserError(f"{path} holds no image ({', '.join(_SUFFIXES)}); give files, or another folder")
+            found += inside
+        else:
+            found.append(path)
+    return found
+
+
+def ground_transform(image: ImageFile) -> tuple[str, tuple[float, ...]] | None:
+    """The coordinate system of a GeoTIFF, as authority code or WKT, and the six numbers (a, b, c, d, e, f) by which
+    (x, y) in pixels is (a x + b y + c, d x + e y + f) in it; None where the file states none, or is turned by a tag."""
+    if image.path.suffix.lower() not in (".tif", ".tiff") or image.probed.orientation != 1:
+        return None
+    import warnings
+
+    import rasterio
+    from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        try:
+            with rasterio.open(image.path) as scene:
+                if scene.crs is None or scene.transform.is_identity:
+                    return None
+                return scene.crs.to_string(), tuple(scene.transform)[:6]
+        except RasterioError:
+            return None

@@ -1,0 +1,278 @@
+"""Detections of image files: asked window by window where a scene is large, written in four forms.
+
+OUT/predictions.json    for each image its size, the texts of the model, and boxes in pixels of the upright image
+OUT/coco.json           boxes of all images, oriented ones as segmentation
+OUT/dota/NAME.txt       eight numbers, the class with "-" for blanks, difficulty 0
+OUT/geojson/NAME.geojson    for a GeoTIFF: polygons in the coordinate system of the image, which the file names
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+from PIL import Image
+
+from mmrs.errors import RunFailure, UserError
+from mmrs.geometry import as_quads, hbb_from_quad
+from mmrs.imaging.limits import SCENE, WHOLE_IMAGE
+from mmrs.imaging.windows import plan_windows
+from mmrs.instructions import prompts
+from mmrs.instructions.dialects import Dialect
+from mmrs.progress import Progress
+from mmrs.record import Window
+from mmrs.source import Tiling
+from mmrs.storage.atomic import write_atomic
+from training.evaluation.boxes.windows import WindowBoxes, merge_windows
+from training.model.inputs.conversation import Conversation
+from training.serving.engine import AnswerEngine, Finished, Sampling
+from training.serving.found_boxes import found_boxes
+from training.serving.pictures import ImageFile, ground_transform, open_file
+
+PredictTask = Literal["detection-hbb", "detection-obb", "classification", "captioning"]
+DETECTIONS = ("detection-hbb", "detection-obb")
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """What is asked and how.
+
+    Args:
+        task: whose released prompt is asked.
+        category: detect this class alone.
+        sensor: of all images.
+        window: side in pixels of the windows of larger images; 0: always the whole image.
+        overlap: pixels that neighbouring windows share.
+        max_new_tokens: of one answer.
+    """
+
+    task: PredictTask = "detection-hbb"
+    category: str = ""
+    sensor: str = "optical"
+    window: int = 1024
+    overlap: int = 200
+    max_new_tokens: int = 512
+
+    def __post_init__(self) -> None:
+        if self.category and self.task not in DETECTIONS:
+            raise UserError(f"--class goes with a detection task, not with {self.task}; leave it out")
+        if self.window and not 0 <= self.overlap < self.window:
+            raise UserError(f"--overlap is {self.overlap}; set less than --window, {self.window}")
+
+    @property
+    def prompt(self) -> str:
+        """The question."""
+        if self.task == "classification":
+            return prompts.CLASSIFICATION
+        if self.task == "captioning":
+            return prompts.CAPTIONING
+        if self.category:
+            return prompts.DETECTION_CLASS[self.task].format(plural=prompts.plural(self.category))
+        return prompts.DETECTION_ALL[self.task]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What was found in one image. `quads_N42` are in pixels of the upright image."""
+
+    image: ImageFile
+    texts: tuple[str, ...]
+    names: tuple[str, ...]
+    quads_N42: npt.NDArray[np.float64]
+
+
+def predict(
+    engine: AnswerEngine, image: ImageFile, options: PredictOptions, dialect: Dialect, advance: Callable[[int], None]
+) -> Prediction:
+    """Ask about one image.
+
+    Args:
+        advance: called with the number of windows that are answered.
+
+    Raises:
+        UserError: the image cannot be read.
+        RunFailure: the model failed.
+    """
+    windows = planned(image, options)
+    whole = len(windows) == 1
+    pictures = iter([image.whole()]) if whole else image.windows(windows)
+    found, texts = [], []
+    for window, text in zip(windows, _answers(engine, pictures, options, advance), strict=True):
+        texts.append(text)
+        boxes = found_boxes(text, window.width, window.height, dialect, options.category)
+        if options.task in DETECTIONS and boxes:
+            found.append(WindowBoxes(window, [box.name for box in boxes], as_quads([box.quad for box in boxes])))
+    if whole:
+        names = tuple(name for each in found for name in each.names)
+        quads_N42 = as_quads(found[0].quads_N42) if found else np.empty((0, 4, 2))
+    else:
+        names, quads_N42 = merge_windows(found, image.width, image.height)
+    return Prediction(image, tuple(texts), names, quads_N42)
+
+
+def planned(image: ImageFile, options: PredictOptions) -> list[Window]:
+    """The windows that are asked about: one of the whole image where it is no larger than one."""
+    side = max(image.width, image.height)
+    if options.task not in DETECTIONS or not options.window or side <= options.window:
+        return [Window(x=0, y=0, width=image.width, height=image.height)]
+    return plan_windows(image.width, image.height, Tiling(size=options.window, overlap=options.overlap))
+
+
+def _answers(
+    engine: AnswerEngine, pictures: Iterator[Image.Image], options: PredictOptions, advance: Callable[[int], None]
+) -> Iterator[str]:
+    """The answer about each picture, in their order; as many are asked about at once as the engine runs."""
+    sampling = Sampling(max_new_tokens=options.max_new_tokens)
+    asked: list[Iterator[Any]] = []
+    for picture in pictures:
+        conversation = Conversation((("human", options.prompt),), ((picture,),))
+        asked.append(_begun(engine, conversation, sampling))
+        if len(asked) == engine.most_running:
+            yield _text(asked.pop(0), advance)
+    while asked:
+        yield _text(asked.pop(0), advance)
+
+
+def _begun(engine: AnswerEngine, conversation: Conversation, sampling: Sampling) -> Iterator[Any]:
+    import queue
+
+    events: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    engine.submit(conversation, sampling, events.put)
+    return iter(events.get, None)
+
+
+def _text(events: Iterator[Any], advance: Callable[[int], None]) -> str:
+    for event in events:
+        if isinstance(event, Finished):
+            if event.reason == "failed":
+                raise RunFailure(f"the model failed: {event.text}")
+            advance(1)
+            return event.text
+    raise RunFailure("the engine stopped")
+
+
+def run_predict(
+    engine: AnswerEngine,
+    paths: Sequence[Path],
+    out: Path,
+    options: PredictOptions,
+    dialect: Dialect,
+    progress: Progress,
+) -> str:
+    """Predict every image, write all forms, and say for a person what was found.
+
+    Raises:
+        UserError: an image cannot be read, or two images have one name.
+        RunFailure: the model failed.
+    """
+    limit = SCENE if options.window and options.task in DETECTIONS else WHOLE_IMAGE
+    images = [open_file(path, options.sensor, limit) for path in paths]
+    stems = [image.path.stem for image in images]
+    for stem in stems:
+        if stems.count(stem) > 1:
+            raise UserError(f"two images are named {stem}; predict them into different --out folders")
+    total = sum(len(planned(image, options)) for image in images)
+    with progress.stage("predict", total, "windows" if total > len(images) else "images") as advance:
+        found = [predict(engine, image, options, dialect, advance) for image in images]
+    out.mkdir(parents=True, exist_ok=True)
+    _write(out / "predictions.json", {"prompt": options.prompt, "images": [_as_json(each) for each in found]})
+    if options.task not in DETECTIONS:
+        return f"{out}/predictions.json: {len(found)} answers"
+    _write(out / "coco.json", coco(found))
+    grounds = 0
+    for each in found:
+        stem = each.image.path.stem
+        _write_bytes(out / "dota" / f"{stem}.txt", dota(each).encode())
+        content = geojson(each)
+        if content is not None:
+            grounds += 1
+            _write(out / "geojson" / f"{stem}.geojson", content)
+    boxes = sum(len(each.names) for each in found)
+    also = f", {grounds} geojson" if grounds else ""
+    return f"{out}: {boxes} boxes in {len(found)} images ({total} questions); predictions.json, coco.json, dota{also}"
+
+
+def coco(found: Sequence[Prediction]) -> dict[str, Any]:
+    """The COCO form of boxes: ids from 1; the polygon of every box as its segmentation."""
+    names = sorted({name for each in found for name in each.names})
+    ids = {name: number for number, name in enumerate(names, 1)}
+    annotations: list[dict[str, Any]] = []
+    for image_id, each in enumerate(found, 1):
+        for name, quad in zip(each.names, each.quads_N42, strict=True):
+            left, top, right, bottom = hbb_from_quad(quad[None])[0].tolist()
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": image_id,
+                    "category_id": ids[name],
+                    "bbox": [left, top, right - left, bottom - top],
+                    "area": _area(quad),
+                    "iscrowd": 0,
+                    "segmentation": [quad.reshape(-1).tolist()],
+                }
+            )
+    return {
+        "images": [
+            {"id": number, "file_name": each.image.path.name, "width": each.image.width, "height": each.image.height}
+            for number, each in enumerate(found, 1)
+        ],
+        "annotations": annotations,
+        "categories": [{"id": ids[name], "name": name} for name in names],
+    }
+
+
+def dota(found: Prediction) -> str:
+    """The lines of DOTA: eight numbers, class, difficulty."""
+    return "".join(
+        f"{' '.join(f'{value:.1f}' for value in quad.reshape(-1))} {'-'.join(name.split()) or 'object'} 0\n"
+        for name, quad in zip(found.names, found.quads_N42, strict=True)
+    )
+
+
+def geojson(found: Prediction) -> dict[str, Any] | None:
+    """Polygons in the coordinate system of the image, which ``crs`` names; None where it states none."""
+    ground = ground_transform(found.image)
+    if ground is None:
+        return None
+    system, (a, b, c, d, e, f) = ground
+    features = []
+    for name, quad in zip(found.names, found.quads_N42, strict=True):
+        ring = [[a * x + b * y + c, d * x + e * y + f] for x, y in (*quad.tolist(), quad[0].tolist())]
+        features.append(
+            {
+                "type": "Feature",
+                "properties": {"name": name},
+                "geometry": {"type": "Polygon", "coordinates": [ring]},
+            }
+        )
+    named = {"type": "name", "properties": {"name": system}}
+    return {"type": "FeatureCollection", "crs": named, "features": features}
+
+
+def _area(quad: npt.NDArray[np.float64]) -> float:
+    x, y = quad[:, 0], quad[:, 1]
+    return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2)
+
+
+def _as_json(found: Prediction) -> dict[str, Any]:
+    boxes = [
+        {"name": name, "quad": np.round(quad, 2).tolist()}
+        for name, quad in zip(found.names, found.quads_N42, strict=True)
+    ]
+    image = found.image
+    stated = {"file": image.path.name, "width": image.width, "height": image.height}
+    return stated | {"texts": list(found.texts), "boxes": boxes}
+
+
+def _write(path: Path, content: Any) -> None:
+    _write_bytes(path, orjson.dumps(content, option=orjson.OPT_INDENT_2))
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, content)
