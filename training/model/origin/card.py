@@ -19,7 +19,7 @@ _USE = """## Use
 
 All that is needed lies in this folder: `pip install torch transformers pillow jinja2`. FOLDER is the folder or its
 name on the Hub. `trust_remote_code` runs the code beside the weights; with `pip install 'mmrs[train]'` and
-`import training.model` the installed code is run in its place.
+`import mmrs.model` the installed code is run in its place.
 
 ```python
 from transformers import AutoModelForImageTextToText, AutoProcessor
