@@ -276,18 +276,19 @@ def resume_bound_fields(config: TrainConfig) -> dict[str, Any]:
     return values
 
 
-def check_resume_bound_fields(saved: dict[str, Any], config: TrainConfig) -> None:
+def check_resume_bound_fields(saved: dict[str, Any], config: TrainConfig, beginning: str = "") -> None:
     """Refuse to resume with another configuration.
 
     Args:
         saved: `resume_bound_fields` of the configuration that the checkpoint was written with.
+        beginning: of the names of the fields that are compared.
 
     Raises:
         UserError: names the first field that differs and both values.
     """
     now = resume_bound_fields(config)
     for name in sorted(saved.keys() | now.keys()):
-        if saved.get(name) != now.get(name):
+        if name.startswith(beginning) and saved.get(name) != now.get(name):
             raise UserError(
                 f"cannot resume in {config.out}: {name} was {saved.get(name)!r} and is now {now.get(name)!r}, which "
                 f"changes the result. Set it back, or start a new run with another `out`."

@@ -16,7 +16,7 @@ from torch import nn
 from mmrs.errors import UserError
 from mmrs.progress import Progress
 from mmrs.storage.atomic import write_atomic
-from training.config import TrainConfig
+from training.config import TrainConfig, check_resume_bound_fields, resume_bound_fields
 from training.data.open import open_training_selection, plan_stream
 from training.data.planning.pointer import Pointer, Position
 from training.data.stream import Stream
@@ -34,6 +34,8 @@ from training.step.precision import frozen_dtype, trained_dtype
 from training.step.ranks import Ranks
 from training.step.sharding import current_rows, parallelize
 from training.step.step import TargetLabels, Training
+
+MODEL_FIELDS = "model."
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,8 @@ class PreparedRun:
 def open_run(context: RunContext) -> OpenedRun:
     """Open the data and the model that the configuration names; a collective.
 
-    What is known of the data is printed and saved as ``OUT/plan.json``; an earlier one must be of the same stream.
+    What is known of the data is printed and saved as ``OUT/plan.json``; an earlier one must be of the same stream and
+    the same preset.
 
     Raises:
         UserError: data, model folder and configuration do not fit together.
@@ -134,9 +137,15 @@ def _open(context: RunContext) -> OpenedRun:
         opened = OpenedRun(start_model, stream)
     saved = config.out / "plan.json"
     if saved.is_file():
-        opened.stream.check(Pointer.from_dict(json.loads(saved.read_text())["stream"]))
+        known = json.loads(saved.read_text())
+        opened.stream.check(Pointer.from_dict(known["stream"]))
+        if config.model.path is None and "made_model" in known:
+            # The model of a preset lies in the folder before the first checkpoint does.
+            check_resume_bound_fields(known["made_model"], config, MODEL_FIELDS)
     if context.ranks.is_first:
-        write_atomic(saved, json.dumps(opened.stream.summary(), indent=2, allow_nan=False).encode() + b"\n")
+        made = {name: value for name, value in resume_bound_fields(config).items() if name.startswith(MODEL_FIELDS)}
+        summary = opened.stream.summary() | ({} if config.model.path else {"made_model": made})
+        write_atomic(saved, json.dumps(summary, indent=2, allow_nan=False).encode() + b"\n")
     return opened
 
 

@@ -266,6 +266,12 @@ def test_a_run_from_a_preset_trains_its_own_tokenizer_and_resumes(shards, tmp_pa
     with pytest.raises(Requeue):
         train(config)
     made = (config.out / "model-init" / "tokenizer.json").stat().st_mtime_ns
+    # As if it had been stopped before its first checkpoint: the model of the other seed lies there already.
+    (config.out / "checkpoints").rename(tmp_path / "kept")
+    with pytest.raises(UserError, match=r"model\.seed was 0 and is now 1"):
+        train(config.model_copy(update={"model": model.model_copy(update={"seed": 1})}))
+    shutil.rmtree(config.out / "checkpoints", ignore_errors=True)
+    (tmp_path / "kept").rename(config.out / "checkpoints")
     result = train(config)
     assert result.steps == 2
     assert (config.out / "model-init" / "tokenizer.json").stat().st_mtime_ns == made
