@@ -22,6 +22,7 @@ COMMANDS = {
     "curate": "mmrs.commands.curate:curate",
     "demo": "training.commands.demo:demo",
     "eval": "training.commands.evaluate:evaluate",
+    "export": "mmrs.commands.export:export",
     "export-checkpoint": "training.commands.export:export_checkpoint",
     "export-model": "training.commands.export:export_model",
     "init": "training.commands.init:init",
