@@ -6,6 +6,7 @@ at the top of such a module costs every `mmrs --help`, so what a command runs is
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 from functools import partial
@@ -15,6 +16,8 @@ import click
 from mmrs import __version__
 from mmrs.commands.lazy import LazyGroup
 
+# Libraries in other languages wrap the system's error.
+_FULL_DISK = re.compile(r"No space left on device|os error 28|StorageFull|code: 28\b")
 COMMANDS = {
     "build": "converters.commands.build:build",
     "chat": "training.commands.chat:chat",
@@ -94,6 +97,8 @@ def told(error: Exception) -> tuple[str, int]:
         where = f"{error.filename}: " if error.filename is not None else ""
         reason = error.strerror or type(error).__name__
         return f"{where}{reason}. Check the path, its permissions and the free space.", 1
+    if _FULL_DISK.search(str(error)):
+        return f"the disk is full ({type(error).__name__}: {error}). Make room, or write to another disk.", 1
     if isinstance(error, ModuleNotFoundError) and (missing := describe_missing(error)):
         return missing, 2
     if isinstance(error, MemoryError):

@@ -22,6 +22,15 @@ URL = f"http://user:{SECRET}@127.0.0.1:9/x.tar"
         ["train", "tiny", "--set", "data.folders=[]", "--set", f"data.webdataset=http://h/x.tar?token={SECRET}"],
         ["train", "tiny", "--set", f"data.folders={URL}", "--set", "out={out}"],
         ["train", "tiny", "--set", f"{URL}"],
+        ["train", "tiny", "--set", f"data.folders=https://h/x#token={SECRET}", "--set", "out={out}"],
+        ["train", "tiny", "--set", "model.preset=null", "--set", f"model.path=https://{SECRET}@h/x"],
+        ["train", "tiny", "--set", f"out=https://{SECRET}@h/x"],
+        ["stats", f"https://127.0.0.1/x#token={SECRET}"],
+        ["push", "{shards}", "org/x", "--dry-run", "--endpoint", f"https://127.0.0.1:9/x#token={SECRET}"],
+        ["build", "ssdd", "--root", f"ssdd=nonsense://u:{SECRET}@h/x", "--out", "{out}"],
+        ["build", "ssdd", "--root", f"ssdd=https://{SECRET}@h/x", "--out", "{out}"],
+        ["sample", "ssdd", "--out", "{out}", "--option", f"https://{SECRET}@127.0.0.1/x"],
+        [f"http://user:a@{SECRET}@127.0.0.1:9/x"],
         ["verify", f"s3://AKIAX:ab/{SECRET}@bucket/x"],
         ["stats", URL],
         ["curate", f"sftp://user:{SECRET}@127.0.0.1/x"],
@@ -82,3 +91,14 @@ def test_any_other_error_is_told_without_secrets(monkeypatch):
     monkeypatch.setattr(cli.LazyGroup, "invoke", fails)
     done = CliRunner().invoke(main, ["sources"])
     assert done.exit_code == 1 and "fault of the program" in done.output and SECRET not in done.output
+
+
+def test_a_full_disk_is_known_whoever_says_so():
+    """Libraries in other languages wrap the system's error."""
+    for text in (
+        'Error while serializing: I/O error: Os { code: 28, kind: StorageFull, message: "No space left on device" }',
+        "failed to write (os error 28)",
+    ):
+        message, code = told(RuntimeError(text))
+        assert code == 1 and "the disk is full" in message and "fault of the program" not in message
+    assert "fault of the program" in told(RuntimeError("code: 280"))[0]

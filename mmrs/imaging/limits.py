@@ -8,6 +8,7 @@ by windows (`mmrs.source.Tiling`), whose memory does not grow with the scene.
 
 from __future__ import annotations
 
+import mmap
 from dataclasses import dataclass
 
 from mmrs.errors import BadItem
@@ -26,6 +27,10 @@ DECODED_BYTES_PER_FILE_BYTE = 4096
 
 JPEG_SCANS = 100
 """Scans of a JPEG; each goes over all of its pixels. Encoders write about ten; libtiff has the same bound."""
+
+UNCOUNTED_BYTES, MOST_PARTS, BYTES_PER_PART = 4 << 20, 10_000, 1024
+"""Of a larger file than the first: segments before a JPEG's picture and chunks of a PNG, which Pillow reads one by one;
+so many, and one more for each so many bytes of the file."""
 
 MOST_WINDOWS = 100_000
 """Windows of one scene."""
@@ -94,3 +99,39 @@ def check_jpeg_scans(data: bytes, path: str | None = None) -> None:
     scans = data.count(b"\xff\xda")
     if scans > JPEG_SCANS:
         raise BadItem(f"JPEG has {scans:,} scans, more than the limit of {JPEG_SCANS}", path)
+
+
+def check_parts(content: bytes | mmap.mmap, path: str | None = None) -> None:
+    """Count the segments of a JPEG up to its picture, bytes of fill too, or the chunks of a PNG; others have none.
+
+    Raises:
+        BadItem: more than a file of its size has; a gigabyte of fill would take minutes to open.
+    """
+    if len(content) <= UNCOUNTED_BYTES:
+        return
+    walks = {b"\xff\xd8": (2, _after_segment), b"\x89P": (8, _after_chunk)}
+    place, after = walks.get(content[:2], (None, _after_chunk))
+    most = MOST_PARTS + len(content) // BYTES_PER_PART
+    for _ in range(most):
+        if place is None or place + 8 > len(content):
+            return
+        place = after(content, place)
+    raise BadItem(f"image file of {len(content):,} bytes has more than {most:,} parts before its picture ends", path)
+
+
+def _after_segment(content: bytes | mmap.mmap, place: int) -> int | None:
+    """Where the next segment of a JPEG begins; None where Pillow stops to look for one (ITU-T T.81, B.1.1)."""
+    first, code = content[place], content[place + 1]
+    if first == 0 or (first == 0xFF and code == 0xFF):
+        return place + 1
+    if first != 0xFF or code == 0xDA:
+        return None
+    has_length = not (code in (0x00, 0x01) or 0xD0 <= code <= 0xD9)
+    return place + 2 + (int.from_bytes(content[place + 2 : place + 4]) if has_length else 0)
+
+
+def _after_chunk(content: bytes | mmap.mmap, place: int) -> int | None:
+    """Where the next chunk of a PNG begins; None after the last one."""
+    if content[place + 4 : place + 8] == b"IEND":
+        return None
+    return place + 12 + int.from_bytes(content[place : place + 4])

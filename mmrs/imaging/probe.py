@@ -8,6 +8,7 @@ says so. All other formats are Pillow's up to 8 bits and where no bands are sele
 from __future__ import annotations
 
 import io
+import mmap
 import os
 import warnings
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from PIL.ImageFile import ImageFile
 from mmrs.errors import BadItem
 from mmrs.imaging.headers.jpeg import PlainJpeg, read_plain_jpeg
 from mmrs.imaging.headers.tiff import read_tiff_header, without_orientation
-from mmrs.imaging.limits import WHOLE_IMAGE, SizeLimit, check_jpeg_scans
+from mmrs.imaging.limits import UNCOUNTED_BYTES, WHOLE_IMAGE, SizeLimit, check_jpeg_scans, check_parts
 from mmrs.imaging.orientation import orientation_of_image, turn_of
 from mmrs.imaging.raster import UnreadableScene, lookup_table, open_scene, raster_driver, sample_type, stored_bands
 from mmrs.imaging.upright import UPRIGHT
@@ -222,6 +223,7 @@ def open_image(path: Path, limit: SizeLimit = WHOLE_IMAGE, data: bytes | None = 
         file_bytes = path.stat().st_size if data is None else len(data)
         if file_bytes == 0:
             raise BadItem("image file is empty (0 bytes)", str(path))
+        _check_parts(path, data, file_bytes)
         with warnings.catch_warnings(), _without_pillow_limit():
             warnings.simplefilter("ignore")
             image = Image.open(path if data is None else io.BytesIO(data), formats=FORMATS)
@@ -236,6 +238,14 @@ def open_image(path: Path, limit: SizeLimit = WHOLE_IMAGE, data: bytes | None = 
         if isinstance(error, BadItem):
             raise
         raise BadItem(f"image cannot be read: {error}", str(path)) from error
+
+
+def _check_parts(path: Path, data: bytes | None, file_bytes: int) -> None:
+    if data is not None:
+        check_parts(data, str(path))
+    elif file_bytes > UNCOUNTED_BYTES:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            check_parts(content, str(path))
 
 
 def image_bytes(path: Path, data: bytes | None = None) -> bytes:
@@ -257,6 +267,7 @@ def open_stored(data: bytes) -> Image.Image:
         BadItem: it is beyond a bound.
         OSError, SyntaxError, ValueError, Image.DecompressionBombError: it is no such image.
     """
+    check_parts(data)
     image = Image.open(io.BytesIO(data), formats=FORMATS[:2])
     WHOLE_IMAGE.check(image.width, image.height, len(image.getbands()), len(data))
     check_jpeg_scans(data)

@@ -21,7 +21,7 @@ from mmrs.report.plots import make_plots
 from mmrs.report.statistics import Statistics, statistics
 from mmrs.storage.atomic import check_own, replace_own
 from mmrs.storage.urls import parse_location
-from mmrs.text import PAGE_MARK, bytes_text
+from mmrs.text import PAGE_MARK, bytes_text, harmless
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _STYLE = """
@@ -85,7 +85,7 @@ def write_report(location: Path | str, out: Path, per_source: int = 6, seed: int
     check_own(out, PAGE_MARK.encode())
     found = statistics(location)
     pictures = choose(location, per_source, seed)
-    data = make_page(_name(location), found, make_plots(found), pictures).encode()
+    data = harmless(make_page(_name(location), found, make_plots(found), pictures)).encode()
     replace_own(out, data, PAGE_MARK.encode())
     return ReportResult(out, len(data), len(pictures))
 

@@ -109,7 +109,7 @@ def refuse_credentials(url: str) -> None:
     authority = rest.partition("/")[0]
     user, at, _ = authority.rpartition("@")
     has_secret = ":" in user or (bool(at) and scheme in _NAME_IS_SECRET) or not _is_host(authority.rpartition("@")[2])
-    if has_secret or "?" in rest:
+    if has_secret or "?" in rest or "#" in rest:
         raise UserError(
             f"the URL {without_secrets(url)} carries credentials or a query, which would end up in logs and be saved "
             "with runs. Give credentials in ~/.netrc or in the environment variables or files of the protocol's own "
@@ -145,8 +145,10 @@ def redacted(text: str) -> str:
     """`text` without queries of URLs, which may be signed, their users and passwords, and what looks like a token."""
     text = re.sub(r"\bhf_[A-Za-z0-9]{6,}", "***", text)
     text = re.sub(r"(?i)\b(bearer|authorization:)\s+\S+", r"\1 ***", text)
-    text = re.sub(r"(://)[^\s/@'\"<>]*:[^\s@'\"<>]*@", r"\1***@", text)
-    return re.sub(r"(https?://[^\s?'\"<>]*)\?[^\s'\"<>]*", r"\1?...", text)
+    # A path of a URL has lost one of its slashes. A password may hold an @ or, of a key for S3, slashes.
+    text = re.sub(r"(:/{1,2})[^\s/@'\"<>]*:[^\s@'\"<>]*@", r"\1***@", text)
+    text = re.sub(r"(:/{1,2})[^\s/'\"<>]*@", r"\1***@", text)
+    return re.sub(r"(https?:/{1,2}[^\s?#'\"<>]*)([?#])[^\s'\"<>]*", r"\1\2...", text)
 
 
 def describe_error(error: BaseException) -> str:

@@ -21,7 +21,7 @@ from mmrs.config import as_list
 from mmrs.errors import UserError
 from mmrs.record import Sensor
 from mmrs.storage.urls import is_url, parse_location, refuse_credentials
-from training.config.section import NonEmptyNames, ResumeFree, Section, UnitShare
+from training.config.section import LocalPath, NonEmptyNames, ResumeFree, Section, UnitShare
 
 
 def _location(value: Any) -> Any:
@@ -104,7 +104,7 @@ class DataConfig(Section):
     webdataset_shuffle: ResumeFree[PositiveInt] = 1000
     """Samples of the shuffle buffer through which tars of others pass."""
 
-    webdataset_classes: Path | None = None
+    webdataset_classes: LocalPath | None = None
     """File that names the numbers of ``cls`` members of tars of others, one name a line, class 0 first, or a JSON list.
     None: ``classes.txt`` or ``classes.json`` beside local tars."""
 
@@ -125,7 +125,7 @@ class DataConfig(Section):
     """How often an epoch shows which part: the first rule that matches a dialogue decides. Without rules every dialogue
     is seen once."""
 
-    cache: ResumeFree[Path | None] = None
+    cache: ResumeFree[LocalPath | None] = None
     """Folder for token counts and fetched shards. None: ``mmrs`` in the user's cache folder."""
 
     cache_gb: ResumeFree[PositiveFloat] = 100.0

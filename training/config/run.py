@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveFloat, Posi
 from mmrs.config import as_list, load_yaml, validated
 from mmrs.errors import UserError
 from training.config.data import DataConfig, Tar
-from training.config.section import ResumeFree, Section, resume_bound_values
+from training.config.section import LocalPath, ResumeFree, Section, resume_bound_values
 from training.config.stage import ModelConfig, OptimiserConfig, ScheduleConfig, StageConfig
 
 
@@ -182,7 +182,7 @@ class TrainConfig(Section):
     workers: ResumeFree[NonNegativeInt] = 0
     """Processes that read and decode for each rank; 0: the rank itself does."""
 
-    out: ResumeFree[Path]
+    out: ResumeFree[LocalPath]
     """The run folder. One with checkpoints is resumed."""
 
     @property

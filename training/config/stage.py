@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -20,7 +19,7 @@ from pydantic import (
 
 from mmrs.config import as_list
 from training.config.parameter_sets import SETS
-from training.config.section import NonEmptyNames, ResumeFree, Section, UnitShare
+from training.config.section import LocalPath, NonEmptyNames, ResumeFree, Section, UnitShare
 
 
 class EncoderConfig(Section):
@@ -42,7 +41,7 @@ class ModelConfig(Section):
     preset: str | None = None
     """Name of a size (for instance tiny): random weights, and a tokenizer trained on the run's own texts."""
 
-    path: ResumeFree[Path | None] = None
+    path: ResumeFree[LocalPath | None] = None
     """A model folder, of `mmrs init` or of an earlier run. It may move; the checkpoint knows it by its digest."""
 
     dialogue: Literal["plain", "chat"] | None = None

@@ -2,7 +2,9 @@
 
 import io
 import subprocess
+import time
 import warnings
+import zlib
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from mmrs.curation.image_table import open_reduced
 from mmrs.errors import BadItem, RunFailure
 from mmrs.imaging.headers.jpeg import has_one_scan
-from mmrs.imaging.limits import JPEG_SCANS, SCENE, WHOLE_IMAGE, SizeLimit, check_jpeg_scans
+from mmrs.imaging.limits import JPEG_SCANS, SCENE, WHOLE_IMAGE, SizeLimit, check_jpeg_scans, check_parts
 from mmrs.imaging.probe import open_stored, probe
 from mmrs.imaging.raster import open_scene, strips
 from mmrs.imaging.store import encode_pixels, read_upright, store_file
@@ -130,6 +132,39 @@ def test_a_jpeg_of_thousands_of_scans_is_quarantined(tmp_path, validation):
         read_upright(path, header, "optical")
 
 
+def chunked_png(count):
+    """A sound PNG of 5 MB with so many empty chunks in it."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (1300, 1300, 3), np.uint8)).save(buffer, "PNG")
+    data = buffer.getvalue()
+    return data[:33] + (bytes(4) + b"teSt" + zlib.crc32(b"teSt").to_bytes(4)) * count + data[33:]
+
+
+def filled_jpeg(fill):
+    data = jpeg()
+    return data[:2] + b"\xff" * fill + data[2:]
+
+
+def test_a_file_of_many_small_parts_is_refused(tmp_path):
+    for name, data in (("a.jpg", filled_jpeg(50_000_000)), ("a.png", chunked_png(20_000))):
+        (tmp_path / name).write_bytes(data)
+        started = time.process_time()
+        for read in (
+            probe,
+            lambda path: probe(path, data=path.read_bytes()),
+            lambda path: open_stored(path.read_bytes()),
+        ):
+            with pytest.raises(BadItem, match="parts before its picture ends"):
+                read(tmp_path / name)
+        assert time.process_time() - started < 3
+    (tmp_path / "sound.png").write_bytes(chunked_png(100))
+    assert probe(tmp_path / "sound.png").width == 1300
+    large = jpeg() + bytes(5_000_000)
+    (tmp_path / "sound.jpg").write_bytes(large)
+    check_parts(large)
+    assert open_stored(large).size == (64, 64)
+
+
 def test_readers_of_stored_images_refuse_it_too():
     bomb = jpeg(scans=5000, progressive=True)
     for read in (open_stored, thumbnail, lambda data: open_reduced(data, "L", 64, "a/train/b")):
@@ -138,10 +173,14 @@ def test_readers_of_stored_images_refuse_it_too():
 
 
 def test_no_reader_goes_around_the_bounds():
-    """`open_image` and `open_stored` do; the reader of the archive sees headers alone, the monitor its own file."""
+    """`open_image` and `open_stored` do; the reader of the archive sees headers alone, the monitor its own file; what a
+    user hands to a model is bounded by Pillow, its formats and scans by those who take it."""
     files = subprocess.check_output(["git", "grep", "-l", r"Image\.open(", "mmrs", "training", "converters"], cwd=ROOT)
     readers = {name for name in files.decode().split() if "/samples/" not in name and "/card.py" not in name}
-    assert readers == {"mmrs/imaging/probe.py", "mmrs/release/ingest.py", "training/report/monitor.py"}
+    assert readers == {"mmrs/imaging/probe.py", "mmrs/release/ingest.py", "training/report/monitor.py"} | {
+        "training/model/inputs/conversation.py",
+        "training/model/inputs/pictures.py",
+    }
 
 
 def test_what_no_jpeg_can_hold_is_a_bad_item():

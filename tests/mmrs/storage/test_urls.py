@@ -91,3 +91,17 @@ def test_a_missing_package_is_named(monkeypatch, url, package, words):
     monkeypatch.setitem(__import__("sys").modules, package, None)
     with pytest.raises(UserError, match=words):
         open_readable(url).read("manifest.json")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://user:a@hunter2@127.0.0.1:9/x", "https:/hunter2@host/x", "https://hunter2@host/x?token=hunter2",
+        "https://host/x#token=hunter2", "https:/host/x?sig=hunter2", "s3://KEY:ab/hunter2@bucket/x",
+    ],
+)  # fmt: skip
+def test_no_secret_of_a_url_is_left_in_a_text(text):
+    assert "hunter2" not in redacted(f"cannot open {text}: not found")
+    assert redacted("see https://huggingface.co/datasets/a/b and hf://datasets/a/b@main/x") == (
+        "see https://huggingface.co/datasets/a/b and hf://datasets/a/b@main/x"
+    )

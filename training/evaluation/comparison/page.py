@@ -10,7 +10,7 @@ from typing import Any
 
 from mmrs.shards.reader import ShardSet
 from mmrs.storage.atomic import replace_own
-from mmrs.text import PAGE_MARK
+from mmrs.text import PAGE_MARK, harmless
 from training.evaluation.page.cards import answer_html, overlay
 from training.evaluation.page.markup import POLICY, STYLE, panel_html
 from training.evaluation.panels import TablePanel
@@ -69,7 +69,7 @@ def write_comparison(
         f"<header><h1>{escape(title)}</h1><p>Data set <code>{escape(data.manifest.id)}</code></p></header>"
         f'<section id="differences"><h2>Differences</h2>{table}</section>{sections}</body></html>\n'
     )
-    replace_own(path, content.encode(), PAGE_MARK.encode())
+    replace_own(path, harmless(content).encode(), PAGE_MARK.encode())
 
 
 def _section(data: ShardSet, names: tuple[str, str], group: tuple[str, str], pairs: Sequence[Both]) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 from mmrs.seeding import seeded_order
 from mmrs.shards.reader import ShardSet
 from mmrs.storage.atomic import replace_own
-from mmrs.text import PAGE_MARK
+from mmrs.text import PAGE_MARK, harmless
 from training.evaluation.page.cards import Example, example_html
 from training.evaluation.page.markup import POLICY, STYLE, panel_html
 from training.evaluation.panels import TablePanel
@@ -49,7 +49,8 @@ def write_page(
     for pair in pairs:
         grouped[pair.question.task, pair.question.record.source].append(pair)
     sections = [_section(data, group, grouped[group]) for group in sorted(grouped)]
-    replace_own(path, _page(facts, rows, sorted(grouped), sections).encode(), PAGE_MARK.encode())
+    content = harmless(_page(facts, rows, sorted(grouped), sections))
+    replace_own(path, content.encode(), PAGE_MARK.encode())
 
 
 def _page(facts: Mapping[str, Any], rows: Sequence[ScoreRow], groups: Sequence[_Group], sections: Sequence[str]) -> str:

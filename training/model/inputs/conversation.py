@@ -22,6 +22,9 @@ from PIL import Image
 from training.model.language.dialogue_form import DialogueForm
 
 ChatTurn = tuple[str, str]
+# Of others Pillow calls programs; each scan of a JPEG goes over all of its pixels.
+_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "JPEG2000")
+_MOST_SCANS = 100
 _ROLES = {"user": "human", "assistant": "gpt"}
 
 _TEMPLATE = r"""
@@ -139,6 +142,9 @@ def decoded_address(address: str) -> Image.Image:
     if not comma or not head.startswith("data:image/") or not head.endswith(";base64"):
         raise ValueError(f"{address[:40]!r} is no address of the form data:image/png;base64,...")
     try:
-        return Image.open(io.BytesIO(base64.b64decode(body, validate=True)))
+        data = base64.b64decode(body, validate=True)
+        if data.startswith(b"\xff\xd8") and data.count(b"\xff\xda") > _MOST_SCANS:
+            raise ValueError(f"a data: address holds a JPEG of more than {_MOST_SCANS} scans")
+        return Image.open(io.BytesIO(data), formats=_FORMATS)
     except (binascii.Error, OSError) as error:
         raise ValueError(f"a data: address holds no picture: {error}") from error

@@ -22,6 +22,8 @@ from mmrs.imaging.upright import upright
 SENSORS = tuple(PERCENTILES)
 _MEASURED_MODES = ("I", "F")
 _CHANNELS = (1, 3, 4)
+# Of others Pillow calls programs.
+_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "JPEG2000")
 
 
 def as_picture(image: Any, sensor: str = "optical") -> Image.Image:
@@ -56,7 +58,7 @@ def _opened(path: str | os.PathLike[str], sensor: str) -> Image.Image:
     text = os.fspath(path)
     if "://" in text or text.startswith("data:"):
         raise ValueError(f"{text[:80]!r} is an address, and nothing is fetched; download it and pass the file's path")
-    with Image.open(Path(path)) as image:
+    with Image.open(Path(path), formats=_FORMATS) as image:
         return _of_pil(image, sensor)
 
 

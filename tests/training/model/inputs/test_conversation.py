@@ -141,6 +141,19 @@ def test_what_the_format_cannot_hold_is_refused(chat, reason):
         conversation_of(chat)
 
 
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\nshowpage\n", "no picture"),
+        (b"\xff\xd8" + b"\xff\xda\x00\x02" * 101, "more than 100 scans"),
+    ],
+)
+def test_pictures_that_are_programs_or_endless_work_are_refused(data, reason):
+    address = f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
+    with pytest.raises(ValueError, match=reason):
+        conversation_of([{"role": "user", "content": [{"type": "image", "url": address}]}])
+
+
 def test_tools_and_addresses_are_refused(chatting):
     for how in ({"tokenize": True}, {}):
         with pytest.raises(ValueError, match="tools are given"):
