@@ -405,6 +405,30 @@ class EarthGPTForConditionalGeneration(EarthGPTPreTrainedModel, GenerationMixin)
         # transformers types `self` by a protocol that none of its own models meets.
         return super().generate(inputs, logits_processor=processors, **kwargs)  # type: ignore[misc]
 
+    def prepare_inputs_for_generation(  # type: ignore[override]  # what is named is what transformers looks for
+        self, input_ids: torch.Tensor, *args: Any, inputs_embeds: torch.Tensor | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        """As of `GenerationMixin`, and the image for a model that drafts for another: it is told of no first step.
+
+        Raises:
+            ValueError: the image was encoded for a model of another width.
+        """
+        # transformers types `self` by a protocol that none of its own models meets.
+        prepare: Any = super().prepare_inputs_for_generation  # type: ignore[misc]
+        inputs = prepare(input_ids, *args, inputs_embeds=inputs_embeds, **kwargs)
+        encoded, ids_BL = (kwargs.get("mm_encoder_outputs") or {}).get("image"), inputs.get("input_ids")
+        if encoded is None or inputs.get("mm_encoder_outputs") or ids_BL is None or ids_BL.shape[1] == 1:
+            return inputs
+        if bool((ids_BL == self.config.image_token_id).any()):
+            given, width = encoded.pooler_output.shape[-1], self.config.text.hidden_size
+            if given != width:
+                raise ValueError(
+                    f"the assistant reads images of width {width}, the model's have {given}; give an assistant of that "
+                    "width, or prompt_lookup_num_tokens"
+                )
+            inputs["mm_encoder_outputs"] = kwargs["mm_encoder_outputs"]
+        return inputs
+
     @can_return_tuple
     def forward(
         self,
