@@ -18,7 +18,8 @@ from mmrs.instructions import prompts
 from mmrs.instructions.answers import format_detections
 from mmrs.instructions.dialects import Dialect, dialect
 from training.data.collate import EncodedDialogue, EncodedUnit
-from training.model import EarthGPTProcessor, framed
+from training.model import EarthGPTProcessor
+from training.model.language.dialogue_form import PLAIN_FORM
 
 TASKS = ("detection-hbb", "detection-obb", "region-captioning", "visual-grounding")
 _CLASSES = ("person", "car", "bicycle", "other vehicle")
@@ -52,7 +53,9 @@ def texts(samples: list[Sample]) -> Iterator[str]:
     """All turns as the model reads them, for a tokenizer."""
     for sample in samples:
         for _, turns in sample.dialogues:
-            yield from (framed(role, text) for role, text in turns)
+            for role, text in turns:
+                asked = "".join(piece for piece, _ in PLAIN_FORM.question(text, first=True))
+                yield asked if role == "human" else PLAIN_FORM.answer(text)
 
 
 def encode(samples: list[Sample], processor: EarthGPTProcessor, seed: int) -> list[EncodedUnit]:

@@ -17,12 +17,7 @@ if TYPE_CHECKING:
 @click.argument("model", type=FOLDER)
 @click.argument("images", type=click.Path(path_type=Path), nargs=-1, required=True)
 @click.option("--out", type=FOLDER, required=True, help="Folder for predictions.json, coco.json, dota/ and geojson/.")
-@click.option(
-    "--task",
-    type=click.Choice(["detection-hbb", "detection-obb", "classification", "captioning"]),
-    default="detection-hbb",
-    show_default=True,
-)
+@click.option("--task", metavar="NAME", help="Default: detection-hbb; or detection-obb, classification, captioning.")
 @click.option("--class", "category", default="", help="Detect this class alone.")
 @click.option("--sensor", type=click.Choice(["optical", "sar", "infrared"]), default="optical", show_default=True)
 @click.option(
@@ -46,7 +41,8 @@ def predict(
     from training.serving.pictures import images_of_paths
     from training.serving.predict import PredictOptions, run_predict
 
-    asked, named, paths = PredictOptions(**options), find_dialect(dialect), images_of_paths(images)
+    given = {name: value for name, value in options.items() if value is not None}
+    asked, named, paths = PredictOptions(**given), find_dialect(dialect), images_of_paths(images)
     engine = open_engine(model, device)
     try:
         click.echo(run_predict(engine, paths, out, asked, named, progress))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,14 +28,20 @@ from mmrs.progress import Progress
 from mmrs.record import Window
 from mmrs.source import Tiling
 from mmrs.storage.atomic import write_atomic
+from mmrs.text import nearest
 from training.evaluation.boxes.windows import WindowBoxes, merge_windows
 from training.model.inputs.conversation import Conversation
 from training.serving.engine import AnswerEngine, Finished, Sampling
 from training.serving.found_boxes import found_boxes
 from training.serving.pictures import ImageFile, ground_transform, open_file
 
-PredictTask = Literal["detection-hbb", "detection-obb", "classification", "captioning"]
-DETECTIONS = ("detection-hbb", "detection-obb")
+DETECTIONS = tuple(prompts.DETECTION_ALL)
+# The released prompt of each task that can be asked of a whole image.
+_PROMPTS = {
+    **prompts.DETECTION_ALL,
+    "classification": prompts.CLASSIFICATION,
+    "captioning": prompts.CAPTIONING,
+}
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,7 @@ class PredictOptions:
         max_new_tokens: of one answer.
     """
 
-    task: PredictTask = "detection-hbb"
+    task: str = DETECTIONS[0]
     category: str = ""
     sensor: str = "optical"
     window: int = 1024
@@ -59,6 +65,9 @@ class PredictOptions:
     max_new_tokens: int = 512
 
     def __post_init__(self) -> None:
+        if self.task not in _PROMPTS:
+            known = ", ".join(_PROMPTS)
+            raise UserError(f"there is no task {self.task!r}{nearest(self.task, _PROMPTS)}; choose one of {known}.")
         if self.category and self.task not in DETECTIONS:
             raise UserError(f"--class goes with a detection task, not with {self.task}; leave it out")
         if self.window and not 0 <= self.overlap < self.window:
@@ -67,13 +76,9 @@ class PredictOptions:
     @property
     def prompt(self) -> str:
         """The question."""
-        if self.task == "classification":
-            return prompts.CLASSIFICATION
-        if self.task == "captioning":
-            return prompts.CAPTIONING
         if self.category:
             return prompts.DETECTION_CLASS[self.task].format(plural=prompts.plural(self.category))
-        return prompts.DETECTION_ALL[self.task]
+        return _PROMPTS[self.task]
 
 
 @dataclass(frozen=True)

@@ -69,10 +69,13 @@ def test_shared_prefixes_give_the_answers_of_one_call_a_question(data, model, pr
 def test_an_image_is_encoded_once_for_all_of_its_questions(data, model, processor, monkeypatch):
     (first, *_), encoded = load_questions(data, MANY), []
     questions = [replace(first, id=f"{first.id}-{n}", prompt=f"Question {n}?") for n in range(50)]
-    features = model.get_image_features
-    monkeypatch.setattr(
-        type(model), "get_image_features", lambda self, pixels: encoded.append(len(pixels)) or features(pixels)
-    )
+    features = model.model.get_image_features
+
+    def counted(self, pixels, **options):
+        encoded.append(len(pixels))
+        return features(pixels, **options)
+
+    monkeypatch.setattr(type(model.model), "get_image_features", counted)
     generate_answers(model, processor, data, questions, Decoding(8, 2), lambda count: None)
     assert encoded == [1]
 

@@ -65,7 +65,12 @@ def chat_template_of(form: DialogueForm) -> str:
     template = _TEMPLATE
     for name in ("opening", "before_question", "after_question", "before_answer", "between"):
         # A string of JSON is one of Jinja too, once no sign of it can end the template's expression.
-        quoted = json.dumps(getattr(form, name)).replace("{", "\\u007b").replace("}", "\\u007d").replace("%", "\\u0025")
+        quoted = (
+            json.dumps(getattr(form, name), allow_nan=False)
+            .replace("{", "\\u007b")
+            .replace("}", "\\u007d")
+            .replace("%", "\\u0025")
+        )
         template = re.sub(rf"\b{name.upper()}\b", quoted.replace("\\", r"\\"), template)
     return template
 

@@ -3,6 +3,7 @@
 import random
 import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -127,9 +128,9 @@ def test_both_commands_check_before_they_work(module, monkeypatch):
     monkeypatch.setattr(commands, "load_questions", lambda data, scope: captioned())
     monkeypatch.setattr(commands, "check_ready", missing)
     config = (
-        commands.EvaluationConfig("no model", "no data", "nowhere")
+        commands.EvaluationConfig("no model", "no data", Path("nowhere"))
         if module == "run"
-        else commands.RescoreConfig("no answers", "no data", "nowhere")
+        else commands.RescoreConfig(Path("no answers"), "no data", Path("nowhere"))
     )
     with pytest.raises(UserError, match="missing"):
         commands.evaluate(config, None) if module == "run" else commands.rescore(config)

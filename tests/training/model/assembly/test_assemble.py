@@ -259,6 +259,7 @@ def test_a_hub_name_without_a_network_ends_with_a_next_step(monkeypatch):
 
     for kind in (parts.AutoConfig, parts.AutoTokenizer):
         monkeypatch.setattr(kind, "from_pretrained", refuse)
+    monkeypatch.setattr(parts, "cached_file", refuse)
     for read in (parts.read_language_model, partial(parts.read_encoder, "vit")):
         with pytest.raises(UserError, match=r"owner/name cannot be read: We couldn't connect.*hf download owner/name"):
             read("owner/name")
