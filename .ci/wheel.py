@@ -63,6 +63,7 @@ TRIALS = (
     trial("stats shards"),
     trial("curate shards --workers 1"),
     trial("report shards --out page.html", "report"),
+    trial("export shards --format coco --out coco"),
     trial("push raw nobody/nothing --dry-run", None, (2,)),
     trial("release audit shards", None, (2,)),
     trial("sample ucm-captions --out raw/captions"),
@@ -75,6 +76,9 @@ TRIALS = (
     trial("export-model run/model exported", "train"),
     trial("export-checkpoint run/checkpoints/step-00000001 kept", "train"),
     trial("init made --llm exported --size tiny", "train", (0, 2)),
+    trial("predict run/model raw/captions/imgs --out predicted --task classification --max-tokens 2", "train"),
+    trial("chat run/model --help"),
+    trial("serve run/model --help"),
     trial("demo --out demo --help"),
 )
 
