@@ -14,20 +14,17 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
-from pathlib import Path
 
 import torch
 from PIL import Image
 from torch import nn
 from torch.nn import functional
 
-from benchmarks.machine import describe
+from benchmarks.peer_runs import measure_seeds, peer_parser
 from mmrs.seeding import permutation
 from training.config import AugmentConfig
 from training.data.augment import draw, turn_square
@@ -53,30 +50,10 @@ class Pictures:
 
 def main() -> None:
     """Train one net for each seed; write accuracies, their mean and its interval."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("shards", type=Path, help="data set of a classification source")
-    parser.add_argument("--seconds", type=float, default=120, help="processor time of each run")
-    parser.add_argument("--size", type=int, default=64, help="side of the pictures in pixels")
+    parser = peer_parser(__doc__, "classification", seconds=120, size=64, batch=16)
     parser.add_argument("--body", default="batch", choices=BODIES, help="norm of the blocks, or an encoder of tiny")
     parser.add_argument("--widths", type=int, nargs="+", default=[32, 64, 128, 256], help="channels of the blocks")
-    parser.add_argument("--learning-rate", type=float, default=2e-3)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--split", default="test", help="what is scored")
-    parser.add_argument("--out", type=Path)
-    given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    runs = []
-    for seed in given.seeds:
-        runs.append(run(given, seed))
-        print(json.dumps(runs[-1]), flush=True)
-    settings = {key: str(value) if isinstance(value, Path) else value for key, value in vars(given).items()}
-    result = {"date": date.today().isoformat(), "machine": describe(), "settings": settings, "runs": runs}
-    result |= interval([each["accuracy"] for each in runs])
-    print(json.dumps(interval([each["accuracy"] for each in runs])))
-    if given.out is not None:
-        given.out.write_text(json.dumps(result, indent=2) + "\n")
+    measure_seeds(parser.parse_args(), run, lambda runs: interval([each["accuracy"] for each in runs]))
 
 
 def run(given: argparse.Namespace, seed: int) -> dict:

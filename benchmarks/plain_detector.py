@@ -15,13 +15,10 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -29,7 +26,7 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional
 
-from benchmarks.machine import describe
+from benchmarks.peer_runs import measure_seeds, peer_parser
 from benchmarks.plain_cnn import normalised
 from mmrs.geometry import SquareFrame, box_iou
 from mmrs.seeding import permutation
@@ -85,27 +82,9 @@ def _convolution(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
 
 def main() -> None:
     """Train one detector for each seed; write their F1."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("shards", type=Path, help="data set of a detection source")
-    parser.add_argument("--seconds", type=float, default=2400, help="processor time of each run")
-    parser.add_argument("--size", type=int, default=256, help="side of the pictures in pixels")
+    parser = peer_parser(__doc__, "detection", seconds=2400, size=256, batch=8)
     parser.add_argument("--widths", type=int, nargs=3, default=[24, 48, 96], help="channels of the blocks")
-    parser.add_argument("--learning-rate", type=float, default=2e-3)
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--split", default="test", help="what is scored")
-    parser.add_argument("--out", type=Path)
-    given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    runs = []
-    for seed in given.seeds:
-        runs.append(run(given, seed))
-        print(json.dumps(runs[-1]), flush=True)
-    settings = {key: str(value) if isinstance(value, Path) else value for key, value in vars(given).items()}
-    result = {"date": date.today().isoformat(), "machine": describe(), "settings": settings, "runs": runs}
-    if given.out is not None:
-        given.out.write_text(json.dumps(result, indent=2) + "\n")
+    measure_seeds(parser.parse_args(), run)
 
 
 def run(given: argparse.Namespace, seed: int) -> dict:
