@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +45,8 @@ class DataSet:
     def __init__(self, location: Path | str):
         self._shards = ShardSet(location)
         self._ends = np.cumsum([shard.records for shard in self._shards.manifest.shards])
+        # Of shards that samples were asked of; of a million samples all together take about 100 MB.
+        self._indexes: dict[int, pa.Table] = {}
 
     @property
     def location(self) -> Path | str:
@@ -170,14 +171,8 @@ class DataSet:
 
     def _rows_of(self, shard: int) -> pa.Table:
         if shard not in self._indexes:
-            # One index at a time: samples are mostly asked for in the order of their shards.
-            self._indexes.clear()
-            self._indexes[shard] = self._shards.index(shard)
+            self._indexes[shard] = self._shards.index(shard).select([name for name in _PLACES if name != "shard"])
         return self._indexes[shard]
-
-    @cached_property
-    def _indexes(self) -> dict[int, pa.Table]:
-        return {}
 
     def _with_tasks(self, table: pa.Table, tasks: Sequence[str]) -> pa.Table:
         known = {task for source in self.sources.values() for task in source.tasks}

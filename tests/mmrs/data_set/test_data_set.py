@@ -30,6 +30,15 @@ def test_samples_are_those_of_the_reader(location):
     assert data.splits == ("test", "train") and list(data.sources) == ["toy"] and "30 samples of toy" in repr(data)
 
 
+def test_an_index_is_read_once_however_samples_are_asked_for(location, monkeypatch):
+    data, read = mmrs.open(location), []
+    index = ShardSet.index
+    monkeypatch.setattr(ShardSet, "index", lambda self, shard: read.append(shard) or index(self, shard))
+    for number in (0, 29, 1, 28, 0, 15, 29):
+        assert data[number].id
+    assert len(read) == len(set(read)) > 1
+
+
 def test_the_table_says_where_a_row_is_from(location):
     data = mmrs.open(location)
     table = data.table()
