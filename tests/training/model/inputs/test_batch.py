@@ -85,6 +85,17 @@ def test_what_servers_ask_of_a_processor(asking):
     assert asking(images=PICTURE)["pixel_values"].shape == (1, 3, 16, 16)
 
 
+def test_offsets_are_those_of_a_rendered_prompt(asking):
+    with pytest.raises(ValueError, match="rendered alone"):
+        asking(images=PICTURE, text="What?", return_text_replacement_offsets=True)
+
+
+def test_a_keyword_with_two_values_is_refused(asking):
+    with pytest.raises(ValueError, match="max_length is 9, and 8 in text_kwargs"):
+        asking(text="a", max_length=9, text_kwargs={"max_length": 8})
+    assert asking(text="a", padding=True, text_kwargs={"padding": True})["input_ids"].shape[0] == 1
+
+
 def test_misspelt_keywords_are_refused(asking):
     for name in ("paddings", "do_resize"):
         with pytest.raises(TypeError, match=f"'{name}' is no argument of EarthGPTProcessor"):
