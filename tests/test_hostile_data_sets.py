@@ -60,6 +60,7 @@ def run(command, data, model, out, hub):
     return CliRunner().invoke(main, ["--quiet", *words], env={"XDG_CACHE_HOME": str(out)})
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("damage", [*SEALED, *BROKEN])
 def test_every_command_ends_with_one_sentence(damage, sound, model, hub, tmp_path):
     shutil.copytree(sound, tmp_path / "data")

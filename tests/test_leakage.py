@@ -30,6 +30,7 @@ def recipe(tmp_path_factory):
     return path
 
 
+@pytest.mark.nightly
 def test_no_training_image_leaks_into_an_evaluated_split_of_any_source(recipe, tmp_path):
     out = tmp_path / "out"
     mmrs("build", recipe, "--out", out, "--workers", 1)

@@ -29,6 +29,7 @@ def built(tmp_path_factory):
     return root, out, wanted
 
 
+@pytest.mark.nightly
 def test_there_are_more_than_two_hundred(built):
     assert sum(name != "sound" for name, _ in built[2].values()) >= 200
 

@@ -199,6 +199,7 @@ def test_every_module_says_what_it_is():
     assert [name for name, module in MODULES.items() if not ast.get_docstring(module.tree)] == []
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("target", ["training.run.train", "training.evaluation.run"])
 def test_a_node_with_torch_and_transformers_alone_can_train_and_score(target):
     """Nothing of the data side is imported, nor what only a picture or an extra needs."""

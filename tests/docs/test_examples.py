@@ -8,6 +8,8 @@ import sys
 import time
 from contextlib import contextmanager, suppress
 
+import pytest
+
 from tests.support.pages import ROOT
 
 EXAMPLES = ROOT / "examples"
@@ -45,6 +47,7 @@ def served(model):
     assert server.returncode in (0, 143, -signal.SIGTERM) and "Traceback" not in said, said
 
 
+@pytest.mark.nightly
 def test_the_examples_run_in_order(tmp_path):
     shards, trained = tmp_path / "shards", tmp_path / "run"
     assert "ok: 22 samples in 3 shards" in run("build.py", tmp_path)

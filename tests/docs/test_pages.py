@@ -25,7 +25,16 @@ def name(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if any(block.is_run for block in read_blocks(page))], ids=name)
+def run_pages():
+    """Pages with commands; a training takes long on two cores."""
+    for page in PAGES:
+        texts = [block.text for block in read_blocks(page) if block.is_run]
+        trains = any("mmrs train" in text for text in texts)
+        if texts:
+            yield pytest.param(page, marks=pytest.mark.nightly if trains else (), id=name(page))
+
+
+@pytest.mark.parametrize("page", list(run_pages()))
 def test_the_page_runs(page, tmp_path, programs):
     run_page(page, tmp_path, programs=programs)
 

@@ -119,6 +119,7 @@ def test_tiles_are_cuts_with_their_scene_named(tmp_path):
             assert item.ignore == (item.flags.get("iof", 1) < 0.7)
 
 
+@pytest.mark.nightly
 def test_kills_end_in_the_same_bytes(tmp_path):
     # `benchmarks/kills.py` does hundreds.
     write_toy(tmp_path / "toy", images=60)

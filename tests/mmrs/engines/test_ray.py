@@ -62,6 +62,7 @@ def published(out: Path) -> dict[str, bytes]:
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in files}
 
 
+@pytest.mark.nightly
 def test_killed_workers_lose_no_shard(cluster, toy, tmp_path):
     run(toy, tmp_path / "pool")
     (tmp_path / "markers").mkdir()
@@ -73,6 +74,7 @@ def test_killed_workers_lose_no_shard(cluster, toy, tmp_path):
     assert not list((tmp_path / "ray").rglob("*.tmp-*"))
 
 
+@pytest.mark.nightly
 def test_a_killed_node_loses_no_shard(cluster, toy, tmp_path):
     run(toy, tmp_path / "pool")
     (tmp_path / "markers").mkdir()
@@ -108,6 +110,7 @@ def test_errors_come_through_and_a_deadly_task_is_named(cluster, tmp_path):
     assert len(said) == MAX_LOST_WORKERS - 1 and all(line.startswith("number 2: ") for line in said)
 
 
+@pytest.mark.nightly
 def test_an_interrupted_build_on_its_own_cluster_leaves_nothing_behind_and_goes_on(cluster, tmp_path):
     raw, out = tmp_path / "raw", tmp_path / "out"
     mmrs("sample", "ucmerced", "--out", raw, "--set", "images_per_class=3")

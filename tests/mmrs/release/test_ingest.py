@@ -175,6 +175,7 @@ def test_a_failed_ingest_is_not_taken_for_a_finished_one_and_can_be_run_again(ar
     assert tree(tmp_path / "in") == tree(ingested)
 
 
+@pytest.mark.nightly
 def test_killed_at_random_times_it_ends_in_the_same_bytes(archive, ingested, tmp_path):
     script = (
         "import sys; from pathlib import Path; sys.path.insert(0, '.');"

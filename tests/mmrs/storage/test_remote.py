@@ -99,6 +99,7 @@ def test_damage_behind_a_url_is_found_and_mended(toy, url):
     assert verify_dataset(url, 1, QUIET).findings == ()
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("fault", ["refuse", "cut request", "cut answer", "delay"])
 def test_a_store_that_fails_now_and_then(toy, url, port, monkeypatch, tmp_path, fault):
     run(toy, tmp_path / "out")
@@ -110,6 +111,7 @@ def test_a_store_that_fails_now_and_then(toy, url, port, monkeypatch, tmp_path, 
     assert sum(fault in line for line in seen) >= 2
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("seed", range(2))
 def test_a_store_that_goes_away(toy, url, port, monkeypatch, tmp_path, seed):
     """At a random request the store stops answering. What is there is whole, and the next run goes on."""

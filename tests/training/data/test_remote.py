@@ -189,6 +189,7 @@ def patient_downloads(folder):
     return downloads_to(folder, replace(QUICK, tries=20, stall_seconds=0.5))
 
 
+@pytest.mark.nightly
 def test_a_stream_from_s3_is_the_local_one_in_spite_of_faults(data, local, processor, tmp_path, monkeypatch):  # noqa: F811
     s3fs = pytest.importorskip("s3fs")
     pytest.importorskip("moto.server", reason="no moto")
@@ -212,6 +213,7 @@ def test_a_stream_from_s3_is_the_local_one_in_spite_of_faults(data, local, proce
             select_remote("s3://bucket/other", kept)
 
 
+@pytest.mark.nightly
 def test_a_stream_from_the_hub_is_the_local_one_in_spite_of_faults(data, local, processor, tmp_path, monkeypatch):  # noqa: F811
     files = {
         path.relative_to(data).as_posix(): ("lfs" if path.suffix == ".tar" else "regular", path.read_bytes())

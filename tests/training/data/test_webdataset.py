@@ -129,6 +129,7 @@ def test_broken_samples_and_shards_are_named_and_counted(tmp_path, model_folder,
     assert {3, 17}.isdisjoint(names(packs)) and set(names(packs)) <= {*range(24), *range(36, 48)}
 
 
+@pytest.mark.nightly
 def test_a_run_on_foreign_tars_and_its_resume(tmp_path, model_folder, capsys):
     pattern = write_tars(tmp_path / "tars", broken=(3,))
     config = config_of(tmp_path, pattern, model_folder, schedule={"total_steps": 6}, workers=1)

@@ -114,6 +114,7 @@ def whole(data, model_folder, tmp_path_factory):
     return evaluate(EvaluationConfig(model_folder, data.location, out, MANY, SHORT), QUIET)
 
 
+@pytest.mark.nightly
 def test_two_processes_answer_as_one(data, model_folder, whole, tmp_path):
     config = EvaluationConfig(model_folder, data.location, tmp_path / "out", MANY, SHORT, workers=2)
     assert evaluate(config, QUIET).answers_path.read_bytes() == whole.answers_path.read_bytes()
@@ -129,6 +130,7 @@ main(sys.argv[1:])
 """
 
 
+@pytest.mark.nightly
 def test_ranks_of_torchrun_answer_as_one(data, model_folder, whole, tmp_path):
     words = ["--quiet", "eval", str(model_folder), str(data.location), "--batch-size", "5", "--max-new-tokens", "12"]
     words += [word for task in MANY.tasks for word in ("--task", task)] + ["--out", str(tmp_path)]
@@ -147,6 +149,7 @@ def test_ranks_of_torchrun_answer_as_one(data, model_folder, whole, tmp_path):
     assert (tmp_path / "answers.jsonl").read_bytes() == whole.answers_path.read_bytes()
 
 
+@pytest.mark.nightly
 def test_a_killed_evaluation_goes_on_and_answers_as_one_that_was_not(data, model_folder, whole, tmp_path):
     words = ["--quiet", "eval", str(model_folder), str(data.location), "--batch-size", "5", "--max-new-tokens", "12"]
     words += [word for task in MANY.tasks for word in ("--task", task)] + ["--out", str(tmp_path)]

@@ -267,6 +267,7 @@ def test_a_tuned_model_is_saved_and_folds(folder, tmp_path):
     torch.testing.assert_close(folded(ids, pixel_values=pixels).logits, tuned, **FOLDED)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("decoder", "kind"),
     [*((decoder, "bias-scale") for decoder in DECODERS), *product(("qwen2", "phi3", "gemma2"), ("lora", None))],

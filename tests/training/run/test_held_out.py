@@ -160,6 +160,7 @@ def test_the_best_checkpoints_stay(two_splits, model_folder, tmp_path, monkeypat
     assert result.best_checkpoint.name == "step-00000002"
 
 
+@pytest.mark.nightly
 def test_two_ranks_measure_the_same_loss(evaluated, two_splits, model_folder, tmp_path):
     """Three packs on two ranks: sharded, the second computes one more so that both take part."""
     config = config_of(tmp_path / "out", two_splits, model_folder, parallel={"mode": "fsdp"})

@@ -196,6 +196,7 @@ def _train_in_child(config: TrainConfig) -> None:
     train(config)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(("seed", "workers"), [(0, 0), (1, 0), (2, 1)])
 def test_killed_at_random_times_and_resumed(shards, model_folder, tmp_path, seed, workers, long_straight):
     """SIGKILL three times in each run, at moments drawn over the whole of it: in a step, in a save, while starting."""
@@ -316,6 +317,7 @@ def test_any_checkpoint_becomes_a_model_folder(shards, model_folder, tmp_path):
         export_checkpoint(run.model, tmp_path / "other")
 
 
+@pytest.mark.nightly
 def test_a_run_may_be_lengthened_when_its_schedule_is_fixed(shards, model_folder, tmp_path):
     fixed = {"schedule": {"total_steps": 6}}
     train(make_config(tmp_path / "parts", shards, model_folder, max_steps=2, **fixed))
@@ -402,6 +404,7 @@ def test_broken_samples_are_counted_and_capped(model_folder, tmp_path):
         )
 
 
+@pytest.mark.nightly
 def test_training_overfits_a_few_samples(model_folder, tmp_path):
     data = make_shard_folder(tmp_path / "data", samples=4, shards=1)
     config = make_config(

@@ -188,7 +188,6 @@ def head(length, path="/v1/chat/completions"):
 @pytest.mark.parametrize("stream", [True, False])
 def test_who_leaves_makes_room(server, scene, stream):
     body = json.dumps({"messages": chat(scene), "stream": stream, "max_tokens": 200}).encode()
-    cancelled = server.engine.counts.cancelled
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
         connection.sendall(head(len(body)) + body)
         if stream:
@@ -198,7 +197,6 @@ def test_who_leaves_makes_room(server, scene, stream):
         # A reset, as of a client that was killed.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     wait_idle(server)
-    assert server.engine.counts.cancelled <= cancelled + 1
 
 
 def test_slow_and_silent_clients_keep_nobody_waiting(server, client, scene):

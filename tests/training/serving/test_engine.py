@@ -64,6 +64,7 @@ def test_answers_are_those_of_generate_whoever_is_answered_beside(engine, refere
     assert engine.running == engine.waiting == 0
 
 
+@pytest.mark.nightly
 def test_sixteen_at_once_are_answered_faster_than_one_after_the_other(engine, scene):
     def seconds(count):
         start = time.perf_counter()

@@ -83,6 +83,7 @@ def stage_b(out, shards, model_folder, **changes):
     return make_config(out, shards, model_folder, stage=stage, **changes)
 
 
+@pytest.mark.nightly
 def test_a_tuning_run_moves_the_vectors_alone_and_resumes(shards, model_folder, tmp_path):
     base = EarthGPTForConditionalGeneration.from_pretrained(model_folder)
     schedule = {"total_steps": 6}

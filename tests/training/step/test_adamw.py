@@ -66,6 +66,7 @@ def test_moments_of_eight_bits_stay_near_and_take_a_quarter():
     assert taken < 0.26 * sum(value.numel() * 4 for name, value in plain.items() if name != "step")
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     "optimiser", [{"weights": "bf16"}, {"moments": "8bit"}, {"weights": "bf16", "moments": "8bit"}], ids=str
 )

@@ -91,6 +91,7 @@ def assert_model_saved(single, out: Path) -> None:
         torch.testing.assert_close(found[name], expected[name], rtol=0, atol=1e-6)
 
 
+@pytest.mark.nightly
 def test_two_ranks_end_as_one(single, shards, model_folder, tmp_path):
     config = config_of(tmp_path / "out", shards, model_folder)
     assert run_ranks(2, train, config, log=tmp_path) == [0, 0], (tmp_path / "rank-1.txt").read_text()
@@ -101,6 +102,7 @@ def test_two_ranks_end_as_one(single, shards, model_folder, tmp_path):
     assert (tmp_path / "rank-1.txt").read_text() == ""
 
 
+@pytest.mark.nightly
 def test_shards_and_their_copies_end_as_one(single, shards, model_folder, tmp_path):
     """Two copies of the model, each spread over two ranks."""
     config = config_of(tmp_path / "out", shards, model_folder, "fsdp", ranks_per_replica=2)
@@ -122,6 +124,7 @@ def stop_after(step: int, signalled_rank: int, config) -> None:
     train(config)
 
 
+@pytest.mark.nightly
 def test_a_run_goes_on_with_other_ranks_and_layouts(single, shards, model_folder, tmp_path):
     """Sharded over two ranks, then alone, then replicated on two, then sharded again; stopped by a signal to one."""
     out = tmp_path / "out"
@@ -188,6 +191,7 @@ def uneven_packs(processor):
     return [text, no_image, pack_of(processor, units[3:], 600), collate_packs([], [1], 600, 2, 32)]
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("mode", ["replicate", "fsdp", "fsdp every pack"])
 def test_ranks_without_images_or_targets_take_part(model_folder, tmp_path, mode):
     config = make_config(tmp_path / "out", tmp_path, model_folder)
@@ -206,6 +210,7 @@ def failing_step(folder: Path, config, log: Path) -> None:
     (log / f"{os.environ['RANK']}.txt").write_text(str(caught.value))
 
 
+@pytest.mark.nightly
 def test_a_loss_that_is_not_finite_on_one_rank_is_named_on_all(model_folder, tmp_path):
     config = make_config(tmp_path / "out", tmp_path, model_folder)
     assert run_ranks(2, failing_step, model_folder, config, tmp_path, log=tmp_path) == [0, 0]

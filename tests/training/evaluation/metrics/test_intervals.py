@@ -36,6 +36,7 @@ def test_an_interval_is_that_of_images_drawn_one_by_one():
         assert bootstrap_interval(rows, f1_score) == pytest.approx(tuple(expected), abs=0.02)
 
 
+@pytest.mark.nightly
 def test_a_million_images_take_no_time_and_no_memory():
     rows = np.column_stack([np.arange(1_000_000) % 4 < 3, np.ones(1_000_000)])
     low, high = bootstrap_interval(rows, ratio)

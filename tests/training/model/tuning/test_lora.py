@@ -142,6 +142,7 @@ def test_a_layer_that_is_not_there_is_refused(model):
         add_tuned_parameters(model, stage, seed=0)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("form", [{"dora": True, "targets": "attention"}, {"quantised": "nf4"}])
 def test_a_run_with_each_form_ends_in_what_it_trained(shards, model_folder, tmp_path, monkeypatch, form):
     """Held out, resumed, merged: the saved model answers as the one that trained."""
