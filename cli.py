@@ -42,6 +42,7 @@ COMMANDS = {
     "stats": "mmrs.commands.stats:stats",
     "train": "training.commands.train:train",
     "verify": "mmrs.commands.verify:verify",
+    "view": "training.commands.view:view",
 }
 
 

@@ -38,11 +38,11 @@ EXTRA_OF_MODULE = {
     "tensorboard": "train",
     "tokenizers": "train",
     "sse_starlette": "serve",
-    "starlette": "serve",
+    "starlette": "view",
     "torch": "train",
     "trackio": "trackio",
     "transformers": "train",
-    "uvicorn": "serve",
+    "uvicorn": "view",
     "wandb": "wandb",
     "webdataset": "webdataset",
 }

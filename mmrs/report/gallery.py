@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mmrs.errors import RunFailure
 from mmrs.record import AnnotatedObject, Record
-from mmrs.report.plots import PALETTE
+from mmrs.report.colours import PALETTE
 from mmrs.report.thumbnail import thumbnail
 from mmrs.seeding import seeded_order
 from mmrs.shards.reader import ShardSet

@@ -12,11 +12,10 @@ import polars as pl
 from mmrs.errors import UserError
 from mmrs.installation import install_command
 from mmrs.progress import Progress
+from mmrs.report.colours import PALETTE
 from mmrs.report.statistics import Statistics, statistics
 from mmrs.text import shorten
 
-# Okabe and Ito's palette: distinct for colour-blind readers, too.
-PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#8C6D1F", "#555555")
 _SHOWN = 25
 _DPI = 110
 _LETTERS = 48

@@ -6,8 +6,11 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from html import unescape
 from pathlib import Path
+from typing import Any
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 _FLAGS = (
@@ -42,3 +45,26 @@ def ask_page(page: Path, script: str, folder: Path, width: int = 1250) -> object
 def _run(folder: Path, *words: str) -> str:
     command = [str(BROWSER), *_FLAGS.split(), f"--user-data-dir={folder / 'profile'}", *words]
     return subprocess.run(command, check=True, capture_output=True, timeout=120).stdout.decode()
+
+
+@contextmanager
+def open_page(address: str, width: int = 1280, height: int = 800, scheme: str = "light") -> Iterator[Any]:
+    """A playwright page in Debian's Chromium, which reaches loopback alone. `page.faults` collects what the page's
+    console complains of and every request that goes elsewhere."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+        page.faults = []
+        page.on("console", lambda message: message.type == "error" and page.faults.append(message.text))
+        page.on("pageerror", lambda error: page.faults.append(str(error)))
+        page.on("dialog", lambda dialog: dialog.accept())
+        own = ("/".join(address.split("/")[:3]), "data:", "blob:")
+        page.on("request", lambda request: request.url.startswith(own) or page.faults.append(f"asks {request.url}"))
+        page.set_default_timeout(20_000)
+        page.goto(address)
+        try:
+            yield page
+        finally:
+            browser.close()

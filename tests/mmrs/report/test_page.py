@@ -13,9 +13,10 @@ from PIL import Image, ImageColor
 from mmrs.errors import RunFailure, UserError
 from mmrs.geometry import quad_from_hbb
 from mmrs.record import AnnotatedObject, ImageInfo, Record
+from mmrs.report.colours import PALETTE
 from mmrs.report.gallery import Picture, choose, overlay_svg
 from mmrs.report.page import write_report
-from mmrs.report.plots import PALETTE, make_plots
+from mmrs.report.plots import make_plots
 from mmrs.report.statistics import statistics
 from mmrs.report.thumbnail import thumbnail
 from tests.mmrs.report.conftest import HOSTILE
