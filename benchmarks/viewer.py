@@ -1,6 +1,6 @@
 """A million rows in `mmrs view`: seconds to the first picture in Chromium, milliseconds of each filter, memory.
 
-    python benchmarks/viewer.py --rows 1000000 --out /tmp/million
+    python benchmarks/viewer.py --rows 1000000 --out /tmp/million --result benchmarks/results/DATE-viewer.json
 
 writes a made data set of that many rows once: real indexes and records, and one image a shard that all its rows share
 (a million stored images would fill the disk and change nothing that is measured). Then the server is started as a user
@@ -12,8 +12,16 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import machine
 import numpy as np
 import orjson
 import pyarrow as pa
@@ -167,13 +175,139 @@ def made_record(rng, name, source, split, sensor, tasks, objects, corner) -> dic
     }  # fmt: skip
 
 
+FILTERS = {
+    "one source": "source=harbour",
+    "a class": "class=large+ship",
+    "a task and a split": "task=captioning&split=test",
+    "re-encoded": "reencoded=16-bit",
+    "number of objects": "objects_from=3&objects_to=6",
+    "size of an object": "size_from=40",
+    "words": "text=river+dense",
+    "a word that nothing has": "text=zeppelin",
+    "id": "text=00013_00077",
+    "most objects first": "order=objects",
+    "five at once": "source=aerial&class=large+ship&objects_from=2&size_from=20&order=objects",
+}
+# From the question, as the page puts it, until the first cards of the answer are on the screen.
+_TIMED = """async (query) => {
+    const { Grid } = await import("/static/grid.js");
+    const painted = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+    const host = document.getElementById("grid");
+    const start = performance.now();
+    let total = 0;
+    await new Promise((done, fail) => new Grid(host, {
+        fetchRows: (offset, limit) => fetch(`/api/rows?${query}&offset=${offset}&limit=${limit}`).then((r) => r.json()),
+        makeCard: (row) => Object.assign(document.createElement("div"), { className: "cell", textContent: row.name }),
+        onAnswer: (answer) => { total = answer.total; done(); },
+        onError: fail,
+    }));
+    await painted();
+    return [performance.now() - start, total];
+}"""
+
+
+def measure(folder: Path, port: int) -> dict:
+    """The server as a user starts it, and its page in Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    command = [sys.executable, "-m", "mmrs", "view", str(folder), "--port", str(port)]
+    command += ["--exclude", str(folder / "exclude.jsonl")]
+    found: dict = {}
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1360, "height": 850})
+        started = time.monotonic()
+        server = subprocess.Popen(command, cwd=Path(__file__).parents[1], stderr=subprocess.DEVNULL)
+        try:
+            wait_for(port, server)
+            found["seconds_from_command_to_answer"] = time.monotonic() - started
+            found["first_pages"] = [first_paint(page, port) for _ in range(5)]
+            found["megabytes_after_start"] = megabytes(server.pid)
+            found["texts_and_sizes"] = read_contents(page, port, server.pid)
+            found["filters"] = {name: timed(page, query) for name, query in FILTERS.items()}
+            found["megabytes_at_end"] = megabytes(server.pid)
+            found["most_megabytes"] = megabytes(server.pid, "VmHWM")
+        finally:
+            server.terminate()
+            server.wait(30)
+        browser.close()
+    return found
+
+
+def wait_for(port: int, server: subprocess.Popen) -> None:
+    while server.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.01)
+    raise RuntimeError("the server ended")
+
+
+def first_paint(page, port: int) -> dict:
+    """Seconds from the request of the page to its first pixels, and to the first picture in the grid."""
+    start = time.monotonic()
+    page.goto(f"http://127.0.0.1:{port}/", wait_until="commit")
+    page.locator(".cell image").first.wait_for(state="attached")
+    page.wait_for_function("performance.getEntriesByType('resource').some((each) => each.name.includes('?small'))")
+    pictures = time.monotonic() - start
+    paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? null")
+    return {"first_contentful_paint_ms": paint, "first_picture_s": pictures}
+
+
+def read_contents(page, port: int, pid: int) -> dict:
+    """The one reading of all records, which the first question about words begins."""
+    start, slowest, most = time.monotonic(), 0.0, 0.0
+    while True:
+        asked = time.monotonic()
+        answer = page.request.get(f"http://127.0.0.1:{port}/api/rows?text=river&limit=1").json()["contents"]
+        slowest, most = max(slowest, time.monotonic() - asked), max(most, megabytes(pid, children=True))
+        if answer["failure"]:
+            raise RuntimeError(answer["failure"])
+        if answer["read"] == answer["of"]:
+            break
+        time.sleep(0.5)
+    seconds = time.monotonic() - start
+    return {"seconds": seconds, "slowest_answer_meanwhile_s": slowest, "most_megabytes_with_its_processes": most}
+
+
+def timed(page, query: str) -> dict:
+    """Five questions of the kind. The server remembers the last ones, so each is written another way."""
+    times, total = [], 0
+    for turn in range(5):
+        blanks = "%20" * turn
+        milliseconds, total = page.evaluate(_TIMED, query + (blanks if "text=" in query else f"&text={blanks}"))
+        times.append(milliseconds)
+    return {"ms": times, "median_ms": sorted(times)[len(times) // 2], "rows": total}
+
+
+def megabytes(pid: int, field: str = "VmRSS", children: bool = False) -> float:
+    pids = [pid]
+    if children:
+        for children_of in Path(f"/proc/{pid}/task").glob("*/children"):
+            pids += [int(word) for word in children_of.read_text().split()]
+    total = 0.0
+    for each in pids:
+        try:
+            status = Path(f"/proc/{each}/status").read_text()
+        except OSError:
+            continue
+        total += int(re.search(rf"{field}:\s+(\d+) kB", status)[1]) / 1024
+    return total
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--port", type=int, default=8799)
+    parser.add_argument("--result", type=Path, required=True)
     words = parser.parse_args()
     if not (words.out / "manifest.json").exists():
         make(words.out, words.rows)
+    load = os.getloadavg()[0]
+    found = {"rows": words.rows, "machine": machine.describe(), "load_before": load} | measure(words.out, words.port)
+    words.result.write_text(json.dumps(found, indent=1) + "\n")
+    print(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":
