@@ -24,6 +24,7 @@ COMMANDS = {
     "compare": "training.commands.evaluate:compare",
     "curate": "mmrs.commands.curate:curate",
     "demo": "training.commands.demo:demo",
+    "demo-web": "training.commands.demo_web:demo_web",
     "eval": "training.commands.evaluate:evaluate",
     "export": "mmrs.commands.export:export",
     "export-checkpoint": "training.commands.export:export_checkpoint",

@@ -78,12 +78,12 @@ def make_viewer(data: ViewedData, names: tuple[str, ...] = ()) -> ASGIApp:
     return LocalGuard(Starlette(routes=routes), names)
 
 
-def page_file(name: str) -> Callable[[Request], Response]:
-    """An endpoint that delivers a file of the page."""
+def page_file(name: str, package: str = "mmrs.viewer") -> Callable[[Request], Response]:
+    """An endpoint that delivers a file of a page, which lies in the folder ``static`` of a package."""
     kind = _KINDS[name.rpartition(".")[2]]
 
     def deliver(request: Request) -> Response:
-        content = (files("mmrs.viewer") / "static" / name).read_bytes()
+        content = (files(package) / "static" / name).read_bytes()
         return Response(content, media_type=f"{kind}; charset=utf-8", headers={"Cache-Control": "no-cache"})
 
     return deliver

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from mmrs.errors import UserError
 from mmrs.storage.urls import parse_location
@@ -19,31 +21,34 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True)
-class ViewOptions:
-    """Where a viewer listens, and what it writes.
+class ListenOptions:
+    """Where a page is served.
 
     Args:
         host, port: to listen at; port 0: any free one.
         allow_hosts: names by which a browser may call it, beside addresses and ``localhost``.
-        exclude: the list that "exclude this" writes.
     """
 
     host: str = "127.0.0.1"
     port: int = 8765
     allow_hosts: tuple[str, ...] = ()
-    exclude: Path = Path("exclude.jsonl")
 
 
 def load_viewed(
-    location: Path | str, options: ViewOptions, answers: Mapping[str, list[ShownAnswer]] | None = None
+    location: Path | str, exclude: Path, answers: Mapping[str, list[ShownAnswer]] | None = None
 ) -> ViewedData:
-    """Read what is shown. `answers` are by the id of their record.
+    """Read what is shown.
+
+    Args:
+        location: of the data set.
+        exclude: the list that "exclude this" writes.
+        answers: of a model, by the id of their record.
 
     Raises:
         UserError: no finished data set, or a list that is none; answers of which none is about an image of it.
         RunFailure: an index is damaged, or a URL does not answer.
     """
-    exclusions = ExclusionList(options.exclude)
+    exclusions = ExclusionList(exclude)
     catalogue = load_catalogue(location)
     table = None if answers is None else _by_row(answers, catalogue)
     where = parse_location(location)
@@ -51,25 +56,31 @@ def load_viewed(
     return ViewedData(title, catalogue, exclusions, table)
 
 
-def serve_viewer(data: ViewedData, options: ViewOptions, say: Callable[[str], None]) -> None:
-    """Listen until the process is told to end. Raises UserError where the port is taken."""
-    if options.host not in LOOPBACK:
-        say(f"anybody who reaches {options.host} sees the data and may write {options.exclude}")
-    config = uvicorn.Config(
-        make_viewer(data, options.allow_hosts),
-        host=options.host,
-        port=options.port,
-        log_level="warning",
-        lifespan="off",
-    )
+def serve_viewer(data: ViewedData, options: ListenOptions, say: Callable[[str], None]) -> None:
+    """Listen until the process is told to end. Raises as `listen`."""
+    listen(make_viewer(data, options.allow_hosts), options, f"{len(data.catalogue):,} images", say)
+
+
+def listen(app: ASGIApp, options: ListenOptions, what: str, say: Callable[[str], None]) -> None:
+    """Serve an application until the process is told to end; says where, and what it is.
+
+    Raises:
+        UserError: nothing can listen there.
+    """
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
     try:
-        listener = config.bind_socket()
-    except SystemExit as error:
-        raise UserError(f"port {options.port} of {options.host} is taken; choose another with --port") from error
-    port = listener.getsockname()[1]
-    name = f"[{options.host}]" if ":" in options.host else options.host
-    say(f"{len(data.catalogue):,} images at http://{name}:{port}/ (Ctrl-C ends it)")
-    uvicorn.Server(config).run([listener])
+        listener = socket.create_server((options.host, options.port), family=family)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(
+            f"nothing can listen at {options.host}, port {options.port}: {reason}. Choose another --port or --host."
+        ) from error
+    if options.host not in LOOPBACK:
+        say(f"anybody who reaches {options.host} may use it, without a password")
+    name = f"[{options.host}]" if family == socket.AF_INET6 else options.host
+    say(f"{what} at http://{name}:{listener.getsockname()[1]}/ (Ctrl-C ends it)")
+    with listener:
+        uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5)).run([listener])
 
 
 def _by_row(answers: Mapping[str, list[ShownAnswer]], catalogue: Catalogue) -> AnswerTable:

@@ -36,12 +36,12 @@ def view(
 
     Only this machine is answered by default. At a URL the shards that are looked at are fetched whole, into the cache.
     """
-    from mmrs.viewer.serve import ViewOptions, load_viewed, serve_viewer
+    from mmrs.viewer.serve import ListenOptions, load_viewed, serve_viewer
 
-    options = ViewOptions(host, port, allow_hosts, exclude)
     shown = None
     if answers is not None:
         from training.evaluation.page.shown_answers import shown_answers
 
         shown = shown_answers(location, answers, dialect)
-    serve_viewer(load_viewed(location, options, shown), options, lambda words: click.echo(words, err=True))
+    data = load_viewed(location, exclude, shown)
+    serve_viewer(data, ListenOptions(host, port, allow_hosts), lambda words: click.echo(words, err=True))

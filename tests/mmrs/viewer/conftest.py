@@ -1,19 +1,17 @@
 """One data set with hostile texts, a curation and a damaged record, and a viewer of it on loopback."""
 
-import threading
-import time
 from types import SimpleNamespace
 
 import orjson
 import pytest
-import uvicorn
 
 from mmrs.builder.recipe import BuildRecipe
 from mmrs.builder.run import build, plan_build
 from mmrs.data_set.data_set import open_data_set
 from mmrs.viewer.app import make_viewer
-from mmrs.viewer.serve import ViewOptions, load_viewed
+from mmrs.viewer.serve import load_viewed
 from tests.mmrs.report.conftest import HOSTILE, QUIET, TalkingSource
+from tests.support.applications import serving
 from tests.support.sources import toy_build, write_toy
 
 TURNED = "a\u202egnp"
@@ -53,23 +51,5 @@ def viewed_set(tmp_path_factory):
 def viewer(viewed_set, tmp_path_factory):
     """Its address, port, and the list that it writes."""
     exclude = tmp_path_factory.mktemp("list") / "exclude.jsonl"
-    with serving(make_viewer(load_viewed(viewed_set, ViewOptions(exclude=exclude)))) as port:
+    with serving(make_viewer(load_viewed(viewed_set, exclude))) as port:
         yield SimpleNamespace(url=f"http://127.0.0.1:{port}/", port=port, exclude=exclude, location=viewed_set)
-
-
-class serving:
-    """An application on a free port of loopback."""
-
-    def __init__(self, app):
-        self.server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="off"))
-        self.thread = threading.Thread(target=self.server.run, daemon=True)
-
-    def __enter__(self):
-        self.thread.start()
-        while not self.server.started:
-            time.sleep(0.01)
-        return self.server.servers[0].sockets[0].getsockname()[1]
-
-    def __exit__(self, *error):
-        self.server.should_exit = True
-        self.thread.join(10)

@@ -16,9 +16,9 @@ from mmrs.data_set.data_set import open_data_set
 from mmrs.errors import RunFailure, UserError
 from mmrs.viewer.app import make_viewer
 from mmrs.viewer.guard import PAGE_POLICY
-from mmrs.viewer.serve import ViewOptions, load_viewed
+from mmrs.viewer.serve import load_viewed
 from tests.mmrs.report.conftest import HOSTILE
-from tests.mmrs.viewer.conftest import serving
+from tests.support.applications import serving
 
 
 def send(port, path, method="GET", body=None, **headers):
@@ -68,7 +68,7 @@ def test_addresses_are_answered(viewer, host):
 
 
 def test_a_name_can_be_allowed(viewed_set, tmp_path):
-    app = make_viewer(load_viewed(viewed_set, ViewOptions(exclude=tmp_path / "x")), ("box.lan",))
+    app = make_viewer(load_viewed(viewed_set, tmp_path / "x"), ("box.lan",))
     with serving(app) as port:
         assert send(port, "/api/about", Host="box.lan:80")[0].status == 200
         assert send(port, "/api/about", Host="evil.lan:80")[0].status == 403
@@ -146,13 +146,13 @@ def test_nobody_else_writes_to_the_list(viewer):
 def test_lines_of_others_stay_in_the_list(viewed_set, tmp_path):
     path = tmp_path / "exclude.jsonl"
     path.write_text('{"kind":"group","images":[]}\n{"id":"x/train/1","reason":"theirs"}\n')
-    exclusions = load_viewed(viewed_set, ViewOptions(exclude=path)).exclusions
+    exclusions = load_viewed(viewed_set, path).exclusions
     exclusions.add("y/train/1", "ours")
     exclusions.remove("y/train/1")
     assert path.read_text() == '{"kind":"group","images":[]}\n{"id":"x/train/1","reason":"theirs"}\n'
     path.write_text("no json")
     with pytest.raises(UserError, match=r"exclude\.jsonl:1"):
-        load_viewed(viewed_set, ViewOptions(exclude=path))
+        load_viewed(viewed_set, path)
 
 
 def test_a_damaged_record_is_named_on_its_card_and_the_others_are_shown(viewed_set, tmp_path):
@@ -165,7 +165,7 @@ def test_a_damaged_record_is_named_on_its_card_and_the_others_are_shown(viewed_s
     content[row["record_offset"]] ^= 255
     content[row["image_offset"] : row["image_offset"] + 20] = bytes(20)
     tar.write_bytes(content)
-    app = make_viewer(load_viewed(copy, ViewOptions(exclude=tmp_path / "x")))
+    app = make_viewer(load_viewed(copy, tmp_path / "x"))
     with serving(app) as port:
         rows = json.loads(send(port, "/api/rows")[1])["rows"]
         assert [row["row"] for row in rows if "error" in row] == [3] and "mmrs verify" in rows[3]["error"]
@@ -184,11 +184,11 @@ def test_what_cannot_be_shown_is_told_at_the_start(viewed_set, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(viewed_set, copy)
     (copy / "curation.json").write_text('{"data_set": "another"}')
-    notes = load_viewed(copy, ViewOptions(exclude=tmp_path / "x")).catalogue.findings.notes
+    notes = load_viewed(copy, tmp_path / "x").catalogue.findings.notes
     assert "another state" in notes[0]
     (copy / "curation.json").write_text("[")
     with pytest.raises(UserError, match="mmrs curate"):
-        load_viewed(copy, ViewOptions(exclude=tmp_path / "x"))
+        load_viewed(copy, tmp_path / "x")
     next(copy.glob("toy/*.parquet")).write_bytes(b"")
     with pytest.raises(RunFailure, match="mmrs verify"):
-        load_viewed(copy, ViewOptions(exclude=tmp_path / "x"))
+        load_viewed(copy, tmp_path / "x")
