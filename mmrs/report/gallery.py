@@ -7,21 +7,25 @@ geometry and not a rounding of it.
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Sequence
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import zip_longest
 from pathlib import Path
 
 from mmrs.errors import RunFailure
 from mmrs.record import AnnotatedObject, Record
-from mmrs.report.colours import PALETTE
 from mmrs.report.thumbnail import thumbnail
 from mmrs.seeding import seeded_order
 from mmrs.shards.reader import ShardSet
-from mmrs.text import see_verify
+from mmrs.text import see_verify, shorten
 
 _DRAWN_OBJECTS = 300
 _NAMED_OBJECTS = 6
+_NAMED_CLASSES = 3
+_SAID_LETTERS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +70,53 @@ def _from_shard(data: ShardSet, number: int, count: int, seed: int) -> list[Pict
         raise RunFailure(f"{where}: {error}. {see_verify(data.location)}") from error
 
 
-def card_html(picture: Picture) -> str:
-    """One sample as an HTML ``figure``."""
+def strip_html(title: str, pictures: Sequence[Picture], colours: Mapping[str, str]) -> str:
+    """Pictures of one kind in a row: the drawings of their cards again, which are on the page once."""
+    frames = []
+    for picture in pictures:
+        width, height = picture.record.image.width, picture.record.image.height
+        counts = _counts(picture.record.objects)
+        words = ", ".join(f"{name} {count}" for name, count in counts.items()) or _said(picture.record)
+        shown = "".join(_key(name, colours[name], count) for name, count in list(counts.items())[:_NAMED_CLASSES])
+        frames.append(
+            f'<a href="#{_anchor(picture)}" title="{escape(picture.record.id)}: {escape(words)}">'
+            f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(picture.record.id)}: {escape(words)}">'
+            f'<use href="#{_anchor(picture)}-drawing"/></svg><span>{shown or escape(words)}</span></a>'
+        )
+    return f'<div class="strip" role="group" aria-label="{escape(title)}" tabindex="0">{"".join(frames)}</div>'
+
+
+def _said(record: Record) -> str:
+    """What a record without objects says of its image, shortly."""
+    texts = [record.label or "", *record.captions, *(f"{item.question} - {item.answer}" for item in record.questions)]
+    return shorten(next(filter(None, texts), ""), _SAID_LETTERS)
+
+
+def for_strip(pictures: Sequence[Picture], most: int) -> list[Picture]:
+    """Of each source in turn the pictures with the most classes and objects, at most so many."""
+    by_source: dict[str, list[Picture]] = {}
+    for picture in pictures:
+        by_source.setdefault(picture.record.source, []).append(picture)
+    for own in by_source.values():
+        own.sort(key=_richness, reverse=True)
+    turns = zip_longest(*by_source.values())
+    return [picture for turn in turns for picture in turn if picture is not None][:most]
+
+
+def _richness(picture: Picture) -> tuple[int, int]:
+    return len(_counts(picture.record.objects)), len(picture.record.objects)
+
+
+def card_html(picture: Picture, colours: Mapping[str, str]) -> str:
+    """One sample as an HTML ``figure``; `colours` are those of its classes."""
     record = picture.record
     facts = [f"{record.image.width} x {record.image.height}", record.sensor, record.split]
     if record.image.reencoded:
         facts.append(f"re-encoded: {record.image.reencoded}")
     parts = [
-        overlay_svg(picture),
+        overlay_svg(picture, colours),
         f"<figcaption><strong>{escape(record.id)}</strong><br>{escape(', '.join(facts))}</figcaption>",
-        _legend(record.objects),
+        _legend(record.objects, colours),
     ]
     if record.label:
         parts.append(f"<p><b>label</b> {escape(record.label)}</p>")
@@ -83,23 +124,24 @@ def card_html(picture: Picture) -> str:
     parts.append(_list("questions", (f"{item.question} - {item.answer}" for item in record.questions)))
     parts.append(_list("expressions", (f"{item.text} (object {item.object})" for item in record.expressions)))
     parts.append(_dialogues(record))
-    return f'<figure class="card">{"".join(parts)}</figure>'
+    return f'<figure class="card" id="{_anchor(picture)}">{"".join(parts)}</figure>'
 
 
-def overlay_svg(picture: Picture) -> str:
+def overlay_svg(picture: Picture, colours: Mapping[str, str]) -> str:
     """The thumbnail under the objects of the record; coordinates are pixels of the stored image."""
     width, height = picture.record.image.width, picture.record.image.height
-    colours = _colours(picture.record.objects)
     data = base64.b64encode(picture.thumbnail).decode()
     drawn = picture.record.objects[:_DRAWN_OBJECTS]
     shapes = [_shape(number, item, colours[item.category]) for number, item in enumerate(drawn)]
+    names = []
     if len(drawn) <= _NAMED_OBJECTS:
         size = max(width, height) / 38
-        shapes += [_name(item, colours[item.category], size) for item in drawn]
+        names = [_name(item, colours[item.category], size) for item in drawn]
     return (
         f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(picture.record.id)}">'
-        f'<image href="data:image/jpeg;base64,{data}" width="{width}" height="{height}" preserveAspectRatio="none"/>'
-        f"{''.join(shapes)}</svg>"
+        f'<g id="{_anchor(picture)}-drawing"><image href="data:image/jpeg;base64,{data}" width="{width}" '
+        f'height="{height}" preserveAspectRatio="none"/>{"".join(shapes)}</g>'
+        f"{''.join(names)}</svg>"
     )
 
 
@@ -137,21 +179,25 @@ def _name(item: AnnotatedObject, colour: str, size: float) -> str:
     )
 
 
-def _colours(objects: Sequence[AnnotatedObject]) -> dict[str, str]:
-    names = sorted({item.category for item in objects})
-    return {name: PALETTE[number % len(PALETTE)] for number, name in enumerate(names)}
+def _counts(objects: Sequence[AnnotatedObject]) -> dict[str, int]:
+    """Objects of each class, the most frequent first."""
+    return dict(sorted(Counter(item.category for item in objects).items(), key=lambda pair: (-pair[1], pair[0])))
 
 
-def _legend(objects: Sequence[AnnotatedObject]) -> str:
+def _legend(objects: Sequence[AnnotatedObject], colours: Mapping[str, str]) -> str:
     if not objects:
         return ""
-    counts = {name: sum(item.category == name for item in objects) for name in _colours(objects)}
-    keys = [
-        f'<span class="key"><i style="background:{colour}"></i>{escape(name)} {counts[name]}</span> '
-        for name, colour in _colours(objects).items()
-    ]
+    keys = [_key(name, colours[name], count) for name, count in _counts(objects).items()]
     rest = len(objects) - _DRAWN_OBJECTS
     return f"<p>{''.join(keys)}{f' ({rest} more are not drawn)' if rest > 0 else ''}</p>"
+
+
+def _key(name: str, colour: str, count: int) -> str:
+    return f'<span class="key"><i style="background:{colour}"></i>{escape(name)} {count}</span> '
+
+
+def _anchor(picture: Picture) -> str:
+    return f"i-{hashlib.sha256(picture.record.id.encode()).hexdigest()[:16]}"
 
 
 def _list(title: str, texts: Iterable[str]) -> str:

@@ -1,11 +1,10 @@
-"""One self-contained HTML page about a data set: tables, plots, and a gallery of annotated samples.
+"""One self-contained HTML page about a data set: pictures of each sensor first, then counts, bars and more samples.
 
 No script, no style sheet, no image is fetched: the page's own policy forbids it, so it looks the same offline.
 """
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -16,46 +15,49 @@ from typing import Any
 import polars as pl
 
 from mmrs.errors import UserError
-from mmrs.report.gallery import Picture, card_html, choose
-from mmrs.report.plots import make_plots
-from mmrs.report.statistics import Statistics, statistics
+from mmrs.report.bars import BAR_STYLE, binned, chart_html, largest_first
+from mmrs.report.colours import class_colours
+from mmrs.report.gallery import Picture, card_html, choose, for_strip, strip_html
+from mmrs.report.statistics import CHARS_LIMITS, SIDE_LIMITS_PX, Statistics, statistics
 from mmrs.storage.atomic import check_own, replace_own
 from mmrs.storage.urls import parse_location
 from mmrs.text import PAGE_MARK, bytes_text, harmless
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _STYLE = """
-:root { color-scheme: light; }
-body { margin: 0 auto; max-width: 1180px; padding: 1.5rem; background: #fff; color: #1b1f24;
+:root { color-scheme: light dark; --ink: #1b1f24; --paper: #fff; --line: #d6dae0; --soft: #f3f4f6; --link: #0a58a8;
+  --quiet: #5b6470; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6e9ee; --paper: #14171b; --line: #3a414b; --soft: #20252c;
+  --link: #7fb5ef; --quiet: #9aa4b1; } }
+body { margin: 0 auto; max-width: 1180px; padding: 1.2rem; background: var(--paper); color: var(--ink);
   font: 15px/1.5 system-ui, "Segoe UI", "DejaVu Sans", sans-serif; }
-h1 { font-size: 1.6rem; margin: 0; } h2 { font-size: 1.2rem; margin: 2.2rem 0 .6rem; } h4 { margin: .8rem 0 .2rem; }
-nav a { margin-right: 1rem; } a { color: #0a58a8; } code { font-size: .85em; overflow-wrap: anywhere; }
+h1 { font-size: 1.6rem; margin: 0; } h2 { font-size: 1.2rem; margin: 2rem 0 .5rem; } h4 { margin: .8rem 0 .2rem; }
+h2 small { font-weight: 400; font-size: .85rem; color: var(--quiet); margin-left: .5rem; }
+nav a { margin-right: 1rem; white-space: nowrap; } a { color: var(--link); }
+code { font-size: .8em; overflow-wrap: anywhere; color: var(--quiet); }
 table { border-collapse: collapse; font-size: .9rem; } .wide { overflow-x: auto; }
-th, td { padding: .2rem .7rem; text-align: left; border-bottom: 1px solid #e3e6ea;
-  max-width: 24rem; overflow-wrap: break-word; }
-td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
-.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 520px), 1fr)); gap: 1rem; }
-.plots figure { margin: 0; } .plots img { max-width: 100%; height: auto; }
+th, td { padding: .2rem .7rem .2rem 0; text-align: left; border-bottom: 1px solid var(--line); max-width: 24rem;
+  overflow-wrap: break-word; } th { vertical-align: bottom; }
+td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; } td.number { white-space: nowrap; }
+.strip { display: flex; gap: .6rem; overflow-x: auto; padding-bottom: .4rem; scroll-snap-type: x proximity; }
+.strip a { flex: none; width: min(15rem, 72vw); scroll-snap-align: start; text-decoration: none; color: inherit; }
+.strip svg { display: block; width: 100%; height: min(13rem, 62vw); background: var(--soft); border-radius: 6px; }
+.strip span { font-size: .85rem; }
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 340px), 1fr)); gap: 1rem;
   align-items: start; }
-.card { margin: 0; padding: .7rem; border: 1px solid #d6dae0; border-radius: 6px; overflow-wrap: anywhere;
-  font-size: .88rem; }
-.card svg { display: block; width: 100%; height: auto; background: #f3f4f6; } .card p { margin: .4rem 0 0; }
-.card ul { margin: .1rem 0 0; padding-left: 1.2rem; } .card dt { color: #5b6470; } .card dd { margin: 0 0 .3rem 1rem; }
+.card { margin: 0; padding: .7rem; border: 1px solid var(--line); border-radius: 6px; overflow-wrap: anywhere;
+  font-size: .88rem; } .card:target { outline: 3px solid var(--link); }
+.card svg { display: block; width: 100%; height: auto; background: var(--soft); } .card p { margin: .4rem 0 0; }
+.card ul { margin: .1rem 0 0; padding-left: 1.2rem; }
+.card dt { color: var(--quiet); } .card dd { margin: 0 0 .3rem 1rem; }
 .box { fill: none; stroke-width: 1.8px; vector-effect: non-scaling-stroke; pointer-events: all; }
-.halo { fill: none; stroke: #fff; stroke-opacity: .75; stroke-width: 4px; vector-effect: non-scaling-stroke; }
-.name { paint-order: stroke; stroke: #fff; stroke-width: .22em; font-weight: 600; }
+.halo { fill: none; stroke: #fff; stroke-opacity: .6; stroke-width: 3.4px; vector-effect: non-scaling-stroke; }
+.name { paint-order: stroke; stroke: #fff; stroke-width: .22em; font-weight: 600; } .bars .name { font-weight: 400; }
 .key { margin-right: .8rem; white-space: nowrap; }
-.key i { display: inline-block; width: .75em; height: .75em; margin-right: .3em; }
+.key i { display: inline-block; width: .75em; height: .75em; margin-right: .3em; border-radius: 2px; }
 """
-_TABLES = (
-    ("source", "Sources"),
-    ("split", "Splits"),
-    ("sensor", "Sensors"),
-    ("task", "Tasks"),
-    ("size", "Image sizes"),
-)
-_FOLDED_TABLES = (("class", "Classes"), ("text_length", "Text lengths"))
+_FOLDED_TABLES = (("class", "Classes"), ("task", "Tasks"), ("size", "Image sizes"), ("text_length", "Text lengths"))
+_STRIP_PICTURES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ def write_report(location: Path | str, out: Path, per_source: int = 6, seed: int
         seed: chooses the samples.
 
     Raises:
-        UserError: no finished data set, `out` is a folder, matplotlib is not installed.
+        UserError: no finished data set, or `out` is a folder.
         RunFailure: a shard or an index is damaged.
     """
     if out.is_dir():
@@ -85,7 +87,7 @@ def write_report(location: Path | str, out: Path, per_source: int = 6, seed: int
     check_own(out, PAGE_MARK.encode())
     found = statistics(location)
     pictures = choose(location, per_source, seed)
-    data = harmless(make_page(_name(location), found, make_plots(found), pictures)).encode()
+    data = harmless(make_page(_name(location), found, pictures)).encode()
     replace_own(out, data, PAGE_MARK.encode())
     return ReportResult(out, len(data), len(pictures))
 
@@ -95,42 +97,81 @@ def _name(location: Path | str) -> str:
     return where.resolve().name if isinstance(where, Path) else where.rpartition("/")[2]
 
 
-def make_page(title: str, found: Statistics, plots: Mapping[str, bytes], pictures: Sequence[Picture]) -> str:
+def make_page(title: str, found: Statistics, pictures: Sequence[Picture]) -> str:
     """The whole page as text."""
-    split = found.tables["split"]
+    tables = found.tables
+    colours = class_colours(_class_names(found, pictures))
+    split = tables["split"]
     images, objects, dialogues = (int(split[name].sum()) for name in ("images", "objects", "dialogues"))
-    sections = [_section("counts", "Counts", "".join(_table(found.tables[key], name) for key, name in _TABLES))]
+    strips = _strips(found, pictures, colours)
+    counted = "".join(_table(_told(tables[key]), name) for key, name in (("source", "Sources"), ("split", "Splits")))
     folded = "".join(
-        f"<details><summary>{name}</summary>{_table(found.tables[key])}</details>" for key, name in _FOLDED_TABLES
+        f"<details><summary>{name}</summary>{_table(tables[key])}</details>" for key, name in _FOLDED_TABLES
     )
-    sections.append(_section("more", "Classes and text lengths", folded))
-    if plots:
-        sections.append(_section("plots", "Plots", f'<div class="plots">{"".join(map(_plot, plots.items()))}</div>'))
+    sections = [
+        *strips,
+        _section("counts", "Counts", f'{counted}<div class="charts">{_charts(tables, colours)}</div>{folded}'),
+    ]
     for source, group in groupby(pictures, key=lambda picture: picture.record.source):
-        cards = "".join(card_html(picture) for picture in group)
+        cards = "".join(card_html(picture, colours) for picture in group)
         sections.append(_section(f"source-{source}", source, f'<div class="gallery">{cards}</div>'))
     sources = dict.fromkeys(picture.record.source for picture in pictures)
-    links = [("counts", "counts"), ("plots", "plots"), *((f"source-{name}", name) for name in sources)]
-    nav = "".join(f'<a href="#{escape(target)}">{escape(name)}</a>' for target, name in links)
+    links = [("counts", "counts"), *((f"source-{name}", name) for name in sources)]
+    nav = " ".join(f'<a href="#{escape(target)}">{escape(name)}</a>' for target, name in links)
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">{PAGE_MARK}<title>{escape(title)}</title>'
         f'<meta http-equiv="Content-Security-Policy" content="{escape(_POLICY)}">'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head><body>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<style>{_STYLE}{BAR_STYLE}</style></head><body>"
         f"<header><h1>{escape(title)}</h1><p>{images:,} images, {objects:,} objects, {dialogues:,} dialogues. "
         f"Data set <code>{escape(found.dataset_id)}</code></p><nav>{nav}</nav></header>"
         f"{''.join(sections)}</body></html>\n"
     )
 
 
+def _class_names(found: Statistics, pictures: Sequence[Picture]) -> set[str]:
+    # An ignored object may be of a class that no index counts.
+    shown = {item.category for picture in pictures for item in picture.record.objects}
+    return shown | set(found.tables["class"]["name"].to_list())
+
+
+def _strips(found: Statistics, pictures: Sequence[Picture], colours: Mapping[str, str]) -> list[str]:
+    """A section for each sensor: what it counts, and a row of its pictures."""
+    strips = []
+    for row in found.tables["sensor"].iter_rows(named=True):
+        names = ("images", "objects", "captions", "dialogues")
+        counts = ", ".join(f"{row[name]:,} {name}" for name in names if row[name])
+        own = [picture for picture in pictures if picture.record.sensor == row["sensor"]]
+        shown = strip_html(f"{row['sensor']} images", for_strip(own, _STRIP_PICTURES), colours)
+        strips.append(
+            f'<section id="sensor-{escape(row["sensor"])}"><h2>{escape(row["sensor"])} '
+            f"<small>{counts}, {bytes_text(row['bytes'])}</small></h2>{shown}</section>"
+        )
+    return strips
+
+
+def _charts(tables: Mapping[str, pl.DataFrame], colours: Mapping[str, str]) -> str:
+    return "".join(
+        (
+            chart_html("Images by source", largest_first(tables["split"], "source", "split", "images")),
+            chart_html("Images by class", largest_first(tables["class"], "name", None, "images"), colours),
+            chart_html("Dialogues by task", largest_first(tables["task"], "task", None, "dialogues"), {}),
+            chart_html("Images by their longer side, px", binned(tables["size"], "sensor", "images", SIDE_LIMITS_PX)),
+            chart_html(
+                "Dialogues by their characters", binned(tables["text_length"], "task", "dialogues", CHARS_LIMITS)
+            ),
+        )
+    )
+
+
+def _told(frame: pl.DataFrame) -> pl.DataFrame:
+    """Without the columns of numbers that are 0 throughout: they say nothing, and push the others out of a phone."""
+    kinds = frame.schema
+    return frame.select(name for name in frame.columns if not kinds[name].is_numeric() or frame[name].sum())
+
+
 def _section(anchor: str, title: str, content: str) -> str:
     return f'<section id="{escape(anchor)}"><h2>{escape(title)}</h2>{content}</section>'
-
-
-def _plot(item: tuple[str, bytes]) -> str:
-    name, data = item
-    words = escape(name.replace("-", " "))
-    source = f"data:image/png;base64,{base64.b64encode(data).decode()}"
-    return f'<figure><figcaption>{words}</figcaption><img alt="{words}" src="{source}"></figure>'
 
 
 def _table(frame: pl.DataFrame, title: str = "") -> str:

@@ -13,14 +13,15 @@ from PIL import Image, ImageColor
 from mmrs.errors import RunFailure, UserError
 from mmrs.geometry import quad_from_hbb
 from mmrs.record import AnnotatedObject, ImageInfo, Record
-from mmrs.report.colours import PALETTE
+from mmrs.report.bars import Bar, binned, chart_html, largest_first
+from mmrs.report.colours import PALETTE, class_colours
 from mmrs.report.gallery import Picture, choose, overlay_svg
 from mmrs.report.page import write_report
 from mmrs.report.plots import make_plots
 from mmrs.report.statistics import statistics
 from mmrs.report.thumbnail import thumbnail
 from tests.mmrs.report.conftest import HOSTILE
-from tests.support.browser import BROWSER, rendered, screenshot
+from tests.support.browser import BROWSER, ask_page, rendered, screenshot
 
 pytest.importorskip("matplotlib")
 VOID = {"meta", "img", "br"}
@@ -111,7 +112,7 @@ def test_shapes_are_in_stored_pixels():
     turned = AnnotatedObject(
         category="car", label="car", quad=((50, 10), (90, 50), (50, 90), (10, 50)), hbb=(10, 10, 90, 90), ignore=True
     )
-    svg = overlay_svg(picture([ship((100, 20, 140, 60.5)), turned]))
+    svg = overlay_svg(picture([ship((100, 20, 140, 60.5)), turned]), {"car": "#0072B2", "ship": "#E69F00"})
     assert 'viewBox="0 0 200 100"' in svg
     assert 'points="100.00,20.00 140.00,20.00 140.00,60.50 100.00,60.50"' in svg
     assert 'points="50.00,10.00 90.00,50.00 50.00,90.00 10.00,50.00"' in svg
@@ -152,6 +153,65 @@ def test_errors(report_set, tmp_path):
         tar.write_bytes(tar.read_bytes()[:600])
     with pytest.raises(RunFailure, match="mmrs verify"):
         write_report(copy, tmp_path / "report.html")
+
+
+def test_the_page_begins_with_pictures_of_every_sensor(page):
+    text = page.read_text()
+    strips = re.findall(r'<section id="sensor-(\w+)">.*?</section>', text, re.DOTALL)
+    assert strips == ["optical", "sar"] and text.index('id="sensor-sar"') < text.index("<table")
+    parsed = Page(text)
+    ids = [attributes["id"] for _, attributes in parsed.tags if "id" in attributes]
+    used = [attributes["href"] for tag, attributes in parsed.tags if tag == "use"]
+    assert len(ids) == len(set(ids)) and len(used) == 8, "each drawing is on the page once, and shown again"
+    assert {name.removeprefix("#") for name in used} <= set(ids)
+
+
+def test_a_class_has_one_colour_throughout(page):
+    text = page.read_text()
+    found = {}
+    for colour, name in re.findall(r'stroke="(#\w+)"[^>]*><title>object \d+: (\w+)', text):
+        found.setdefault(name, set()).add(colour)
+    for colour, name in re.findall(r'<i style="background:(#\w+)"></i>(car|ship) \d', text):
+        found[name].add(colour)
+    bars = r'<span class="name" title="(car|ship)">.*?background:(#\w+)'
+    for name, colour in re.findall(bars, text):
+        found[name].add(colour)
+    assert sorted(found) == ["car", "ship"] and all(len(colours) == 1 for colours in found.values())
+    assert found["car"] != found["ship"]
+
+
+def test_colours_differ_and_are_those_of_the_palette_first():
+    colours = class_colours(f"class {number:03d}" for number in range(60))
+    assert tuple(colours.values())[: len(PALETTE)] == PALETTE and len(set(colours.values())) == 60
+
+
+def test_bars_have_no_holes_and_lose_nothing(report_set):
+    frame = pl.DataFrame({"sensor": ["sar", "sar", "optical"], "up_to": [256, 1024, None], "images": [3, 4, 5]})
+    bars = binned(frame, "sensor", "images", (128, 256, 512, 1024, 2048))
+    assert [(bar.name, bar.total) for bar in bars] == [
+        ("up to 256", 3), ("up to 512", 0), ("up to 1,024", 4), ("up to 2,048", 0), ("more", 5)
+    ]  # fmt: skip
+    split = statistics(report_set).tables["split"]
+    assert sum(bar.total for bar in largest_first(split, "source", "split", "images")) == split["images"].sum() == 52
+    assert binned(frame.clear(), "sensor", "images", (1,)) == [] and chart_html("nothing", []) == ""
+
+
+def test_a_chart_escapes_names_and_shows_the_largest():
+    bars = [Bar(HOSTILE, {"": 99}), *(Bar(f"{n}", {"": n}) for n in range(40, 0, -1))]
+    chart = chart_html("Images", bars, {})
+    assert "<img" not in chart and "the 25 largest of 41" in chart and chart.count('class="track"') == 25
+
+
+def test_columns_that_are_zero_throughout_are_left_out(page):
+    heads = [text for text in re.findall(r"<th[^>]*>([^<]*)</th>", page.read_text())]
+    assert "quarantined items" not in heads and "images" in heads
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+def test_on_a_phone_nothing_is_wider_than_the_window(page, tmp_path):
+    read = "[document.documentElement.scrollWidth <= innerWidth, document.querySelector('.bars').offsetWidth]"
+    fits, width = ask_page(page, read, tmp_path, width=500)
+    assert fits and width > 300
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
