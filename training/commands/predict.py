@@ -35,7 +35,11 @@ if TYPE_CHECKING:
 def predict(
     progress: Progress, model: Path, images: tuple[Path, ...], out: Path, dialect: str, device: str, **options: Any
 ) -> None:
-    """Ask MODEL about IMAGES, files or folders of them, and write what it finds as JSON, COCO, DOTA and GeoJSON."""
+    """Ask MODEL about IMAGES, files or folders of them, and write what it finds as JSON, COCO, DOTA and GeoJSON.
+
+    An image that cannot be read is named and left out; the exit code is then 1.
+    """
+    from mmrs.errors import RunFailure
     from mmrs.instructions.dialects import dialect as find_dialect
     from training.serving.load import open_engine
     from training.serving.pictures import images_of_paths
@@ -45,6 +49,12 @@ def predict(
     asked, named, paths = PredictOptions(**given), find_dialect(dialect), images_of_paths(images)
     engine = open_engine(model, device)
     try:
-        click.echo(run_predict(engine, paths, out, asked, named, progress))
+        told = run_predict(engine, paths, out, asked, named, progress)
     finally:
         engine.close(0)
+    click.echo(told.text)
+    if told.unread:
+        raise RunFailure(
+            f"{len(told.unread)} of {len(paths)} images cannot be read: {told.unread[0]}"
+            + (", and others named above" if len(told.unread) > 1 else "")
+        )

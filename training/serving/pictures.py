@@ -51,7 +51,7 @@ def open_file(path: Path, sensor: str = "optical", limit: SizeLimit = WHOLE_IMAG
     from mmrs.imaging.probe import probe
 
     if not path.is_file():
-        raise UserError(f"there is no image {path}; give an existing file")
+        raise _absent(path)
     try:
         probed = probe(path, limit)
     except BadItem as error:
@@ -60,8 +60,13 @@ def open_file(path: Path, sensor: str = "optical", limit: SizeLimit = WHOLE_IMAG
     return ImageFile(path, width, height, cast(Sensor, sensor), probed)
 
 
+def _absent(path: Path) -> UserError:
+    return UserError(f"there is no image {path}; give an existing file")
+
+
 def images_of_paths(paths: Sequence[Path]) -> list[Path]:
-    """Files as they are, and the images of folders, sorted. Raises UserError for a folder without any."""
+    """Files as they are, and the images of folders, sorted. Raises UserError for a folder without any, and for what is
+    not there."""
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
@@ -69,6 +74,8 @@ def images_of_paths(paths: Sequence[Path]) -> list[Path]:
             if not inside:
                 raise UserError(f"{path} holds no image ({', '.join(_SUFFIXES)}); give files, or another folder")
             found += inside
+        elif not path.exists():
+            raise _absent(path)
         else:
             found.append(path)
     return found

@@ -161,6 +161,14 @@ def _text(events: Iterator[Any], advance: Callable[[int], None]) -> str:
     raise RunFailure("the engine stopped")
 
 
+@dataclass(frozen=True)
+class PredictSummary:
+    """What a command printed of its images: `text` of those that were read, and why the `unread` ones were not."""
+
+    text: str
+    unread: tuple[str, ...] = ()
+
+
 def run_predict(
     engine: AnswerEngine,
     paths: Sequence[Path],
@@ -168,22 +176,46 @@ def run_predict(
     options: PredictOptions,
     dialect: Dialect,
     progress: Progress,
-) -> str:
+) -> PredictSummary:
     """Predict every image, write all forms, and say for a person what was found.
 
+    An image that cannot be read is named and left out; the others are asked about.
+
     Raises:
-        UserError: an image cannot be read, or two images have one name.
+        UserError: not one image can be read, or two images have one name.
         RunFailure: the model failed.
     """
     limit = SCENE if options.window and options.task in DETECTIONS else WHOLE_IMAGE
-    images = [open_file(path, options.sensor, limit) for path in paths]
+    images: list[ImageFile] = []
+    unread: list[str] = []
+
+    def leave_out(error: UserError) -> None:
+        unread.append(str(error))
+        progress.note(f"left out: {error}")
+
+    for path in paths:
+        try:
+            images.append(open_file(path, options.sensor, limit))
+        except UserError as error:
+            leave_out(error)
     stems = [image.path.stem for image in images]
     for stem in stems:
         if stems.count(stem) > 1:
             raise UserError(f"two images are named {stem}; predict them into different --out folders")
     total = sum(len(planned(image, options)) for image in images)
+    found = []
     with progress.stage("predict", total, "windows" if total > len(images) else "images") as advance:
-        found = [predict(engine, image, options, dialect, advance) for image in images]
+        for image in images:
+            try:
+                found.append(predict(engine, image, options, dialect, advance))
+            except UserError as error:
+                leave_out(error)
+    if not found:
+        raise UserError(unread[0] if len(unread) == 1 else f"no image can be read; the first: {unread[0]}")
+    return PredictSummary(_write_forms(found, out, options, total), tuple(unread))
+
+
+def _write_forms(found: Sequence[Prediction], out: Path, options: PredictOptions, total: int) -> str:
     out.mkdir(parents=True, exist_ok=True)
     _write(out / "predictions.json", {"prompt": options.prompt, "images": [_as_json(each) for each in found]})
     if options.task not in DETECTIONS:

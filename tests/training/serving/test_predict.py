@@ -85,7 +85,7 @@ def test_the_four_forms(tmp_path, scene):
         PredictOptions(),
         dialect("mmrs"),
         Quiet(),
-    )
+    ).text
     assert "1 boxes in 2 images" in said and "1 geojson" in said
     stored = json.loads((out / "predictions.json").read_text())
     assert stored["prompt"] == QUESTION and [len(each["boxes"]) for each in stored["images"]] == [0, 1]
@@ -132,6 +132,23 @@ def test_mistakes_end_with_what_to_do(served_folder, tmp_path, monkeypatch, word
     Image.new("L", (5, 5)).save(tmp_path / "a.png")
     done = CliRunner().invoke(main, ["predict", str(served_folder), *words, "--out", "out", "--device", "cpu"])
     assert done.exit_code == 2 and reason in done.output
+
+
+def test_an_image_that_cannot_be_read_is_named_and_the_others_are_asked_about(served_folder, scene, tmp_path):
+    """A foreign file, one whose header is sound and whose pixels are cut off; the exit code says so at the end."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name in ("a", "c"):
+        scene.save(folder / f"{name}.png")
+    whole = (folder / "c.png").read_bytes()
+    (folder / "b.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "d.jpg").write_text("no image")
+    words = ["predict", served_folder, folder, "--out", tmp_path / "out", "--max-tokens", 4, "--device", "cpu"]
+    done = CliRunner().invoke(main, list(map(str, words)))
+    assert done.exit_code == 1 and "2 of 4 images cannot be read" in done.output
+    assert "b.png" in done.output and "d.jpg" in done.output and "0 boxes in 2 images" in done.output
+    stored = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert [each["file"] for each in stored["images"]] == ["a.png", "c.png"]
 
 
 def test_boxes_of_an_answer():
