@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -91,7 +92,7 @@ class FoundRows:
 
 
 class Finder:
-    """Answers queries; the last ones are remembered.
+    """Answers queries; the last ones are remembered. Threads may share it.
 
     Args:
         catalogue: the images.
@@ -105,19 +106,23 @@ class Finder:
     ):
         self._catalogue, self._contents, self._answers, self._excluded = catalogue, contents, answers, excluded
         self._known: OrderedDict[str, FoundRows] = OrderedDict()
+        self._lock = threading.Lock()
 
     def find(self, query: ViewQuery) -> FoundRows:
         """The rows of a query."""
         contents = self._contents.contents() if query.needs_contents else None
         state = (contents.read, contents.failure) if contents else ()
         key = f"{query.model_dump_json()} {state} {hash(tuple(self._excluded)) if query.excluded else ''}"
-        if key not in self._known:
+        known = self._known.get(key)
+        if known is None:
             rows = self._ordered(np.flatnonzero(self._mask(query, contents)), query.order)
             read, total, failure = (contents.read, contents.total, contents.failure) if contents else (0, 0, "")
-            self._known[key] = FoundRows(rows.astype(np.uint32), read, total, failure)
-            while len(self._known) > _REMEMBERED:
-                self._known.popitem(last=False)
-        return self._known[key]
+            known = FoundRows(rows.astype(np.uint32), read, total, failure)
+            with self._lock:
+                self._known[key] = known
+                while len(self._known) > _REMEMBERED:
+                    self._known.popitem(last=False)
+        return known
 
     def _mask(self, query: ViewQuery, contents: Contents | None) -> RowMask:
         catalogue, total = self._catalogue, len(self._catalogue)

@@ -11,7 +11,7 @@ export function readAddress() {
   return values;
 }
 
-export function buildFields(host, about, values, changed) {
+export function buildFields(host, about, values, { changed, cleared }) {
   const change = () => changed(readForm(host));
   const parts = Object.entries(TITLES)
     .filter(([name]) => about.words[name].length > (name === "reencoded" ? 0 : 1) || values.has(name))
@@ -34,7 +34,7 @@ export function buildFields(host, about, values, changed) {
   }
   const excluded = make("input", { type: "checkbox", name: "excluded", value: "true", checked: values.has("excluded"), onchange: change });
   parts.push(group("Excluded by you", values.has("excluded"), make("label", { class: "choice" }, excluded, make("span", { class: "word" }, "on the list"))));
-  parts.push(make("p", {}, make("button", { onclick: () => changed(new URLSearchParams()) }, "clear all")));
+  parts.push(make("p", {}, make("button", { onclick: cleared }, "clear all")));
   host.replaceChildren(...parts);
 }
 

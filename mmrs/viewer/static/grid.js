@@ -30,6 +30,14 @@ export class Grid {
     return this.block(0);
   }
 
+  // The same question again, with what is seen kept in place.
+  refresh() {
+    this.generation++;
+    this.blocks = new Map();
+    this.clear();
+    return this.total ? this.render() : this.block(0);
+  }
+
   clear() {
     this.cards.clear();
     this.inner.replaceChildren();

@@ -10,7 +10,6 @@ export class SampleView {
     this.layers = { truth: true, answer: true };
     this.panes = [];
     dialog.addEventListener("close", () => onClose());
-    dialog.addEventListener("cancel", () => onClose());
   }
 
   get open() {

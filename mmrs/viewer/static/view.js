@@ -35,40 +35,52 @@ async function start() {
   grid = new Grid(at("grid"), { fetchRows, makeCard, onAnswer, onError: tell });
   showFields();
   listen();
-  const asked = new URLSearchParams(location.search).get("sample");
-  if (asked) await sample.show(`/api/sample?id=${encodeURIComponent(asked)}`).catch(tell);
+  if (new URLSearchParams(location.search).has("sample")) await returned();
   at("grid").focus({ preventScroll: true });
 }
 
 function showFields() {
-  buildFields(at("filters"), about, values, (found) => apply(found));
+  buildFields(at("filters"), about, values, { changed: apply, cleared: clear });
   at("text").value = values.get("text") || "";
   at("order").value = values.get("order") || "stored";
 }
 
 // Take new values of the form; the fields outside of it keep theirs.
-function apply(found, rebuild = found.size === 0) {
-  const cleared = found.size === 0 && rebuild;
+function apply(found) {
   for (const name of ["text", "order"]) {
-    const value = cleared ? "" : at(name).value.trim();
+    const value = at(name).value.trim();
     if (value && value !== "stored") found.set(name, value);
   }
   values = found;
   remember();
-  if (rebuild) showFields();
+  grid.reset();
+}
+
+function clear() {
+  values = new URLSearchParams();
+  remember();
+  showFields();
   grid.reset();
 }
 
 function applyOutside() {
   const found = new URLSearchParams([...values].filter(([name]) => name !== "text" && name !== "order"));
-  apply(found, false);
+  apply(found);
 }
 
+// An open image is a step of the browser's history, so that "back" closes it.
 function remember(id) {
   const address = new URLSearchParams(values);
   if (id) address.set("sample", id);
   const query = address.toString();
-  history.replaceState(null, "", query ? `?${query}` : location.pathname);
+  const isStep = id && !new URLSearchParams(location.search).has("sample");
+  history[isStep ? "pushState" : "replaceState"](null, "", query ? `?${query}` : location.pathname);
+}
+
+async function returned() {
+  const asked = new URLSearchParams(location.search).get("sample");
+  if (asked) await sample.show(`/api/sample?id=${encodeURIComponent(asked)}`).catch(tell);
+  else sample.close();
 }
 
 function fetchRows(offset, limit) {
@@ -87,7 +99,7 @@ function onAnswer(answer) {
   if (failure) tell(new Error(`records cannot be read: ${failure}`));
   clearTimeout(waiting);
   // What has been read since changes what is found.
-  if (part && !failure) waiting = setTimeout(() => grid.reset(), 1000);
+  if (part && !failure) waiting = setTimeout(() => grid.refresh(), 1000);
 }
 
 function makeCard(row, index) {
@@ -185,6 +197,7 @@ function listen() {
     const isOpen = at("filters").classList.toggle("open");
     at("filters-toggle").setAttribute("aria-expanded", String(isOpen));
   });
+  addEventListener("popstate", returned);
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || at("window").open) return;
     if (event.target.matches("input, select, textarea")) {

@@ -28,6 +28,9 @@ def test_find_open_zoom_compare_exclude(viewer):
         assert page.url.endswith("?source=talk")
         page.fill("#text", "tanks img")
         count(page, f"{talk} of")
+        page.get_by_role("checkbox", name="talk").uncheck()
+        count(page, f"{talk} of")
+        assert page.url.endswith("?text=tanks+img"), "the last filter takes no other field with it"
         page.fill("#text", "no such words")
         count(page, "0 of")
         page.get_by_role("button", name="clear all").click()
@@ -54,6 +57,11 @@ def test_find_open_zoom_compare_exclude(viewer):
         assert page.locator(".cell.excluded").count() == 1
         page.goto(linked)
         page.locator(".bar .name", has_text=data[1].id).wait_for()
+        page.keyboard.press("Escape")
+        page.locator(".cell").nth(2).click()
+        page.locator(".bar .name", has_text=data[2].id).wait_for()
+        page.go_back()
+        page.locator("#sample").wait_for(state="hidden")
         assert page.faults == []
     viewer.exclude.write_bytes(b"")
 
