@@ -13,20 +13,19 @@ from mmrs.commands.options import FILE, FOLDER
 @click.argument("model", type=FOLDER)
 @click.argument("image", type=FILE, required=False)
 @click.option("--sensor", type=click.Choice(["optical", "sar", "infrared"]), default="optical", show_default=True)
-@click.option("--dialect", default="mmrs", show_default=True, help="In which the model writes boxes.")
+@click.option("--dialect", default="", metavar="NAME", help="Of its boxes. Default: that of its training data.")
 @click.option("--max-tokens", type=click.IntRange(min=1), default=512, show_default=True, help="Of one answer.")
 @click.option("--device", default="auto", show_default=True)
 def chat(model: Path, image: Path | None, sensor: str, dialect: str, max_tokens: int, device: str) -> None:
     """Talk with MODEL, such as RUN/model, about an IMAGE. `/help` lists what it knows besides questions."""
     import sys
 
-    from mmrs.instructions.dialects import dialect as find_dialect
     from mmrs.text import harmless
     from training.serving.chat import ChatSession, run_command
     from training.serving.engine import Sampling
-    from training.serving.load import open_engine
+    from training.serving.load import dialect_of, open_engine
 
-    named = find_dialect(dialect)
+    named = dialect_of(model, dialect)
     engine = open_engine(model, device)
     try:
         session = ChatSession(engine, named, sensor, Sampling(max_new_tokens=max_tokens))

@@ -15,7 +15,7 @@ from mmrs.commands.options import FOLDER, LOCATION
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
 @click.option("--port", type=click.IntRange(0, 65535), default=7860, show_default=True)
 @click.option("--allow-host", "allow_hosts", multiple=True, metavar="NAME", help="Name that browsers may call it by.")
-@click.option("--dialect", default="mmrs", show_default=True, help="In which the model writes boxes.")
+@click.option("--dialect", default="", metavar="NAME", help="Of its boxes. Default: that of its training data.")
 @click.option("--device", default="auto", show_default=True)
 def demo_web(
     model: Path,
@@ -30,14 +30,13 @@ def demo_web(
 
     Only this machine is answered by default; there is no password.
     """
-    from mmrs.instructions.dialects import dialect as find_dialect
     from mmrs.viewer.catalogue import load_catalogue
     from mmrs.viewer.serve import ListenOptions, listen
-    from training.serving.load import open_engine
+    from training.serving.load import dialect_of, open_engine
     from training.serving.web.app import DemoOptions, make_demo
 
     catalogue = None if shards is None else load_catalogue(shards)
-    options = DemoOptions(model.resolve().name, find_dialect(dialect), catalogue, allow_hosts)
+    options = DemoOptions(model.resolve().name, dialect_of(model, dialect), catalogue, allow_hosts)
     engine = open_engine(model, device)
     try:
         listen(

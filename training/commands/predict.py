@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 )
 @click.option("--overlap", type=click.IntRange(min=0), default=200, show_default=True, help="Of windows, in pixels.")
 @click.option("--max-tokens", "max_new_tokens", type=click.IntRange(min=1), default=512, show_default=True)
-@click.option("--dialect", default="mmrs", show_default=True, help="In which the model writes boxes.")
+@click.option("--dialect", default="", metavar="NAME", help="Of its boxes. Default: that of its training data.")
 @click.option("--device", default="auto", show_default=True)
 @click.pass_obj
 def predict(
@@ -40,13 +40,12 @@ def predict(
     An image that cannot be read is named and left out; the exit code is then 1.
     """
     from mmrs.errors import RunFailure
-    from mmrs.instructions.dialects import dialect as find_dialect
-    from training.serving.load import open_engine
+    from training.serving.load import dialect_of, open_engine
     from training.serving.pictures import images_of_paths
     from training.serving.predict import PredictOptions, run_predict
 
     given = {name: value for name, value in options.items() if value is not None}
-    asked, named, paths = PredictOptions(**given), find_dialect(dialect), images_of_paths(images)
+    asked, named, paths = PredictOptions(**given), dialect_of(model, dialect), images_of_paths(images)
     engine = open_engine(model, device)
     try:
         told = run_predict(engine, paths, out, asked, named, progress)

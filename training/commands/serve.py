@@ -14,7 +14,7 @@ from mmrs.commands.options import FOLDER
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
 @click.option("--name", default="", help="Of the model, as clients see it; by default that of its folder.")
-@click.option("--dialect", default="mmrs", show_default=True, help="In which the model writes boxes.")
+@click.option("--dialect", default="", metavar="NAME", help="Of its boxes. Default: that of its training data.")
 @click.option("--running", type=click.IntRange(min=1), default=16, show_default=True, help="Answers made at once.")
 @click.option("--waiting", type=click.IntRange(min=1), default=64, show_default=True, help="Requests that may wait.")
 @click.option("--device", default="auto", show_default=True)
@@ -28,11 +28,10 @@ def serve(model: Path, host: str, port: int, name: str, dialect: str, running: i
 
     import uvicorn
 
-    from mmrs.instructions.dialects import dialect as find_dialect
     from training.serving.api.app import ApiOptions, make_app
-    from training.serving.load import open_engine
+    from training.serving.load import dialect_of, open_engine
 
-    named = find_dialect(dialect)
+    named = dialect_of(model, dialect)
     options = ApiOptions(name or model.resolve().name, named, os.environ.get("MMRS_SERVE_KEY", ""))
     if host not in ("127.0.0.1", "localhost", "::1") and not options.key:
         click.echo(f"anybody who reaches {host} may ask; set MMRS_SERVE_KEY to a secret", err=True)

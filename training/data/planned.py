@@ -79,6 +79,7 @@ class PlannedStream:
             "steps": self.total_steps,
             "packs_per_step": self.config.packs_per_step,
             "stream": self.start().to_dict(),
+            "dialects": sorted({data.manifest.dialect_name for data in self.selection.sets}),
         }
 
     def describe(self) -> list[str]:

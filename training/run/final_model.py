@@ -31,9 +31,12 @@ _ORIGIN = "training.json"
 _ADAPTER = "adapter_config.json"
 
 
-def origin_of(config: TrainConfig, position: Position, base_digest: str) -> dict[str, Any]:
-    """Whatever tells results apart: what ``model/training.json`` holds."""
+def origin_of(config: TrainConfig, position: Position, base_digest: str, run: Path) -> dict[str, Any]:
+    """Whatever tells results apart: what ``model/training.json`` holds. The box dialects of the data are those of
+    ``RUN/plan.json``, which tars of others do not know."""
+    plan = run / "plan.json"
     return {
+        "dialects": json.loads(plan.read_text()).get("dialects", []) if plan.is_file() else [],
         "steps": position.step,
         "samples": position.pointer.samples,
         "data_set_id": position.pointer.settings.data_set_id,
@@ -74,7 +77,7 @@ def export_checkpoint(checkpoint: Path, out: Path) -> Path:
     state = full_state(model)
     processor = read_start_model(base, config.model.dialogue).processor
     model.end_answers_with(processor.tokenizer.eos_token_id)
-    origin = origin_of(config, position, digest)
+    origin = origin_of(config, position, digest, run)
     save_result(out, model, state, processor, config.stage, base, origin)
     return out / "model"
 
@@ -110,13 +113,13 @@ def save_result(
     Args:
         state: the model's state with whole tensors.
         base: folder that the run started from.
-        origin: steps, samples, data_set_id and whatever else tells results apart; becomes ``model/training.json``.
+        origin: steps, samples, data_set_id, dialects, all that tells results apart; becomes ``model/training.json``.
     """
     run = {
         "stage": stage.name,
         "tuning": stage.tuning.kind if stage.tuning else None,
         "trained_parameters": sum(value.numel() for value in model.parameters() if value.requires_grad),
-        **{name: origin[name] for name in ("steps", "samples", "data_set_id")},
+        **{name: origin[name] for name in ("steps", "samples", "data_set_id", "dialects")},
     }
     if has_lora(model):
         with atomic_folder(out / "adapter", lambda there: (there / _ADAPTER).is_file()) as temporary:

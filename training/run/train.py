@@ -134,7 +134,7 @@ def _finish(run: PreparedRun, end: Position) -> RunResult:
     """Write what the run leaves, on the rank that writes; a collective."""
     training, ranks = run.training, run.training.ranks
     folder = run.out / "model"
-    origin = origin_of(training.config, end, run.base_digest)
+    origin = origin_of(training.config, end, run.base_digest, run.out)
 
     def save() -> None:
         if ranks.is_first:

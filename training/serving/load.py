@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import torch
 
 from mmrs.errors import UserError
+from mmrs.instructions.dialects import Dialect, dialect
 from training.evaluation.generate import Precision
 from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor
 from training.model.folder import check_model_folder, quiet_transformers
 from training.serving.engine import AnswerEngine
+
+_DEFAULT_DIALECT = "mmrs"
+
+
+def dialect_of(folder: Path, named: str = "") -> Dialect:
+    """The box dialect that a model writes: the named one, or that of the data of its last run, or else ``mmrs``.
+
+    Raises:
+        UserError: no such model or dialect, or the last run read data of several dialects and none is named.
+    """
+    check_model_folder(folder)
+    if named:
+        return dialect(named)
+    origin = json.loads((folder / "config.json").read_text()).get("origin")
+    runs = origin.get("training") if isinstance(origin, dict) else None
+    last = runs[-1] if isinstance(runs, list) and runs and isinstance(runs[-1], dict) else {}
+    trained = last.get("dialects") or [_DEFAULT_DIALECT]
+    if not isinstance(trained, list) or len(trained) > 1:
+        raise UserError(f"{folder} was trained on boxes in {trained}: name one, --dialect {_DEFAULT_DIALECT}")
+    return dialect(str(trained[0]))
 
 
 def open_engine(

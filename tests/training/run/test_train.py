@@ -107,6 +107,7 @@ def test_a_run_leaves_what_it_promises(straight, shards):
     assert load_config(out / "config.yaml").out == out
     plan = json.loads((out / "plan.json").read_text())
     assert plan["samples"] == 24 and plan["dialogues"] == 48 and plan["excluded"] == []
+    assert plan["dialects"] == ["mmrs"]
     assert plan["steps"] == straight.steps and straight.resumed_from == 0
     assert len(list((out / "checkpoints").iterdir())) == 2
     assert not list(out.rglob("*.tmp-*"))
@@ -117,6 +118,7 @@ def test_the_result_loads_and_has_the_trained_weights(straight):
     processor = EarthGPTProcessor.from_pretrained(straight.model)
     assert processor.encode_prefix(True)[1:] == [model.config.image_token_id] * model.config.image_slots
     origin = json.loads((straight.model / "training.json").read_text())
+    assert origin["dialects"] == model.config.origin["training"][-1]["dialects"] == ["mmrs"]
     assert origin["steps"] == straight.steps and len(origin["data_set_id"]) == 64
 
 

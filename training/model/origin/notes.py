@@ -55,7 +55,7 @@ def note_training(config: EarthGPTConfig, run: Mapping[str, Any]) -> None:
     """Append a finished run to `config.origin`.
 
     Args:
-        run: `stage` and `tuning` by name, `trained_parameters`, `steps`, `samples`, `data_set_id`.
+        run: `stage` and `tuning` by name, `trained_parameters`, `steps`, `samples`, `data_set_id`, `dialects`.
     """
     origin = config.origin or {}
     config.origin = origin | {"training": [*origin.get("training", []), dict(run)]}
