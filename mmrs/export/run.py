@@ -9,11 +9,11 @@ from pathlib import Path, PurePosixPath
 from mmrs.data_set.data_set import DataSet, open_data_set
 from mmrs.data_set.sample import Sample
 from mmrs.errors import UserError
-from mmrs.export.coco import COCO_EXPORT
-from mmrs.export.dota import DOTA_EXPORT
+from mmrs.export.chat.llava import LLAVA_EXPORT
 from mmrs.export.format import ExportCounts, ExportFormat, ExportTarget, ObbRule, image_path
-from mmrs.export.llava import LLAVA_EXPORT
-from mmrs.export.yolo import YOLO_EXPORT, YOLO_OBB_EXPORT
+from mmrs.export.labels.coco import COCO_EXPORT
+from mmrs.export.labels.dota import DOTA_EXPORT
+from mmrs.export.labels.yolo import YOLO_EXPORT, YOLO_OBB_EXPORT
 from mmrs.progress import Progress
 from mmrs.storage.atomic import atomic_folder
 from mmrs.text import nearest, not_empty

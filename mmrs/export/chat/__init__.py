@@ -1,0 +1,1 @@
+"""Conversations and texts for trainers of vision-language models: one module per format."""

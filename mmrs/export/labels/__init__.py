@@ -1,0 +1,1 @@
+"""Boxes for detectors and viewers: one module per format."""
