@@ -1,48 +1,122 @@
-"""The contract of an export format: samples of one split in, the split's files out, and what was left out counted."""
+"""The contract of an export format: samples of one shard in, a part of the files out, what was left out counted.
+
+A part is all that is written of one shard. It can be written again over itself, so an export that was stopped goes on
+with the first part that is not whole. Files of a whole split are joined from the parts at the end.
+"""
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import BinaryIO, Literal
 
-from mmrs.data_set.sample import Sample
 from mmrs.errors import RunFailure
-from mmrs.record import AnnotatedObject
+from mmrs.export.wording import Wording
+from mmrs.record import AnnotatedObject, Record
 
 # Of objects whose source has no horizontal box: left out, or the extent of their quad in its place.
 ObbRule = Literal["refuse", "envelope"]
 NO_HORIZONTAL_BOX = "oriented objects without a horizontal box (--obb envelope writes their extents)"
 IGNORED = "objects that count as nothing (crowds, ignored regions)"
+NO_DIALOGUE = "images without a dialogue"
+PARTS = ".parts"
 
 
 @dataclass(frozen=True, slots=True)
-class ExportTarget:
-    """Where and how a split is written.
+class PlacedSample:
+    """A record with the place of its image.
 
     Args:
-        folder: of the whole export.
-        split: of the data set.
-        categories: of all chosen sources, sorted; their positions are the class numbers of every split.
-        obb: what becomes of oriented objects where the format has horizontal boxes alone.
+        record: of the shards.
+        path: of the image in an export that has images, relative to it.
+        image: how rows name the image: `path`, or the URL of the member of a shard.
+        image_bytes: as stored; empty where the export does not hold images.
     """
 
-    folder: Path
-    split: str
-    categories: tuple[str, ...]
-    obb: ObbRule = "refuse"
+    record: Record
+    path: PurePosixPath
+    image: str
+    image_bytes: bytes
 
 
 @dataclass
 class ExportCounts:
-    """What a split holds as it was written; `left_out` by reason."""
+    """What a part or a split holds as it was written; `left_out` by reason."""
 
     images: int = 0
     objects: int = 0
     dialogues: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: ExportCounts) -> None:
+        """Count the other's as well."""
+        self.images += other.images
+        self.objects += other.objects
+        self.dialogues += other.dialogues
+        self.left_out += other.left_out
+
+
+@dataclass(frozen=True, slots=True)
+class ExportPart:
+    """Where and how a shard is written.
+
+    Args:
+        folder: of the whole export.
+        split: of the data set.
+        number: of the shard in its split.
+        of: shards of the split.
+        before: what the parts before it in the split hold.
+        categories: of all chosen sources, sorted; their positions are the class numbers of every split.
+        source_categories: of the shard's source.
+        wording: of questions about boxes, as in the shards.
+        boxes: name of the box style of texts, for formats that leave it open.
+        max_pixels: most pixels of an image that Qwen2.5-VL is shown.
+        obb: what becomes of oriented objects where the format has horizontal boxes alone.
+    """
+
+    folder: Path
+    split: str
+    number: int
+    of: int
+    before: ExportCounts
+    categories: tuple[str, ...]
+    source_categories: tuple[str, ...]
+    wording: Wording
+    boxes: str
+    max_pixels: int
+    obb: ObbRule = "refuse"
+
+    def file(self, kind: str) -> Path:
+        """The part's piece of a file that is joined from all parts of the split."""
+        return self.folder / PARTS / f"{self.split}-{self.number:05d}.{kind}"
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenExport:
+    """What `ExportFormat.finish` gets: the folder, the counts by split, the class names, the parts of each split."""
+
+    folder: Path
+    counts: Mapping[str, ExportCounts]
+    categories: tuple[str, ...]
+    parts: Mapping[str, int]
+
+    def pieces(self, split: str, kind: str) -> Iterator[Path]:
+        """The pieces of a split in order."""
+        for number in range(self.parts[split]):
+            yield self.folder / PARTS / f"{split}-{number:05d}.{kind}"
+
+    def append(self, file: BinaryIO, split: str, kind: str) -> None:
+        """Write all pieces of a split into an open file."""
+        for piece in self.pieces(split, kind):
+            with piece.open("rb") as content:
+                shutil.copyfileobj(content, file, 1 << 20)
+
+
+def _finish_nothing(written: WrittenExport) -> None:
+    """For formats whose files are whole once their parts are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,30 +126,41 @@ class ExportFormat:
     Args:
         name: what ``--format`` takes.
         summary: in a sentence, which files it writes.
-        frame: of its boxes, with the rounding, for the README of an export.
-        write: consumes (sample, image path relative to the export) of a split, each once, and writes its files.
-        finish: writes what all splits share, from the names of the splits.
+        frame: of its boxes with the rounding, for the README of an export, by the name of the box style and the most
+            pixels that ``--max-pixels`` gives.
+        write: consumes the samples of a shard, each once, and writes its part.
+        finish: joins parts and writes what all splits share.
+        box_styles: names that ``--boxes`` takes, the default first; empty where the format has one frame.
+        embeds_images: whether images lie inside its own files.
+        front_matter: lines of YAML at the head of the README, for the names of the splits.
     """
 
     name: str
     summary: str
-    frame: str
-    write: Callable[[Iterable[tuple[Sample, PurePosixPath]], ExportTarget], ExportCounts]
-    finish: Callable[[Path, tuple[str, ...], tuple[str, ...]], None] | None = None
+    frame: Callable[[str, int], str]
+    write: Callable[[Iterable[PlacedSample], ExportPart], ExportCounts]
+    finish: Callable[[WrittenExport], None] = _finish_nothing
+    box_styles: tuple[str, ...] = ()
+    embeds_images: bool = False
+    front_matter: Callable[[Sequence[str]], str] = lambda splits: ""
 
 
-def image_path(sample: Sample) -> PurePosixPath:
-    """Where the image of a sample lies in an export: ``images/<split>/<source>/<stem>.jpg``.
+def fixed_frame(text: str) -> Callable[[str, int], str]:
+    """The frame of a format that has one."""
+    return lambda boxes, max_pixels: text
+
+
+def image_path(record: Record, suffix: str, location: object) -> PurePosixPath:
+    """Where the image of a record lies in an export: ``images/<split>/<source>/<stem>.jpg``.
 
     Raises:
         RunFailure: its id leads out of that folder, which no id of a build does.
     """
-    source, split, stem = sample.id.split("/", 2)
+    source, split, stem = record.id.split("/", 2)
     parts = (split, source, *stem.split("/"))
     if any(part in ("", ".", "..") or "\0" in part or "\\" in part for part in parts):
-        raise RunFailure(f"{sample.location}: the id {sample.id!r} is no place for a file; nothing was exported.")
-    suffix = ".png" if sample.image_bytes.startswith(b"\x89PNG") else ".jpg"
-    return PurePosixPath("images", *parts[:-1], parts[-1] + suffix)
+        raise RunFailure(f"{location}: the id {record.id!r} is no place for a file; nothing was exported.")
+    return PurePosixPath("images", *parts[:-1], f"{parts[-1]}.{suffix}")
 
 
 def label_path(image: PurePosixPath, suffix: str) -> PurePosixPath:

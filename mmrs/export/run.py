@@ -1,31 +1,54 @@
-"""Write a data set in another program's files, in one pass, all or nothing."""
+"""Write a data set in another program's files: shard by shard, so that what was stopped goes on, and all or nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from typing import Any
 
-from mmrs.data_set.data_set import DataSet, open_data_set
-from mmrs.data_set.sample import Sample
+import orjson
+
 from mmrs.errors import UserError
-from mmrs.export.chat.llava import LLAVA_EXPORT
-from mmrs.export.format import ExportCounts, ExportFormat, ExportTarget, ObbRule, image_path
-from mmrs.export.labels.coco import COCO_EXPORT
-from mmrs.export.labels.dota import DOTA_EXPORT
-from mmrs.export.labels.yolo import YOLO_EXPORT, YOLO_OBB_EXPORT
+from mmrs.export.format import (
+    PARTS,
+    ExportCounts,
+    ExportFormat,
+    ExportPart,
+    ObbRule,
+    WrittenExport,
+)
+from mmrs.export.images import STATE_NAME, ImagePlacement, ImageRule, check_linked
+from mmrs.export.registry import export_format
+from mmrs.export.wording import read_wording
 from mmrs.progress import Progress
-from mmrs.storage.atomic import atomic_folder
-from mmrs.text import nearest, not_empty
+from mmrs.shards.manifest import Manifest
+from mmrs.shards.reader import ShardSet
+from mmrs.storage.atomic import write_atomic
+from mmrs.storage.locks import whole_file_lock
+from mmrs.text import nearest, not_empty, removal
 
-EXPORT_FORMATS = {each.name: each for each in (COCO_EXPORT, DOTA_EXPORT, LLAVA_EXPORT, YOLO_EXPORT, YOLO_OBB_EXPORT)}
+_PARTIAL, _LOCK_NAME = ".partial", ".lock"
 
 
 @dataclass(frozen=True, slots=True)
 class ExportConfig:
     """What is exported, and how; `splits` and `sources` None for all.
 
-    `with_images` false writes labels and texts alone, with the paths that the images would have.
+    Args:
+        location: of the data set.
+        form: name of the format.
+        out: a new folder.
+        splits: of the data set.
+        sources: of the data set.
+        obb: what becomes of oriented objects where the format has horizontal boxes alone.
+        images: copied, linked, referenced or none.
+        images_from: the export whose images are linked.
+        boxes: box style of texts, for formats that leave it open; empty for their first.
+        max_pixels: most pixels that Qwen2.5-VL is shown of an image: ``max_pixels`` of the training.
     """
 
     location: Path | str
@@ -34,7 +57,10 @@ class ExportConfig:
     splits: tuple[str, ...] | None = None
     sources: tuple[str, ...] | None = None
     obb: ObbRule = "refuse"
-    with_images: bool = True
+    images: ImageRule = "copy"
+    images_from: Path | None = None
+    boxes: str = ""
+    max_pixels: int = 12_845_056
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,35 +74,38 @@ class ExportResult:
 def write_export(config: ExportConfig, progress: Progress) -> ExportResult:
     """Read every chosen sample once and write images, the format's files and a README into a new folder.
 
-    Samples come in the order of the manifest, so equal data sets give equal bytes. A stopped export leaves nothing.
+    Samples come in the order of the manifest, so equal data sets give equal bytes. Until it is whole an export lies
+    beside its place, as ``OUT.partial``; one that was stopped there goes on after its last whole shard.
 
     Raises:
-        UserError: no such format, data set, split or source, or `out` has something in it.
+        UserError: no such format, box style, data set, split or source, or `out` has something in it, or what was
+            stopped is of another export.
         RunFailure: a sample is damaged.
     """
-    if config.form not in EXPORT_FORMATS:
-        known = ", ".join(EXPORT_FORMATS)
-        raise UserError(
-            f"there is no format {config.form!r}{nearest(config.form, EXPORT_FORMATS)}; choose one of {known}."
-        )
-    if config.out.exists() and (not config.out.is_dir() or any(config.out.iterdir())):
+    form = export_format(config.form)
+    boxes = _box_style(form, config.boxes)
+    if _is_taken(config.out):
         raise UserError(not_empty(config.out))
-    form, data = EXPORT_FORMATS[config.form], open_data_set(config.location)
-    splits = [split for split in data.splits if config.splits is None or split in config.splits]
-    # Names what is there where a split or a source is not.
-    total = len(data.table(config.splits, config.sources, ["id"]))
-    chosen = [source for name, source in data.sources.items() if config.sources is None or name in config.sources]
-    categories = tuple(sorted({name for source in chosen for name in source.categories}))
-    result = ExportResult(config.out)
-    with atomic_folder(config.out) as folder, progress.stage("export", total, "images") as advance:
-        for split in splits:
-            if _has(data, split, config.sources):
-                samples = _placed(data.stream([split], config.sources, shuffle=False), folder, config, advance)
-                target = ExportTarget(folder, split, categories, config.obb)
-                result.counts[split] = form.write(samples, target)
-        if form.finish is not None:
-            form.finish(folder, tuple(result.counts), categories)
-        (folder / "README.md").write_text(_readme(form, config, data, result), encoding="utf-8")
+    shards = ShardSet(config.location)
+    manifest = shards.manifest
+    positions = _positions(shards, config)
+    _check_images(config, form, manifest.id)
+    state = _state(config, boxes, manifest.id)
+    partial = config.out.with_name(config.out.name + _PARTIAL)
+    with _opened(partial, state, config) as folder:
+        export = _Export(config, form, boxes, shards, folder, _categories(manifest, config.sources))
+        result = ExportResult(config.out)
+        total = sum(manifest.shards[shard].records for chosen in positions.values() for shard in chosen)
+        with progress.stage("export", total, "images") as advance:
+            for split, chosen in positions.items():
+                result.counts[split] = export.write_split(split, chosen, advance)
+        parts = {split: len(chosen) for split, chosen in positions.items()}
+        form.finish(WrittenExport(folder, result.counts, export.categories, parts))
+        (folder / "README.md").write_text(_readme(form, config, boxes, manifest, result), encoding="utf-8")
+        shutil.rmtree(folder / PARTS)
+        (folder / _LOCK_NAME).unlink()
+        os.replace(folder, config.out)
+    shards.close()
     return result
 
 
@@ -86,44 +115,177 @@ def describe_export(result: ExportResult) -> str:
     return "\n".join([*lines, f"{result.out}: README.md says what the files are, and of which licences"])
 
 
-def _has(data: DataSet, split: str, sources: Sequence[str] | None) -> bool:
-    return any(split in source.splits for name, source in data.sources.items() if sources is None or name in sources)
+@dataclass(frozen=True, slots=True)
+class _Export:
+    config: ExportConfig
+    form: ExportFormat
+    boxes: str
+    shards: ShardSet
+    folder: Path
+    categories: tuple[str, ...]
+
+    def write_split(self, split: str, positions: Sequence[int], advance: Callable[[int], None]) -> ExportCounts:
+        """Write the parts of a split that are not there, and count all."""
+        manifest = self.shards.manifest
+        images = ImagePlacement(self.config.images, self.config.images_from, self.form.embeds_images)
+        counts = ExportCounts()
+        for number, shard in enumerate(positions):
+            entry = manifest.shards[shard]
+            source = manifest.sources[entry.source]
+            before = ExportCounts()
+            before.add(counts)
+            part = ExportPart(
+                folder=self.folder,
+                split=split,
+                number=number,
+                of=len(positions),
+                before=before,
+                categories=self.categories,
+                source_categories=source.categories,
+                wording=read_wording(manifest.recipe, split in source.train_splits, self.shards.location),
+                boxes=self.boxes,
+                max_pixels=self.config.max_pixels,
+                obb=self.config.obb,
+            )
+            done = part.file("done.json")
+            if not done.exists():
+                written = self.form.write(images.samples(self.shards, shard, self.folder), part)
+                write_atomic(done, _counts_json(written))
+            counts.add(_read_counts(done))
+            advance(entry.records)
+        return counts
 
 
-def _placed(samples, folder: Path, config: ExportConfig, advance) -> Iterator[tuple[Sample, PurePosixPath]]:
-    """Each sample with the path of its image, which is written before."""
-    for sample in samples:
-        image = image_path(sample)
-        if config.with_images:
-            path = folder / image
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(sample.image_bytes)
-        advance(1)
-        yield sample, image
+class _opened:
+    """The folder of an export that is not whole yet, held against a second writer."""
+
+    def __init__(self, partial: Path, state: dict[str, Any], config: ExportConfig):
+        self._partial, self._state, self._config = partial, state, config
+
+    def __enter__(self) -> Path:
+        path, content = self._partial / STATE_NAME, orjson.dumps(self._state, option=orjson.OPT_INDENT_2)
+        if self._partial.exists():
+            try:
+                found = path.read_bytes()
+            except OSError:
+                found = b""
+            if found != content:
+                raise UserError(
+                    f"{self._partial} holds another export, which was stopped: give its command again and it goes on, "
+                    f"or remove it: {removal(self._partial)}"
+                )
+        else:
+            (self._partial / PARTS).mkdir(parents=True)
+            write_atomic(path, content)
+        self._lock = whole_file_lock(self._partial / _LOCK_NAME)
+        try:
+            self._lock.__enter__()
+        except BlockingIOError as error:
+            raise UserError(f"{self._partial} is being written to by another `mmrs export`.") from error
+        return self._partial
+
+    def __exit__(self, *error: Any) -> None:
+        self._lock.__exit__(*error)
+
+
+def _box_style(form: ExportFormat, asked: str) -> str:
+    if not form.box_styles:
+        if asked:
+            raise UserError(f"the format {form.name} has one form of boxes: leave out --boxes {asked}.")
+        return ""
+    if asked and asked not in form.box_styles:
+        known = ", ".join(form.box_styles)
+        raise UserError(f"there is no box style {asked!r}{nearest(asked, form.box_styles)}; choose one of {known}.")
+    return asked or form.box_styles[0]
+
+
+def _check_images(config: ExportConfig, form: ExportFormat, data_set: str) -> None:
+    if (config.images == "link") != (config.images_from is not None):
+        raise UserError("`--images link` and `--images-from EXPORT` go together: the first says how, the second whose.")
+    if config.images_from is not None:
+        if form.embeds_images:
+            raise UserError(f"images lie inside the files of {form.name}: there is nothing to link.")
+        check_linked(config.images_from, data_set)
+
+
+def _state(config: ExportConfig, boxes: str, data_set: str) -> dict[str, Any]:
+    """What decides the bytes of an export; it stays in it as `export.json`."""
+    return {
+        "format": "mmrs-export-1",
+        "data_set": data_set,
+        "form": config.form,
+        "splits": sorted(config.splits) if config.splits is not None else None,
+        "sources": sorted(config.sources) if config.sources is not None else None,
+        "obb": config.obb,
+        "images": config.images,
+        "boxes": boxes,
+        "max_pixels": config.max_pixels,
+    }
+
+
+def _is_taken(out: Path) -> bool:
+    return os.path.lexists(out) and (out.is_symlink() or not out.is_dir() or any(out.iterdir()))
+
+
+def _positions(shards: ShardSet, config: ExportConfig) -> dict[str, list[int]]:
+    """Positions in the manifest of the shards of each split, in its order."""
+    entries = shards.manifest.shards
+    splits = config.splits or tuple({entry.split for entry in entries})
+    positions: dict[str, list[int]] = {}
+    for position in shards.shard_positions(splits, config.sources):
+        positions.setdefault(entries[position].split, []).append(position)
+    return dict(sorted(positions.items()))
+
+
+def _categories(manifest: Manifest, sources: Sequence[str] | None) -> tuple[str, ...]:
+    chosen = [entry for name, entry in manifest.sources.items() if sources is None or name in sources]
+    return tuple(sorted({name for source in chosen for name in source.categories}))
+
+
+def _counts_json(counts: ExportCounts) -> bytes:
+    # `asdict` makes a counter of a counter's pairs.
+    content = {name: getattr(counts, name) for name in ("images", "objects", "dialogues")}
+    return orjson.dumps(content | {"left_out": dict(counts.left_out)})
+
+
+def _read_counts(path: Path) -> ExportCounts:
+    content = orjson.loads(path.read_bytes())
+    return ExportCounts(**content | {"left_out": Counter(content["left_out"])})
 
 
 def _line(split: str, counts: ExportCounts) -> str:
     what = f"{counts.dialogues} dialogues" if counts.dialogues else f"{counts.objects} objects"
-    left_out = "".join(f"; left out: {number} {reason}" for reason, number in counts.left_out.items() if number)
+    left_out = "".join(f"; left out: {number} {reason}" for reason, number in sorted(counts.left_out.items()) if number)
     return f"{split}: {counts.images} images, {what}{left_out}"
 
 
-def _readme(form: ExportFormat, config: ExportConfig, data: DataSet, result: ExportResult) -> str:
+_IMAGES = {
+    "copy": "as stored in the shards, under images/",
+    "link": "as stored in the shards, under images/, hard links to those of another export",
+    "reference": "in the shards; rows name them by URLs that `fsspec.open` reads (tar://MEMBER::SHARD)",
+    "none": "not written (--images none)",
+}
+
+
+def _readme(form: ExportFormat, config: ExportConfig, boxes: str, manifest: Manifest, result: ExportResult) -> str:
     licences = {
-        name: source.licence for name, source in data.sources.items() if not config.sources or name in config.sources
+        name: source.licence
+        for name, source in manifest.sources.items()
+        if config.sources is None or name in config.sources
     }
+    is_inside = form.embeds_images and config.images == "copy"
     lines = [
         f"# {form.name}",
         "",
-        f"Written by `mmrs export` of data set `{data.id}`.",
+        f"Written by `mmrs export` of data set `{manifest.id}`.",
         "",
         f"- files: {form.summary}",
-        f"- boxes: {form.frame}",
-        f"- images: {'as stored in the shards, under images/' if config.with_images else 'not written (--no-images)'}",
+        f"- boxes{f' ({boxes})' if boxes else ''}: {form.frame(boxes, config.max_pixels)}",
+        f"- images: {'as stored in the shards, inside the files' if is_inside else _IMAGES[config.images]}",
         *(f"- {_line(split, counts)}" for split, counts in result.counts.items()),
         "",
         "Each source keeps its own licence:",
         "",
         *(f"- {name}: {licence}" for name, licence in sorted(licences.items())),
     ]
-    return "\n".join(lines) + "\n"
+    return form.front_matter(tuple(result.counts)) + "\n".join(lines) + "\n"

@@ -10,15 +10,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from mmrs.geometry import Array, SquareFrame, clip_hbb
-from mmrs.instructions.dialects import Dialect
+from mmrs.instructions.dialects import ParsedBoxes
 
 # Reading text leaves a rounding error of floats; without it a centre can lie on a cut exactly.
 _EXACT_DECIMALS = 6
+
+
+class RegionBoxes(Protocol):
+    """What a region needs of the one who writes it: the two of `mmrs.instructions.dialects.Dialect`."""
+
+    def format_hbb(self, boxes: npt.ArrayLike, frame: SquareFrame) -> str: ...
+
+    def parse(self, text: str, frame: SquareFrame) -> ParsedBoxes: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +44,7 @@ def object_centres(extents: npt.ArrayLike, frame: SquareFrame) -> Array:
     return (visible[:, :2] + visible[:, 2:]) / 2
 
 
-def cut_regions(centres: Array, frame: SquareFrame, dialect: Dialect, most: int) -> list[Region]:
+def cut_regions(centres: Array, frame: SquareFrame, dialect: RegionBoxes, most: int) -> list[Region]:
     """Regions with 1 to `most` of the ``(N, 2)`` pixel centres, in reading order of the cuts; empty ones are left out.
 
     Members are positions in `centres`, ascending. Centres that no cut of the dialect's grid can part are in no region.
@@ -59,7 +68,7 @@ def cut_regions(centres: Array, frame: SquareFrame, dialect: Dialect, most: int)
     return regions
 
 
-def region_members(text: str, centres: Array, frame: SquareFrame, dialect: Dialect) -> list[int]:
+def region_members(text: str, centres: Array, frame: SquareFrame, dialect: RegionBoxes) -> list[int]:
     """Positions of the ``(N, 2)`` pixel centres that lie in a region, given as the dialect writes it, without brackets.
 
     Empty where the text is not one box. Outwards an edge of the image bounds nothing, as written it may be rounded.
@@ -74,7 +83,7 @@ def region_members(text: str, centres: Array, frame: SquareFrame, dialect: Diale
     return np.flatnonzero(((centres >= low) & (centres < high)).all(axis=1)).tolist()
 
 
-def _cut(box: Sequence[float], frame: SquareFrame, dialect: Dialect) -> tuple[int, float] | None:
+def _cut(box: Sequence[float], frame: SquareFrame, dialect: RegionBoxes) -> tuple[int, float] | None:
     """(axis, pixel) of the cut through the middle of the longer side, of the other where that cannot be cut."""
     longer = 0 if box[2] - box[0] >= box[3] - box[1] else 1
     for axis in (longer, 1 - longer):
@@ -86,12 +95,12 @@ def _cut(box: Sequence[float], frame: SquareFrame, dialect: Dialect) -> tuple[in
     return None
 
 
-def _whole(frame: SquareFrame, dialect: Dialect) -> tuple[float, ...]:
+def _whole(frame: SquareFrame, dialect: RegionBoxes) -> tuple[float, ...]:
     box = (0.0, 0.0, float(frame.width), float(frame.height))
     return _as_written(box, frame, dialect) or box
 
 
-def _as_written(box: Sequence[float], frame: SquareFrame, dialect: Dialect) -> tuple[float, ...] | None:
+def _as_written(box: Sequence[float], frame: SquareFrame, dialect: RegionBoxes) -> tuple[float, ...] | None:
     """The pixel box that a reader of the dialect's text has, None where the text has no area."""
     boxes = dialect.parse(dialect.format_hbb([box], frame)[1:-1], frame).hbb
     return tuple(boxes[0].round(_EXACT_DECIMALS).tolist()) if len(boxes) else None

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from mmrs.geometry import SquareFrame
 from mmrs.instructions import prompts
 from mmrs.instructions.answers import AskedPlace, format_detections
 from mmrs.instructions.dialects import Dialect
-from mmrs.instructions.regions import cut_regions, object_centres
+from mmrs.instructions.regions import RegionBoxes, cut_regions, object_centres
 from mmrs.instructions.templates import TEMPLATES, TemplateSet
 from mmrs.record import AnnotatedObject, Dialogue, Record, TaskName, Turn
 
@@ -54,6 +54,17 @@ class RenderOptions:
         }
 
 
+class ListOptions(Protocol):
+    """Which lists of objects are asked for: the fields of these names of `RenderOptions`."""
+
+    @property
+    def per_class_prompts(self) -> bool: ...
+    @property
+    def repeat_single_class(self) -> bool: ...
+    @property
+    def max_objects_per_dialogue(self) -> int: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Rendered:
     """Dialogues of one record, and how many of its objects a detection task was to list and no dialogue lists.
@@ -66,7 +77,7 @@ class Rendered:
 
 
 @dataclass(frozen=True, slots=True)
-class _ObjectList:
+class ObjectList:
     """A list of objects that is asked for: the kind of prompt (after the task's name) and its parts, the objects, and
     what is said to hold them all."""
 
@@ -98,7 +109,7 @@ def render(record: Record, options: RenderOptions) -> Rendered:
             kind = None if item.type == prompts.VERBATIM else "vqa"
             drafts.append(_Draft("vqa", kind, {"question": item.question}, item.answer))
     drafts += _region_drafts(record, options)
-    lists = list(_object_lists(record, options)) if options.tasks & _DETECTIONS else []
+    lists = list(object_lists(record, options, options.dialect)) if options.tasks & _DETECTIONS else []
     for task in sorted(options.tasks & _DETECTIONS):
         for asked in lists:
             answer = _detection_answer(asked, record, task, options.dialect)
@@ -132,7 +143,11 @@ def _turn(sender: Literal["human", "gpt"], value: str) -> Turn:
     return Turn(**{"from": sender}, value=value)
 
 
-def _object_lists(record: Record, options: RenderOptions) -> Iterator[_ObjectList]:
+def object_lists(record: Record, options: ListOptions, boxes: RegionBoxes) -> Iterator[ObjectList]:
+    """What a detection task asks of a record, in order: all objects, those of each class, those of each region.
+
+    `boxes` writes the regions, and cuts lie where it can write them exactly.
+    """
     # A row that was not understood may be an object of any class: no list of all, or of all of a class, is known true.
     if record.unread_rows:
         return
@@ -142,31 +157,32 @@ def _object_lists(record: Record, options: RenderOptions) -> Iterator[_ObjectLis
     all_known = bool(shown or not record.objects) and "labelled_classes" not in record.metadata
     fits = len(shown) <= options.max_objects_per_dialogue
     if all_known and fits:
-        yield _ObjectList("", {}, shown)
+        yield ObjectList("", {}, shown)
     classes = _in_order(item.category for item in shown)
     said_already = all_known and fits and len(classes) == 1 and not options.repeat_single_class
     crowded = all_known and not fits
     if said_already or not (options.per_class_prompts or crowded):
         return
     for category in classes:
-        yield from _class_lists(category, [item for item in shown if item.category == category], record, options)
+        members = [item for item in shown if item.category == category]
+        yield from _class_lists(category, members, record, options.max_objects_per_dialogue, boxes)
 
 
 def _class_lists(
-    category: str, members: Sequence[AnnotatedObject], record: Record, options: RenderOptions
-) -> Iterator[_ObjectList]:
+    category: str, members: Sequence[AnnotatedObject], record: Record, most: int, boxes: RegionBoxes
+) -> Iterator[ObjectList]:
     parts = {"plural": prompts.plural(category)}
-    if len(members) <= options.max_objects_per_dialogue:
-        yield _ObjectList(" class", parts, tuple(members))
+    if len(members) <= most:
+        yield ObjectList(" class", parts, tuple(members))
         return
     frame = SquareFrame(record.image.width, record.image.height)
     centres = object_centres([item.extent() for item in members], frame)
-    for region in cut_regions(centres, frame, options.dialect, options.max_objects_per_dialogue):
+    for region in cut_regions(centres, frame, boxes, most):
         inside = tuple(members[position] for position in region.members)
-        yield _ObjectList(" region", parts | {"box": region.text}, inside, "region")
+        yield ObjectList(" region", parts | {"box": region.text}, inside, "region")
 
 
-def _unlisted(record: Record, lists: Sequence[_ObjectList]) -> int:
+def _unlisted(record: Record, lists: Sequence[ObjectList]) -> int:
     listed = {id(item) for asked in lists for item in asked.objects}
     return sum(not item.ignore and id(item) not in listed for item in record.objects)
 
@@ -175,7 +191,7 @@ def _in_order(categories: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(categories))
 
 
-def _detection_answer(asked: _ObjectList, record: Record, task: TaskName, dialect: Dialect) -> str:
+def _detection_answer(asked: ObjectList, record: Record, task: TaskName, dialect: Dialect) -> str:
     frame = SquareFrame(record.image.width, record.image.height)
     groups = []
     for category in _in_order(item.category for item in asked.objects):

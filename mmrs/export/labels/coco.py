@@ -8,46 +8,48 @@ Objects that count as nothing are crowds of their class; regions of no class are
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import PurePosixPath
 from typing import Any
 
 import orjson
 
-from mmrs.data_set.sample import Sample
-from mmrs.export.format import IGNORED, ExportCounts, ExportFormat, ExportTarget
+from mmrs.export.format import IGNORED, ExportCounts, ExportFormat, ExportPart, PlacedSample, WrittenExport, fixed_frame
 from mmrs.record import AnnotatedObject, Quad
 
 
-def _write(samples: Iterable[tuple[Sample, PurePosixPath]], target: ExportTarget) -> ExportCounts:
+def _write(samples: Iterable[PlacedSample], part: ExportPart) -> ExportCounts:
     counts = ExportCounts()
-    number = {name: place for place, name in enumerate(target.categories, start=1)}
-    path = target.folder / "annotations" / f"{target.split}.json"
-    path.parent.mkdir(exist_ok=True)
-    rows_path = path.with_suffix(".rows")
-    # Image rows and annotation rows are two lists: the second grows in a file beside the first.
-    with path.open("wb") as images, rows_path.open("w+b") as rows:
-        categories = [{"id": place, "name": name, "supercategory": "object"} for name, place in number.items()]
-        images.write(b'{"categories":' + orjson.dumps(categories) + b',"images":[')
-        for sample, image in samples:
+    number = {name: place for place, name in enumerate(part.categories, start=1)}
+    with part.file("images").open("wb") as images, part.file("annotations").open("wb") as annotations:
+        for sample in samples:
             counts.images += 1
+            image = part.before.images + counts.images
             size = sample.record.image
-            row = {"id": counts.images, "file_name": _name(image), "width": size.width, "height": size.height}
-            images.write((b"," if counts.images > 1 else b"") + b"\n" + orjson.dumps(row))
+            row = {"id": image, "file_name": _name(sample), "width": size.width, "height": size.height}
+            images.write((b",\n" if image > 1 else b"\n") + orjson.dumps(row))
             for thing in sample.record.objects:
                 if thing.category not in number:
                     # Regions of no class: a crowd has to be one of some class.
                     counts.left_out[IGNORED] += 1
                     continue
                 counts.objects += 1
-                written = _annotation(thing, counts.objects, counts.images, number[thing.category])
-                rows.write((b"," if counts.objects > 1 else b"") + b"\n" + orjson.dumps(written))
-        images.write(b'],"annotations":[')
-        rows.seek(0)
-        while block := rows.read(1 << 20):
-            images.write(block)
-        images.write(b"]}\n")
-    rows_path.unlink()
+                place = part.before.objects + counts.objects
+                written = _annotation(thing, place, image, number[thing.category])
+                annotations.write((b",\n" if place > 1 else b"\n") + orjson.dumps(written))
     return counts
+
+
+def _finish(written: WrittenExport) -> None:
+    categories = [
+        {"id": place, "name": name, "supercategory": "object"} for place, name in enumerate(written.categories, start=1)
+    ]
+    (written.folder / "annotations").mkdir(exist_ok=True)
+    for split in written.counts:
+        with (written.folder / "annotations" / f"{split}.json").open("wb") as file:
+            file.write(b'{"categories":' + orjson.dumps(categories) + b',"images":[')
+            written.append(file, split, "images")
+            file.write(b'],"annotations":[')
+            written.append(file, split, "annotations")
+            file.write(b"]}\n")
 
 
 def _annotation(thing: AnnotatedObject, number: int, image: int, category: int) -> dict[str, Any]:
@@ -69,13 +71,14 @@ def _area(quad: Quad) -> float:
     return abs(doubled) / 2
 
 
-def _name(image: PurePosixPath) -> str:
-    return str(image.relative_to("images"))
+def _name(sample: PlacedSample) -> str:
+    return sample.image.removeprefix("images/")
 
 
 COCO_EXPORT = ExportFormat(
     "coco",
     "annotations/<split>.json, boxes and quads; file names are relative to images/",
-    "pixels of the image as it lies here, x, y, width, height, two decimals; quads as one ring of segmentation",
+    fixed_frame("pixels of the stored image, x, y, width, height, two decimals; quads as one ring of segmentation"),
     _write,
+    _finish,
 )

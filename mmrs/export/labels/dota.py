@@ -7,15 +7,13 @@ release, on which readers disagree.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import PurePosixPath
 
-from mmrs.data_set.sample import Sample
-from mmrs.export.format import IGNORED, ExportCounts, ExportFormat, ExportTarget, label_path
+from mmrs.export.format import IGNORED, ExportCounts, ExportFormat, ExportPart, PlacedSample, fixed_frame, label_path
 
 
-def _write(samples: Iterable[tuple[Sample, PurePosixPath]], target: ExportTarget) -> ExportCounts:
+def _write(samples: Iterable[PlacedSample], part: ExportPart) -> ExportCounts:
     counts = ExportCounts()
-    for sample, image in samples:
+    for sample in samples:
         counts.images += 1
         lines = []
         for thing in sample.record.objects:
@@ -25,7 +23,7 @@ def _write(samples: Iterable[tuple[Sample, PurePosixPath]], target: ExportTarget
             corners = " ".join(f"{value:.1f}" for corner in thing.quad for value in corner)
             lines.append(f"{corners} {thing.category.replace(' ', '-')} {int(thing.difficult)}\n")
         counts.objects += len(lines)
-        path = target.folder / label_path(image, ".txt")
+        path = part.folder / label_path(sample.path, ".txt")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(lines), encoding="utf-8")
     return counts
@@ -34,6 +32,6 @@ def _write(samples: Iterable[tuple[Sample, PurePosixPath]], target: ExportTarget
 DOTA_EXPORT = ExportFormat(
     "dota",
     "labels/<split>/<source>/<stem>.txt, eight numbers, class, difficult",
-    "pixels of the image as it lies here, four corners clockwise on screen, one decimal",
+    fixed_frame("pixels of the image as it is stored, four corners clockwise on screen, one decimal"),
     _write,
 )

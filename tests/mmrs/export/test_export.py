@@ -1,8 +1,10 @@
 """Exports read back by readers that know nothing of them: ours of described data, and the COCO tools."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 import yaml
@@ -15,8 +17,9 @@ import mmrs
 from mmrs.builder.recipe import BuildRecipe
 from mmrs.builder.run import build, plan_build
 from mmrs.errors import RunFailure, UserError
+from mmrs.export.chat.qwen3_vl import QWEN3_VL_EXPORT
 from mmrs.export.format import IGNORED, NO_HORIZONTAL_BOX, image_path
-from mmrs.export.run import EXPORT_FORMATS, ExportConfig, write_export
+from mmrs.export.run import ExportConfig, write_export
 from mmrs.progress import Progress
 from tests.support.sources import toy_build, write_toy
 
@@ -45,7 +48,7 @@ READ_AS = {
 def location(tmp_path_factory):
     folder = tmp_path_factory.mktemp("exported")
     write_toy(folder / "toy", images=12, seed=4)
-    recipe = BuildRecipe.model_validate({"sources": [{"name": "toy"}]})
+    recipe = BuildRecipe.model_validate({"sources": [{"name": "toy"}], "shard_bytes": 9_000})
     build(plan_build([toy_build(folder / "toy")], recipe, 1, QUIET), recipe, folder / "out", 1, QUIET)
     return folder / "out"
 
@@ -63,7 +66,7 @@ def described(out, form):
     return converters.get("generic", description=str(path))
 
 
-@pytest.mark.parametrize("form", sorted(EXPORT_FORMATS))
+@pytest.mark.parametrize("form", sorted(READ_AS))
 def test_a_reader_of_the_format_finds_what_was_there(location, form, tmp_path):
     result = write_export(ExportConfig(location, form, tmp_path / "out"), QUIET)
     converter, data = described(tmp_path / "out", form), mmrs.open(location)
@@ -74,7 +77,7 @@ def test_a_reader_of_the_format_finds_what_was_there(location, form, tmp_path):
         samples = list(data.stream([split], shuffle=False))
         assert len(known) == len(samples) == result.counts[split].images
         for sample in samples:
-            item, read = known[image_path(sample).name]
+            item, read = known[image_path(sample.record, "jpg", "shards").name]
             assert Path(item.image).read_bytes() == sample.image_bytes
             if form == "llava":
                 asked = [(turns[0].value, turns[1].value) for d in sample.record.dialogues if (turns := d.turns)]
@@ -137,6 +140,11 @@ def test_mistakes_are_named_and_nothing_is_replaced(location, tmp_path):
     refused("no format 'cocoa' .did you mean 'coco'", form="cocoa")
     refused("no split 'tain'", splits=("tain",))
     refused("no source 'toi'", sources=("toi",))
+    refused("coco has one form of boxes: leave out --boxes qwen3-vl", boxes="qwen3-vl")
+    refused("no box style 'qwen3' .did you mean 'qwen3-vl'", form="llava", boxes="qwen3")
+    refused("--images-from EXPORT` go together", images="link")
+    refused("images lie inside", form="messages", images="link", images_from=tmp_path)
+    refused("is no finished export", images="link", images_from=tmp_path)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("mine")
     refused("full is not empty", out=tmp_path / "full")
@@ -145,14 +153,64 @@ def test_mistakes_are_named_and_nothing_is_replaced(location, tmp_path):
 
 @pytest.mark.parametrize("name", ["toy/train/../../x", "toy/train//x", "toy/train/a/./b", "toy/train/a\\b"])
 def test_no_id_leads_out_of_the_folder(location, name):
-    sample = mmrs.open(location)[0]
-    hostile = mmrs.Sample(sample.image_bytes, sample.record.model_copy(update={"id": name}), "shards")
+    record = mmrs.open(location)[0].record.model_copy(update={"id": name})
     with pytest.raises(RunFailure, match="no place for a file"):
-        image_path(hostile)
+        image_path(record, "jpg", "shards")
 
 
 def test_without_images_the_labels_are_the_same(location, tmp_path):
     whole = write_export(ExportConfig(location, "llava", tmp_path / "whole"), QUIET).out
-    bare = write_export(ExportConfig(location, "llava", tmp_path / "bare", with_images=False), QUIET).out
+    bare = write_export(ExportConfig(location, "llava", tmp_path / "bare", images="none"), QUIET).out
     assert not (bare / "images").exists()
     assert json.loads((bare / "train.json").read_bytes()) == json.loads((whole / "train.json").read_bytes())
+
+
+def test_a_stopped_export_goes_on_after_its_last_whole_shard(location, tmp_path, monkeypatch):
+    """Of six shards the fourth fails once; those before it are not written again, and the bytes are the same."""
+    whole = write_export(ExportConfig(location, "qwen3-vl", tmp_path / "whole"), QUIET).out
+    written = []
+
+    def failing(samples, part):
+        if len(written) == 3:
+            written.append("stopped")
+            next(iter(samples))
+            raise KeyboardInterrupt
+        written.append((part.split, part.number))
+        return QWEN3_VL_EXPORT.write(samples, part)
+
+    form = replace(QWEN3_VL_EXPORT, write=failing)
+    monkeypatch.setattr("mmrs.export.run.export_format", lambda name: form)
+    config = ExportConfig(location, "qwen3-vl", tmp_path / "out")
+    with pytest.raises(KeyboardInterrupt):
+        write_export(config, QUIET)
+    assert not config.out.exists()
+    with pytest.raises(UserError, match=r"out\.partial holds another export.*rm -r"):
+        write_export(replace(config, obb="envelope"), QUIET)
+    write_export(config, QUIET)
+    names = [each for each in written if each != "stopped"]
+    assert len(names) == len(set(names)) == len(mmrs.open(location)._shards.manifest.shards)
+    assert files(config.out) == files(whole)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "whole"]
+
+
+def test_images_are_linked_referenced_or_left_out(location, tmp_path):
+    def export(name, **fields):
+        return write_export(ExportConfig(location, "llava", tmp_path / name, splits=("test",), **fields), QUIET).out
+
+    copied, linked = export("copied"), export("linked", images="link", images_from=tmp_path / "copied")
+    for path in (copied / "images").rglob("*.jpg"):
+        assert path.samefile(linked / path.relative_to(copied))
+    bare = export("bare", images="none")
+    assert json.loads((linked / "test.json").read_bytes()) == json.loads((bare / "test.json").read_bytes())
+    for row in json.loads((export("named", images="reference") / "test.json").read_bytes()):
+        with fsspec.open(row["image"]) as file:
+            assert (
+                file.read()
+                == (copied / "images" / "test" / f"{row['id'].split('/', 2)[0]}")
+                .joinpath(f"{row['id'].rpartition('#')[0].rpartition('/')[2]}.jpg")
+                .read_bytes()
+            )
+    with pytest.raises(UserError, match=r"is not there to be linked.*--images copy"):
+        write_export(
+            ExportConfig(location, "llava", tmp_path / "more", images="link", images_from=tmp_path / "copied"), QUIET
+        )

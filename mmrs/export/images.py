@@ -1,0 +1,115 @@
+"""Where the images of an export are: copied out of the shards, linked to another export's, or left in the shards.
+
+A reference is a chained URL of fsspec, ``tar://KEY.jpg::/path/of/shard.tar``: `fsspec.open` reads it, and what opens
+paths through it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+import orjson
+
+from mmrs.errors import RunFailure, UserError
+from mmrs.export.format import PlacedSample, image_path
+from mmrs.shards.reader import ShardSet
+
+ImageRule = Literal["copy", "link", "reference", "none"]
+STATE_NAME = "export.json"
+_PLACES = ("key", "id", "image_offset", "image_size", "record_offset", "record_size")
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePlacement:
+    """What becomes of the images.
+
+    Args:
+        rule: copy, link, reference or none.
+        linked: for ``link``, another export of the same data set that has its images.
+        are_embedded: whether the format holds them in its own files; they are then read and not written.
+    """
+
+    rule: ImageRule
+    linked: Path | None
+    are_embedded: bool
+
+    def samples(self, shards: ShardSet, shard: int, folder: Path) -> Iterator[PlacedSample]:
+        """The samples of the numbered shard, each with its image in its place.
+
+        Raises:
+            RunFailure: a sample is damaged.
+            UserError: an image to link is not there, or lies on another disk.
+        """
+        entry = shards.manifest.shards[shard]
+        suffix = shards.manifest.sources[entry.source].image_suffix[entry.split]
+        known: set[PurePosixPath] = set()
+        for row in shards.rows([shard], _PLACES).to_pylist():
+            record = shards.record(row)
+            path = image_path(record, suffix, shards.location)
+            image, content = str(path), b""
+            if self.rule == "reference":
+                image = f"tar://{row['key']}.{suffix}::{_shard_location(shards, entry.path)}"
+            elif self.are_embedded or self.rule == "copy":
+                content = _content(shards, row)
+            if not self.are_embedded and self.rule in ("copy", "link"):
+                if path.parent not in known:
+                    (folder / path.parent).mkdir(parents=True, exist_ok=True)
+                    known.add(path.parent)
+                if self.rule == "copy":
+                    (folder / path).write_bytes(content)
+                else:
+                    self._link(folder, path)
+            yield PlacedSample(record, path, image, content)
+
+    def _link(self, folder: Path, path: PurePosixPath) -> None:
+        if self.linked is None:
+            raise ValueError("there is no export to link images of")
+        target = self.linked / path
+        (folder / path).unlink(missing_ok=True)
+        try:
+            os.link(target, folder / path)
+        except FileNotFoundError as error:
+            raise UserError(
+                f"{target} is not there to be linked. Name an export of the same splits and sources with its images, "
+                "or use `--images copy`."
+            ) from error
+        except OSError as error:
+            if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK):
+                raise
+            raise UserError(f"{target} cannot be linked: {error.strerror}. Use `--images copy`.") from error
+
+
+def check_linked(linked: Path, data_set: str) -> None:
+    """Look whether a folder is an export of the data set.
+
+    Raises:
+        UserError: it is none, or one of another data set.
+    """
+    try:
+        state = orjson.loads((linked / STATE_NAME).read_bytes())
+        found = state["data_set"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{linked} is no finished export: {error}. Name one for --images-from.") from error
+    if found != data_set:
+        raise UserError(f"{linked} is an export of the data set {str(found)[:12]}, not of {data_set[:12]}.")
+
+
+def _content(shards: ShardSet, row: dict[str, Any]) -> bytes:
+    try:
+        return shards.image(row)
+    except OSError as error:
+        raise shards.damaged(row, f"the image cannot be read: {error}") from error
+
+
+def _shard_location(shards: ShardSet, path: str) -> str:
+    location = shards.location
+    if isinstance(location, Path):
+        return str(location.resolve() / path)
+    if not location.startswith(("s3://", "https://", "http://", "hf://")):
+        raise RunFailure(f"{location}: a reference to its images has no form. Use `--images copy`.")
+    return f"{location}/{path}"

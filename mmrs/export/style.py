@@ -1,0 +1,240 @@
+"""How a family of models asks for boxes and answers with them: the questions of the shards, in its frame and form.
+
+A text without boxes is that of the shards. One with boxes is written anew from the objects of the record; the text of
+the shards is never searched for numbers.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from mmrs.export.format import ExportPart
+from mmrs.export.frames import ImageFrame
+from mmrs.export.wording import BOX_TASKS, BoxQuestion, box_questions
+from mmrs.geometry import Array, SquareFrame
+from mmrs.instructions.answers import AskedPlace, format_absence
+from mmrs.instructions.dialects import ParsedBoxes
+from mmrs.instructions.image_mark import IMAGE_MARK, without_image_marks
+from mmrs.record import Record, Sensor, TaskName
+
+Numbers = Sequence[Sequence[float]]
+Groups = Sequence[tuple[str, Numbers]]
+NO_ORIENTED_FORM = "dialogues of oriented boxes, for which the format has no form (--obb envelope writes their extents)"
+HOLDS_A_MARK = "dialogues whose words hold a mark of the format"
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A dialogue as it is exported.
+
+    Args:
+        task: of the dialogue.
+        turns: (``human`` or ``gpt``, text), without the mark of the image.
+        head: stands before that mark.
+        labels: of the boxes of the answer, in order; empty where a text names them itself.
+        boxes: numbers of all boxes, in order of the text.
+    """
+
+    task: TaskName
+    turns: tuple[tuple[str, str], ...]
+    head: str = ""
+    labels: tuple[str, ...] = ()
+    boxes: Numbers = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Styled:
+    """The dialogues of a record, and those that the style cannot write, by reason."""
+
+    exchanges: list[Exchange]
+    left_out: Counter[str]
+
+
+def _default_prompt(question: BoxQuestion, wording_prompt: str, box: str) -> str:
+    return wording_prompt
+
+
+def _no_head(task: TaskName, kind: str, sensor: Sensor) -> str:
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class BoxStyle:
+    """One style.
+
+    Args:
+        name: what ``--boxes`` takes.
+        frame: in words, with the rounding.
+        horizontal: ``(N, 4)`` pixel boxes -> N rows of numbers.
+        to_pixels: a row of numbers -> xmin, ymin, xmax, ymax in pixels, as a reader of the text has it.
+        box: a row -> the text of a box in a question.
+        grounding: expression and row -> the answer that says where it is.
+        detections: (class, rows) in order -> the answer that lists them; never empty.
+        nothing: what is asked about -> the answer that there is no object.
+        oriented: ``(N, 4, 2)`` pixel quads -> N rows, None where the family has no form for them.
+        prompt: question, its text in the words of the shards, text of its region -> the question.
+        head: task, kind of prompt, sensor -> what stands before the mark of the image.
+        marks: of the form: a text of the source that holds one would be read as one.
+    """
+
+    name: str
+    frame: str
+    horizontal: Callable[[Array, ImageFrame], Numbers]
+    to_pixels: Callable[[Sequence[float], ImageFrame], Sequence[float]]
+    box: Callable[[Sequence[float]], str]
+    grounding: Callable[[str, Sequence[float]], str]
+    detections: Callable[[Groups], str]
+    nothing: Callable[[AskedPlace], str] = lambda place: format_absence("object", place)
+    oriented: Callable[[Array, ImageFrame], Numbers] | None = None
+    prompt: Callable[[BoxQuestion, str, str], str] = _default_prompt
+    head: Callable[[TaskName, str, Sensor], str] = _no_head
+    marks: tuple[str, ...] = ()
+
+    def __call__(self, record: Record, part: ExportPart) -> Styled:
+        """The dialogues of a record in this style."""
+        exchanges: list[Exchange] = []
+        left_out: Counter[str] = Counter()
+        marks = (IMAGE_MARK, *self.marks)
+        for dialogue in record.dialogues:
+            if dialogue.task in BOX_TASKS:
+                continue
+            turns = tuple((turn.sender, without_image_marks(turn.value)) for turn in dialogue.turns)
+            if holds_mark(marks, *(text for _, text in turns)):
+                left_out[HOLDS_A_MARK] += 1
+            else:
+                head = self.head(dialogue.task, dialogue.task, record.sensor)
+                exchanges.append(Exchange(dialogue.task, turns, head))
+        image = ImageFrame(record.image.width, record.image.height, part.max_pixels)
+        objects = RecordBoxes(record, self, image)
+        for question in box_questions(record, part.wording, StyleRegions(self, image)):
+            if question.task == "detection-obb" and self.oriented is None:
+                if part.obb == "refuse":
+                    left_out[NO_ORIENTED_FORM] += 1
+                    continue
+                if any(dialogue.task == "detection-hbb" for dialogue in record.dialogues):
+                    # The same boxes, in the same words, are there already.
+                    continue
+                question = as_horizontal(question)
+            if holds_mark(marks, question.text, *(category for category, _ in question.groups)):
+                left_out[HOLDS_A_MARK] += 1
+                continue
+            exchanges.append(self._exchange(question, objects, record.sensor, part))
+        return Styled(exchanges, left_out)
+
+    def _exchange(self, question: BoxQuestion, objects: RecordBoxes, sensor: Sensor, part: ExportPart) -> Exchange:
+        groups = objects.of(question)
+        asked = [] if question.place == "image" else list(objects.region(question))
+        box = self.box(asked[0]) if asked else ""
+        prompt = self.prompt(question, part.wording.prompt(question, box), box)
+        head = self.head(question.task, question.kind, sensor)
+        labels: tuple[str, ...] = ()
+        boxes = [*asked]
+        if question.task == "region-captioning":
+            answer = question.text
+        else:
+            boxes += [row for _, rows in groups for row in rows]
+            if question.task == "visual-grounding":
+                answer = self.grounding(question.text, groups[0][1][0])
+            else:
+                answer = self.detections(groups) if groups else self.nothing(question.place)
+                labels = tuple(category for category, rows in groups for _ in rows)
+        return Exchange(question.task, (("human", prompt), ("gpt", answer)), head, labels, boxes)
+
+
+def as_in_shards(record: Record, part: ExportPart) -> Styled:
+    """The dialogues as the shards have them, boxes in their dialect."""
+    exchanges = [
+        Exchange(
+            dialogue.task, tuple((turn.sender, without_image_marks(turn.value).strip()) for turn in dialogue.turns)
+        )
+        for dialogue in record.dialogues
+    ]
+    return Styled(exchanges, Counter())
+
+
+def holds_mark(marks: Sequence[str], *texts: str) -> bool:
+    """Whether a text holds one of the marks."""
+    return any(mark in text for text in texts for mark in marks)
+
+
+def as_horizontal(question: BoxQuestion) -> BoxQuestion:
+    """The same question about horizontal boxes."""
+    kind = question.kind.replace("detection-obb", "detection-hbb")
+    return replace(question, task="detection-hbb", kind=kind)
+
+
+class RecordBoxes:
+    """The numbers of all objects of a record, computed together and only when they are first asked for."""
+
+    def __init__(self, record: Record, style: BoxStyle, image: ImageFrame):
+        self._record, self._style, self._image = record, style, image
+        self._rows: dict[bool, Numbers] = {}
+
+    def of(self, question: BoxQuestion) -> list[tuple[str, Numbers]]:
+        """(class, rows) in the order of the answer."""
+        is_oriented = question.task == "detection-obb"
+        rows = self._all(is_oriented) if question.groups else ()
+        return [(category, [rows[place] for place in places]) for category, places in question.groups]
+
+    def region(self, question: BoxQuestion) -> Numbers:
+        """The one row of the region that is asked about."""
+        return self._style.horizontal(np.array([question.region]), self._image)
+
+    def _all(self, is_oriented: bool) -> Numbers:
+        if is_oriented not in self._rows:
+            objects = self._record.objects
+            if is_oriented and self._style.oriented is not None:
+                self._rows[True] = self._style.oriented(np.array([thing.quad for thing in objects]), self._image)
+            else:
+                extents = np.array([thing.extent() for thing in objects])
+                self._rows[is_oriented] = self._style.horizontal(extents, self._image)
+        return self._rows[is_oriented]
+
+
+@dataclass(frozen=True, slots=True)
+class StyleRegions:
+    """Regions on the grid of a style: `mmrs.instructions.regions.RegionBoxes`."""
+
+    style: BoxStyle
+    image: ImageFrame
+
+    def format_hbb(self, boxes: npt.ArrayLike, frame: SquareFrame) -> str:
+        rows = self.style.horizontal(np.asarray(boxes, dtype=np.float64).reshape(-1, 4), self.image)
+        return "[" + ";".join(",".join(map(repr, row)) for row in rows) + "]"
+
+    def parse(self, text: str, frame: SquareFrame) -> ParsedBoxes:
+        rows = [[float(number) for number in piece.split(",")] for piece in text.split(";")]
+        boxes = np.array([self.style.to_pixels(row, self.image) for row in rows]).reshape(-1, 4)
+        sound = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+        return ParsedBoxes(boxes[sound], None, tuple(sound.tolist()))
+
+
+def grid_to_pixels(last: float) -> Callable[[Sequence[float], ImageFrame], list[float]]:
+    """`BoxStyle.to_pixels` of numbers from 0 to `last` along each axis; numbers after the fourth are left out."""
+
+    def to_pixels(row: Sequence[float], image: ImageFrame) -> list[float]:
+        sides = (image.width, image.height, image.width, image.height)
+        return [number * side / last for number, side in zip(row[:4], sides, strict=True)]
+
+    return to_pixels
+
+
+def corners(boxes: Array) -> Array:
+    """``(N, 4)`` -> ``(N, 2, 2)``: the top left and the bottom right corner."""
+    return np.asarray(boxes, dtype=np.float64).reshape(-1, 2, 2)
+
+
+def listed(numbers: Sequence[float]) -> str:
+    """``[1, 2, 3, 4]``."""
+    return "[" + ", ".join(map(str, numbers)) + "]"
+
+
+def as_turns(exchange: Exchange) -> Iterator[dict[str, str]]:
+    """The turns in LLaVA form, the mark of the image at the start of the first."""
+    for number, (sender, text) in enumerate(exchange.turns):
+        yield {"from": sender, "value": text if number else f"{exchange.head}{IMAGE_MARK}\n{text}"}
