@@ -83,7 +83,7 @@ def canonical_quad(quads: npt.ArrayLike) -> Array:
     tied = sums == sums.min(axis=1, keepdims=True)
     first = np.where(tied, quads[..., 1], np.inf).argmin(axis=1)
     order = (first[:, None] + np.arange(4)) % 4
-    return np.take_along_axis(quads, order[..., None], axis=1)
+    return quads[np.arange(len(quads))[:, None], order]
 
 
 def box_iou(first: npt.ArrayLike, second: npt.ArrayLike) -> Array:

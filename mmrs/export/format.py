@@ -10,7 +10,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import BinaryIO, Literal
 
 from mmrs.errors import RunFailure
@@ -37,7 +37,7 @@ class PlacedSample:
     """
 
     record: Record
-    path: PurePosixPath
+    path: str
     image: str
     image_bytes: bytes
 
@@ -150,7 +150,7 @@ def fixed_frame(text: str) -> Callable[[str, int], str]:
     return lambda boxes, max_pixels: text
 
 
-def image_path(record: Record, suffix: str, location: object) -> PurePosixPath:
+def image_path(record: Record, suffix: str, location: object) -> str:
     """Where the image of a record lies in an export: ``images/<split>/<source>/<stem>.jpg``.
 
     Raises:
@@ -160,12 +160,22 @@ def image_path(record: Record, suffix: str, location: object) -> PurePosixPath:
     parts = (split, source, *stem.split("/"))
     if any(part in ("", ".", "..") or "\0" in part or "\\" in part for part in parts):
         raise RunFailure(f"{location}: the id {record.id!r} is no place for a file; nothing was exported.")
-    return PurePosixPath("images", *parts[:-1], f"{parts[-1]}.{suffix}")
+    return f"images/{split}/{source}/{stem}.{suffix}"
 
 
-def label_path(image: PurePosixPath, suffix: str) -> PurePosixPath:
+def label_path(image: str, suffix: str) -> str:
     """The label file of an image: ``labels`` in the place of ``images``."""
-    return PurePosixPath("labels", *image.parts[1:]).with_name(image.name.rpartition(".")[0] + suffix)
+    return f"labels/{image.removeprefix('images/').rpartition('.')[0]}{suffix}"
+
+
+def write_into(folder: Path, path: str, content: bytes) -> None:
+    """Write a file of an export; its folder is made where it is not there."""
+    place = Path(f"{folder}/{path}")
+    try:
+        place.write_bytes(content)
+    except FileNotFoundError:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(content)
 
 
 def horizontal_box(thing: AnnotatedObject, obb: ObbRule) -> tuple[float, float, float, float] | None:

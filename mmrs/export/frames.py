@@ -24,7 +24,8 @@ class ImageFrame:
 
     def clipped(self, points: npt.ArrayLike) -> Array:
         """Points moved to the image's border where they lie outside."""
-        return np.clip(np.asarray(points, dtype=np.float64), 0, (self.width, self.height))
+        # Half the time of `np.clip`, which an image with few objects feels.
+        return np.minimum(np.maximum(np.asarray(points, dtype=np.float64), 0), (self.width, self.height))
 
     def fractions(self, points: npt.ArrayLike) -> Array:
         """Points as fractions of width and height, each axis by itself."""

@@ -10,13 +10,13 @@ import errno
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal
 
 import orjson
 
 from mmrs.errors import RunFailure, UserError
-from mmrs.export.format import PlacedSample, image_path
+from mmrs.export.format import PlacedSample, image_path, write_into
 from mmrs.shards.reader import ShardSet
 
 ImageRule = Literal["copy", "link", "reference", "none"]
@@ -47,29 +47,26 @@ class ImagePlacement:
         """
         entry = shards.manifest.shards[shard]
         suffix = shards.manifest.sources[entry.source].image_suffix[entry.split]
-        known: set[PurePosixPath] = set()
         for row in shards.rows([shard], _PLACES).to_pylist():
             record = shards.record(row)
             path = image_path(record, suffix, shards.location)
-            image, content = str(path), b""
+            image, content = path, b""
             if self.rule == "reference":
                 image = f"tar://{row['key']}.{suffix}::{_shard_location(shards, entry.path)}"
             elif self.are_embedded or self.rule == "copy":
                 content = _content(shards, row)
-            if not self.are_embedded and self.rule in ("copy", "link"):
-                if path.parent not in known:
-                    (folder / path.parent).mkdir(parents=True, exist_ok=True)
-                    known.add(path.parent)
+            if not self.are_embedded:
                 if self.rule == "copy":
-                    (folder / path).write_bytes(content)
-                else:
+                    write_into(folder, path, content)
+                elif self.rule == "link":
                     self._link(folder, path)
             yield PlacedSample(record, path, image, content)
 
-    def _link(self, folder: Path, path: PurePosixPath) -> None:
+    def _link(self, folder: Path, path: str) -> None:
         if self.linked is None:
             raise ValueError("there is no export to link images of")
         target = self.linked / path
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).unlink(missing_ok=True)
         try:
             os.link(target, folder / path)

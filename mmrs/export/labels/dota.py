@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mmrs.export.format import IGNORED, ExportCounts, ExportFormat, ExportPart, PlacedSample, fixed_frame, label_path
+from mmrs.export.format import (
+    IGNORED,
+    ExportCounts,
+    ExportFormat,
+    ExportPart,
+    PlacedSample,
+    fixed_frame,
+    label_path,
+    write_into,
+)
 
 
 def _write(samples: Iterable[PlacedSample], part: ExportPart) -> ExportCounts:
@@ -23,9 +32,7 @@ def _write(samples: Iterable[PlacedSample], part: ExportPart) -> ExportCounts:
             corners = " ".join(f"{value:.1f}" for corner in thing.quad for value in corner)
             lines.append(f"{corners} {thing.category.replace(' ', '-')} {int(thing.difficult)}\n")
         counts.objects += len(lines)
-        path = part.folder / label_path(sample.path, ".txt")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(lines), encoding="utf-8")
+        write_into(part.folder, label_path(sample.path, ".txt"), "".join(lines).encode())
     return counts
 
 

@@ -36,8 +36,8 @@ def _write(samples: Iterable[PlacedSample], part: ExportPart) -> ExportCounts:
             detections = _detections(sample, part, counts)
             counts.objects += len(detections)
             is_first = part.before.images + counts.images == 1
-            name = sample.path.relative_to("images", part.split).with_suffix("")
-            line = orjson.dumps(str(name)) + b":" + orjson.dumps(detections)
+            name = sample.path.removeprefix(f"images/{part.split}/").rpartition(".")[0]
+            line = orjson.dumps(name) + b":" + orjson.dumps(detections)
             file.write((b"\n" if is_first else b",\n") + line)
     return counts
 

@@ -21,6 +21,7 @@ from mmrs.export.format import (
     fixed_frame,
     horizontal_box,
     label_path,
+    write_into,
 )
 from mmrs.record import AnnotatedObject
 
@@ -39,9 +40,7 @@ def _write(samples: Iterable[PlacedSample], part: ExportPart, corners: bool) -> 
             else:
                 lines.append(f"{number[thing.category]} {' '.join(f'{share:.6f}' for share in shares)}\n")
         counts.objects += len(lines)
-        path = part.folder / label_path(sample.path, ".txt")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(lines), encoding="utf-8")
+        write_into(part.folder, label_path(sample.path, ".txt"), "".join(lines).encode())
     return counts
 
 

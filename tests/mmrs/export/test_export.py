@@ -77,7 +77,7 @@ def test_a_reader_of_the_format_finds_what_was_there(location, form, tmp_path):
         samples = list(data.stream([split], shuffle=False))
         assert len(known) == len(samples) == result.counts[split].images
         for sample in samples:
-            item, read = known[image_path(sample.record, "jpg", "shards").name]
+            item, read = known[Path(image_path(sample.record, "jpg", "shards")).name]
             assert Path(item.image).read_bytes() == sample.image_bytes
             if form == "llava":
                 asked = [(turns[0].value, turns[1].value) for d in sample.record.dialogues if (turns := d.turns)]
