@@ -22,7 +22,7 @@ ObbRule = Literal["refuse", "envelope"]
 NO_HORIZONTAL_BOX = "oriented objects without a horizontal box (--obb envelope writes their extents)"
 IGNORED = "objects that count as nothing (crowds, ignored regions)"
 NO_DIALOGUE = "images without a dialogue"
-PARTS = ".parts"
+PARTS_FOLDER = ".parts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class ExportPart:
 
     def file(self, kind: str) -> Path:
         """The part's piece of a file that is joined from all parts of the split."""
-        return self.folder / PARTS / f"{self.split}-{self.number:05d}.{kind}"
+        return self.folder / PARTS_FOLDER / f"{self.split}-{self.number:05d}.{kind}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class WrittenExport:
     def pieces(self, split: str, kind: str) -> Iterator[Path]:
         """The pieces of a split in order."""
         for number in range(self.parts[split]):
-            yield self.folder / PARTS / f"{split}-{number:05d}.{kind}"
+            yield self.folder / PARTS_FOLDER / f"{split}-{number:05d}.{kind}"
 
     def append(self, file: BinaryIO, split: str, kind: str) -> None:
         """Write all pieces of a split into an open file."""

@@ -1,12 +1,11 @@
 """Pixels to the whole numbers that families of models write, and the smallest angle box of a quad.
 
-All functions are vectorised over the objects of an image: points ``(..., 2)`` in pixels of the stored image.
+All functions are vectorised over the objects of many images: points ``(N, K, 2)`` in pixels of the stored images.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -14,22 +13,25 @@ import numpy.typing as npt
 from mmrs.geometry import Array, as_quads
 
 
-@dataclass(frozen=True, slots=True)
 class ImageFrame:
-    """Size of a stored image, and the most pixels that its model is shown (Qwen2.5-VL alone asks)."""
+    """Sizes of the stored images of N points or boxes, and the most pixels that their model is shown.
 
-    width: int
-    height: int
-    max_pixels: int = 12_845_056
+    Args:
+        sizes: width and height ``(N, 2)``, or ``(1, 2)`` where all are of one image.
+        max_pixels: Qwen2.5-VL alone asks for it.
+    """
+
+    def __init__(self, sizes: npt.ArrayLike, max_pixels: int = 12_845_056):
+        self.sizes = np.asarray(sizes, dtype=np.float64).reshape(-1, 2)
+        self.max_pixels = max_pixels
 
     def clipped(self, points: npt.ArrayLike) -> Array:
-        """Points moved to the image's border where they lie outside."""
-        # Half the time of `np.clip`, which an image with few objects feels.
-        return np.minimum(np.maximum(np.asarray(points, dtype=np.float64), 0), (self.width, self.height))
+        """Points ``(N, K, 2)`` moved to the image's border where they lie outside."""
+        return np.minimum(np.maximum(np.asarray(points, dtype=np.float64), 0), self.sizes[:, None])
 
     def fractions(self, points: npt.ArrayLike) -> Array:
-        """Points as fractions of width and height, each axis by itself."""
-        return np.asarray(points, dtype=np.float64) / (self.width, self.height)
+        """Points ``(N, K, 2)`` as fractions of width and height, each axis by itself."""
+        return np.asarray(points, dtype=np.float64) / self.sizes[:, None]
 
 
 def rounded_bins(points: npt.ArrayLike, image: ImageFrame, last: int) -> list[list[int]]:
@@ -61,18 +63,18 @@ def angle_boxes(quads: npt.ArrayLike) -> Array:
     return np.concatenate([centres - sides / 2, centres + sides / 2, (degrees % 90)[:, None]], axis=1)
 
 
-def resized_for_qwen(image: ImageFrame, factor: int = 28, min_pixels: int = 3_136) -> tuple[int, int]:
+def resized_for_qwen(
+    width: int, height: int, max_pixels: int, factor: int = 28, min_pixels: int = 3_136
+) -> tuple[int, int]:
     """(width, height) to which Qwen2.5-VL resizes an image: ``smart_resize`` of its processor, sides in steps of 28.
 
     Written here because transformers is no dependency of an export; a test compares the two.
     """
-    width, height = (max(factor, round(side / factor) * factor) for side in (image.width, image.height))
-    if width * height > image.max_pixels:
-        shrink = math.sqrt(image.width * image.height / image.max_pixels)
-        width, height = (
-            max(factor, math.floor(side / shrink / factor) * factor) for side in (image.width, image.height)
-        )
-    elif width * height < min_pixels:
-        grow = math.sqrt(min_pixels / (image.width * image.height))
-        width, height = (math.ceil(side * grow / factor) * factor for side in (image.width, image.height))
-    return width, height
+    wide, high = (max(factor, round(side / factor) * factor) for side in (width, height))
+    if wide * high > max_pixels:
+        shrink = math.sqrt(width * height / max_pixels)
+        wide, high = (max(factor, math.floor(side / shrink / factor) * factor) for side in (width, height))
+    elif wide * high < min_pixels:
+        grow = math.sqrt(min_pixels / (width * height))
+        wide, high = (math.ceil(side * grow / factor) * factor for side in (width, height))
+    return wide, high

@@ -6,24 +6,24 @@ Their questions come from the record: a caption, a class or an answer has no tex
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mmrs.export.format import ExportCounts, ExportPart, PlacedSample
-from mmrs.export.frames import ImageFrame
 from mmrs.export.rows import write_rows
 from mmrs.export.style import (
     HOLDS_A_MARK,
     NO_ORIENTED_FORM,
     BoxStyle,
-    Exchange,
-    Groups,
+    ChatExchange,
+    ClassBoxes,
     RecordBoxes,
     Styled,
     StyleRegions,
     as_horizontal,
     holds_mark,
+    record_boxes,
 )
 from mmrs.export.wording import BoxQuestion, box_questions
 from mmrs.instructions.image_mark import IMAGE_MARK
@@ -31,7 +31,7 @@ from mmrs.record import Record, TaskName
 
 NO_TASK_WORD = "dialogues about regions of crowded images, for which the model has no task"
 _CLASS_QUESTION = "What is the category of this remote sensing image?"
-Pair = tuple[str, str]
+PrefixPair = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +50,16 @@ class PrefixStyle:
     boxes: BoxStyle
     caption: str
     answer: Callable[[str], str]
-    detect: Callable[[BoxQuestion, Groups, tuple[str, ...]], Pair]
-    ground: Callable[[str, str], Pair]
-    describe: Callable[[str, str], Pair]
+    detect: Callable[[BoxQuestion, ClassBoxes, tuple[str, ...]], PrefixPair]
+    ground: Callable[[str, str], PrefixPair]
+    describe: Callable[[str, str], PrefixPair]
 
-    def __call__(self, record: Record, part: ExportPart) -> Styled:
-        """The pairs of a record, each an exchange of two turns."""
+    def __call__(self, records: Sequence[Record], part: ExportPart) -> Iterator[Styled]:
+        """The pairs of each record, each an exchange of two turns."""
+        for record, objects in record_boxes(records, self.boxes, part.max_pixels):
+            yield self._styled(record, objects, part)
+
+    def _styled(self, record: Record, objects: RecordBoxes, part: ExportPart) -> Styled:
         left_out: Counter[str] = Counter()
         exchanges = []
         marks = (IMAGE_MARK, *self.boxes.marks)
@@ -63,8 +67,8 @@ class PrefixStyle:
             if holds_mark(marks, prefix, suffix):
                 left_out[HOLDS_A_MARK] += 1
             else:
-                exchanges.append(Exchange(task, (("human", prefix), ("gpt", suffix))))
-        exchanges += self._boxed(record, part, marks, left_out)
+                exchanges.append(ChatExchange(task, (("human", prefix), ("gpt", suffix))))
+        exchanges += self._boxed(record, objects, part, left_out)
         return Styled(exchanges, left_out)
 
     def _plain(self, record: Record) -> Iterator[tuple[TaskName, str, str]]:
@@ -77,12 +81,11 @@ class PrefixStyle:
             yield "vqa", self.answer(item.question), item.answer
 
     def _boxed(
-        self, record: Record, part: ExportPart, marks: tuple[str, ...], left_out: Counter[str]
-    ) -> Iterator[Exchange]:
-        image = ImageFrame(record.image.width, record.image.height)
-        objects = RecordBoxes(record, self.boxes, image)
+        self, record: Record, objects: RecordBoxes, part: ExportPart, left_out: Counter[str]
+    ) -> Iterator[ChatExchange]:
+        marks = (IMAGE_MARK, *self.boxes.marks)
         is_horizontal_too = any(dialogue.task == "detection-hbb" for dialogue in record.dialogues)
-        for question in box_questions(record, part.wording, StyleRegions(self.boxes, image)):
+        for question in box_questions(record, part.wording, StyleRegions(self.boxes, objects.image)):
             if question.kind.endswith(" region"):
                 left_out[NO_TASK_WORD] += 1
                 continue
@@ -103,10 +106,10 @@ class PrefixStyle:
                 pair = self.describe(self.boxes.box(groups[0][1][0]), question.text)
             else:
                 pair = self.detect(question, groups, part.source_categories)
-            yield Exchange(question.task, (("human", pair[0]), ("gpt", pair[1])))
+            yield ChatExchange(question.task, (("human", pair[0]), ("gpt", pair[1])))
 
 
-def prefix_row(name: str, sample: PlacedSample, exchange: Exchange) -> dict[str, Any]:
+def prefix_row(name: str, sample: PlacedSample, exchange: ChatExchange) -> dict[str, Any]:
     """``image``, ``prefix``, ``suffix``, and the id."""
     (_, prefix), (_, suffix) = exchange.turns
     return {"id": name, "image": sample.image, "prefix": prefix, "suffix": suffix}

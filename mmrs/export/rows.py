@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import orjson
 
 from mmrs.export.format import NO_DIALOGUE, ExportCounts, ExportPart, PlacedSample, WrittenExport
-from mmrs.export.style import Exchange, Styled, as_turns
+from mmrs.export.style import ChatExchange, Styled, as_turns
 from mmrs.record import Record
 
-Style = Callable[[Record, ExportPart], Styled]
-MakeRow = Callable[[str, PlacedSample, Exchange], dict[str, Any]]
+DialogueStyle = Callable[[Sequence[Record], ExportPart], Iterator[Styled]]
+# Held together with their images, so that boxes of many records are computed in one call.
+_SAMPLES_TOGETHER = 32
+MakeRow = Callable[[str, PlacedSample, ChatExchange], dict[str, Any]]
 
 
-def write_rows(samples: Iterable[PlacedSample], part: ExportPart, style: Style, make_row: MakeRow) -> ExportCounts:
+def write_rows(
+    samples: Iterable[PlacedSample], part: ExportPart, style: DialogueStyle, make_row: MakeRow
+) -> ExportCounts:
     """Write a part of JSON lines, a row an exchange; rows have the id ``<id of the record>#<number>``."""
     counts = ExportCounts()
     with part.file("jsonl").open("wb") as file:
@@ -25,18 +30,20 @@ def write_rows(samples: Iterable[PlacedSample], part: ExportPart, style: Style, 
 
 
 def exchanges(
-    samples: Iterable[PlacedSample], part: ExportPart, style: Style, counts: ExportCounts
-) -> Iterator[tuple[str, PlacedSample, Exchange]]:
+    samples: Iterable[PlacedSample], part: ExportPart, style: DialogueStyle, counts: ExportCounts
+) -> Iterator[tuple[str, PlacedSample, ChatExchange]]:
     """(id of the row, sample, exchange), each counted."""
-    for sample in samples:
-        counts.images += 1
-        styled = style(sample.record, part)
-        counts.left_out += styled.left_out
-        if not styled.exchanges:
-            counts.left_out[NO_DIALOGUE] += 1
-        counts.dialogues += len(styled.exchanges)
-        for number, exchange in enumerate(styled.exchanges):
-            yield f"{sample.record.id}#{number}", sample, exchange
+    following = iter(samples)
+    while block := list(islice(following, _SAMPLES_TOGETHER)):
+        counts.images += len(block)
+        styled_block = style([sample.record for sample in block], part)
+        for sample, styled in zip(block, styled_block, strict=True):
+            counts.left_out += styled.left_out
+            if not styled.exchanges:
+                counts.left_out[NO_DIALOGUE] += 1
+            counts.dialogues += len(styled.exchanges)
+            for number, exchange in enumerate(styled.exchanges):
+                yield f"{sample.record.id}#{number}", sample, exchange
 
 
 def join_lines(written: WrittenExport) -> None:
@@ -60,12 +67,12 @@ def join_list(written: WrittenExport) -> None:
             file.write(b"\n]\n")
 
 
-def llava_row(name: str, sample: PlacedSample, exchange: Exchange) -> dict[str, Any]:
+def llava_row(name: str, sample: PlacedSample, exchange: ChatExchange) -> dict[str, Any]:
     """``id``, ``image``, ``conversations`` of ``from`` and ``value``."""
     return {"id": name, "image": sample.image, "conversations": list(as_turns(exchange))}
 
 
-def sized_row(name: str, sample: PlacedSample, exchange: Exchange) -> dict[str, Any]:
+def sized_row(name: str, sample: PlacedSample, exchange: ChatExchange) -> dict[str, Any]:
     """The same with the size of the image, which InternVL's trainer plans batches by."""
     size = sample.record.image
     return llava_row(name, sample, exchange) | {"width": size.width, "height": size.height}

@@ -14,7 +14,7 @@ import orjson
 
 from mmrs.errors import UserError
 from mmrs.export.format import (
-    PARTS,
+    PARTS_FOLDER,
     ExportCounts,
     ExportFormat,
     ExportPart,
@@ -102,7 +102,7 @@ def write_export(config: ExportConfig, progress: Progress) -> ExportResult:
         parts = {split: len(chosen) for split, chosen in positions.items()}
         form.finish(WrittenExport(folder, result.counts, export.categories, parts))
         (folder / "README.md").write_text(_readme(form, config, boxes, manifest, result), encoding="utf-8")
-        shutil.rmtree(folder / PARTS)
+        shutil.rmtree(folder / PARTS_FOLDER)
         (folder / _LOCK_NAME).unlink()
         os.replace(folder, config.out)
     shards.close()
@@ -175,7 +175,7 @@ class _opened:
                     f"or remove it: {removal(self._partial)}"
                 )
         else:
-            (self._partial / PARTS).mkdir(parents=True)
+            (self._partial / PARTS_FOLDER).mkdir(parents=True)
             write_atomic(path, content)
         self._lock = whole_file_lock(self._partial / _LOCK_NAME)
         try:

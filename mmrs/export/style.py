@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -23,13 +24,13 @@ from mmrs.instructions.image_mark import IMAGE_MARK, without_image_marks
 from mmrs.record import Record, Sensor, TaskName
 
 Numbers = Sequence[Sequence[float]]
-Groups = Sequence[tuple[str, Numbers]]
+ClassBoxes = Sequence[tuple[str, Numbers]]
 NO_ORIENTED_FORM = "dialogues of oriented boxes, for which the format has no form (--obb envelope writes their extents)"
 HOLDS_A_MARK = "dialogues whose words hold a mark of the format"
 
 
 @dataclass(frozen=True, slots=True)
-class Exchange:
+class ChatExchange:
     """A dialogue as it is exported.
 
     Args:
@@ -51,7 +52,7 @@ class Exchange:
 class Styled:
     """The dialogues of a record, and those that the style cannot write, by reason."""
 
-    exchanges: list[Exchange]
+    exchanges: list[ChatExchange]
     left_out: Counter[str]
 
 
@@ -88,16 +89,20 @@ class BoxStyle:
     to_pixels: Callable[[Sequence[float], ImageFrame], Sequence[float]]
     box: Callable[[Sequence[float]], str]
     grounding: Callable[[str, Sequence[float]], str]
-    detections: Callable[[Groups], str]
+    detections: Callable[[ClassBoxes], str]
     nothing: Callable[[AskedPlace], str] = lambda place: format_absence("object", place)
     oriented: Callable[[Array, ImageFrame], Numbers] | None = None
     prompt: Callable[[BoxQuestion, str, str], str] = _default_prompt
     head: Callable[[TaskName, str, Sensor], str] = _no_head
     marks: tuple[str, ...] = ()
 
-    def __call__(self, record: Record, part: ExportPart) -> Styled:
-        """The dialogues of a record in this style."""
-        exchanges: list[Exchange] = []
+    def __call__(self, records: Sequence[Record], part: ExportPart) -> Iterator[Styled]:
+        """The dialogues of each record in this style; the numbers of all boxes are computed together."""
+        for record, objects in record_boxes(records, self, part.max_pixels):
+            yield self._styled(record, objects, part)
+
+    def _styled(self, record: Record, objects: RecordBoxes, part: ExportPart) -> Styled:
+        exchanges: list[ChatExchange] = []
         left_out: Counter[str] = Counter()
         marks = (IMAGE_MARK, *self.marks)
         for dialogue in record.dialogues:
@@ -108,10 +113,8 @@ class BoxStyle:
                 left_out[HOLDS_A_MARK] += 1
             else:
                 head = self.head(dialogue.task, dialogue.task, record.sensor)
-                exchanges.append(Exchange(dialogue.task, turns, head))
-        image = ImageFrame(record.image.width, record.image.height, part.max_pixels)
-        objects = RecordBoxes(record, self, image)
-        for question in box_questions(record, part.wording, StyleRegions(self, image)):
+                exchanges.append(ChatExchange(dialogue.task, turns, head))
+        for question in box_questions(record, part.wording, StyleRegions(self, objects.image)):
             if question.task == "detection-obb" and self.oriented is None:
                 if part.obb == "refuse":
                     left_out[NO_ORIENTED_FORM] += 1
@@ -126,7 +129,7 @@ class BoxStyle:
             exchanges.append(self._exchange(question, objects, record.sensor, part))
         return Styled(exchanges, left_out)
 
-    def _exchange(self, question: BoxQuestion, objects: RecordBoxes, sensor: Sensor, part: ExportPart) -> Exchange:
+    def _exchange(self, question: BoxQuestion, objects: RecordBoxes, sensor: Sensor, part: ExportPart) -> ChatExchange:
         groups = objects.of(question)
         asked = [] if question.place == "image" else list(objects.region(question))
         box = self.box(asked[0]) if asked else ""
@@ -143,18 +146,17 @@ class BoxStyle:
             else:
                 answer = self.detections(groups) if groups else self.nothing(question.place)
                 labels = tuple(category for category, rows in groups for _ in rows)
-        return Exchange(question.task, (("human", prompt), ("gpt", answer)), head, labels, boxes)
+        return ChatExchange(question.task, (("human", prompt), ("gpt", answer)), head, labels, boxes)
 
 
-def as_in_shards(record: Record, part: ExportPart) -> Styled:
-    """The dialogues as the shards have them, boxes in their dialect."""
-    exchanges = [
-        Exchange(
-            dialogue.task, tuple((turn.sender, without_image_marks(turn.value).strip()) for turn in dialogue.turns)
-        )
-        for dialogue in record.dialogues
-    ]
-    return Styled(exchanges, Counter())
+def as_in_shards(records: Sequence[Record], part: ExportPart) -> Iterator[Styled]:
+    """The dialogues of each record as the shards have them, boxes in their dialect."""
+    for record in records:
+        exchanges = []
+        for dialogue in record.dialogues:
+            turns = tuple((turn.sender, without_image_marks(turn.value).strip()) for turn in dialogue.turns)
+            exchanges.append(ChatExchange(dialogue.task, turns))
+        yield Styled(exchanges, Counter())
 
 
 def holds_mark(marks: Sequence[str], *texts: str) -> bool:
@@ -168,32 +170,57 @@ def as_horizontal(question: BoxQuestion) -> BoxQuestion:
     return replace(question, task="detection-hbb", kind=kind)
 
 
-class RecordBoxes:
-    """The numbers of all objects of a record, computed together and only when they are first asked for."""
+class _AllBoxes:
+    """The numbers of all objects of several records, computed together and only when they are first asked for."""
 
-    def __init__(self, record: Record, style: BoxStyle, image: ImageFrame):
-        self._record, self._style, self._image = record, style, image
-        self._rows: dict[bool, Numbers] = {}
+    def __init__(self, records: Sequence[Record], style: BoxStyle, max_pixels: int):
+        self._records, self._style = records, style
+        sizes = [(one.image.width, one.image.height) for one in records for _ in one.objects]
+        self._image = ImageFrame(np.array(sizes), max_pixels)
+
+    @cached_property
+    def horizontal(self) -> Numbers:
+        """A row for each object of each record."""
+        extents = [thing.extent() for record in self._records for thing in record.objects]
+        return self._style.horizontal(np.array(extents), self._image)
+
+    @cached_property
+    def oriented(self) -> Numbers:
+        """The same of oriented boxes, for styles that have a form for them."""
+        if self._style.oriented is None:
+            raise ValueError(f"{self._style.name} has no form of oriented boxes")
+        quads = [thing.quad for record in self._records for thing in record.objects]
+        return self._style.oriented(np.array(quads), self._image)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordBoxes:
+    """The numbers of one record: those of all from `first` on. `image` is the record's alone."""
+
+    image: ImageFrame
+    _style: BoxStyle
+    _boxes: _AllBoxes
+    _first: int
 
     def of(self, question: BoxQuestion) -> list[tuple[str, Numbers]]:
         """(class, rows) in the order of the answer."""
-        is_oriented = question.task == "detection-obb"
-        rows = self._all(is_oriented) if question.groups else ()
-        return [(category, [rows[place] for place in places]) for category, places in question.groups]
+        if not question.groups:
+            return []
+        rows = self._boxes.oriented if question.task == "detection-obb" else self._boxes.horizontal
+        return [(category, [rows[self._first + place] for place in places]) for category, places in question.groups]
 
     def region(self, question: BoxQuestion) -> Numbers:
         """The one row of the region that is asked about."""
-        return self._style.horizontal(np.array([question.region]), self._image)
+        return self._style.horizontal(np.array([question.region]), self.image)
 
-    def _all(self, is_oriented: bool) -> Numbers:
-        if is_oriented not in self._rows:
-            objects = self._record.objects
-            if is_oriented and self._style.oriented is not None:
-                self._rows[True] = self._style.oriented(np.array([thing.quad for thing in objects]), self._image)
-            else:
-                extents = np.array([thing.extent() for thing in objects])
-                self._rows[is_oriented] = self._style.horizontal(extents, self._image)
-        return self._rows[is_oriented]
+
+def record_boxes(records: Sequence[Record], style: BoxStyle, max_pixels: int) -> Iterator[tuple[Record, RecordBoxes]]:
+    """Each record with its numbers."""
+    boxes, first = _AllBoxes(records, style, max_pixels), 0
+    for record in records:
+        image = ImageFrame([record.image.width, record.image.height], max_pixels)
+        yield record, RecordBoxes(image, style, boxes, first)
+        first += len(record.objects)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +245,7 @@ def grid_to_pixels(last: float) -> Callable[[Sequence[float], ImageFrame], list[
     """`BoxStyle.to_pixels` of numbers from 0 to `last` along each axis; numbers after the fourth are left out."""
 
     def to_pixels(row: Sequence[float], image: ImageFrame) -> list[float]:
-        sides = (image.width, image.height, image.width, image.height)
+        sides = (*image.sizes[0], *image.sizes[0])
         return [number * side / last for number, side in zip(row[:4], sides, strict=True)]
 
     return to_pixels
@@ -234,7 +261,7 @@ def listed(numbers: Sequence[float]) -> str:
     return "[" + ", ".join(map(str, numbers)) + "]"
 
 
-def as_turns(exchange: Exchange) -> Iterator[dict[str, str]]:
+def as_turns(exchange: ChatExchange) -> Iterator[dict[str, str]]:
     """The turns in LLaVA form, the mark of the image at the start of the first."""
     for number, (sender, text) in enumerate(exchange.turns):
         yield {"from": sender, "value": text if number else f"{exchange.head}{IMAGE_MARK}\n{text}"}

@@ -15,7 +15,7 @@ from mmrs.export.chat.internvl import write_meta
 from mmrs.export.format import ExportCounts, ExportFormat, ExportPart, PlacedSample, fixed_frame
 from mmrs.export.frames import ImageFrame, angle_boxes, rounded_bins
 from mmrs.export.rows import sized_row, write_rows
-from mmrs.export.style import BoxStyle, Groups, Numbers, corners, grid_to_pixels, listed
+from mmrs.export.style import BoxStyle, ClassBoxes, Numbers, corners, grid_to_pixels, listed
 from mmrs.export.wording import BoxQuestion
 from mmrs.geometry import Array
 from mmrs.instructions.prompts import plural
@@ -40,7 +40,7 @@ def _one_box(row: Sequence[float]) -> str:
     return f"[{listed(row)}]"
 
 
-def _detections(groups: Groups) -> str:
+def _detections(groups: ClassBoxes) -> str:
     return ", ".join(
         f"<ref>{len(rows)} {category if len(rows) == 1 else plural(category)}</ref> "
         f"<box>[{', '.join(map(listed, rows))}]</box>"

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 
 from mmrs.export.format import ExportCounts, ExportFormat, ExportPart, PlacedSample, fixed_frame
 from mmrs.export.frames import ImageFrame, floored_bins
-from mmrs.export.prefix import Pair, PrefixStyle, write_prefix_rows
+from mmrs.export.prefix import PrefixPair, PrefixStyle, write_prefix_rows
 from mmrs.export.rows import join_lines
-from mmrs.export.style import BoxStyle, Groups, corners, grid_to_pixels
+from mmrs.export.style import BoxStyle, ClassBoxes, corners, grid_to_pixels
 from mmrs.export.wording import BoxQuestion
 from mmrs.geometry import canonical_quad
 
@@ -28,11 +28,11 @@ def _to_pixels(row: Sequence[float], image: ImageFrame) -> list[float]:
     return grid_to_pixels(_BINS)([number + 0.5 for number in row], image)
 
 
-def _detections(groups: Groups) -> str:
+def _detections(groups: ClassBoxes) -> str:
     return "".join(f"{category}{_box(row)}" for category, rows in groups for row in rows)
 
 
-def _detect(question: BoxQuestion, groups: Groups, categories: tuple[str, ...]) -> Pair:
+def _detect(question: BoxQuestion, groups: ClassBoxes, categories: tuple[str, ...]) -> PrefixPair:
     word = "<ROD>" if question.task == "detection-obb" else "<OD>"
     if question.kind.endswith(" class"):
         name = groups[0][0]

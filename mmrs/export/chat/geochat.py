@@ -14,7 +14,7 @@ import numpy as np
 from mmrs.export.format import ExportCounts, ExportFormat, ExportPart, PlacedSample, fixed_frame
 from mmrs.export.frames import ImageFrame, angle_boxes, rounded_bins
 from mmrs.export.rows import join_list, llava_row, write_rows
-from mmrs.export.style import BoxStyle, Groups, Numbers, corners, grid_to_pixels
+from mmrs.export.style import BoxStyle, ClassBoxes, Numbers, corners, grid_to_pixels
 from mmrs.export.wording import BoxQuestion
 from mmrs.geometry import Array
 from mmrs.instructions.answers import count_word
@@ -32,8 +32,8 @@ def _horizontal(boxes: Array, image: ImageFrame) -> Numbers:
 
 def _oriented(quads: Array, image: ImageFrame) -> Numbers:
     boxes = angle_boxes(quads)
-    scale = np.array([100 / image.width, 100 / image.height] * 2 + [1])
-    return np.rint(boxes * scale).astype(int).tolist()
+    scale = 100 / image.sizes[:, [0, 1, 0, 1]]
+    return np.rint(np.concatenate([boxes[:, :4] * scale, boxes[:, 4:]], axis=1)).astype(int).tolist()
 
 
 def _answer_box(row: Sequence[float]) -> str:
@@ -44,7 +44,7 @@ def _question_box(row: Sequence[float]) -> str:
     return "{" + "".join(f"<{number}>" for number in row[:4]) + "}"
 
 
-def _detections(groups: Groups) -> str:
+def _detections(groups: ClassBoxes) -> str:
     return ", ".join(
         f"<p>{count_word(len(rows))} {category if len(rows) == 1 else plural(category)}</p> "
         + "<delim>".join(map(_answer_box, rows))

@@ -13,7 +13,7 @@ import orjson
 from mmrs.export.format import ExportCounts, ExportFormat, ExportPart, PlacedSample, WrittenExport, fixed_frame
 from mmrs.export.frames import rounded_bins
 from mmrs.export.rows import join_lines, sized_row, write_rows
-from mmrs.export.style import BoxStyle, Groups, Numbers, corners, grid_to_pixels, listed
+from mmrs.export.style import BoxStyle, ClassBoxes, Numbers, corners, grid_to_pixels, listed
 from mmrs.export.wording import BoxQuestion
 from mmrs.geometry import canonical_quad
 
@@ -33,7 +33,7 @@ def _one_box(row: Sequence[float]) -> str:
     return f"<box>[{listed(row)}]</box>"
 
 
-def _detections(groups: Groups) -> str:
+def _detections(groups: ClassBoxes) -> str:
     return ", ".join(named_boxes(category, rows) for category, rows in groups)
 
 

@@ -13,13 +13,13 @@ import orjson
 from mmrs.export.chat.styles import CHAT_STYLES, chat_frame
 from mmrs.export.format import ExportCounts, ExportFormat, ExportPart, PlacedSample, WrittenExport
 from mmrs.export.rows import join_lines, write_rows
-from mmrs.export.style import Exchange, as_turns
+from mmrs.export.style import ChatExchange, as_turns
 
 _COLUMNS = {"messages": "conversations", "images": "images"}
 _TAGS = {"role_tag": "from", "content_tag": "value", "user_tag": "human", "assistant_tag": "gpt"}
 
 
-def _row(name: str, sample: PlacedSample, exchange: Exchange) -> dict[str, Any]:
+def _row(name: str, sample: PlacedSample, exchange: ChatExchange) -> dict[str, Any]:
     return {"id": name, "conversations": list(as_turns(exchange)), "images": [sample.image]}
 
 

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from mmrs.export.chat.styles import CHAT_STYLES, chat_frame
 from mmrs.export.format import ExportCounts, ExportFormat, ExportPart, PlacedSample
 from mmrs.export.rows import exchanges
-from mmrs.export.style import Exchange
+from mmrs.export.style import ChatExchange
 
 # Rows of a group are decoded together, and their pictures are held until then.
 _ROWS_OF_A_GROUP = 100
@@ -50,7 +50,7 @@ _SCHEMA = pa.schema(
 )
 
 
-def _row(name: str, sample: PlacedSample, exchange: Exchange) -> dict[str, Any]:
+def _row(name: str, sample: PlacedSample, exchange: ChatExchange) -> dict[str, Any]:
     messages = []
     for number, (sender, text) in enumerate(exchange.turns):
         content: list[dict[str, str]] = [] if number else [{"type": "image"}]

@@ -12,7 +12,7 @@ from typing import Any
 from mmrs.export.format import ExportCounts, ExportFormat, ExportPart, PlacedSample, fixed_frame
 from mmrs.export.frames import ImageFrame
 from mmrs.export.rows import join_lines, write_rows
-from mmrs.export.style import BoxStyle, Exchange, Groups, Numbers, corners
+from mmrs.export.style import BoxStyle, ChatExchange, ClassBoxes, Numbers, corners
 from mmrs.geometry import Array
 from mmrs.instructions.image_mark import IMAGE_MARK
 
@@ -23,7 +23,7 @@ def _horizontal(boxes: Array, image: ImageFrame) -> Numbers:
     return image.clipped(corners(boxes)).round(2).reshape(-1, 4).tolist()
 
 
-def _detections(groups: Groups) -> str:
+def _detections(groups: ClassBoxes) -> str:
     return "".join("<ref-object><bbox>" for _, rows in groups for _ in rows)
 
 
@@ -39,7 +39,7 @@ _STYLE = BoxStyle(
 )
 
 
-def _row(name: str, sample: PlacedSample, exchange: Exchange) -> dict[str, Any]:
+def _row(name: str, sample: PlacedSample, exchange: ChatExchange) -> dict[str, Any]:
     messages = [{"role": _ROLES[sender], "content": text} for sender, text in exchange.turns]
     messages[0]["content"] = IMAGE_MARK + messages[0]["content"]
     row: dict[str, Any] = {"messages": messages, "images": [sample.image], "channel": exchange.task, "id": name}

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 
 from mmrs.export.format import ExportCounts, ExportFormat, ExportPart, PlacedSample, fixed_frame
 from mmrs.export.frames import rounded_bins
-from mmrs.export.prefix import Pair, PrefixStyle, write_prefix_rows
+from mmrs.export.prefix import PrefixPair, PrefixStyle, write_prefix_rows
 from mmrs.export.rows import join_lines
-from mmrs.export.style import BoxStyle, Groups, corners, grid_to_pixels
+from mmrs.export.style import BoxStyle, ClassBoxes, corners, grid_to_pixels
 from mmrs.export.wording import BoxQuestion
 
 
@@ -22,11 +22,11 @@ def _box(row: Sequence[float]) -> str:
     return "".join(f"<loc{number:04d}>" for number in (y1, x1, y2, x2))
 
 
-def _detections(groups: Groups) -> str:
+def _detections(groups: ClassBoxes) -> str:
     return " ; ".join(f"{_box(row)} {category}" for category, rows in groups for row in rows)
 
 
-def _detect(question: BoxQuestion, groups: Groups, categories: tuple[str, ...]) -> Pair:
+def _detect(question: BoxQuestion, groups: ClassBoxes, categories: tuple[str, ...]) -> PrefixPair:
     is_of_class = question.kind.endswith(" class")
     asked = [category for category, _ in groups] if is_of_class else categories
     return f"detect {' ; '.join(asked)}", _detections(groups)

@@ -23,14 +23,22 @@ _FRAME = (
 )
 
 
+def _resized(image: ImageFrame) -> Array:
+    """Width and height ``(N, 2)`` of the images as they are resized."""
+    known: dict[tuple[float, float], tuple[int, int]] = {}
+    for width, height in image.sizes.tolist():
+        if (width, height) not in known:
+            known[width, height] = resized_for_qwen(int(width), int(height), image.max_pixels)
+    return np.array([known[width, height] for width, height in image.sizes.tolist()], dtype=np.float64)
+
+
 def _horizontal(boxes: Array, image: ImageFrame) -> list[list[int]]:
     fractions = image.fractions(image.clipped(corners(boxes)))
-    return np.rint(fractions * resized_for_qwen(image)).astype(int).reshape(-1, 4).tolist()
+    return np.rint(fractions * _resized(image)[:, None]).astype(int).reshape(-1, 4).tolist()
 
 
 def _to_pixels(row: Sequence[float], image: ImageFrame) -> list[float]:
-    width, height = resized_for_qwen(image)
-    scales = (image.width / width, image.height / height)
+    scales = (image.sizes / _resized(image))[0].tolist()
     return [number * scales[place % 2] for place, number in enumerate(row)]
 
 

@@ -12,7 +12,7 @@ import orjson
 from mmrs.export.format import ExportCounts, ExportFormat, ExportPart, PlacedSample, fixed_frame
 from mmrs.export.frames import rounded_bins
 from mmrs.export.rows import join_list, llava_row, write_rows
-from mmrs.export.style import BoxStyle, Groups, corners, grid_to_pixels, listed
+from mmrs.export.style import BoxStyle, ClassBoxes, corners, grid_to_pixels, listed
 
 _FRAME = "JSON of `bbox_2d` and `label`; whole numbers 0 to 1000 of width and of height, x1, y1, x2, y2, rounded"
 
@@ -22,7 +22,7 @@ def one_json_box(label: str, row: Sequence[float]) -> str:
     return f'{{"bbox_2d": {listed(row)}, "label": {orjson.dumps(label).decode()}}}'
 
 
-def json_box_list(groups: Groups) -> str:
+def json_box_list(groups: ClassBoxes) -> str:
     """The JSON list of all boxes, in the order of the groups."""
     return "[" + ", ".join(one_json_box(category, row) for category, rows in groups for row in rows) + "]"
 

@@ -10,12 +10,12 @@ from mmrs.export.chat.geochat import GEOCHAT_STYLE
 from mmrs.export.chat.internvl import INTERNVL_STYLE
 from mmrs.export.chat.qwen2_5_vl import QWEN2_5_VL_STYLE
 from mmrs.export.chat.qwen3_vl import QWEN3_VL_STYLE
-from mmrs.export.rows import Style
+from mmrs.export.rows import DialogueStyle
 from mmrs.export.style import BoxStyle, as_in_shards
 
 AS_IN_SHARDS = "shards"
 _BOX_STYLES = (QWEN3_VL_STYLE, QWEN2_5_VL_STYLE, INTERNVL_STYLE, GEOCHAT_STYLE, EARTHDIAL_STYLE)
-CHAT_STYLES: Mapping[str, Style] = MappingProxyType(
+CHAT_STYLES: Mapping[str, DialogueStyle] = MappingProxyType(
     {AS_IN_SHARDS: as_in_shards, **{style.name: style for style in _BOX_STYLES}}
 )
 

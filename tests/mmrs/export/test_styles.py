@@ -20,7 +20,7 @@ from mmrs.export.chat.paligemma import _STYLE as PALIGEMMA
 from mmrs.export.chat.qwen2_5_vl import QWEN2_5_VL_STYLE
 from mmrs.export.chat.qwen3_vl import QWEN3_VL_STYLE
 from mmrs.export.format import ExportCounts, ExportPart
-from mmrs.export.frames import ImageFrame, angle_boxes, resized_for_qwen
+from mmrs.export.frames import angle_boxes, resized_for_qwen
 from mmrs.export.style import HOLDS_A_MARK, NO_ORIENTED_FORM
 from mmrs.export.wording import Wording
 from mmrs.geometry import quad_from_hbb
@@ -29,7 +29,7 @@ from mmrs.instructions.render import RenderOptions, render
 from mmrs.instructions.templates import TEMPLATES
 from mmrs.record import Record
 
-IMAGE = ImageFrame(1000, 500)
+MAX_PIXELS = 12_845_056
 
 
 def record(objects=(), size=(1000, 500), tasks=("detection-hbb",), **known):
@@ -64,12 +64,17 @@ def part(tmp_path, **fields):
         ExportCounts(),
         ("car", "ship"),
         ("car", "ship"),
-        **{"wording": Wording(), "boxes": "", "max_pixels": IMAGE.max_pixels, **fields},
+        **{"wording": Wording(), "boxes": "", "max_pixels": MAX_PIXELS, **fields},
     )
 
 
+def styled(style, a_record, tmp_path, **fields):
+    (result,) = style([a_record], part(tmp_path, **fields))
+    return result
+
+
 def answers(style, a_record, tmp_path, **fields):
-    return [exchange.turns[-1][1] for exchange in style(a_record, part(tmp_path, **fields)).exchanges]
+    return [exchange.turns[-1][1] for exchange in styled(style, a_record, tmp_path, **fields).exchanges]
 
 
 # What a reader of each text needs to know: its numbers, their order, the last number of an axis.
@@ -97,13 +102,13 @@ def tokens(text):
 
 
 READERS = {
-    "qwen3-vl": (QWEN3_VL_STYLE, json_boxes, lambda image: (1000, 1000)),
-    "qwen2.5-vl": (QWEN2_5_VL_STYLE, json_boxes, resized_for_qwen),
-    "internvl": (INTERNVL_STYLE, bracketed, lambda image: (1000, 1000)),
-    "geochat": (GEOCHAT_STYLE, braces, lambda image: (100, 100)),
-    "earthdial": (EARTHDIAL_STYLE, bracketed, lambda image: (100, 100)),
-    "paligemma": (PALIGEMMA, yx_tokens, lambda image: (1023, 1023)),
-    "florence-2": (FLORENCE, tokens, lambda image: (1000, 1000)),
+    "qwen3-vl": (QWEN3_VL_STYLE, json_boxes, lambda width, height: (1000, 1000)),
+    "qwen2.5-vl": (QWEN2_5_VL_STYLE, json_boxes, lambda width, height: resized_for_qwen(width, height, MAX_PIXELS)),
+    "internvl": (INTERNVL_STYLE, bracketed, lambda width, height: (1000, 1000)),
+    "geochat": (GEOCHAT_STYLE, braces, lambda width, height: (100, 100)),
+    "earthdial": (EARTHDIAL_STYLE, bracketed, lambda width, height: (100, 100)),
+    "paligemma": (PALIGEMMA, yx_tokens, lambda width, height: (1023, 1023)),
+    "florence-2": (FLORENCE, tokens, lambda width, height: (1000, 1000)),
 }
 SIDES = st.integers(30, 5000)
 SHARES = st.lists(st.tuples(*[st.floats(0, 1)] * 4), min_size=1, max_size=4)
@@ -119,7 +124,7 @@ def test_a_box_read_back_is_within_half_a_bin(name, width, height, shares, tmp_p
         x1, y1 = round(x * (width - 2), 3), round(y * (height - 2), 3)
         boxes.append([x1, y1, x1 + 1 + across * (width - x1 - 1), y1 + 1 + down * (height - y1 - 1)])
     (text,) = answers(style, record([("ship", box) for box in boxes], (width, height)), tmp_path_factory.getbasetemp())
-    steps = np.array(last(ImageFrame(width, height)) * 2)
+    steps = np.array(last(width, height) * 2)
     found = np.array([row[:4] for row in read(text)])
     exact = np.array(boxes) / [width, height, width, height] * steps
     assert found.shape == exact.shape and np.abs(found - exact).max() <= 0.5 + 1e-6
@@ -140,7 +145,7 @@ def test_the_example_of_the_published_formats(tmp_path):
     }
     for style, text in expected.items():
         assert answers(style, one, tmp_path) == [text]
-    (exchange,) = MS_SWIFT(one, part(tmp_path)).exchanges
+    (exchange,) = styled(MS_SWIFT, one, tmp_path).exchanges
     assert exchange.boxes == [[500, 0, 750, 250]] and exchange.labels == ("ship",)
 
 
@@ -150,7 +155,7 @@ def test_the_resize_is_that_of_the_processor(width, height, most):
     if max(width, height) / min(width, height) > 200:
         return
     expected = smart_resize(height, width, factor=28, min_pixels=3_136, max_pixels=most)
-    assert resized_for_qwen(ImageFrame(width, height, most)) == expected[::-1]
+    assert resized_for_qwen(width, height, most) == expected[::-1]
 
 
 @settings(max_examples=80, deadline=None)
@@ -177,9 +182,9 @@ def test_oriented_boxes_have_their_form_or_are_refused(tmp_path):
     assert answers(FLORENCE, ship, tmp_path)[0].count("<loc_") == 8
     assert braces(answers(GEOCHAT_STYLE, ship, tmp_path)[0])[0][4] == 68
     for style in (QWEN3_VL_STYLE, QWEN2_5_VL_STYLE, MS_SWIFT, PALIGEMMA):
-        styled = style(ship, part(tmp_path))
-        assert styled.exchanges == [] and styled.left_out == {NO_ORIENTED_FORM: 1}
-        (exchange,) = style(ship, part(tmp_path, obb="envelope")).exchanges
+        refused = styled(style, ship, tmp_path)
+        assert refused.exchanges == [] and refused.left_out == {NO_ORIENTED_FORM: 1}
+        (exchange,) = styled(style, ship, tmp_path, obb="envelope").exchanges
         assert exchange.task == "detection-hbb" and "oriented" not in exchange.turns[0][1]
     assert json_boxes(answers(QWEN3_VL_STYLE, ship, tmp_path, obb="envelope")[0]) == [[580, 200, 700, 380]]
     both = record([("ship", quad)], tasks=("detection-hbb", "detection-obb"))
@@ -202,7 +207,7 @@ def test_expressions_are_asked_for_and_described(tmp_path):
         MS_SWIFT: ("<bbox>", "<bbox>"),
     }
     for style, (answer, asked) in said.items():
-        grounding, region = style(one, part(tmp_path)).exchanges
+        grounding, region = styled(style, one, tmp_path).exchanges
         assert grounding.turns[1][1] == answer and asked in region.turns[0][1]
         assert region.turns[1][1] == "the long ship" and "the long ship" in "".join(grounding.turns[0])
 
@@ -213,9 +218,9 @@ def test_words_that_hold_a_mark_are_left_out_and_counted(tmp_path):
         "expressions": [{"text": "a <box>", "object": 0}],
     }
     one = record([("ship", [1, 2, 30, 40])], tasks=("captioning", "visual-grounding"), **known)
-    assert MS_SWIFT(one, part(tmp_path)).left_out == {HOLDS_A_MARK: 1}
-    assert INTERNVL_STYLE(one, part(tmp_path)).left_out == {HOLDS_A_MARK: 1}
-    kept = [exchange.turns for exchange in PALIGEMMA(one, part(tmp_path)).exchanges]
+    assert styled(MS_SWIFT, one, tmp_path).left_out == {HOLDS_A_MARK: 1}
+    assert styled(INTERNVL_STYLE, one, tmp_path).left_out == {HOLDS_A_MARK: 1}
+    kept = [exchange.turns for exchange in styled(PALIGEMMA, one, tmp_path).exchanges]
     assert (("human", "caption en"), ("gpt", "a harbour")) in kept
 
 
@@ -225,7 +230,7 @@ def test_regions_of_a_crowd_hold_what_is_said_to_lie_in_them(style, tmp_path):
     generator = np.random.default_rng(3)
     boxes = [[x, y, x + 6, y + 6] for x, y in (generator.random((90, 2)) * (990, 490)).round(1).tolist()]
     wording = Wording(max_objects_per_dialogue=20)
-    exchanges = style(record([("ship", box) for box in boxes]), part(tmp_path, wording=wording)).exchanges
+    exchanges = styled(style, record([("ship", box) for box in boxes]), tmp_path, wording=wording).exchanges
     last, counted = (100 if style is GEOCHAT_STYLE else 1000), 0
     for exchange in exchanges:
         region, *inside = (row[:4] for row in exchange.boxes)
@@ -245,6 +250,25 @@ def test_other_wordings_are_those_of_the_shards(tmp_path):
     )
     one = one.model_copy(update={"dialogues": render(one, options).dialogues})
     wording = Wording(templates="diverse", seed=5)
-    exchanges = QWEN3_VL_STYLE(one, part(tmp_path, wording=wording)).exchanges
+    exchanges = styled(QWEN3_VL_STYLE, one, tmp_path, wording=wording).exchanges
     assert [each.turns[0][1] for each in exchanges] == [each.turns[0].value for each in one.dialogues]
     assert len(one.dialogues) == 4 and replace(part(tmp_path), wording=wording).wording == wording
+
+
+def test_records_written_together_are_as_each_alone(tmp_path):
+    """Of other sizes, with none, one and several objects."""
+    records = [
+        record([("ship", [3, 4, 90, 80]), ("car", [5, 5, 9, 30])], (300, 200), ("detection-hbb", "detection-obb")),
+        record((), (64, 640)),
+        record([("car", [100, 40, 1000, 480])], (1000, 500), ("detection-hbb", "detection-obb")),
+    ]
+    for style in (
+        QWEN2_5_VL_STYLE,
+        QWEN3_VL_STYLE,
+        GEOCHAT_STYLE,
+        EARTHDIAL_STYLE,
+        INTERNVL_STYLE,
+        FLORENCE,
+        PALIGEMMA,
+    ):
+        assert list(style(records, part(tmp_path))) == [styled(style, one, tmp_path) for one in records]
