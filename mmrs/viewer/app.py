@@ -12,15 +12,18 @@ Texts of the data are made `harmless` on their way out, and the page puts them i
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
 import orjson
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -62,18 +65,23 @@ class ViewedData:
     answers: AnswerTable | None = None
 
 
-def make_viewer(data: ViewedData, names: tuple[str, ...] = ()) -> ASGIApp:
-    """The application, guarded; `names` are those that a browser may call it by."""
-    viewer = _Viewer(data)
+def make_viewer(data: ViewedData | Future[ViewedData], names: tuple[str, ...] = ()) -> ASGIApp:
+    """The application, guarded.
+
+    Args:
+        data: what is shown. The page itself is there before it, and what asks for the data waits until it is read.
+        names: those that a browser may call it by.
+    """
+    viewer = _WaitingViewer(data)
     routes = [
         Route("/", page_file("view.html")),
         *(Route(f"/static/{name}", page_file(name)) for name in _PAGE),
-        Route("/api/about", _guarded(viewer.about)),
-        Route("/api/rows", _guarded(viewer.rows)),
-        Route("/api/sample", _guarded(viewer.sample)),
-        Route("/api/not-stored", _guarded(viewer.not_stored)),
+        Route("/api/about", viewer.answers(_Viewer.about)),
+        Route("/api/rows", viewer.answers(_Viewer.rows)),
+        Route("/api/sample", viewer.answers(_Viewer.sample)),
+        Route("/api/not-stored", viewer.answers(_Viewer.not_stored)),
         Route("/api/exclude", viewer.exclude, methods=["POST"]),
-        Route("/image/{data_set}/{row:int}", _guarded(viewer.image)),
+        Route("/image/{data_set}/{row:int}", viewer.answers(_Viewer.image)),
     ]
     return LocalGuard(Starlette(routes=routes), names)
 
@@ -103,16 +111,44 @@ def harmless_values(value: Any) -> Any:
     return [harmless_values(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _guarded(endpoint: Callable[[Request], Response]) -> Callable[[Request], Response]:
-    def answer(request: Request) -> Response:
-        try:
-            return endpoint(request)
-        except UserError as error:
-            return answer_json({"error": harmless(str(error))}, 400)
-        except (RunFailure, OSError, ValueError) as error:
-            return answer_json({"error": harmless(str(error))}, 500)
+class _WaitingViewer:
+    """A viewer of data that may still be read: whoever asks waits."""
 
-    return answer
+    def __init__(self, data: ViewedData | Future[ViewedData]):
+        self._data, self._lock = data, threading.Lock()
+        self._viewer: _Viewer | None = None
+
+    def answers(self, method: Callable[[_Viewer, Request], Response]) -> Callable[[Request], Awaitable[Response]]:
+        """An endpoint that answers by a method of the viewer, on a thread; errors become its answer."""
+
+        def answer(request: Request) -> Response:
+            try:
+                return method(self._ready(), request)
+            except UserError as error:
+                return answer_json({"error": harmless(str(error))}, 400)
+            except (RunFailure, OSError, ValueError) as error:
+                return answer_json({"error": harmless(str(error))}, 500)
+
+        async def endpoint(request: Request) -> Response:
+            await self._until_read()
+            return await run_in_threadpool(answer, request)
+
+        return endpoint
+
+    async def exclude(self, request: Request) -> Response:
+        await self._until_read()
+        return await self._ready().exclude(request)
+
+    async def _until_read(self) -> None:
+        if isinstance(self._data, Future):
+            # A reading that fails ends the server, which tells why.
+            await asyncio.wait([asyncio.wrap_future(self._data)])
+
+    def _ready(self) -> _Viewer:
+        with self._lock:
+            if self._viewer is None:
+                self._viewer = _Viewer(self._data.result() if isinstance(self._data, Future) else self._data)
+            return self._viewer
 
 
 class _Viewer:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -56,13 +58,29 @@ def load_viewed(
     return ViewedData(title, catalogue, exclusions, table)
 
 
-def serve_viewer(data: ViewedData, options: ListenOptions, say: Callable[[str], None]) -> None:
-    """Listen until the process is told to end. Raises as `listen`."""
-    listen(make_viewer(data, options.allow_hosts), options, f"{len(data.catalogue):,} images", say)
+def serve_viewer(load: Callable[[], ViewedData], options: ListenOptions, say: Callable[[str], None]) -> None:
+    """Listen until the process is told to end; the page is there while `load` reads what it shows.
+
+    Raises:
+        UserError: as `listen`; and what `load` raises, once the server has ended for it.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(load)
+        listen(make_viewer(loading, options.allow_hosts), options, "the data set", say, loading)
+    loading.result()
 
 
-def listen(app: ASGIApp, options: ListenOptions, what: str, say: Callable[[str], None]) -> None:
+def listen(
+    app: ASGIApp,
+    options: ListenOptions,
+    what: str,
+    say: Callable[[str], None],
+    needed: Future[Any] | None = None,
+) -> None:
     """Serve an application until the process is told to end; says where, and what it is.
+
+    Args:
+        needed: where this fails, the server ends.
 
     Raises:
         UserError: nothing can listen there.
@@ -79,8 +97,16 @@ def listen(app: ASGIApp, options: ListenOptions, what: str, say: Callable[[str],
         say(f"anybody who reaches {options.host} may use it, without a password")
     name = f"[{options.host}]" if family == socket.AF_INET6 else options.host
     say(f"{what} at http://{name}:{listener.getsockname()[1]}/ (Ctrl-C ends it)")
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5))
+
+    def end(done: Future[Any]) -> None:
+        if done.exception() is not None:
+            server.should_exit = True
+
+    if needed is not None:
+        needed.add_done_callback(end)
     with listener:
-        uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5)).run([listener])
+        server.run([listener])
 
 
 def _by_row(answers: Mapping[str, list[ShownAnswer]], catalogue: Catalogue) -> AnswerTable:

@@ -36,12 +36,15 @@ def view(
 
     Only this machine is answered by default. At a URL the shards that are looked at are fetched whole, into the cache.
     """
+    from mmrs.viewer.app import ViewedData
     from mmrs.viewer.serve import ListenOptions, load_viewed, serve_viewer
 
-    shown = None
-    if answers is not None:
-        from training.evaluation.page.shown_answers import shown_answers
+    def load() -> ViewedData:
+        shown = None
+        if answers is not None:
+            from training.evaluation.page.shown_answers import shown_answers
 
-        shown = shown_answers(location, answers, dialect)
-    data = load_viewed(location, exclude, shown)
-    serve_viewer(data, ListenOptions(host, port, allow_hosts), lambda words: click.echo(words, err=True))
+            shown = shown_answers(location, answers, dialect)
+        return load_viewed(location, exclude, shown)
+
+    serve_viewer(load, ListenOptions(host, port, allow_hosts), lambda words: click.echo(words, err=True))
