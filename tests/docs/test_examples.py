@@ -10,6 +10,9 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
+import mmrs
+from mmrs.export.run import ExportConfig, write_export
+from mmrs.progress import Progress
 from tests.support.pages import ROOT
 
 EXAMPLES = ROOT / "examples"
@@ -63,6 +66,11 @@ def test_the_examples_run_in_order(tmp_path):
     assert run("predict.py", trained / "model", image, "Please detect all objects in this image.").endswith("\n")
     with served(trained / "model") as url:
         assert run("ask_server.py", url, image, "Please detect all objects in this image.").endswith("\n")
+    data, exported = mmrs.open(shards), tmp_path / "exported"
+    write_export(ExportConfig(shards, "messages", exported), Progress(quiet=True))
+    batch = run("train_with_trl.py", exported, trained / "model")
+    question = next(data.stream(["train"], shuffle=False).__iter__()).record.dialogues[0].turns[0].value
+    assert question in batch and "pixel_values: (2, 3, " in batch
     scores = run("score_answers.py", shards, tmp_path / "scores")
     assert "detection-hbb" in scores and (tmp_path / "scores" / "scores.json").exists()
 
