@@ -1,25 +1,31 @@
 """Greedy answers of a model: an image is encoded once, and what its questions share is read once.
 
 A sequence begins with BOS and the image's slots, whatever is asked. Their keys and values are computed once for an
-image and given to all of its questions, of which a batch then reads the prompts alone. Which questions form a batch
-follows from the questions and the batch size, so shares of processes and resumed runs generate the very batches of one
-process.
+image and given to all of its questions. The prompts of a batch that ask about one image form a tree, of which each
+token is read once; equal ones are answered once. Which questions form a batch follows from the questions and the batch
+size, and what is read at once from the batches, so shares of processes and resumed runs compute what one process does.
 """
 
 from __future__ import annotations
 
-import copy
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 import torch
 from transformers import LogitsProcessor, LogitsProcessorList
-from transformers.cache_utils import DynamicCache
 
 from mmrs.instructions.answers import box_spans
 from mmrs.shards.reader import ShardSet
 from training.evaluation.questions import question_image
+from training.evaluation.reading.shared_reading import (
+    Layers,
+    SharedReading,
+    last_position_alone,
+    read_prefixes,
+    read_prompts,
+)
 from training.evaluation.task import Answer, Question
 from training.evaluation.tasks import find_task
 from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor
@@ -59,10 +65,14 @@ class Decoding:
 
 @dataclass(frozen=True, slots=True)
 class PlannedBatch:
-    """Questions that are generated at once, and the most tokens that an answer of their task may have."""
+    """Questions that are generated at once, and the most tokens that an answer of their task may have.
+
+    `spanning`: the images that are asked about in other batches too.
+    """
 
     questions: Batch
     longest: int
+    spanning: frozenset[str] = frozenset()
 
 
 def own_reference(question: Question[Any]) -> str:
@@ -100,7 +110,11 @@ def plan_batches(
             for question in sorted(images[image], key=lambda question: len(question.prompt))
         ]
         starts = range(0, len(ordered), decoding.batch_size)
-        planned += [PlannedBatch(tuple(ordered[start : start + decoding.batch_size]), longest) for start in starts]
+        batches = [tuple(ordered[start : start + decoding.batch_size]) for start in starts]
+        counts = Counter(image for batch in batches for image in _images(batch))
+        for batch in batches:
+            spanning = frozenset(image for image in _images(batch) if counts[image] > 1)
+            planned.append(PlannedBatch(batch, longest, spanning))
     return planned
 
 
@@ -137,8 +151,17 @@ def _turns(question: Question[Any]) -> list[tuple[str, str]]:
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class _Prompt:
+    """All that an answer follows from: questions with equal ones are answered alike."""
+
+    image: str
+    ids: tuple[int, ...]
+    pattern: str | None
+
+
 class AnswerGenerator:
-    """A model, the images of a data set, and the last image's shared keys and values.
+    """A model, the images of a data set, and what the last batch leaves to the next.
 
     Args:
         model: on its device, in its precision.
@@ -159,7 +182,9 @@ class AnswerGenerator:
         self._data = data
         self._decoding = decoding
         self._grammar = AnswerGrammar(processor) if decoding.constrained else None
-        self._prefix: tuple[tuple[str, ...], DynamicCache] | None = None
+        self._prefix = processor.encode_prefix(with_image=True)
+        # Of images that span batches, as the last batch had them.
+        self._kept: dict[str, Layers] = {}
 
     def plan(self, questions: Sequence[Question[Any]]) -> list[PlannedBatch]:
         """Every question in one batch."""
@@ -168,74 +193,71 @@ class AnswerGenerator:
     @torch.inference_mode()
     def answer(self, batch: PlannedBatch) -> list[Answer]:
         """The answers to the questions of a batch, in their order."""
-        questions, processor = batch.questions, self._processor
-        prompts = [processor.encode_dialogue(_turns(question))[0] for question in questions]
-        shared = len(processor.encode_prefix(with_image=True))
-        room = self._model.config.get_text_config().max_position_embeddings - shared
-        limits = [max(1, min(batch.longest, room - len(prompt))) for prompt in prompts]
-        inputs = self._inputs(questions, prompts, shared)
+        asked = [self._prompt(question) for question in batch.questions]
+        prompts = list(dict.fromkeys(asked))
+        reading = self._read(batch, prompts)
+        start = reading.input_ids.shape[1]
+        room = self._model.config.get_text_config().max_position_embeddings - len(self._prefix)
+        limits = [max(1, min(batch.longest, room - len(prompt.ids))) for prompt in prompts]
         sure = ChosenLogProbabilities()
         processors = LogitsProcessorList()
-        start = inputs["input_ids"].shape[1]
         if self._grammar is not None:
-            patterns = [find_task(question.task).pattern(question) for question in questions]
+            patterns = [prompt.pattern for prompt in prompts]
             processors.append(GrammarLogitsProcessor(self._grammar, patterns, start))
         processors.append(sure)
-        # transformers types `self` by a protocol that none of its own models meets.
-        generated = self._model.generate(  # type: ignore[misc]
-            **inputs,
-            max_new_tokens=max(limits),
-            do_sample=False,
-            logits_processor=processors,
-        )
+        with last_position_alone(self._model):
+            # transformers types `self` by a protocol that none of its own models meets.
+            generated = self._model.generate(  # type: ignore[misc]
+                input_ids=reading.input_ids,
+                attention_mask=reading.attention_mask,
+                past_key_values=reading.past_key_values,
+                max_new_tokens=max(limits),
+                do_sample=False,
+                logits_processor=processors,
+            )
         ids_BL = cast(torch.Tensor, generated)[:, start:].tolist()
         probabilities_BL = sure.stacked().tolist()
-        return [
-            self._answer(question, ids[:limit], probabilities[:limit])
-            for question, ids, probabilities, limit in zip(questions, ids_BL, probabilities_BL, limits, strict=True)
-        ]
-
-    def _inputs(self, questions: Batch, prompts: Sequence[list[int]], shared: int) -> dict[str, Any]:
-        """What `generate` takes: prefixes that are read already, padding after them, prompts at the end."""
-        longest = max(map(len, prompts))
-        pad = self._processor.tokenizer.pad_token_id
-        prefix = self._processor.encode_prefix(with_image=True)
-        ids_BL = torch.full((len(prompts), shared + longest), pad)
-        mask_BL = torch.ones_like(ids_BL)
-        ids_BL[:, :shared] = torch.tensor(prefix)
-        for row, prompt in enumerate(prompts):
-            ids_BL[row, shared + longest - len(prompt) :] = torch.tensor(prompt)
-            mask_BL[row, shared : shared + longest - len(prompt)] = 0
-        device = self._model.device
-        return {
-            "input_ids": ids_BL.to(device),
-            "attention_mask": mask_BL.to(device),
-            "past_key_values": self._read_prefixes(questions, prefix),
+        said = {
+            prompt: (ids[:limit], probabilities[:limit])
+            for prompt, ids, probabilities, limit in zip(prompts, ids_BL, probabilities_BL, limits, strict=True)
         }
+        return [self._answer(question, *said[prompt]) for question, prompt in zip(batch.questions, asked, strict=True)]
 
-    def _read_prefixes(self, questions: Batch, prefix: Sequence[int]) -> DynamicCache:
-        """Keys and values of each question's image, ``(questions, ...)``. One call of the model for all new images."""
-        images = {question.record.id: question for question in questions}
-        if self._prefix is None or self._prefix[0] != tuple(images):
-            pixels = self._processor.image_processor(
-                [question_image(self._data, question) for question in images.values()]
-            )
-            ids_NL = torch.tensor([list(prefix)] * len(images), device=self._model.device)
-            read = self._model(
-                input_ids=ids_NL,
-                pixel_values=pixels["pixel_values"].to(self._model.device),
-                past_key_values=DynamicCache(config=self._model.config.get_text_config()),
-                use_cache=True,
-                logits_to_keep=1,
-            )
-            self._prefix = (tuple(images), read.past_key_values)
-        number = {image: place for place, image in enumerate(images)}
-        chosen = torch.tensor([number[question.record.id] for question in questions], device=self._model.device)
-        # A copy of the layers and not of their tensors, which selecting and growing replace.
-        cache = copy.copy(self._prefix[1])
-        cache.layers = [copy.copy(layer) for layer in cache.layers]
-        cache.batch_select_indices(chosen)
-        return cache
+    def _prompt(self, question: Question[Any]) -> _Prompt:
+        pattern = find_task(question.task).pattern(question) if self._grammar is not None else None
+        ids = self._processor.encode_dialogue(_turns(question))[0]
+        return _Prompt(question.record.id, tuple(ids), pattern)
+
+    def _read(self, batch: PlannedBatch, prompts: Sequence[_Prompt]) -> SharedReading:
+        """The images of a batch and what its prompts share, read."""
+        images = _images(batch.questions)
+        together = [image for image in images if image not in batch.spanning]
+        self._kept = {
+            image: self._kept.get(image) or self._read_images([images[image]])
+            for image in images
+            if image in batch.spanning
+        }
+        parts = [
+            *self._kept.values(),
+            *([self._read_images([images[image] for image in together])] if together else []),
+        ]
+        number = {image: place for place, image in enumerate([*self._kept, *together])}
+        layers = [
+            (torch.cat([keys for keys, _ in layer]), torch.cat([values for _, values in layer]))
+            for layer in zip(*parts, strict=True)
+        ]
+        asked = [(number[prompt.image], prompt.ids) for prompt in prompts]
+        pad = self._processor.tokenizer.pad_token_id
+        with last_position_alone(self._model):
+            return read_prompts(self._model, self._prefix, layers, asked, pad)
+
+    def _read_images(self, questions: Sequence[Question[Any]]) -> Layers:
+        """The prefixes of the questions' images, in one call. Images that span batches are read each alone, so that
+        they are the same numbers whatever batch comes first."""
+        pictures = [question_image(self._data, question) for question in questions]
+        pixels_NCHW = self._processor.image_processor(pictures)["pixel_values"]
+        with last_position_alone(self._model):
+            return read_prefixes(self._model, self._prefix, pixels_NCHW)
 
     def _answer(self, question: Question[Any], ids: list[int], log_probabilities: list[float]) -> Answer:
         end = self._processor.tokenizer.eos_token_id
@@ -284,6 +306,11 @@ def span_log_probabilities(
         ]
         means.append(round(sum(inside) / len(inside), 4) if inside else 0.0)
     return tuple(means)
+
+
+def _images(questions: Sequence[Question[Any]]) -> dict[str, Question[Any]]:
+    """A question about each image, by the image's record."""
+    return {question.record.id: question for question in questions}
 
 
 def _reference_lengths(references: Sequence[str], processor: Any) -> list[int]:

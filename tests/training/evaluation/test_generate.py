@@ -80,13 +80,64 @@ def test_an_image_is_encoded_once_for_all_of_its_questions(data, model, processo
     assert encoded == [1]
 
 
+def counted_rows(monkeypatch, model):
+    """Positions of each call of the language model, as they come: (rows, positions) each."""
+    calls = []
+    forward = type(model.language_model).forward
+
+    def counted(self, *given, **options):
+        calls.append(tuple(options["inputs_embeds"].shape[:2]))
+        return forward(self, *given, **options)
+
+    monkeypatch.setattr(type(model.language_model), "forward", counted)
+    return calls
+
+
+def test_images_that_span_batches_are_encoded_once(data, model, processor, monkeypatch):
+    chosen = list({question.record.id: question for question in load_questions(data, MANY)}.values())[:3]
+    questions = [replace(each, id=f"{each.id}-{n}", prompt=f"Question {n}?") for each in chosen for n in range(10)]
+    questions = [replace(question, task=chosen[0].task) for question in questions]
+    encoded, features = [], model.model.get_image_features
+    monkeypatch.setattr(
+        type(model.model), "get_image_features",
+        lambda self, pixels, **options: (encoded.append(len(pixels)), features(pixels, **options))[1],
+    )  # fmt: skip
+    generate_answers(model, processor, data, questions, Decoding(8, 2), lambda count: None)
+    assert sum(encoded) == 3
+
+
+def test_equal_prompts_about_an_image_are_answered_once(data, model, processor, monkeypatch):
+    first, *_, other = load_questions(data, QuestionScope(tasks=("detection-hbb",)))
+    questions = [replace(each, id=f"{each.id}-{n}", prompt="Same?") for each in (first, other) for n in range(4)]
+    calls = counted_rows(monkeypatch, model)
+    answers = generate_answers(model, processor, data, questions, Decoding(16, 3), lambda count: None)
+    assert max(rows for rows, _ in calls) == 2
+    assert [answer.id for answer in answers] == [question.id for question in questions]
+    for question, answer in zip(questions, answers, strict=True):
+        assert answer.text == alone(model, processor, data, question, 3)
+
+
+def test_beginnings_that_prompts_share_are_read_once(data, model, processor, monkeypatch):
+    first = load_questions(data, MANY)[0]
+    shared = "Whatever is asked in the end, the same words stand before it for a while: " * 2
+    questions = [replace(first, id=f"{first.id}-{n}", prompt=f"{shared}what of {n:02d}?") for n in range(12)]
+    expected = [alone(model, processor, data, question, 6) for question in questions]
+    calls = counted_rows(monkeypatch, model)
+    answers = generate_answers(model, processor, data, questions, Decoding(12, 6), lambda count: None)
+    assert [answer.text for answer in answers] == expected
+    prompt = len(processor.encode_dialogue([("human", questions[0].prompt)])[0])
+    assert sum(rows * positions for rows, positions in calls) < 12 * prompt / 2
+
+
 def test_earlier_turns_stand_before_the_prompt(data, model, processor, monkeypatch):
     questions = load_questions(data, MANY)[:4]
     for question in questions:
         monkeypatch.setattr(type(find_task(question.task)), "earlier_turns", lambda self, asked: [("What?", "A ship.")])
     read = []
-    inputs = AnswerGenerator._inputs
-    monkeypatch.setattr(AnswerGenerator, "_inputs", lambda self, *rest: (read.extend(rest[1]), inputs(self, *rest))[1])
+    shared = generate.read_prompts
+    monkeypatch.setattr(
+        generate, "read_prompts", lambda *given: (read.extend(list(ids) for _, ids in given[3]), shared(*given))[1]
+    )
     generate_answers(model, processor, data, questions, SHORT, lambda count: None)
     expected = [
         processor.encode_dialogue([("human", "What?"), ("gpt", "A ship."), ("human", question.prompt)])[0]
