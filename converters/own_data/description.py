@@ -113,11 +113,13 @@ class Description(StrictModel):
 
     @staticmethod
     def _names(labels: list[Any]) -> list[str]:
+        seen = set()
         for label in labels:
             if not isinstance(label, str) or not label.strip():
                 raise ValueError(f"label {label!r} is no name; write it in quotes")
-            if labels.count(label) > 1:
+            if label in seen:
                 raise ValueError(f"label {label!r} is listed twice")
+            seen.add(label)
         return labels
 
     @field_validator("images", "annotations")
