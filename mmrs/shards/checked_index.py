@@ -86,16 +86,13 @@ def _unpacked(opened: pq.ParquetFile, schema: pa.Schema) -> pa.Table:
     """All rows, some at a time, none of them once the bound is passed."""
     metadata = opened.metadata
     most = _FIXED_BYTES + _ROW_BYTES * metadata.num_rows
-    chunks = [
-        metadata.row_group(group).column(column).total_uncompressed_size
-        for group in range(metadata.num_row_groups)
-        for column in range(metadata.num_columns)
-    ]
-    if sum(chunks) > most:
-        raise ValueError(f"{bytes_text(sum(chunks))} unpacked, more than {bytes_text(most)} for its rows")
+    # Of whole row groups: where statistics of a column are damaged, asking pyarrow for that column ends the process.
+    groups = [metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups)]
+    if sum(groups) > most:
+        raise ValueError(f"{bytes_text(sum(groups))} unpacked, more than {bytes_text(most)} for its rows")
     batches: list[pa.RecordBatch] = []
     size = rows = 0
-    rows_at_once = max(1, min(65_536, _BATCH_BYTES // max([1, *chunks])))
+    rows_at_once = max(1, min(65_536, _BATCH_BYTES // max([1, *groups])))
     for batch in opened.iter_batches(rows_at_once, columns=schema.names):
         size, rows = size + batch.nbytes, rows + len(batch)
         if size > most or rows > metadata.num_rows:
