@@ -206,6 +206,11 @@ def open_small_tiff(
             bits = image.tag_v2.get(_BITS_TAG, (1,)) if isinstance(image, TiffImagePlugin.TiffImageFile) else (0,)
             if not 1 <= max(bits) <= 8:
                 raise BadItem(f"only 1 to 8 bits are read, not {max(bits)}")
+            try:
+                image.load()
+            except TypeError as error:
+                # Of numbers of another type than the tag's, a fraction as an offset.
+                raise BadItem(f"image cannot be read: {error}") from error
             yield image
     except BadItem as error:
         raise BadItem(f"{refused.reason}; with Pillow: {error.reason}", str(path)) from error
