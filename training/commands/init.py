@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from mmrs.commands.options import FOLDER, filled, name_values
+from mmrs.errors import UserError
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ def init(options: InitOptions) -> None:
     Only safetensors, GGUF and weights-only checkpoints are read: no file can run code. The licence that each part
     states is shown, and written into the model card. Image sizes and the shapes of random encoders are the preset's.
     """
+    _check_sources({"--llm": options.llm} | {f"--encoder {name}": each for name, each in options.encoders.items()})
     import yaml
 
     from training.model.assembly.assemble import AssemblyRequest, assemble, describe_assembly
@@ -73,3 +75,13 @@ def init(options: InitOptions) -> None:
     with quiet_transformers():
         result = assemble(request)
     click.echo(describe_assembly(result))
+
+
+def _check_sources(sources: dict[str, str]) -> None:
+    """Raise UserError for a URL: a hub is asked again and again for a name that it cannot have."""
+    for option, source in sources.items():
+        if "://" in source:
+            raise UserError(
+                f"{option} is a URL; give a folder, a file or a name on the Hub such as HuggingFaceTB/SmolLM2-135M, or "
+                "download it first: hf download NAME --local-dir DIR."
+            )

@@ -34,6 +34,13 @@ def logits(folder):
     return model(torch.tensor([[0, 9, 30, 41, 7]])).logits
 
 
+@pytest.mark.parametrize("words", [("--llm", "https://me:secret@host/x"), ("--llm", "x", "--encoder", "vit=s3://b/x")])
+def test_init_of_a_url_is_refused_before_anything_is_asked(tmp_path, monkeypatch, words):
+    monkeypatch.setattr("training.model.assembly.assemble.assemble", None)
+    result = mmrs("init", str(tmp_path / "model"), *words)
+    assert result.exit_code == 2 and "is a URL; give a folder" in result.output and "secret" not in result.output
+
+
 def test_init_then_inspect(tmp_path):
     llama = write_llama(tmp_path / "llama")
     made = mmrs(
