@@ -46,6 +46,9 @@ COMMANDS = {
     "view": "training.commands.view:view",
 }
 
+# Of a message; what it quotes may have any length.
+MOST_LETTERS = 6000
+
 
 class Commands(LazyGroup):
     """The commands, with every error as one readable message and an exit code: 2 for mistakes, 1 for failures."""
@@ -81,9 +84,10 @@ class Commands(LazyGroup):
 
 def _for_terminal(message: str) -> str:
     from mmrs.storage.urls import redacted
-    from mmrs.text import harmless
+    from mmrs.text import harmless, shorten
 
-    return harmless(redacted(message))
+    # Of what a stranger's file made a message of, more than is shown is looked at: a secret may lie across the cut.
+    return harmless(shorten(redacted(message[: 4 * MOST_LETTERS]), MOST_LETTERS))
 
 
 def told(error: Exception) -> tuple[str, int]:

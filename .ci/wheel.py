@@ -28,7 +28,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 CORE = "core"
 DEVELOPMENT = {"docs", "test"}
-TRAINING = "mmrs[train]"
 PACKAGES = ("converters", "mmrs", "training")
 PATIENCE_SECONDS = 600
 
@@ -62,7 +61,7 @@ TRIALS = (
     trial("verify shards --workers 1"),
     trial("stats shards"),
     trial("curate shards --workers 1"),
-    trial("report shards --out page.html", "report"),
+    trial("report shards --out page.html"),
     trial("export shards --format coco --out coco"),
     trial("push raw nobody/nothing --dry-run", None, (2,)),
     trial("release audit shards", None, (2,)),
@@ -93,21 +92,22 @@ def main(wanted: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="mmrs-wheel-") as folder:
         place = Path(folder)
         wheel = build_wheel(place / "wheel")
-        trained = {name for name in extras if name == "train" or TRAINING in extras[name]}
+        trained = {name for name in extras if "train" in brought(name, extras)}
         chosen = [name for name in known if not wanted or name in wanted]
         faults = []
         for name in [name for name in chosen if name not in trained]:
-            has = set() if name == CORE else {name, *brought(extras[name])}
+            has = set() if name == CORE else brought(name, extras)
             faults += try_environment(name, [f"{wheel}[{name}]" if has else str(wheel)], has, place)
         for name in sorted(trained & set(chosen), key=lambda extra: extra != "train"):
-            faults += try_environment(name, [f"{wheel}[{name}]"], {"train", "report", name}, place, "training")
+            faults += try_environment(name, [f"{wheel}[{name}]"], brought(name, extras), place, "training")
     print("\n".join(["", *faults, f"{len(faults)} faults"]))
     return 1 if faults else 0
 
 
-def brought(requirements: list[str]) -> set[str]:
-    """Extras of ours that an extra names."""
-    return {found[1] for line in requirements if (found := re.match(r"mmrs\[(\w+)\]", line))}
+def brought(name: str, extras: dict[str, list[str]]) -> set[str]:
+    """An extra, and those of ours that it names, and that these name."""
+    named = {found[1] for line in extras[name] if (found := re.match(r"mmrs\[(\w+)\]", line))}
+    return {name}.union(*(brought(each, extras) for each in named))
 
 
 def build_wheel(folder: Path) -> Path:

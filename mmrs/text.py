@@ -21,6 +21,10 @@ _NOT_IN_TEXT = re.compile(f"[{_HIDDEN}]")
 _NOT_IN_NAMES = re.compile(f"[{_HIDDEN}\t\n]")
 
 
+# Names of strangers may have any length.
+_MOST_IN_CELL = 400
+
+
 def harmless(text: str) -> str:
     """A text for a terminal: what it would obey is written out by its number, tabs and ends of lines apart."""
     return text if text.isprintable() else _NOT_IN_TEXT.sub(_written_out, text)
@@ -54,7 +58,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]], align: str = "")
     Args:
         align: one of ``<`` and ``>`` per column, where numbers come as text.
     """
-    cells = [[harmless_name(str(cell)) for cell in row] for row in rows]
+    cells = [[harmless_name(shorten(str(cell), _MOST_IN_CELL)) for cell in row] for row in rows]
     widths = [max(len(line[column]) for line in [list(header), *cells]) for column in range(len(header))]
     columns = range(len(header))
     numeric = [all(isinstance(row[column], int | float) for row in rows) and bool(rows) for column in columns]

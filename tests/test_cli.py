@@ -17,6 +17,7 @@ from click.testing import CliRunner
 import cli
 from mmrs import __version__
 from mmrs.commands import release
+from mmrs.errors import UserError
 from tests.support.sources import write_toy
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -224,6 +225,19 @@ def test_faults_of_the_program_end_with_1_and_debug_shows_them(monkeypatch):
     assert "Traceback" not in result.output
     shown = mmrs("--debug", "sources")
     assert (shown.exit_code, "Traceback" in shown.output, "in broken" in shown.output) == (1, True, True)
+
+
+@pytest.mark.parametrize("place", [5_900, 5_990, 100_000])
+def test_a_message_has_a_bound_across_which_no_secret_is_told(monkeypatch, place):
+    """What a message quotes of somebody's file may have any length."""
+
+    def long(*_):
+        raise UserError("x" * place + " https://user:hunter2@example.org/data " + "y" * 30_000_000)
+
+    monkeypatch.setattr("converters.describe.describe_sources", long)
+    result = mmrs("sources")
+    assert result.exit_code == 2 and len(result.output) < 7000 and "hunter" not in result.output
+    assert result.output.rstrip().endswith("...")
 
 
 def test_debug_shows_the_traceback_of_a_mistake_and_keeps_its_exit_code(tmp_path):

@@ -30,6 +30,9 @@ from mmrs.text import table
 
 CURATION_NAME = "curation.jsonl"
 SUMMARY_NAME = "curation.json"
+_FORMAT = "mmrs-curation-1"
+# What is in a file of ours: in the summary, and in the first of the lines.
+CURATION_MARKS = {SUMMARY_NAME: _FORMAT.encode(), CURATION_NAME: b'"kind":'}
 _SHOWN = 5
 
 
@@ -66,7 +69,7 @@ class CurationReport:
         for finding in self.findings:
             findings[finding.level][finding.check] += 1
         return {
-            "format": "mmrs-curation-1",
+            "format": _FORMAT,
             "data_set": self.data_set,
             "trained": sorted(self.policy.trained),
             "images": len(self.rows),

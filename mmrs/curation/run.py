@@ -17,7 +17,14 @@ from mmrs.curation.groups import find_groups
 from mmrs.curation.guard import Policy, guard, policy_of, shared_by_benchmarks
 from mmrs.curation.image_table import load_rows
 from mmrs.curation.known_copies import AliasTable, load_aliases
-from mmrs.curation.report import CURATION_NAME, SUMMARY_NAME, CurationReport, removed_before, summary_json
+from mmrs.curation.report import (
+    CURATION_MARKS,
+    CURATION_NAME,
+    SUMMARY_NAME,
+    CurationReport,
+    removed_before,
+    summary_json,
+)
 from mmrs.curation.text_checks import TextFault, check_record
 from mmrs.engines.processes import run_tasks
 from mmrs.errors import RunFailure, UserError
@@ -57,6 +64,7 @@ def curate(
     policy = policy or policy_of(shards.manifest)
     categories = {name: source.categories for name, source in shards.manifest.sources.items()}
     with _writing(place):
+        _check_own(place)
         place.remove([SUMMARY_NAME])
     try:
         findings = _check_texts(shards, categories, workers, progress)
@@ -123,6 +131,14 @@ def place_for_curation(out: Path | str) -> Place:
         scheme = str(where).partition(":")[0]
         raise UserError(f"{where}: {scheme} is read-only; give --out DIR for {CURATION_NAME} and {SUMMARY_NAME}.")
     return open_place(where)
+
+
+def _check_own(place: Place) -> None:
+    """Raise `UserError` where a file of others would be written over."""
+    for name, content in place.read_many([SUMMARY_NAME, CURATION_NAME]).items():
+        known = content if name == SUMMARY_NAME else content.partition(b"\n")[0]
+        if content and CURATION_MARKS[name] not in known:
+            raise UserError(f"{place}/{name} is no outcome of `mmrs curate`; move it, or write to another --out.")
 
 
 @contextmanager

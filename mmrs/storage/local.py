@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,6 +17,10 @@ from mmrs.storage.locks import whole_file_lock
 from mmrs.storage.place import LOCK_NAME, MOST_BYTES, STATE_FOLDER, not_ours, too_large
 from mmrs.storage.plain_files import open_to_read, read_plain_file
 from mmrs.text import not_writable
+
+_TOKEN_BYTES = 16
+# What a lock of ours holds; nothing at first.
+_TOKEN = re.compile(rb"([0-9a-f]{32})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +82,13 @@ class LocalPlace:
             raise UserError(not_writable(self.root, error)) from error
         if path.parent.is_symlink():
             raise UserError(f"{path.parent} is a symbolic link; what is written below --out must lie there: remove it.")
-        token = secrets.token_hex(16)
+        token = secrets.token_hex(_TOKEN_BYTES)
         with ExitStack() as held:
             try:
                 # whole-file lock: `check` opens and closes the file, which would let go of a record lock
                 descriptor = held.enter_context(whole_file_lock(path))
+                if not _TOKEN.fullmatch(os.pread(descriptor, 2 * _TOKEN_BYTES + 1, 0)):
+                    raise UserError(f"{path} is no lock of a build; remove it, or take another --out.")
                 os.ftruncate(descriptor, 0)
                 os.pwrite(descriptor, token.encode(), 0)
             except BlockingIOError as error:

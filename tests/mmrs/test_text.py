@@ -6,7 +6,7 @@ import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmrs.text import HarmlessOutput, harmless, harmless_name
+from mmrs.text import HarmlessOutput, harmless, harmless_name, table
 
 
 @given(st.text(st.characters()))
@@ -35,3 +35,7 @@ def test_a_stream_writes_harmless_text_and_is_else_itself():
     print("a\x1b[31mb", file=output)
     assert stream.getvalue() == "a\\u001b[31mb\n"
     assert not output.isatty()
+
+
+def test_a_cell_of_a_table_has_a_bound():
+    assert len(table(["name", "count"], [["n" * 1_000_000, 1]])) < 2000

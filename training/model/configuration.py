@@ -87,6 +87,7 @@ class EarthGPTConfig(PreTrainedConfig):
         _check_choices(self)
         _check_encoders(self)
         _check_text(self)
+        _check_origin(self.origin)
 
     @classmethod
     def register_for_auto_class(cls, auto_class: str = "AutoConfig") -> None:
@@ -165,6 +166,13 @@ def changed(fields: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
     return result | {"encoders": list(entries.values())}
 
 
+_ORIGIN_FIELDS = {
+    "parts": {"role", "origin", "licence", "parameters", "digest"},
+    "training": {"stage", "tuning", "trained_parameters", "steps", "samples", "data_set_id"},
+    "scores": {"source", "split", "protocol", "metric", "value", "images", "questions"},
+}
+
+
 def _check_choices(config: EarthGPTConfig) -> None:
     choices = {"fusion": FUSIONS, "token_merge": TOKEN_MERGES, "tuning": (None, *TUNINGS)}
     for field, allowed in choices.items():
@@ -210,3 +218,17 @@ def _check_text(config: EarthGPTConfig) -> None:
             f"{text.max_position_embeddings}; set token_merge=2, a smaller {config.entries[0].name}.image_size or a "
             "longer context"
         )
+
+
+def _check_origin(origin: object) -> None:
+    """What the card and later runs read of a model's past, see `training.model.origin`."""
+    if origin is None:
+        return
+    if not isinstance(origin, Mapping):
+        raise ValueError(f"origin is of type {type(origin).__name__}; it must be a mapping")
+    for name, fields in _ORIGIN_FIELDS.items():
+        listed = origin.get(name, [])
+        if not isinstance(listed, list) or not all(
+            isinstance(each, Mapping) and fields <= each.keys() for each in listed
+        ):
+            raise ValueError(f"origin.{name} must be a list of mappings with {', '.join(sorted(fields))}")

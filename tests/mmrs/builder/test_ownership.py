@@ -120,3 +120,13 @@ def test_a_dry_run_says_what_the_build_would_refuse(tmp_path):
     assert told.exit_code == 2 and "it holds toy, and this recipe does not" in told.output
     assert typed("--dry-run", "--drop-sources").exit_code == 0
     assert set(load_manifest(out).sources) == {"toy"}
+
+
+def test_a_file_in_the_place_of_the_lock_is_left(toy, tmp_path):
+    mine = put(tmp_path / "out" / ".build" / "lock", "the lock of my bicycle")
+    with pytest.raises(UserError, match="is no lock of a build"):
+        run(toy, tmp_path / "out")
+    assert mine.read_text() == "the lock of my bicycle"
+    mine.write_text("")
+    run(toy, tmp_path / "out")
+    run(toy, tmp_path / "out")

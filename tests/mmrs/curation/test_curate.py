@@ -220,3 +220,13 @@ def rebuilt(out, root, *lists):
         {"exclude": lists, "quarantine_ceiling": 0, "sources": [{"name": source.name} for source in sources]}
     )
     return build(plan_build(builds, recipe, 1, QUIET), recipe, out, 1, QUIET)
+
+
+@pytest.mark.parametrize("name", [CURATION_NAME, SUMMARY_NAME])
+def test_files_of_others_are_not_written_over(two_sources, tmp_path, name):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / name).write_text("my museum\n")
+    with pytest.raises(UserError, match=f"{name} is no outcome of `mmrs curate`"):
+        curate(two_sources, QUIET, out=mine)
+    assert [(path.name, path.read_text()) for path in mine.iterdir()] == [(name, "my museum\n")]

@@ -118,3 +118,18 @@ def test_json_round_trip(tmp_path):
     loaded = EarthGPTConfig.from_pretrained(tmp_path)
     assert loaded.to_dict() == config.to_dict() | {"transformers_version": loaded.transformers_version}
     assert loaded.entry("cnn").layers == (2, 4) and loaded.entry("vit").config == config.entry("vit").config
+
+
+@pytest.mark.parametrize(
+    ("origin", "words"),
+    [
+        (3, "origin is of type int"),
+        ({"parts": [3]}, "origin.parts must be a list of mappings with digest"),
+        ({"parts": [{"role": "vit"}]}, "origin.parts"),
+        ({"training": {"stage": "a"}}, "origin.training"),
+        ({"scores": [[]]}, "origin.scores"),
+    ],
+)
+def test_notes_of_another_kind_are_refused(origin, words):
+    with pytest.raises(ValueError, match=words):
+        small(origin=origin)
