@@ -4,6 +4,7 @@ One file per part of it; the sentence below a field says what it is for, and the
 here knows torch, so a recipe is checked in a moment.
 """
 
+from training.config.auxiliary import AuxiliaryConfig
 from training.config.data import AugmentConfig, DataConfig, MixtureRule
 from training.config.run import (
     CheckpointConfig,
@@ -28,6 +29,7 @@ from training.config.stage import (
 
 __all__ = [
     "AugmentConfig",
+    "AuxiliaryConfig",
     "CheckpointConfig",
     "DataConfig",
     "EncoderConfig",

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveFloat, Posi
 
 from mmrs.config import as_list, load_yaml, validated
 from mmrs.errors import UserError
+from training.config.auxiliary import AuxiliaryConfig
 from training.config.data import DataConfig, Tar
 from training.config.section import LocalPath, ResumeFree, Section, resume_bound_values
 from training.config.stage import ModelConfig, OptimiserConfig, ScheduleConfig, StageConfig
@@ -158,6 +159,9 @@ class TrainConfig(Section):
     loss: LossConfig = LossConfig()
     """What weighs alike."""
 
+    auxiliary: AuxiliaryConfig | None = None
+    """What teaches the image side beside the text. None: nothing."""
+
     log: LogConfig = LogConfig()
     """What it reports."""
 
@@ -225,6 +229,14 @@ class TrainConfig(Section):
                 "parallel.activation_checkpointing=selective with flex attention needs parallel.compile=true: only the "
                 "compiler sees into the kernel; set that, or activation_checkpointing=full"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _auxiliary_fits(self) -> TrainConfig:
+        if self.auxiliary is not None and self.data.webdataset:
+            raise ValueError("auxiliary needs the records of data.folders, and tars of others have none; leave it out")
+        if self.auxiliary is not None and self.parallel.mode == "fsdp":
+            raise ValueError("auxiliary heads cannot be sharded; set parallel.mode=replicate, or leave auxiliary out")
         return self
 
     @model_validator(mode="after")

@@ -32,15 +32,26 @@ class EncodedDialogue:
 
 
 @dataclass(frozen=True, slots=True)
+class SeenObjects:
+    """The objects of an image as it is shown: boxes (B, 4), left, top, right, bottom as fractions of the square, and
+    the token ids of each one's category."""
+
+    boxes_B4: np.ndarray
+    names: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class EncodedUnit:
     """One image, uint8 (3, H, W), with its dialogues; None for text alone. `augmented` says which kinds of augmentation
-    changed it; `further_CHW` are the images after the first, where dialogues are about several."""
+    changed it; `further_CHW` are the images after the first, where dialogues are about several. `objects` is None where
+    nobody asked for them, or not all of the image's are known."""
 
     sample_id: str
     pixels_CHW: np.ndarray | None
     dialogues: tuple[EncodedDialogue, ...]
     augmented: tuple[bool, ...] = ()
     further_CHW: tuple[np.ndarray, ...] = ()
+    objects: SeenObjects | None = None
 
     @property
     def images(self) -> tuple[np.ndarray, ...]:
@@ -53,9 +64,11 @@ class Pack:
     """Tensors of one pack.
 
     `target_positions_T` are the positions whose output predicts `target_ids_T`; `target_tasks_T` and `target_units_T`
-    say of which task and which image each target is. `skipped` lists (sample id, reason) of units that could not be
-    read; `substitutes` names the samples that took their places, in any order, maybe fewer. `augmented` counts the
-    images that each kind of augmentation changed; it is empty where nothing is varied.
+    say of which task and which unit each target is; `unit_images_U` is the number of the image of each unit, -1 where
+    it has none or several. The B objects of the images `known_N` have their box, the number of their image, and the K
+    token ids of their category at most, -1 where there are fewer. `skipped` lists (sample id, reason) of units that
+    could not be read; `substitutes` names the samples that took their places, in any order, maybe fewer. `augmented`
+    counts the images that each kind of augmentation changed; it is empty where nothing is varied.
     """
 
     epoch: int
@@ -69,6 +82,11 @@ class Pack:
     target_ids_T: torch.Tensor
     target_tasks_T: torch.Tensor
     target_units_T: torch.Tensor
+    unit_images_U: torch.Tensor
+    object_boxes_B4: torch.Tensor
+    object_images_B: torch.Tensor
+    object_names_BK: torch.Tensor
+    known_N: torch.Tensor
     sample_ids: tuple[str, ...]
     real_tokens: int
     skipped: tuple[tuple[str, str], ...] = ()
@@ -134,6 +152,7 @@ def collate_packs(
     padding = tokens_per_pack - layout.length
     if padding < 0:
         raise ValueError(f"units of {layout.length} tokens do not fit a pack of {tokens_per_pack}")
+    unit_images = _unit_images(units)
     where, what, task, image = torch.from_numpy(np.concatenate(layout.targets, axis=1))
     return Pack(
         epoch=epoch,
@@ -147,12 +166,37 @@ def collate_packs(
         target_ids_T=what,
         target_tasks_T=task,
         target_units_T=image,
+        unit_images_U=torch.from_numpy(unit_images),
+        **_pack_objects(units, unit_images),
         sample_ids=tuple(unit.sample_id for unit in units),
         real_tokens=layout.length,
         skipped=skipped,
         substitutes=substitutes,
         augmented=tuple(sum(changes) for changes in zip(*(unit.augmented for unit in units), strict=True)),
     )
+
+
+def _unit_images(units: Sequence[EncodedUnit]) -> np.ndarray:
+    shown = np.array([len(unit.images) for unit in units], np.int64)
+    return np.where(shown == 1, shown.cumsum() - shown, -1)
+
+
+def _pack_objects(units: Sequence[EncodedUnit], unit_images: np.ndarray) -> dict[str, torch.Tensor]:
+    known = [
+        (number, unit.objects)
+        for number, unit in zip(unit_images.tolist(), units, strict=True)
+        if unit.objects is not None and number >= 0
+    ]
+    names = [name for _, seen in known for name in seen.names]
+    longest = max(map(len, names), default=0)
+    padded = [[*name, *[-1] * (longest - len(name))] for name in names]
+    boxes_B4 = np.concatenate([np.zeros((0, 4)), *(seen.boxes_B4 for _, seen in known)])
+    return {
+        "object_boxes_B4": torch.from_numpy(boxes_B4).float(),
+        "object_images_B": torch.tensor([number for number, seen in known for _ in seen.names], dtype=torch.int64),
+        "object_names_BK": torch.tensor(padded, dtype=torch.int64).reshape(len(names), longest),
+        "known_N": torch.tensor([number for number, _ in known], dtype=torch.int64),
+    }
 
 
 def stacked(units: Sequence[EncodedUnit], image_size: int) -> torch.Tensor:

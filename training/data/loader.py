@@ -22,12 +22,14 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from mmrs.errors import RunFailure, UserError
+from mmrs.geometry import SquareFrame
 from mmrs.imaging.probe import open_stored
-from mmrs.instructions.symmetry import IDENTITY
+from mmrs.instructions.symmetry import IDENTITY, Symmetry
+from mmrs.record import Record
 from mmrs.seeding import random_words
 from training.config import AugmentConfig
 from training.data.augment import Augmentation, Turns, draw, shade, turn_dialogues, turn_square
-from training.data.collate import EncodedDialogue, EncodedUnit, Pack, collate_packs, empty_pixels
+from training.data.collate import EncodedDialogue, EncodedUnit, Pack, SeenObjects, collate_packs, empty_pixels
 from training.data.planning.lengths import turns_of
 from training.data.planning.plan import Lengths
 from training.data.planning.pointer import Pointer
@@ -37,8 +39,7 @@ from training.model.processing import EarthGPTProcessor, pad_and_resize
 
 # What Pillow, the record schema and the file system raise for broken content.
 BROKEN = (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError)
-
-
+DETECTIONS = frozenset({"detection-hbb", "detection-obb"})
 SUBSTITUTE_TRIES = 8
 
 
@@ -49,6 +50,7 @@ class PackDataset(Dataset):
     Args:
         verify_images: compare each image with its sha256 in the index.
         augment: how images are varied; None for as they are.
+        with_objects: give units the objects of their record too.
         seed: of augmentation and substitutes.
     """
 
@@ -58,6 +60,7 @@ class PackDataset(Dataset):
     tokens_per_pack: int
     verify_images: bool = False
     augment: AugmentConfig | None = None
+    with_objects: bool = False
     seed: int = 0
 
     def __getitem__(self, reference: PackReference) -> Pack:
@@ -95,20 +98,38 @@ class PackDataset(Dataset):
         data = self.selection.image(row)
         if self.verify_images and hashlib.sha256(data).hexdigest() != self.selection.sha256[row].as_py():
             raise ValueError("image bytes differ from the index's sha256")
-        dialogues = self.selection.record(row).dialogues
+        record = self.selection.record(row)
+        dialogues = record.dialogues
         turns = [turns_of(dialogues[self.selection.dialogue_number[entry]]) for entry in entries]
         encoded = self._encode(row, entries, turns)
         size = self.processor.image_processor.image_size
         with open_stored(data) as image:
             if self.augment is None:
-                return EncodedUnit(self.selection.sample_id(row), pad_and_resize(image, size, room_CHW), encoded)
+                pad_and_resize(image, size, room_CHW)
+                return EncodedUnit(record.id, room_CHW, encoded, objects=self._objects(record, entries, IDENTITY))
             key = (self.seed, reference.epoch, self.selection.sample_id(row), reference.number)
             augmentation = draw(self.augment, *key)
             pad_and_resize(shade(image, augmentation), size, room_CHW)
         if augmentation.symmetry.moves:
             encoded, augmentation = self._turned(row, entries, turns, encoded, augmentation)
         room_CHW[...] = turn_square(room_CHW, augmentation)
-        return EncodedUnit(self.selection.sample_id(row), room_CHW, encoded, augmentation.kinds)
+        objects = self._objects(record, entries, augmentation.symmetry)
+        return EncodedUnit(record.id, room_CHW, encoded, augmentation.kinds, objects=objects)
+
+    def _objects(self, record: Record, entries: np.ndarray, symmetry: Symmetry) -> SeenObjects | None:
+        """The objects of a turned image whose dialogues are asked to find them; None for any other."""
+        tasks = {self.selection.tasks[self.selection.dialogue_task[entry]] for entry in entries}
+        if not self.with_objects or not tasks & DETECTIONS or record.unread_rows:
+            return None
+        shown = [item for item in record.objects if not item.ignore]
+        frame = SquareFrame(record.image.width, record.image.height)
+        corners_B22 = frame.to_fractions(np.array([item.extent() for item in shown]).reshape(-1, 2, 2)).clip(0, 1)
+        if symmetry.swap:
+            corners_B22 = corners_B22[..., ::-1]
+        mirrored_B22 = np.where([symmetry.mirror_x, symmetry.mirror_y], 1 - corners_B22, corners_B22)
+        encode = self.processor.tokenizer.encode
+        names = tuple(tuple(encode(item.category, add_special_tokens=False)) for item in shown)
+        return SeenObjects(np.concatenate([mirrored_B22.min(1), mirrored_B22.max(1)], 1), names)
 
     def _encode(self, row: int, entries: np.ndarray, turns: list[Turns]) -> tuple[EncodedDialogue, ...]:
         encoded = []

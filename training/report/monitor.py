@@ -33,10 +33,12 @@ METRICS, HELD_OUT = "metrics.jsonl", "held-out.jsonl"
 class StepReport:
     """One optimiser step of all ranks. Losses are nats per target token; rates count real tokens, never padding.
 
-    `learning_rates` are by the pattern of their rule. `mfu` is None where the device's peak is not known. `samples` and
-    `skipped_samples` count from the start of the run. `data_wait_share` and `memory_mb` are those of the rank that
-    waited longest and of the one that took most: the peak of the process, or of the GPU where there is one. `augmented`
-    is the share of the images that each kind of augmentation reached, of those that the configuration asks for.
+    `auxiliary_loss` has the means of the heads of `training.step.auxiliary`; where they train the image side alone,
+    `loss` is their sum. `learning_rates` are by the pattern of their rule. `mfu` is None where the device's peak is not
+    known. `samples` and `skipped_samples` count from the start of the run. `data_wait_share` and `memory_mb` are those
+    of the rank that waited longest and of the one that took most: the peak of the process, or of the GPU where there is
+    one. `augmented` is the share of the images that each kind of augmentation reached, of those that the configuration
+    asks for.
     """
 
     step: int
@@ -44,6 +46,7 @@ class StepReport:
     loss: float
     task_loss: dict[str, float]
     sensor_loss: dict[str, float]
+    auxiliary_loss: dict[str, float]
     learning_rates: dict[str, float]
     gradient_norm: float
     target_tokens: int
@@ -69,6 +72,7 @@ class StepReport:
         flat = {name: value for name, value in vars(self).items() if isinstance(value, int | float) and name != "step"}
         rates = {f"learning_rate/{number}": rate for number, rate in enumerate(self.learning_rates.values())}
         losses = _by_name("loss", self.task_loss) | _by_name("sensor_loss", self.sensor_loss)
+        losses |= _by_name("auxiliary_loss", self.auxiliary_loss)
         return flat | rates | losses | _by_name("augmented", self.augmented)
 
 

@@ -185,7 +185,7 @@ def load_checkpoint(path: Path, optimiser: torch.optim.Optimizer, config: TrainC
     parameters = dict(_named(optimiser))
     position, trainable = read_trainable(path, parameters, config, base_digest)
     saved = _read_tensors(path, TENSOR_FILES[1])
-    _initialise_state(optimiser)
+    initialise_state(optimiser)
     kept = {name: tensor for name, tensor, file in _state_tensors(optimiser) if file == TENSOR_FILES[1]}
     _check_tensors(path, TENSOR_FILES[1], {name: tensor.shape for name, tensor in kept.items()}, saved)
     with torch.no_grad():
@@ -217,7 +217,7 @@ def read_trainable(
     return Position(state.step, pointer), trainable
 
 
-def _initialise_state(optimiser: torch.optim.Optimizer) -> None:
+def initialise_state(optimiser: torch.optim.Optimizer) -> None:
     """Give a new optimiser the state that it keeps, to be filled: a step by zero gradients at learning rate 0 makes it.
 
     Only the optimiser knows names, shapes, devices and layout of what it keeps; torch.distributed.checkpoint learns
@@ -232,6 +232,10 @@ def _initialise_state(optimiser: torch.optim.Optimizer) -> None:
     for parameter in parameters:
         parameter.grad = torch.zeros_like(parameter)
     optimiser.step()
+    for state in optimiser.state.values():
+        # Some count their steps, which is a number or a tensor.
+        if torch.is_tensor(state.get("step")):
+            state["step"].zero_()
     optimiser.zero_grad(set_to_none=True)
     for group, rate in zip(optimiser.param_groups, rates, strict=True):
         group["lr"] = rate

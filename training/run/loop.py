@@ -37,6 +37,7 @@ from training.run.held_out import answer, held_out_losses
 from training.run.prepare import PreparedRun
 from training.run.profile import profiled
 from training.run.signals import StopRequest, listen_for_stop, raise_stopped
+from training.step.auxiliary import phase_of
 from training.step.optim import learning_rate_factor, set_learning_rate
 from training.step.step import StepCounts, StepOutcome, Training, optimiser_step
 from training.step.throughput import StepCost, peak_flops
@@ -108,9 +109,10 @@ class _Loop:
         own = list(islice(packs, config.packs_per_step // training.ranks.size))
         waited = time.perf_counter() - began
         schedule_steps = config.schedule.total_steps or self.run.stream.total_steps
-        factor = learning_rate_factor(position.step, schedule_steps, config.schedule)
+        phase = phase_of(config.auxiliary, position.step, schedule_steps)
+        factor = learning_rate_factor(phase.done, phase.steps, config.schedule)
         set_learning_rate(training.optimiser, factor)
-        outcome = optimiser_step(training, own, position.step + 1)
+        outcome = optimiser_step(training, own, position.step + 1, phase)
         position = self._advance(position, outcome.counts)
         if outcome.counts.skipped:
             for line in "\n".join(training.ranks.texts(skipped_samples(own))).split("\n"):
@@ -244,6 +246,8 @@ class _Loop:
     ) -> StepReport:
         training, counts = self.training, outcome.counts
         config, labels = training.config, training.labels
+        # Some of its steps leave out a part of the model, which the cost of a step counts.
+        aside = config.auxiliary is not None
         peak = peak_flops(training.ranks.device, config.log.peak_tflops)
         return StepReport(
             step=position.step,
@@ -251,6 +255,7 @@ class _Loop:
             loss=outcome.loss,
             task_loss=outcome.sums.by_task(labels),
             sensor_loss=outcome.sums.by_sensor(labels),
+            auxiliary_loss=dict(outcome.auxiliary),
             learning_rates={rule.pattern: rule.learning_rate * factor for rule in config.stage.trainable},
             gradient_norm=outcome.gradient_norm,
             target_tokens=counts.targets,
@@ -261,7 +266,7 @@ class _Loop:
             input_tokens_per_second=counts.tokens / seconds,
             padding_share=1 - counts.tokens / config.tokens_per_step,
             data_wait_share=waited / seconds,
-            mfu=self.cost.flops(counts) / (seconds * peak * training.ranks.size) if peak else None,
+            mfu=self.cost.flops(counts) / (seconds * peak * training.ranks.size) if peak and not aside else None,
             samples=position.pointer.samples,
             skipped_samples=position.pointer.skipped,
             memory_mb=memory,

@@ -21,13 +21,14 @@ from training.data.open import open_training_selection, plan_stream
 from training.data.planning.pointer import Pointer, Position
 from training.data.stream import Stream
 from training.data.webdataset import open_webdataset
-from training.run.checkpoint import latest_checkpoint, load_checkpoint
+from training.run.checkpoint import initialise_state, latest_checkpoint, load_checkpoint
 from training.run.final_model import folder_digest
 from training.run.held_out import HeldOut, open_held_out
 from training.run.signals import StopRequest
 from training.stages.base import is_quantised, load_base
 from training.stages.initial_model import StartModel, make_start_model, read_start_model
-from training.stages.stage import add_tuned_parameters, apply_stage, freeze_report
+from training.stages.stage import FreezeRow, add_tuned_parameters, apply_stage, freeze_report
+from training.step.auxiliary import HEADS, AuxiliaryHeads
 from training.step.balance import check_loss_tasks
 from training.step.optim import build_optimiser
 from training.step.precision import frozen_dtype, trained_dtype
@@ -111,16 +112,29 @@ def prepare_run(context: RunContext, opened: OpenedRun) -> PreparedRun:
     context.progress.line(freeze_report(rows, depth=3))
     held_out = ranks.first_then_all(lambda: open_held_out(config, start_model, ranks, context.progress))
     prepared = parallelize(model, config.parallel, ranks)
-    optimiser = build_optimiser(current_rows(rows, model), config.optimiser)
+    heads = None
+    if config.auxiliary is not None:
+        heads = AuxiliaryHeads(model.config.text.hidden_size, model.lm_head.out_features).to(ranks.device)
+    optimiser = build_optimiser([*current_rows(rows, model), *head_rows(heads, config)], config.optimiser)
+    if heads is not None:
+        initialise_state(optimiser)
     base_digest = folder_digest(start_model.folder)
     return PreparedRun(
-        training=Training(config, model, optimiser, TargetLabels(stream.tasks, stream.sensors), ranks, prepared),
+        training=Training(config, model, optimiser, TargetLabels(stream.tasks, stream.sensors), ranks, prepared, heads),
         stream=stream,
         start=_start(context, stream, optimiser, base_digest),
         start_model=start_model,
         base_digest=base_digest,
         held_out=held_out,
     )
+
+
+def head_rows(heads: AuxiliaryHeads | None, config: TrainConfig) -> list[FreezeRow]:
+    """The heads' parameters with the largest learning rate of the stage."""
+    if heads is None:
+        return []
+    rate = max(rule.learning_rate for rule in config.stage.trainable)
+    return [FreezeRow(HEADS + name, value, rate, value.dim() > 1) for name, value in heads.named_parameters()]
 
 
 def _open(context: RunContext) -> OpenedRun:

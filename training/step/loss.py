@@ -45,7 +45,12 @@ class PackLosses(nn.Module):
         return losses_T
 
 
-def target_losses(model: EarthGPTForConditionalGeneration, pack: Pack, in_rows: bool | None = None) -> torch.Tensor:
+def target_losses(
+    model: EarthGPTForConditionalGeneration,
+    pack: Pack,
+    in_rows: bool | None = None,
+    features_NSD: torch.Tensor | None = None,
+) -> torch.Tensor:
     """Cross-entropy in nats of each target token of a pack, (T,) fp32.
 
     The head runs on the target positions alone, in chunks whose logits are computed again in the backward pass, so the
@@ -54,11 +59,12 @@ def target_losses(model: EarthGPTForConditionalGeneration, pack: Pack, in_rows: 
     Args:
         in_rows: let `training.step.unpacked` cut the pack into rows where that costs less; by default on a CPU with
             dense masks.
+        features_NSD: what `get_image_features` made of the pack's images, where that is known; N at least 1.
     """
     if in_rows is None:
         dense = model.language_model.config._attn_implementation != SPARSE
         in_rows = dense and pack.input_ids_L.device.type == "cpu"
-    states_TD = _target_states(model, pack, in_rows)
+    states_TD = _target_states(model, pack, in_rows, features_NSD)
     size = max(1, LOGITS_PER_CHUNK // model.lm_head.out_features)
     if pack.targets <= size:
         return _chunk_losses(model, states_TD, pack.target_ids_T)
@@ -66,24 +72,29 @@ def target_losses(model: EarthGPTForConditionalGeneration, pack: Pack, in_rows: 
     return torch.cat([checkpoint(_chunk_losses, model, states, ids, use_reentrant=False) for states, ids in chunks])
 
 
-def _target_states(model: EarthGPTForConditionalGeneration, pack: Pack, in_rows: bool) -> torch.Tensor:
+def _target_states(
+    model: EarthGPTForConditionalGeneration, pack: Pack, in_rows: bool, features_NSD: torch.Tensor | None
+) -> torch.Tensor:
     """Final hidden states (T, D) at the positions that predict the targets."""
     batches = row_batches(pack, model.config) if in_rows else None
     if batches is not None:
-        return _row_states(model, pack, batches)
+        return _row_states(model, pack, batches, features_NSD)
     states_1LD = model.hidden_states(
         input_ids=pack.input_ids_L[None],
-        pixel_values=pack.pixel_values_NCHW if len(pack.pixel_values_NCHW) else None,
+        pixel_values=pack.pixel_values_NCHW if len(pack.pixel_values_NCHW) and features_NSD is None else None,
+        image_features=features_NSD,
         attention_mask=pack_mask(model.language_model, pack.image_segment_L[None], pack.dialogue_segment_L[None]),
         position_ids=pack.position_ids_L[None],
     )
     return states_1LD[0].index_select(0, pack.target_positions_T)
 
 
-def _row_states(model: EarthGPTForConditionalGeneration, pack: Pack, batches: list[RowBatch]) -> torch.Tensor:
+def _row_states(
+    model: EarthGPTForConditionalGeneration, pack: Pack, batches: list[RowBatch], features_NSD: torch.Tensor | None
+) -> torch.Tensor:
     """`_target_states` from rows: every image is encoded once, whatever the number of its rows."""
-    has_images = len(pack.pixel_values_NCHW) > 0
-    features_NSD = model.get_image_features(pack.pixel_values_NCHW).pooler_output if has_images else None
+    if features_NSD is None and len(pack.pixel_values_NCHW):
+        features_NSD = model.get_image_features(pack.pixel_values_NCHW).pooler_output
     states = []
     for batch in batches:
         mask = None

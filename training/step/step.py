@@ -24,8 +24,9 @@ from training.config import TrainConfig
 from training.data.augment import AUGMENTATIONS
 from training.data.collate import Pack, all_sample_ids
 from training.model.modeling import EarthGPTForConditionalGeneration
-from training.step.balance import step_weights
-from training.step.loss import PackLosses
+from training.step.auxiliary import NAMES, AuxiliaryHeads, Phase, auxiliary_counts
+from training.step.balance import StepWeights, step_weights
+from training.step.loss import PackLosses, target_losses
 from training.step.precision import has_half_weights, precision
 from training.step.ranks import Ranks
 from training.step.sharding import gathered, is_sharded, sum_gradients, sum_in_backward
@@ -48,7 +49,8 @@ class TargetLabels:
 
 @dataclass(frozen=True)
 class Training:
-    """What a step works with. `prepared` is what `parallelize` made of `model`."""
+    """What a step works with. `prepared` is what `parallelize` made of `model`; `heads` are there where the
+    configuration has auxiliary ones."""
 
     config: TrainConfig
     model: EarthGPTForConditionalGeneration
@@ -56,6 +58,7 @@ class Training:
     labels: TargetLabels
     ranks: Ranks = field(default_factory=Ranks)
     prepared: PackLosses | None = None
+    heads: AuxiliaryHeads | None = None
 
     @cached_property
     def pack_losses(self) -> nn.Module:
@@ -71,6 +74,12 @@ class Training:
     def parameters(self) -> list[nn.Parameter]:
         """The tensors that train."""
         return [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
+
+    def parameters_of(self, phase: Phase) -> list[nn.Parameter]:
+        """Those that a step of a phase trains. The optimiser leaves the others alone, which have no gradient."""
+        groups = self.optimiser.param_groups
+        named = [pair for group in groups for pair in zip(group["names"], group["params"], strict=True)]
+        return [parameter for name, parameter in named if phase.trains(name)]
 
 
 @dataclass(frozen=True)
@@ -116,15 +125,18 @@ class LossSums:
 
 @dataclass(frozen=True)
 class StepOutcome:
-    """Losses and counts of all ranks, and the gradient's norm before clipping."""
+    """Losses and counts of all ranks, the gradient's norm before clipping, and the mean losses of auxiliary heads."""
 
     sums: LossSums
     counts: StepCounts
     gradient_norm: float
+    auxiliary: Mapping[str, float] = field(default_factory=dict)
+    with_text: bool = True
 
     @property
     def loss(self) -> float:
-        return self.sums.mean
+        """Nats per target token; where the language model was not run, the sum of the heads' losses."""
+        return self.sums.mean if self.with_text else sum(self.auxiliary.values())
 
 
 def count_step(packs: Sequence[Pack], ranks: Ranks) -> StepCounts:
@@ -144,12 +156,13 @@ def count_step(packs: Sequence[Pack], ranks: Ranks) -> StepCounts:
     return StepCounts(targets, tokens, pairs, images, samples, skipped, tuple(augmented))
 
 
-def optimiser_step(training: Training, packs: Sequence[Pack], step: int) -> StepOutcome:
+def optimiser_step(training: Training, packs: Sequence[Pack], step: int, phase: Phase | None = None) -> StepOutcome:
     """One update from the given packs and those of the other ranks.
 
     Args:
         packs: this rank's share, as many on each rank.
         step: number of the step, from 1, for error messages.
+        phase: what it computes; by default the text's loss alone.
 
     Raises:
         RunFailure: nothing to learn from, or a loss or the gradient is not finite; raised on all ranks, and the
@@ -158,9 +171,11 @@ def optimiser_step(training: Training, packs: Sequence[Pack], step: int) -> Step
     counts = count_step(packs, training.ranks)
     if counts.targets == 0:
         raise RunFailure(f"step {step} has no target token: all of its samples are unreadable. See metrics.jsonl.")
+    phase = phase or Phase(0, 1)
     weights = None
     if not training.config.loss.is_plain:
         weights = step_weights(training.config.loss, training.labels.tasks, packs, training.ranks)
+    heads = _HeadWeights.of(training, packs) if phase.heads else None
     training.optimiser.zero_grad(set_to_none=True)
     losses: list[tuple[Pack, torch.Tensor]] = []
     for number, pack in enumerate(packs, start=1):
@@ -168,37 +183,100 @@ def optimiser_step(training: Training, packs: Sequence[Pack], step: int) -> Step
         if pack.targets == 0 and not is_sharded(training.config.parallel, training.ranks):
             continue
         sum_in_backward(training.pack_losses, number == len(packs) or training.config.parallel.sum_every_pack)
-        losses_T = pack_losses(training, pack)
-        if weights is None:
-            (losses_T.sum() / counts.targets).backward()
+        if training.heads is None:
+            losses_T = pack_losses(training, pack)
+            _weighed(losses_T, pack, counts, weights).backward()
         else:
-            (losses_T * weights.of(pack).to(losses_T.device)).sum().backward()
+            losses_T = _backward_beside_heads(training, pack, phase, counts, weights, heads)
         losses.append((pack, losses_T.detach()))
-    sum_gradients(training.parameters, training.ranks)
-    norm = float(gathered(nn.utils.clip_grad_norm_(training.parameters, training.config.optimiser.clip_norm)))
+    active = training.parameters_of(phase)
+    sum_gradients(active, training.ranks)
+    norm = float(gathered(nn.utils.clip_grad_norm_(active, training.config.optimiser.clip_norm)))
     sums = sum_losses(training.ranks, training.labels, losses)
-    if not math.isfinite(sums.mean) or not math.isfinite(norm):
-        raise _not_finite(training.ranks, step, sums.mean, norm, losses)
+    outcome = StepOutcome(sums, counts, norm, heads.means(training.ranks) if heads else {}, phase.text)
+    if not math.isfinite(outcome.loss) or not math.isfinite(norm):
+        raise _not_finite(training.ranks, step, outcome.loss, norm, losses)
     training.optimiser.step()
-    return StepOutcome(sums, counts, norm)
+    return outcome
+
+
+@dataclass
+class _HeadWeights:
+    """What the heads' summed losses are divided by, and those of this rank's packs so far."""
+
+    counts: torch.Tensor
+    sums: torch.Tensor
+
+    @classmethod
+    def of(cls, training: Training, packs: Sequence[Pack]) -> _HeadWeights:
+        grid = math.isqrt(training.model.config.visual_tokens)
+        tasks, eos_id = training.labels.tasks, training.model.config.text.eos_token_id
+        return cls(auxiliary_counts(packs, tasks, eos_id, training.ranks, grid), torch.zeros(len(NAMES)))
+
+    def means(self, ranks: Ranks) -> dict[str, float]:
+        """Of all ranks, those that are not zero throughout; a collective."""
+        means = (ranks.total(self.sums.double()) / self.counts).tolist()
+        return {name: value for name, value in zip(NAMES, means, strict=True) if value}
+
+
+def _backward_beside_heads(
+    training: Training,
+    pack: Pack,
+    phase: Phase,
+    counts: StepCounts,
+    weights: StepWeights | None,
+    heads: _HeadWeights | None,
+) -> torch.Tensor:
+    """`pack_losses` and its backward pass, and that of the heads; images are encoded once. Without text (0,)."""
+    pack = pack.to(training.ranks.device)
+    model, total = training.model, torch.zeros((), device=training.ranks.device)
+    losses_T, features_NSD = total.new_zeros(0), None
+    _seed(training, pack)
+    with precision(training.ranks.device, training.half):
+        if len(pack.pixel_values_NCHW):
+            with torch.set_grad_enabled(phase.image_side):
+                features_NSD = model.get_image_features(pack.pixel_values_NCHW).pooler_output
+        if phase.text:
+            losses_T = target_losses(model, pack, features_NSD=features_NSD)
+            total = total + _weighed(losses_T, pack, counts, weights)
+        if heads is not None and training.heads is not None and features_NSD is not None:
+            eos_id = model.config.text.eos_token_id
+            sums = training.heads(features_NSD[:, 1:-1], pack, training.labels.tasks, eos_id)
+            heads.sums += sums.detach().cpu()
+            auxiliary = training.config.auxiliary
+            total = (
+                total + (1.0 if auxiliary is None else auxiliary.weight) * (sums / heads.counts.to(sums.device)).sum()
+            )
+    if total.requires_grad:
+        total.backward()
+    return losses_T
+
+
+def _weighed(losses_T: torch.Tensor, pack: Pack, counts: StepCounts, weights: StepWeights | None) -> torch.Tensor:
+    if weights is None:
+        return losses_T.sum() / counts.targets
+    return (losses_T * weights.of(pack).to(losses_T.device)).sum()
 
 
 def pack_losses(training: Training, pack: Pack) -> torch.Tensor:
-    """Loss of each target token of a pack, (T,) fp32 on the device.
-
-    Random numbers (dropout) follow from the seed and the pack, so they are those of any other number of ranks, and a
-    resumed run needs no state to draw them again.
-    """
-    torch.manual_seed(random.Random(f"{training.config.data.seed}/{pack.epoch}/{pack.number}").getrandbits(63))
+    """Loss of each target token of a pack, (T,) fp32 on the device."""
+    _seed(training, pack)
     with precision(training.ranks.device, training.half):
         return training.pack_losses(pack.to(training.ranks.device))
+
+
+def _seed(training: Training, pack: Pack) -> None:
+    """Random numbers (dropout) follow from the seed and the pack, so they are those of any other number of ranks, and a
+    resumed run needs no state to draw them again."""
+    torch.manual_seed(random.Random(f"{training.config.data.seed}/{pack.epoch}/{pack.number}").getrandbits(63))
 
 
 def sum_losses(ranks: Ranks, labels: TargetLabels, losses: Sequence[tuple[Pack, torch.Tensor]]) -> LossSums:
     """Sums over all packs of all ranks; a collective."""
     tasks, sensors = len(labels.tasks), len(labels.sensor_names)
     sums, counts = (torch.zeros(tasks + sensors, dtype=torch.float64) for _ in range(2))
-    packs = [pack for pack, losses_T in losses if len(losses_T)]
+    losses = [(pack, losses_T) for pack, losses_T in losses if len(losses_T)]
+    packs = [pack for pack, _ in losses]
     if packs:
         # One transfer: each waits for the device.
         losses_T = torch.cat([losses_T for _, losses_T in losses]).cpu().double()
@@ -229,6 +307,8 @@ def _not_finite(
 ) -> RunFailure:
     at_fault: list[str] = []
     for pack, losses_T in losses:
+        if not len(losses_T):
+            continue
         units = pack.target_units_T.cpu()[~torch.isfinite(losses_T).cpu()].unique().tolist()
         at_fault += [pack.sample_ids[unit] for unit in units]
     guilty = ranks.texts("\n".join(dict.fromkeys(at_fault)))

@@ -21,7 +21,8 @@ PLAIN = LogConfig(every_steps=2, tensorboard=False)
 def report(step: int) -> StepReport:
     return StepReport(
         step=step, epoch=0, loss=2.0 / step, task_loss={"captioning": 1.5}, sensor_loss={"sar": 1.25},
-        learning_rates={"a.*": 1e-3, "b.*": 1e-4}, gradient_norm=0.7, target_tokens=100, input_tokens=400, images=3,
+        auxiliary_loss={}, learning_rates={"a.*": 1e-3, "b.*": 1e-4}, gradient_norm=0.7,
+        target_tokens=100, input_tokens=400, images=3,
         seconds=0.5, target_tokens_per_second=200.0, input_tokens_per_second=800.0, padding_share=0.02,
         data_wait_share=0.1, mfu=None if step % 2 else 0.4, samples=10 * step, skipped_samples=0, memory_mb=50.0,
         augmented={"dihedral": 0.5 * (step % 2)},
