@@ -192,8 +192,13 @@ def detect(net: PlainDetector, scene: Scene, threshold: float) -> tuple[np.ndarr
     rows, columns = np.nonzero(scores >= threshold)
     x, y, sides = (columns + 0.5) * STRIDE, (rows + 0.5) * STRIDE, distances[rows, columns] * STRIDE
     boxes = np.stack([x - sides[:, 0], y - sides[:, 1], x + sides[:, 2], y + sides[:, 3]], -1)
-    order = np.argsort(-scores[rows, columns], kind="stable")
-    boxes, scores = boxes[order], scores[rows, columns][order]
+    return suppressed(boxes, scores[rows, columns])
+
+
+def suppressed(boxes: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes (D, 4) and scores (D,), best first, without those that overlap a better one."""
+    order = np.argsort(-scores, kind="stable")
+    boxes, scores = boxes[order], scores[order]
     kept: list[int] = []
     overlaps = box_iou(boxes, boxes)
     for place in range(len(boxes)):

@@ -39,7 +39,7 @@ from training.model.processing import EarthGPTProcessor, pad_and_resize
 
 # What Pillow, the record schema and the file system raise for broken content.
 BROKEN = (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError)
-DETECTIONS = frozenset({"detection-hbb", "detection-obb"})
+_DETECTIONS = frozenset({"detection-hbb", "detection-obb"})
 SUBSTITUTE_TRIES = 8
 
 
@@ -119,7 +119,7 @@ class PackDataset(Dataset):
     def _objects(self, record: Record, entries: np.ndarray, symmetry: Symmetry) -> SeenObjects | None:
         """The objects of a turned image whose dialogues are asked to find them; None for any other."""
         tasks = {self.selection.tasks[self.selection.dialogue_task[entry]] for entry in entries}
-        if not self.with_objects or not tasks & DETECTIONS or record.unread_rows:
+        if not self.with_objects or not tasks & _DETECTIONS or record.unread_rows:
             return None
         shown = [item for item in record.objects if not item.ignore]
         frame = SquareFrame(record.image.width, record.image.height)
