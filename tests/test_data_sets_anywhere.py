@@ -78,7 +78,9 @@ def of_verify(location, out):
 COMMANDS = [of_stats, of_report, of_curate, of_verify]
 
 
-@pytest.mark.parametrize("faults", [(), EVERY_FAULT], ids=["calm", "faults"])
+@pytest.mark.parametrize(
+    "faults", [pytest.param((), id="calm"), pytest.param(EVERY_FAULT, id="faults", marks=pytest.mark.nightly)]
+)
 @pytest.mark.parametrize("kind", PLACES)
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_says_and_writes_the_same(places, tmp_path, monkeypatch, command, kind, faults):
@@ -87,6 +89,7 @@ def test_a_command_says_and_writes_the_same(places, tmp_path, monkeypatch, comma
         assert command(location, tmp_path / "remote") == expected
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("kind", PLACES)
 def test_workers_read_from_a_url_too(places, tmp_path, monkeypatch, kind):
     mmrs("curate", places.folder, "--out", tmp_path / "local", "--workers", 1)

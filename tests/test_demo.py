@@ -32,6 +32,7 @@ def small_demo(monkeypatch, tmp_path):
     return run
 
 
+@pytest.mark.nightly
 def test_the_demo_runs_through_and_again(small_demo, tmp_path):
     out = tmp_path / "demo"
     result = small_demo(out)

@@ -163,6 +163,7 @@ def test_a_cli_of_another_package_is_named(tmp_path):
     assert done.returncode == 1 and "belongs to another package" in done.stderr
 
 
+@pytest.mark.nightly
 def test_mmrs_model_registers_ours_beside_a_folder_training_of_a_user(tmp_path):
     (tmp_path / "training").mkdir()
     (tmp_path / "training" / "__init__.py").touch()

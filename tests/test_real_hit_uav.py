@@ -76,6 +76,7 @@ def test_layouts_agree_object_by_object(built, split):
             assert below.min() > -1e-3 and below.max() < 1 + 1e-3
 
 
+@pytest.mark.nightly
 def test_one_and_two_workers_and_a_second_build_give_the_same_bytes(built, tmp_path):
     def digests(out):
         files = [path for path in out.rglob("*") if path.is_file() and ".build" not in path.parts]

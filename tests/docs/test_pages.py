@@ -26,12 +26,11 @@ def name(path: Path) -> str:
 
 
 def run_pages():
-    """Pages with commands; a training takes long on two cores."""
+    """Pages with commands. All take long, so that with each change runs the first that a stranger follows."""
     for page in PAGES:
-        texts = [block.text for block in read_blocks(page) if block.is_run]
-        trains = any("mmrs train" in text for text in texts)
-        if texts:
-            yield pytest.param(page, marks=pytest.mark.nightly if trains else (), id=name(page))
+        if any(block.is_run for block in read_blocks(page)):
+            is_first = name(page) == "docs/start/first-shards.md"
+            yield pytest.param(page, marks=() if is_first else pytest.mark.nightly, id=name(page))
 
 
 @pytest.mark.parametrize("page", list(run_pages()))
@@ -39,6 +38,7 @@ def test_the_page_runs(page, tmp_path, programs):
     run_page(page, tmp_path, programs=programs)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("page", HOW_TO, ids=name)
 def test_the_how_to_adds_to_the_project_what_it_says(page, tmp_path):
     copy_project(tmp_path)

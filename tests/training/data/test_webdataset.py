@@ -90,6 +90,7 @@ def test_samples_become_packs(tmp_path, model_folder, processor, text):
         assert all(abs(level - number * 7 % 256) <= 2 for level, number in zip(grey, names([pack]), strict=True))
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(("world_size", "workers"), [(1, 0), (2, 1), (2, 2)])
 def test_readers_share_the_shards_and_pass_over_them_without_end(
     tmp_path, model_folder, processor, world_size, workers

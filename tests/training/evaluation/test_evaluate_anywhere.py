@@ -16,6 +16,7 @@ from training.evaluation.run import EvaluationConfig, evaluate
 QUIET = Progress(quiet=True)
 
 
+@pytest.mark.nightly
 @needs_servers
 def test_scores_do_not_depend_on_where_the_data_lies(tmp_path, model_folder, monkeypatch):
     write_toy(tmp_path / "toy", images=9)

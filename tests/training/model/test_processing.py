@@ -203,6 +203,7 @@ def test_tokenizer_without_padding_is_refused(shared_processor):
         EarthGPTProcessor(EarthGPTImageProcessor(16), bare)
 
 
+@pytest.mark.nightly
 def test_a_strip_is_padded_in_bounded_memory():
     """The square of 70,000 pixels would have 15 GB."""
     strip = Image.new("RGB", (70_000, 64), (200, 10, 10))

@@ -94,6 +94,7 @@ def test_a_rank_that_does_not_write_leaves_no_file(tmp_path, capsys):
     assert not list(tmp_path.iterdir()) and capsys.readouterr().err == ""
 
 
+@pytest.mark.nightly
 def test_the_plot_shows_a_run_with_and_without_evaluation(tmp_path):
     for evaluated in (False, True):
         with open_monitor(tmp_path, 0, 4, PLAIN, Progress(quiet=True)) as monitor:

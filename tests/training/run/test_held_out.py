@@ -69,6 +69,7 @@ def evaluated(two_splits, model_folder, tmp_path_factory):
     return train(config, QUIET)
 
 
+@pytest.mark.nightly
 def test_a_run_ends_early_where_nothing_is_gained(two_splits, model_folder, tmp_path, monkeypatch):
     measured = iter([3.0, 2.0, 2.5, 2.4, 1.0, 0.5])
 

@@ -328,6 +328,7 @@ def test_a_run_may_be_lengthened_when_its_schedule_is_fixed(shards, model_folder
     assert_same_run(tmp_path / "parts", tmp_path / "whole")
 
 
+@pytest.mark.nightly
 def test_a_damaged_checkpoint_ends_the_command_and_the_older_one_goes_on(straight, shards, model_folder, tmp_path):
     """One sentence names the file and the folder to delete; without that folder the run ends as the whole one did."""
     fixed = {"schedule": {"total_steps": 6}, "checkpoint": {"every_steps": 1, "keep_last": 5}}

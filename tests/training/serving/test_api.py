@@ -149,6 +149,7 @@ def test_health_and_metrics(server):
     assert values["mmrs_requests_total"] == server.engine.counts.requests and "mmrs_requests_running" in values
 
 
+@pytest.mark.nightly
 def test_fifty_clients_at_once(server, scene):
     """Every one is answered rightly, or told when to come again."""
     expected = {tokens: direct(server, scene, tokens).text for tokens in (3, 6, 9)}
@@ -279,6 +280,7 @@ def hostile(scene):
     yield {"messages": chat(*[Image.new("L", (2, 2))] * 9)}
 
 
+@pytest.mark.nightly
 def test_hostile_requests_are_refused_and_others_served(server, client, scene):
     """Five hundred of them, whole, cut and damaged; after each sort the next honest client is answered."""
     bodies = [json.dumps(each).encode() for each in hostile(scene)]

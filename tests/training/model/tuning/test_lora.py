@@ -86,6 +86,7 @@ def test_what_does_not_go_together_is_refused(model, make_config):
         StageConfig(tuning=TUNING | {"head": True}, trainable=[{"set": "adapters", "learning_rate": 1e-3}])
 
 
+@pytest.mark.nightly
 def test_a_run_trains_saves_and_merges_the_adapters(shards, model_folder, tmp_path):
     stage = {"tuning": TUNING, "trainable": [{"set": "adapters", "learning_rate": 1e-2}]}
     parts = {"schedule": {"total_steps": 4}, "stage": stage}

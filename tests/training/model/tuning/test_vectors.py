@@ -161,6 +161,7 @@ def test_what_cannot_be_folded_is_refused(model):
         plain_decoder(model)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_tuned_model_is_saved_and_loaded_exactly(model, tmp_path, dtype):
     model.save_pretrained(tmp_path / "base")
