@@ -43,7 +43,7 @@ def _read_table(file: Path, column: str, waiting: deque[RowImage]) -> Iterator[t
                 if waiting and waiting[0].row < end:
                     yield from _read_group(table, group, column, start, waiting)
                 start = end
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         reason = f"the table cannot be read: {error}"
     for image in waiting:
         yield image, BadItem(reason, str(image))

@@ -167,7 +167,7 @@ def stored_rows(folder: Path, file: StoredFile, columns: list[str] | None = None
         with pq.ParquetFile(folder / file.stored) as table:
             for batch in table.iter_batches(batch_size=1024, columns=columns):
                 yield from batch.to_pylist()
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         raise UserError(f"{folder / file.stored} cannot be read: {error}. Ingest the archive again.") from error
 
 
@@ -175,5 +175,5 @@ def release_files(folder: Path) -> pa.Table:
     """Every file of the release (columns of `FILES_SCHEMA`), sorted by path. Raises `UserError` if unreadable."""
     try:
         return pq.read_table(folder / FILES_NAME)
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         raise UserError(f"{folder / FILES_NAME} cannot be read: {error}. Ingest the archive again.") from error

@@ -49,7 +49,7 @@ def check_index(content: bytes, shard: ShardEntry, columns: Sequence[str] | None
                 raise ValueError(f"{rows} rows, the manifest says {shard.records}")
             table = _unpacked(opened, _schema_of(columns))
         table.validate(full=True)
-    except (OSError, pa.ArrowException, MemoryError, OverflowError) as error:
+    except (OSError, UnicodeDecodeError, pa.ArrowException, MemoryError, OverflowError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error
     for what in _impossible(table, shard):
         raise ValueError(what)

@@ -173,6 +173,13 @@ def test_damaged_tables_cost_a_message_never_a_crash(sound, changes, kept):
     assert isinstance(answer, bytes | BadItem)
 
 
+def test_names_of_columns_that_are_no_text_cost_the_images(sound, tmp_path):
+    path = tmp_path / "train.parquet"
+    path.write_bytes(sound.read_bytes().replace(b"bytes", b"by\x80es"))
+    ((_, answer),) = read_row_images([RowImage(path, 7, "River_7.jpg", "image.bytes", "b")])
+    assert isinstance(answer, BadItem)
+
+
 def test_every_row_of_a_damaged_table_is_answered(sound, tmp_path):
     names = [item.image for item in converters.get("eurosat").discover(sound.parent, "train").items]
     path = shutil.copy(sound, tmp_path / "train.parquet")
