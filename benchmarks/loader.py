@@ -49,7 +49,8 @@ from training.data.planning.lengths import length_table, tokenizer_digest
 from training.data.planning.plan import PlanSettings
 from training.data.planning.selection import Selection, select
 from training.data.planning.sequence import PackReference, PackSequence
-from training.model.processing import EarthGPTImageProcessor, EarthGPTProcessor, pad_and_resize
+from training.model.inputs.image_processor import EarthGPTImageProcessor, pad_and_resize
+from training.model.processing import EarthGPTProcessor
 from training.model.tokenizer import train_tokenizer
 from training.stages.initial_model import training_texts
 

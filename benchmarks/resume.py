@@ -39,7 +39,8 @@ from training.data.planning.plan import PlanSettings
 from training.data.planning.pointer import Pointer
 from training.data.planning.selection import Selection, select
 from training.data.planning.sequence import PackSequence
-from training.model.processing import EarthGPTImageProcessor, EarthGPTProcessor
+from training.model.inputs.image_processor import EarthGPTImageProcessor
+from training.model.processing import EarthGPTProcessor
 from training.model.tokenizer import train_tokenizer
 from training.stages.initial_model import training_texts
 

@@ -35,7 +35,8 @@ from training.data.planning.plan import Lengths
 from training.data.planning.pointer import Pointer
 from training.data.planning.selection import Selection
 from training.data.planning.sequence import PackReference, PackSequence, rank_share
-from training.model.processing import EarthGPTProcessor, pad_and_resize
+from training.model.inputs.image_processor import pad_and_resize
+from training.model.processing import EarthGPTProcessor
 
 # What Pillow, the record schema and the file system raise for broken content.
 BROKEN = (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError)

@@ -36,7 +36,8 @@ from training.data.planning.lengths import tokenizer_digest
 from training.data.planning.plan import PlanSettings
 from training.data.planning.pointer import Pointer, Position, check_same_stream
 from training.data.stream import RankOf
-from training.model.processing import EarthGPTProcessor, pad_and_resize
+from training.model.inputs.image_processor import pad_and_resize
+from training.model.processing import EarthGPTProcessor
 
 SOURCE = "webdataset"
 NOTICE = (

@@ -8,11 +8,14 @@ from transformers.models.auto.image_processing_auto import AutoImageProcessor
 from training.model.configuration import EarthGPTConfig
 from training.model.export.delta import load_delta, save_delta
 from training.model.export.plain_decoder import plain_decoder
+from training.model.inputs.image_processor import EarthGPTImageProcessor, pad_and_resize
 from training.model.masks import PADDING, PREFIX, build_block_mask, build_position_ids
-from training.model.modeling import EarthGPTForConditionalGeneration, EarthGPTModel, EarthGPTPreTrainedModel
+from training.model.modeling.generation import EarthGPTForConditionalGeneration
+from training.model.modeling.model import EarthGPTModel
+from training.model.modeling.pretrained import EarthGPTPreTrainedModel
 from training.model.origin.digest import weights_digest
 from training.model.presets import initialise, preset
-from training.model.processing import EarthGPTImageProcessor, EarthGPTProcessor, pad_and_resize
+from training.model.processing import EarthGPTProcessor
 from training.model.tokenizer import train_tokenizer
 from training.model.tuning.vectors import add_tuning, fold
 

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from training.model.configuration import EarthGPTConfig
-from training.model.modeling import EarthGPTForConditionalGeneration
+from training.model.modeling.generation import EarthGPTForConditionalGeneration
 from training.model.operations import Operation, linear_operations, rms_norm_memory, trains
 from training.model.vision.encoder import EncoderEntry
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from training.model.configuration import EarthGPTConfig, changed
-from training.model.modeling import EarthGPTForConditionalGeneration
+from training.model.modeling.generation import EarthGPTForConditionalGeneration
 
 _TINY = {
     "encoders": [

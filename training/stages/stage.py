@@ -14,7 +14,7 @@ from mmrs.errors import UserError
 from mmrs.text import table
 from training.config import StageConfig
 from training.model.language.bias_scale import VECTORS
-from training.model.modeling import EarthGPTForConditionalGeneration
+from training.model.modeling.generation import EarthGPTForConditionalGeneration
 from training.model.tuning.lora import LoraOptions, add_lora
 from training.model.tuning.vectors import add_tuning
 

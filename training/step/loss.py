@@ -11,7 +11,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from training.data.collate import Pack
-from training.model.modeling import EarthGPTForConditionalGeneration
+from training.model.modeling.generation import EarthGPTForConditionalGeneration
 from training.step.attention import SPARSE, pack_mask
 from training.step.unpacked import RowBatch, row_batches
 

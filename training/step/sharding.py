@@ -27,7 +27,7 @@ from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selectiv
 
 from mmrs.errors import UserError
 from training.config import ParallelConfig, TrainConfig
-from training.model.modeling import EarthGPTForConditionalGeneration
+from training.model.modeling.generation import EarthGPTForConditionalGeneration
 from training.stages.stage import FreezeRow
 from training.step.attention import attention_name, set_attention
 from training.step.loss import PackLosses

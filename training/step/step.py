@@ -23,7 +23,7 @@ from mmrs.errors import RunFailure
 from training.config import TrainConfig
 from training.data.augment import AUGMENTATIONS
 from training.data.collate import Pack, all_sample_ids
-from training.model.modeling import EarthGPTForConditionalGeneration
+from training.model.modeling.generation import EarthGPTForConditionalGeneration
 from training.step.auxiliary import NAMES, AuxiliaryHeads, Phase, auxiliary_counts
 from training.step.balance import StepWeights, step_weights
 from training.step.loss import PackLosses, target_losses

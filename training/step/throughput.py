@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from training.model.accounting import step_flops
-from training.model.modeling import EarthGPTForConditionalGeneration
+from training.model.modeling.generation import EarthGPTForConditionalGeneration
 from training.step.step import StepCounts
 
 # Dense bf16 products with fp32 sums, in 10^12 operations per second, from the vendor's data sheets. The names are those

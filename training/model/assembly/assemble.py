@@ -22,13 +22,14 @@ from training.model.assembly.parts import LanguageModel, Part, read_encoder, rea
 from training.model.assembly.text_check import check_texts
 from training.model.configuration import EarthGPTConfig, changed
 from training.model.fusion import EarthGPTProjector
+from training.model.inputs.image_processor import EarthGPTImageProcessor
 from training.model.language.decoder import decoder_config, decoder_of
 from training.model.language.dialogue_form import chat_form
-from training.model.modeling import EarthGPTForConditionalGeneration
+from training.model.modeling.generation import EarthGPTForConditionalGeneration
 from training.model.origin.card import NOT_STATED
 from training.model.origin.notes import PartNote, note_parts
 from training.model.presets import PRESETS, preset_fields
-from training.model.processing import EarthGPTImageProcessor, EarthGPTProcessor
+from training.model.processing import EarthGPTProcessor
 from training.model.tokenizer import IMAGE, adapt_tokenizer
 from training.model.vision.encoder import encoder_of
 

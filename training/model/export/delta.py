@@ -20,7 +20,7 @@ from mmrs.errors import UserError
 from mmrs.record import canonical_json
 from mmrs.storage.atomic import atomic_folder
 from training.model.language.bias_scale import tuned_vectors
-from training.model.modeling import EarthGPTForConditionalGeneration
+from training.model.modeling.generation import EarthGPTForConditionalGeneration
 from training.model.origin.digest import weights_digest
 from training.model.tuning.vectors import add_tuning, vector_sizes
 

@@ -21,7 +21,7 @@ from mmrs.text import nearest, not_empty
 from training.model.export.delta import load_delta, save_delta
 from training.model.export.plain_decoder import plain_decoder
 from training.model.folder import check_model_folder, check_processor, sound_model
-from training.model.modeling import EarthGPTForConditionalGeneration
+from training.model.modeling.generation import EarthGPTForConditionalGeneration
 from training.model.origin.card import LANGUAGE_MODEL, licence_of_parts, model_card
 from training.model.origin.digest import weights_digest
 from training.model.origin.notes import note_scores

@@ -26,14 +26,21 @@ AUTO_CLASSES = {
     "AutoImageProcessor": "EarthGPTImageProcessor",
 }
 AUTO_MAP = {auto_class: f"{ENTRY}.{name}" for auto_class, name in AUTO_CLASSES.items()}
-# The names that other projects give to these three.
+# The names that other projects give to these.
 _USUAL_NAMES = {
     "training.model.configuration": "configuration_earthgpt",
-    "training.model.modeling": "modeling_earthgpt",
+    "training.model.inputs.image_processor": "image_processing_earthgpt",
+    "training.model.modeling.generation": "modeling_earthgpt",
+    "training.model.modeling.model": "modeling_earthgpt_base",
     "training.model.processing": "processing_earthgpt",
 }
 _ROOTS = ("training", "mmrs")
 _HOME = "training.model.published.modelling_code"
+
+
+def auto_map(*auto_classes: str) -> dict[str, dict[str, str]]:
+    """What a saved configuration says of where these classes lie."""
+    return {"auto_map": {name: AUTO_MAP[name] for name in auto_classes}}
 
 
 def write_code(folder: Path, registered: Iterable[str] | None = None) -> None:

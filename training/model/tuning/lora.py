@@ -23,7 +23,7 @@ from mmrs.errors import UserError
 from mmrs.installation import install_command
 from mmrs.text import nearest
 from training.model.language.decoder import Decoder
-from training.model.modeling import EarthGPTForConditionalGeneration
+from training.model.modeling.generation import EarthGPTForConditionalGeneration
 from training.model.tuning.quantised import dequantised
 
 ADAPTER = "default"

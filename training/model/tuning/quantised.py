@@ -16,7 +16,7 @@ from transformers import BitsAndBytesConfig
 
 from mmrs.errors import UserError
 from mmrs.installation import install_command
-from training.model.modeling import EarthGPTForConditionalGeneration
+from training.model.modeling.generation import EarthGPTForConditionalGeneration
 
 NOT_QUANTISED = "none"
 _KEPT = ["model.vision", "model.projector", "lm_head", "model.language_model.embed_tokens"]

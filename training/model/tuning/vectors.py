@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from training.model.language.bias_scale import TUNINGS, VECTORS, fold_linears, wrap_linears
-from training.model.modeling import EarthGPTForConditionalGeneration
+from training.model.modeling.generation import EarthGPTForConditionalGeneration
 
 
 def add_tuning(model: EarthGPTForConditionalGeneration, tuning: str, head: bool = False) -> None:

@@ -34,8 +34,9 @@ from tests.training.model.vision.test_original_names import (
 from training.model.assembly import parts
 from training.model.assembly.assemble import AssemblyRequest, assemble, describe_assembly
 from training.model.assembly.text_check import check_texts, sample_dialogues
+from training.model.inputs.image_processor import EarthGPTImageProcessor
 from training.model.origin.card import NOT_STATED
-from training.model.processing import EarthGPTImageProcessor, EarthGPTProcessor
+from training.model.processing import EarthGPTProcessor
 from training.model.tokenizer import adapt_tokenizer
 from training.model.vision.encoder import CLIP, IMAGENET, PixelStatistics
 

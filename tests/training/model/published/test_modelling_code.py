@@ -18,7 +18,7 @@ from transformers.dynamic_module_utils import get_imports, get_relative_import_f
 from tests.support.hub_server import TOKEN, serve_hub
 from tests.support.models import save_tiny_model
 from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor
-from training.model.modeling import part_modules
+from training.model.modeling.pretrained import part_modules
 from training.model.published.modelling_code import AUTO_MAP, code_files, flat_name, flattened
 
 # Neither package nor checkout: whatever imports them fails.
@@ -144,7 +144,12 @@ def bare(source):
 def test_nothing_but_imports_is_changed(folder):
     files = code_files()
     assert {path.name for path in folder.glob("*.py")} == set(files)
-    for module in ("training.model.modeling", "training.model.processing", "mmrs.imaging.render"):
+    for module in (
+        "training.model.modeling.generation",
+        "training.model.modeling.model",
+        "training.model.processing",
+        "mmrs.imaging.render",
+    ):
         written = (folder / f"{flat_name(module)}.py").read_text()
         assert written == files[f"{flat_name(module)}.py"]
         source = importlib.import_module(module).__loader__.get_source(module)

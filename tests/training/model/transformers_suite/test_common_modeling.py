@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 from mmrs.errors import UserError
 from tests.support.transformers_tests import common_tests
 from training.model import EarthGPTConfig
-from training.model.modeling import EarthGPTForConditionalGeneration, EarthGPTModel
+from training.model.modeling.generation import EarthGPTForConditionalGeneration
+from training.model.modeling.model import EarthGPTModel
 
 pytestmark = pytest.mark.nightly
 
