@@ -19,15 +19,14 @@ from typing import Any
 import orjson
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
-from pydantic import ValidationError
 from sse_starlette import EventSourceResponse
 from starlette.exceptions import HTTPException
 
 from mmrs import __version__
 from mmrs.instructions.dialects import Dialect
-from training.model.inputs.conversation import Conversation, conversation_of
-from training.serving.api.intake import BadImage, picture_of
-from training.serving.api.requests import MOST_CHARACTERS, MOST_IMAGES, ChatRequest
+from training.model.inputs.conversation import Conversation
+from training.serving.api.errors import ApiError
+from training.serving.api.messages import parsed_request, requested_conversation
 from training.serving.engine import AnswerEngine, EngineFull, Event, Finished, PromptTooLong, Sampling, Ticket
 from training.serving.found_boxes import found_boxes
 
@@ -51,28 +50,6 @@ class ApiOptions:
     dialect: Dialect
     key: str = ""
     default_tokens: int = 512
-
-
-class ApiError(Exception):
-    """What becomes OpenAI's form of an error."""
-
-    def __init__(self, status: int, message: str, param: str | None = None, code: str | None = None, wait: int = 0):
-        super().__init__(message)
-        self.status, self.message, self.param, self.code, self.wait = status, message, param, code, wait
-
-    def response(self) -> Response:
-        """The reply."""
-        kind = {401: "authentication_error", 429: "rate_limit_error"}.get(self.status, "invalid_request_error")
-        if self.status >= 500:
-            kind = "server_error"
-        body = {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
-        headers = {"Retry-After": str(self.wait)} if self.wait else {}
-        if self.status in (408, 413):
-            # The rest of the body is not read.
-            headers["Connection"] = "close"
-        if self.status == 401:
-            headers["WWW-Authenticate"] = "Bearer"
-        return JSONResponse(body, self.status, headers)
 
 
 def make_app(engine: AnswerEngine, options: ApiOptions) -> FastAPI:
@@ -116,10 +93,10 @@ def make_app(engine: AnswerEngine, options: ApiOptions) -> FastAPI:
     @app.post("/v1/chat/completions")
     async def chat(request: Request) -> Response:
         _check_key(request, options.key)
-        asked = _parsed(await _body(request))
+        asked = parsed_request(await _body(request))
         if asked.model is not None:
             _check_model(asked.model, options.model_id)
-        conversation = await asyncio.to_thread(_conversation, asked)
+        conversation = await asyncio.to_thread(requested_conversation, asked)
         sampling = Sampling(
             max_new_tokens=asked.max_completion_tokens or asked.max_tokens or options.default_tokens,
             temperature=asked.temperature or 0.0,
@@ -256,50 +233,6 @@ async def _body(request: Request) -> bytes:
 
 def _too_large() -> ApiError:
     return ApiError(413, f"a request may have {MOST_BODY_BYTES:,} bytes")
-
-
-def _parsed(body: bytes) -> ChatRequest:
-    try:
-        content = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise ApiError(400, f"the body is no JSON: {error}") from error
-    try:
-        return ChatRequest.model_validate(content)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"])) or None
-        raise ApiError(400, f"{place or 'the body'}: {first['msg']}"[:500], place) from error
-
-
-def _conversation(asked: ChatRequest) -> Conversation:
-    messages = [_decoded(message.role, message.content) for message in asked.messages]
-    try:
-        conversation = conversation_of(messages)
-    except ValueError as error:
-        raise ApiError(400, str(error)[:500], "messages") from error
-    if conversation.turns[-1][0] != "human":
-        raise ApiError(400, "the last message must be the user's", "messages")
-    if sum(len(own) for own in conversation.images) > MOST_IMAGES:
-        raise ApiError(400, f"a request may have {MOST_IMAGES} images", "messages")
-    if sum(len(text) for _, text in conversation.turns) > MOST_CHARACTERS:
-        raise ApiError(400, f"a request may have {MOST_CHARACTERS:,} characters", "messages")
-    return conversation
-
-
-def _decoded(role: str, content: Any) -> dict[str, Any]:
-    """A message with decoded pictures in the place of their addresses."""
-    if not isinstance(content, list):
-        return {"role": role, "content": content}
-    parts: list[Mapping[str, Any]] = []
-    for part in content:
-        if part.get("type") in ("image", "image_url"):
-            value = part.get("image_url") or part.get("url")
-            try:
-                part = {"type": "image", "image": picture_of(value.get("url") if isinstance(value, dict) else value)}
-            except BadImage as error:
-                raise ApiError(400, str(error), "messages", "invalid_image") from error
-        parts.append(part)
-    return {"role": role, "content": parts}
 
 
 def _data(content: Mapping[str, Any]) -> dict[str, str]:
