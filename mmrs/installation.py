@@ -45,6 +45,7 @@ EXTRA_OF_MODULE = {
     "uvicorn": "view",
     "wandb": "wandb",
     "webdataset": "webdataset",
+    "yarl": "serve",
 }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import ssl
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -89,6 +90,10 @@ class Handler(BaseHTTPRequestHandler):
     def long(self):
         self.answer(Content_Length=str(10**12))
 
+    def half(self):
+        self.answer(Content_Length="1000")
+        self.wfile.write(b"half")
+
     def packed(self):
         self.answer(Content_Encoding="gzip", Content_Length=str(len(PACKED)))
         self.wfile.write(PACKED)
@@ -134,20 +139,27 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serve_hostile(folder: Path | None = None, attacked: Mapping[str, str] | None = None) -> Iterator[str]:
+def serve_hostile(
+    folder: Path | None = None, attacked: Mapping[str, str] | None = None, tls: ssl.SSLContext | None = None
+) -> Iterator[str]:
     """The server's URL.
 
     Args:
         folder: is delivered; None: the last part of a path is the way to answer.
         attacked: names of files of it, each with the way to answer instead.
+        tls: over https, with its certificate.
     """
     handler = type("OneHandler", (Handler,), {"folder": folder, "attacked": attacked or {}})
     made = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     made.daemon_threads = True
+    if tls is not None:
+        # Clients hang up in the middle of a handshake on purpose.
+        made.handle_error = lambda *arguments: None
+        made.socket = tls.wrap_socket(made.socket, server_side=True, do_handshake_on_connect=False)
     thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{made.server_address[1]}"
+        yield f"{'http' if tls is None else 'https'}://127.0.0.1:{made.server_address[1]}"
     finally:
         made.shutdown()
         made.server_close()

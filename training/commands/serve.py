@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
-from mmrs.commands.options import FOLDER
+from mmrs.commands.options import FOLDER, filled
+
+
+@dataclass(frozen=True, slots=True)
+class ServeOptions:
+    """What `mmrs serve` was given, by the names of its options."""
+
+    model: Path
+    host: str
+    port: int
+    name: str
+    dialect: str
+    running: int
+    waiting: int
+    device: str
+    url_hosts: tuple[str, ...]
+    allow_private_urls: bool
 
 
 @click.command()
@@ -18,23 +35,40 @@ from mmrs.commands.options import FOLDER
 @click.option("--running", type=click.IntRange(min=1), default=16, show_default=True, help="Answers made at once.")
 @click.option("--waiting", type=click.IntRange(min=1), default=64, show_default=True, help="Requests that may wait.")
 @click.option("--device", default="auto", show_default=True)
-def serve(model: Path, host: str, port: int, name: str, dialect: str, running: int, waiting: int, device: str) -> None:
+@click.option(
+    "--allow-url-host",
+    "url_hosts",
+    multiple=True,
+    metavar="HOST",
+    help="Take https addresses of images on this host, or HOST:PORT; repeatable.",
+)
+@click.option("--allow-private-urls", is_flag=True, help="Those hosts may lie in a private network, or here.")
+@filled(ServeOptions)
+def serve(options: ServeOptions) -> None:
     """Answer OpenAI-compatible requests with MODEL at http://HOST:PORT/v1.
 
     Clients must send the key that the environment variable MMRS_SERVE_KEY holds, where it is set. Images are data:
-    addresses; nothing is fetched.
+    addresses; nothing is fetched but from hosts that --allow-url-host names.
     """
     import os
 
     import uvicorn
 
     from training.serving.api.app import ApiOptions, make_app
+    from training.serving.api.remote_images import RemoteImages, allowed_hosts
     from training.serving.load import dialect_of, open_engine
 
-    named = dialect_of(model, dialect)
-    options = ApiOptions(name or model.resolve().name, named, os.environ.get("MMRS_SERVE_KEY", ""))
-    if host not in ("127.0.0.1", "localhost", "::1") and not options.key:
-        click.echo(f"anybody who reaches {host} may ask; set MMRS_SERVE_KEY to a secret", err=True)
-    engine = open_engine(model, device, "auto", running, waiting)
-    click.echo(f"{options.model_id} at http://{host}:{port}/v1", err=True)
-    uvicorn.run(make_app(engine, options), host=host, port=port, log_level="warning", timeout_graceful_shutdown=30)
+    hosts = allowed_hosts(options.url_hosts)
+    told = ApiOptions(
+        options.name or options.model.resolve().name,
+        dialect_of(options.model, options.dialect),
+        os.environ.get("MMRS_SERVE_KEY", ""),
+        remote_images=RemoteImages(hosts, options.allow_private_urls) if hosts else None,
+    )
+    if options.host not in ("127.0.0.1", "localhost", "::1") and not told.key:
+        click.echo(f"anybody who reaches {options.host} may ask; set MMRS_SERVE_KEY to a secret", err=True)
+    engine = open_engine(options.model, options.device, "auto", options.running, options.waiting)
+    click.echo(f"{told.model_id} at http://{options.host}:{options.port}/v1", err=True)
+    uvicorn.run(
+        make_app(engine, told), host=options.host, port=options.port, log_level="warning", timeout_graceful_shutdown=30
+    )

@@ -1,8 +1,9 @@
 """``/v1/chat/completions``, ``/v1/models``, ``/health`` and ``/metrics`` over one engine.
 
-Nothing that a client sends is fetched, opened as a path, or read as a special token. Bodies are cut off before they are
-parsed, pictures are looked at before they are decoded, and a client that leaves ends its row. A reply has, beside the
-text, the boxes in pixels of the image that was sent (`mmrs`): fractions of a padded square are nobody's business.
+Nothing that a client sends is opened as a path or read as a special token, and nothing is fetched but from hosts that
+the owner allowed. Bodies are cut off before they are parsed, pictures are looked at before they are decoded, and a
+client that leaves ends its row. A reply has, beside the text, the boxes in pixels of the image that was sent (`mmrs`):
+fractions of a padded square are nobody's business.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from mmrs import __version__
 from mmrs.instructions.dialects import Dialect
 from training.model.inputs.conversation import Conversation
 from training.serving.api.errors import ApiError
-from training.serving.api.messages import parsed_request, requested_conversation
+from training.serving.api.messages import fetched_images, parsed_request, requested_conversation
+from training.serving.api.remote_images import RemoteImages
 from training.serving.engine import AnswerEngine, EngineFull, Event, Finished, PromptTooLong, Sampling, Ticket
 from training.serving.found_boxes import found_boxes
 
@@ -44,12 +46,14 @@ class ApiOptions:
         key: clients must send it as bearer; empty: none is asked for.
         dialect: in which the model writes boxes.
         default_tokens: the longest answer where a request does not say.
+        remote_images: fetches images from https addresses; None: nothing is fetched.
     """
 
     model_id: str
     dialect: Dialect
     key: str = ""
     default_tokens: int = 512
+    remote_images: RemoteImages | None = None
 
 
 def make_app(engine: AnswerEngine, options: ApiOptions) -> FastAPI:
@@ -96,7 +100,8 @@ def make_app(engine: AnswerEngine, options: ApiOptions) -> FastAPI:
         asked = parsed_request(await _body(request))
         if asked.model is not None:
             _check_model(asked.model, options.model_id)
-        conversation = await asyncio.to_thread(requested_conversation, asked)
+        files = await fetched_images(asked, options.remote_images)
+        conversation = await asyncio.to_thread(requested_conversation, asked, files)
         sampling = Sampling(
             max_new_tokens=asked.max_completion_tokens or asked.max_tokens or options.default_tokens,
             temperature=asked.temperature or 0.0,

@@ -1,4 +1,6 @@
-"""Images of strangers: a ``data:`` address becomes a decoded picture within bounds, and nothing is fetched or opened.
+"""Images of strangers: the bytes of a ``data:`` address, or of a file, become a decoded picture within bounds.
+
+Nothing is fetched or opened here; see `training.serving.api.remote_images`.
 
 Everything that a header states is held against the bounds before a pixel is decoded.
 """
@@ -17,7 +19,7 @@ from mmrs.imaging.limits import SizeLimit, check_jpeg_scans
 from training.model.inputs.pictures import as_picture
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF")
-_MOST_IMAGE_BYTES = 20 * 2**20
+MOST_SENT_BYTES = 20 * 2**20
 _MOST_PIXELS = 64_000_000
 _MOST_SIDE = 20_000
 _LIMIT = SizeLimit(_MOST_PIXELS, 2**29)
@@ -34,12 +36,12 @@ def picture_of(address: object) -> Image.Image:
         BadImage: no such address, another format, too large, or damaged.
     """
     if not isinstance(address, str) or not address.startswith("data:"):
-        raise BadImage("an image must be a data: address, data:image/png;base64,...; nothing is fetched")
+        raise BadImage("an image must be a data: address, data:image/png;base64,...")
     head, comma, body = address.partition(",")
     if not comma or not head.endswith(";base64"):
         raise BadImage("a data: address must be of the form data:image/png;base64,...")
-    if len(body) > _MOST_IMAGE_BYTES * 4 // 3 + 4:
-        raise BadImage(f"an image may have {_MOST_IMAGE_BYTES:,} bytes")
+    if len(body) > MOST_SENT_BYTES * 4 // 3 + 4:
+        raise BadImage(f"an image may have {MOST_SENT_BYTES:,} bytes")
     try:
         content = base64.b64decode(body, validate=True)
     except binascii.Error as error:

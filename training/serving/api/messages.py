@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from training.model.inputs.conversation import Conversation, conversation_of
 from training.serving.api.errors import ApiError
-from training.serving.api.intake import BadImage, picture_of
+from training.serving.api.intake import BadImage, decode_picture, picture_of
+from training.serving.api.remote_images import RemoteImages
 from training.serving.api.requests import MOST_CHARACTERS, MOST_IMAGES, ChatRequest
 
 
@@ -28,33 +29,88 @@ def parsed_request(body: bytes) -> ChatRequest:
         raise ApiError(400, f"{place or 'the body'}: {first['msg']}"[:500], place) from error
 
 
-def requested_conversation(asked: ChatRequest) -> Conversation:
-    """Its turns and decoded pictures. Raises ApiError where they are none that the model can be asked."""
-    messages = [_decoded(message.role, message.content) for message in asked.messages]
+async def fetched_images(asked: ChatRequest, remote_images: RemoteImages | None) -> dict[str, bytes]:
+    """The files at web addresses in a request, by address.
+
+    Args:
+        asked: the request.
+        remote_images: that fetches them; None where nothing is fetched.
+
+    Raises:
+        ApiError: too many images, an address that is not allowed, or no image from there.
+    """
+    images = list(_image_addresses(asked))
+    if len(images) > MOST_IMAGES:
+        raise ApiError(400, f"a request may have {MOST_IMAGES} images", "messages")
+    web = [image for image in images if isinstance(image, str) and image.lower().startswith(("http:", "https:"))]
+    if not web:
+        return {}
+    if remote_images is None:
+        raise _bad_image(
+            "nothing is fetched: send an image as data:image/png;base64,..., or have the owner of the server allow its "
+            "host (--allow-url-host HOST)"
+        )
+    try:
+        return await remote_images.fetch(web)
+    except BadImage as error:
+        raise _bad_image(str(error)) from error
+
+
+def requested_conversation(asked: ChatRequest, files: Mapping[str, bytes]) -> Conversation:
+    """Its turns and decoded pictures.
+
+    Args:
+        asked: the request.
+        files: what `fetched_images` gave.
+
+    Raises:
+        ApiError: they are none that the model can be asked.
+    """
+    messages = [_decoded(message.role, message.content, files) for message in asked.messages]
     try:
         conversation = conversation_of(messages)
     except ValueError as error:
         raise ApiError(400, str(error)[:500], "messages") from error
     if conversation.turns[-1][0] != "human":
         raise ApiError(400, "the last message must be the user's", "messages")
-    if sum(len(own) for own in conversation.images) > MOST_IMAGES:
-        raise ApiError(400, f"a request may have {MOST_IMAGES} images", "messages")
     if sum(len(text) for _, text in conversation.turns) > MOST_CHARACTERS:
         raise ApiError(400, f"a request may have {MOST_CHARACTERS:,} characters", "messages")
     return conversation
 
 
-def _decoded(role: str, content: Any) -> dict[str, Any]:
+def _decoded(role: str, content: Any, files: Mapping[str, bytes]) -> dict[str, Any]:
     """A message with decoded pictures in the place of their addresses."""
     if not isinstance(content, list):
         return {"role": role, "content": content}
     parts: list[Mapping[str, Any]] = []
     for part in content:
-        if part.get("type") in ("image", "image_url"):
-            value = part.get("image_url") or part.get("url")
+        if _is_image(part):
+            address = _address_of(part)
             try:
-                part = {"type": "image", "image": picture_of(value.get("url") if isinstance(value, dict) else value)}
+                file = files.get(address) if isinstance(address, str) else None
+                picture = picture_of(address) if file is None else decode_picture(file)
             except BadImage as error:
-                raise ApiError(400, str(error), "messages", "invalid_image") from error
+                raise _bad_image(str(error)) from error
+            part = {"type": "image", "image": picture}
         parts.append(part)
     return {"role": role, "content": parts}
+
+
+def _image_addresses(asked: ChatRequest) -> Iterator[object]:
+    for message in asked.messages:
+        if isinstance(message.content, list):
+            yield from (_address_of(part) for part in message.content if _is_image(part))
+
+
+def _is_image(part: Mapping[str, Any]) -> bool:
+    return part.get("type") in ("image", "image_url")
+
+
+def _address_of(part: Mapping[str, Any]) -> object:
+    """Of an image, whatever stands there."""
+    value = part.get("image_url") or part.get("url")
+    return value.get("url") if isinstance(value, dict) else value
+
+
+def _bad_image(message: str) -> ApiError:
+    return ApiError(400, message, "messages", "invalid_image")
