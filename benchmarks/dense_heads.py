@@ -25,7 +25,7 @@ from training.evaluation.metrics.matching import f1
 from training.model import EarthGPTForConditionalGeneration
 from training.report.monitor import read_metrics
 from training.run.checkpoint import TENSOR_FILES, latest_checkpoint
-from training.step.auxiliary import HEADS, AuxiliaryHeads, said_boxes
+from training.step.objective.auxiliary import HEADS, AuxiliaryHeads, said_boxes
 
 THRESHOLDS = [round(0.05 * step, 2) for step in range(2, 19)]
 TRAINING_IMAGES = 200

@@ -36,7 +36,7 @@ from training.model.assembly.assemble import assemble as assemble_model
 from training.model.language.bias_scale import tuned_vectors
 from training.model.origin.digest import weights_digest
 from training.run.train import train
-from training.step.loss import target_losses
+from training.step.objective.loss import target_losses
 
 QUIET = Progress(quiet=True)
 RECIPE = {"sources": [{"name": "hit-uav"}], "per_class_prompts": False}

@@ -50,7 +50,7 @@ from training.model import EarthGPTForConditionalGeneration, EarthGPTImageProces
 from training.model.accounting import step_flops
 from training.model.tokenizer import IMAGE, train_tokenizer
 from training.stages.stage import apply_stage
-from training.step.loss import PackLosses
+from training.step.objective.loss import PackLosses
 from training.step.optim import build_optimiser
 from training.step.ranks import Ranks
 from training.step.sharding import parallelize

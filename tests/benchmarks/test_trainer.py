@@ -13,7 +13,7 @@ from training.data.planning.plan import PlanSettings
 from training.data.planning.sequence import PackSequence
 from training.model import EarthGPTImageProcessor, EarthGPTProcessor, initialise, preset, train_tokenizer
 from training.model.tokenizer import IMAGE
-from training.step.loss import target_losses
+from training.step.objective.loss import target_losses
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,9 @@ from training.config.section import Section, UnitShare
 
 
 class AuxiliaryConfig(Section):
-    """Dense targets for the visual positions, by linear heads that no saved model has; see `training.step.auxiliary`.
+    """Dense targets for the visual positions, by linear heads that no saved model has.
+
+    See `training.step.objective.auxiliary`.
 
     A detection answer has few tokens that depend on places, so encoders with random weights learn slowly from it.
     """

@@ -37,7 +37,7 @@ from training.run.held_out import answer, held_out_losses
 from training.run.prepare import PreparedRun
 from training.run.profile import profiled
 from training.run.signals import StopRequest, listen_for_stop, raise_stopped
-from training.step.auxiliary import phase_of
+from training.step.objective.auxiliary import phase_of
 from training.step.optim import learning_rate_factor, set_learning_rate
 from training.step.step import StepCounts, StepOutcome, Training, optimiser_step
 from training.step.throughput import StepCost, peak_flops

@@ -28,8 +28,8 @@ from training.run.signals import StopRequest
 from training.stages.base import is_quantised, load_base
 from training.stages.initial_model import StartModel, make_start_model, read_start_model
 from training.stages.stage import FreezeRow, add_tuned_parameters, apply_stage, freeze_report
-from training.step.auxiliary import HEADS, AuxiliaryHeads
-from training.step.balance import check_loss_tasks
+from training.step.objective.auxiliary import HEADS, AuxiliaryHeads
+from training.step.objective.balance import check_loss_tasks
 from training.step.optim import build_optimiser
 from training.step.precision import frozen_dtype, trained_dtype
 from training.step.ranks import Ranks

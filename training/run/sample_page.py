@@ -34,7 +34,7 @@ from training.data.webdataset import open_webdataset
 from training.evaluation.page.markup import POLICY, STYLE
 from training.model import PREFIX, EarthGPTProcessor, build_block_mask
 from training.stages.initial_model import preview_start_model, read_start_model
-from training.step.balance import check_loss_tasks, step_weights
+from training.step.objective.balance import check_loss_tasks, step_weights
 from training.step.ranks import Ranks
 
 _STYLE = """

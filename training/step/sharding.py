@@ -30,7 +30,7 @@ from training.config import ParallelConfig, TrainConfig
 from training.model.modeling.generation import EarthGPTForConditionalGeneration
 from training.stages.stage import FreezeRow
 from training.step.attention import attention_name, set_attention
-from training.step.loss import PackLosses
+from training.step.objective.loss import PackLosses
 from training.step.ranks import Ranks
 
 # Gradients are summed over ranks in pieces of so many numbers: 64 MB of fp32.

@@ -1,9 +1,9 @@
 """One optimiser step, on one rank or many.
 
 Count the target tokens of the whole step on all ranks, run each of this rank's packs forward and backward with its
-summed loss divided by that count (or weighed as `training.step.balance` says), sum gradients over ranks, clip, check
-that all is finite, update. So the gradient depends neither on how the tokens are spread over packs nor on the number of
-ranks.
+summed loss divided by that count (or weighed as `training.step.objective.balance` says), sum gradients over ranks,
+clip, check that all is finite, update. So the gradient depends neither on how the tokens are spread over packs nor on
+the number of ranks.
 
 Shape legend: L tokens per pack, T targets of all packs of a rank.
 """
@@ -24,9 +24,9 @@ from training.config import TrainConfig
 from training.data.augment import AUGMENTATIONS
 from training.data.collate import Pack, all_sample_ids
 from training.model.modeling.generation import EarthGPTForConditionalGeneration
-from training.step.auxiliary import NAMES, AuxiliaryHeads, Phase, auxiliary_counts
-from training.step.balance import StepWeights, step_weights
-from training.step.loss import PackLosses, target_losses
+from training.step.objective.auxiliary import NAMES, AuxiliaryHeads, Phase, auxiliary_counts
+from training.step.objective.balance import StepWeights, step_weights
+from training.step.objective.loss import PackLosses, target_losses
 from training.step.precision import has_half_weights, precision
 from training.step.ranks import Ranks
 from training.step.sharding import gathered, is_sharded, sum_gradients, sum_in_backward

@@ -22,7 +22,7 @@ from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor
 from training.report.monitor import read_metrics
 from training.report.plan_preview import preview
 from training.run.train import train
-from training.step.loss import target_losses
+from training.step.objective.loss import target_losses
 from training.step.ranks import Ranks
 
 pytest.importorskip("webdataset")

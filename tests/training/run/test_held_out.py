@@ -27,7 +27,7 @@ from training.run.checkpoint import complete_checkpoints
 from training.run.held_out import held_out_losses
 from training.run.signals import Requeue
 from training.run.train import train
-from training.step.loss import target_losses
+from training.step.objective.loss import target_losses
 
 QUIET = Progress(quiet=True)
 

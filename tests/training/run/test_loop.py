@@ -17,7 +17,7 @@ from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor
 from training.model.masks import build_block_mask
 from training.stages.stage import apply_stage
 from training.step import loss as loss_module
-from training.step.loss import target_losses
+from training.step.objective.loss import target_losses
 from training.step.optim import build_optimiser
 from training.step.step import TargetLabels, Training, optimiser_step
 
@@ -169,7 +169,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_update_and_names_the_samples
         losses = target_losses(model, pack, in_rows)
         return torch.where(pack.target_units_T == 3, losses * math.nan, losses)
 
-    monkeypatch.setattr("training.step.loss.target_losses", broken)
+    monkeypatch.setattr("training.step.objective.loss.target_losses", broken)
     before = {name: parameter.detach().clone() for name, parameter in training.model.named_parameters()}
     with pytest.raises(RunFailure, match=r"step 7: loss nan.*sample-3\. Lower"):
         optimiser_step(training, [pack_of(processor, make_units(processor), 600)], 7)

@@ -12,7 +12,7 @@ from tests.training.run.test_loop import make_units, pack_of, processor, trainin
 from training.data.collate import Pack
 from training.model.masks import PADDING, PREFIX
 from training.step import unpacked as rows_module
-from training.step.loss import target_losses
+from training.step.objective.loss import target_losses
 from training.step.unpacked import _cheapest, _Cost, row_batches
 
 

@@ -12,8 +12,8 @@ from training.config import LossConfig, OptimiserConfig
 from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor
 from training.run.train import train
 from training.stages.stage import apply_stage
-from training.step.balance import step_weights
-from training.step.loss import target_losses
+from training.step.objective.balance import step_weights
+from training.step.objective.loss import target_losses
 from training.step.optim import build_optimiser
 from training.step.ranks import Ranks
 from training.step.step import TargetLabels, Training, optimiser_step

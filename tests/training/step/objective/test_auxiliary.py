@@ -31,7 +31,7 @@ from training.run.prepare import head_rows
 from training.run.signals import Requeue
 from training.run.train import train
 from training.stages.stage import apply_stage
-from training.step.auxiliary import (
+from training.step.objective.auxiliary import (
     HEADS,
     IMAGE_SIDE,
     NAMES,
