@@ -100,6 +100,10 @@ class LossConfig(Section):
     weights: dict[str, PositiveFloat] = Field(default_factory=dict)
     """Factors of single tasks on top of that, by the task's name; 1 where none is given."""
 
+    coordinate_spread: Annotated[float, Field(ge=0, le=0.2)] = 0.0
+    """Standard deviation, in sides of the square, of the values around a coordinate that are its target together; 0:
+    the value alone. Near misses then cost less than far ones. For tokenizers whose hundredths are tokens."""
+
     @property
     def is_plain(self) -> bool:
         """Whether every target token weighs alike."""

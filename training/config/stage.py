@@ -52,6 +52,10 @@ class ModelConfig(Section):
     vocab_size: PositiveInt = 1024
     """Entries of the tokenizer that a preset trains."""
 
+    coordinates: Literal["digits", "hundredths"] = "digits"
+    """preset only: how the tokenizer that it trains cuts coordinates. "digits": every digit is a token, as in LLaMA-2;
+    "hundredths": ``0.00`` to ``1.00`` are one token each, and a third decimal another. Fewer, and each says a place."""
+
     seed: NonNegativeInt = 0
     """Of random weights."""
 

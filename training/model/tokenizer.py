@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
@@ -10,14 +10,17 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 BOS, EOS, PAD, IMAGE = "<s>", "</s>", "<pad>", "<image>"
 SPECIAL_TOKENS = (BOS, EOS, PAD, IMAGE)
 MINIMUM_VOCABULARY = 256 + len(SPECIAL_TOKENS)
+HUNDREDTHS = tuple(f"{number / 100:.2f}" for number in range(101))
+"""What coordinates begin with that are fractions of a side, ``0.00`` to ``1.00``."""
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
+def train_tokenizer(texts: Iterable[str], vocab_size: int, hundredths: bool = False) -> PreTrainedTokenizerFast:
     """Train a lossless byte-level BPE in which every digit is a token of its own, as in LLaMA-2.
 
     Args:
         texts: what the vocabulary is fitted to; the same texts give the same tokenizer.
         vocab_size: upper limit of the vocabulary, special tokens and the 256 bytes included.
+        hundredths: make each of `HUNDREDTHS` one token, too, so that ``0.417`` is ``0.41`` and ``7``.
 
     Returns:
         A tokenizer that pads on the left, with `<s>`, `</s>`, `<pad>` and the placeholder `<image>`.
@@ -25,20 +28,24 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
     Raises:
         ValueError: `vocab_size` has no room for the bytes.
     """
-    if vocab_size < MINIMUM_VOCABULARY:
-        raise ValueError(f"vocab_size is {vocab_size}; set at least {MINIMUM_VOCABULARY}, the bytes and special tokens")
+    numbers = HUNDREDTHS if hundredths else ()
+    least = MINIMUM_VOCABULARY + len(numbers)
+    if vocab_size < least:
+        kept = "the bytes, special tokens and coordinates" if numbers else "the bytes and special tokens"
+        raise ValueError(f"vocab_size is {vocab_size}; set at least {least}, {kept}")
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
+        vocab_size=vocab_size - len(numbers),
         special_tokens=list(SPECIAL_TOKENS),
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.add_tokens([AddedToken(number, normalized=False) for number in numbers])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token=BOS,
@@ -48,6 +55,13 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
         padding_side="left",
         clean_up_tokenization_spaces=False,
     )
+
+
+def hundredths_ids(tokenizer: PreTrainedTokenizerBase) -> Sequence[int] | None:
+    """Token ids of `HUNDREDTHS` in their order, None where one of them is no token."""
+    vocabulary = tokenizer.get_vocab()
+    ids = [vocabulary[number] for number in HUNDREDTHS if number in vocabulary]
+    return ids if len(ids) == len(HUNDREDTHS) else None
 
 
 def adapt_tokenizer(tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> None:

@@ -35,10 +35,10 @@ class StepReport:
 
     `auxiliary_loss` has the means of the heads of `training.step.objective.auxiliary`; where they train the image side
     alone, `loss` is their sum. `learning_rates` are by the pattern of their rule. `mfu` is None where the device's peak
-    is not known. `samples` and `skipped_samples` count from the start of the run. `data_wait_share` and `memory_mb` are those
-    of the rank that waited longest and of the one that took most: the peak of the process, or of the GPU where there is
-    one. `augmented` is the share of the images that each kind of augmentation reached, of those that the configuration
-    asks for.
+    is not known. `samples` and `skipped_samples` count from the start of the run. `data_wait_share` and `memory_mb` are
+    those of the rank that waited longest and of the one that took most: the peak of the process, or of the GPU where
+    there is one. `augmented` is the share of the images that each kind of augmentation reached, of those that the
+    configuration asks for.
     """
 
     step: int

@@ -30,6 +30,7 @@ from training.stages.initial_model import StartModel, make_start_model, read_sta
 from training.stages.stage import FreezeRow, add_tuned_parameters, apply_stage, freeze_report
 from training.step.objective.auxiliary import HEADS, AuxiliaryHeads
 from training.step.objective.balance import check_loss_tasks
+from training.step.objective.coordinates import coordinate_targets
 from training.step.optim import build_optimiser
 from training.step.precision import frozen_dtype, trained_dtype
 from training.step.ranks import Ranks
@@ -119,8 +120,11 @@ def prepare_run(context: RunContext, opened: OpenedRun) -> PreparedRun:
     if heads is not None:
         initialise_state(optimiser)
     base_digest = folder_digest(start_model.folder)
+    vocabulary = model.lm_head.out_features
+    coordinates = coordinate_targets(config.loss, start_model.processor.tokenizer, vocabulary, ranks.device)
+    labels = TargetLabels(stream.tasks, stream.sensors)
     return PreparedRun(
-        training=Training(config, model, optimiser, TargetLabels(stream.tasks, stream.sensors), ranks, prepared, heads),
+        training=Training(config, model, optimiser, labels, ranks, prepared, heads, coordinates),
         stream=stream,
         start=_start(context, stream, optimiser, base_digest),
         start_model=start_model,

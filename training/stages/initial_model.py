@@ -92,7 +92,7 @@ def initial_processor(config: ModelConfig, selection: Selection) -> tuple[EarthG
         UserError: there is no such preset, a change does not fit it, or the vocabulary is too small.
     """
     try:
-        tokenizer = train_tokenizer(training_texts(selection), config.vocab_size)
+        tokenizer = train_tokenizer(training_texts(selection), config.vocab_size, config.coordinates == "hundredths")
         model_config = preset(
             str(config.preset),
             vocab_size=len(tokenizer),

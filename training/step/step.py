@@ -26,6 +26,7 @@ from training.data.collate import Pack, all_sample_ids
 from training.model.modeling.generation import EarthGPTForConditionalGeneration
 from training.step.objective.auxiliary import NAMES, AuxiliaryHeads, Phase, auxiliary_counts
 from training.step.objective.balance import StepWeights, step_weights
+from training.step.objective.coordinates import CoordinateTargets
 from training.step.objective.loss import PackLosses, target_losses
 from training.step.precision import has_half_weights, precision
 from training.step.ranks import Ranks
@@ -50,7 +51,7 @@ class TargetLabels:
 @dataclass(frozen=True)
 class Training:
     """What a step works with. `prepared` is what `parallelize` made of `model`; `heads` are there where the
-    configuration has auxiliary ones."""
+    configuration has auxiliary ones, `coordinates` where it spreads their targets."""
 
     config: TrainConfig
     model: EarthGPTForConditionalGeneration
@@ -59,6 +60,7 @@ class Training:
     ranks: Ranks = field(default_factory=Ranks)
     prepared: PackLosses | None = None
     heads: AuxiliaryHeads | None = None
+    coordinates: CoordinateTargets | None = None
 
     @cached_property
     def pack_losses(self) -> nn.Module:
@@ -237,7 +239,7 @@ def _backward_beside_heads(
             with torch.set_grad_enabled(phase.image_side):
                 features_NSD = model.get_image_features(pack.pixel_values_NCHW).pooler_output
         if phase.text:
-            losses_T = target_losses(model, pack, features_NSD=features_NSD)
+            losses_T = target_losses(model, pack, features_NSD=features_NSD, coordinates=training.coordinates)
             total = total + _weighed(losses_T, pack, counts, weights)
         if heads is not None and training.heads is not None and features_NSD is not None:
             eos_id = model.config.text.eos_token_id
@@ -262,7 +264,7 @@ def pack_losses(training: Training, pack: Pack) -> torch.Tensor:
     """Loss of each target token of a pack, (T,) fp32 on the device."""
     _seed(training, pack)
     with precision(training.ranks.device, training.half):
-        return training.pack_losses(pack.to(training.ranks.device))
+        return training.pack_losses(pack.to(training.ranks.device), training.coordinates)
 
 
 def _seed(training: Training, pack: Pack) -> None:

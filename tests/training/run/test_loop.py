@@ -16,7 +16,7 @@ from training.data.collate import EncodedDialogue, EncodedUnit, collate_packs
 from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor
 from training.model.masks import build_block_mask
 from training.stages.stage import apply_stage
-from training.step import loss as loss_module
+from training.step.objective import loss as loss_module
 from training.step.objective.loss import target_losses
 from training.step.optim import build_optimiser
 from training.step.step import TargetLabels, Training, optimiser_step
@@ -165,8 +165,8 @@ def test_a_pack_without_samples_changes_nothing(training, processor):
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_update_and_names_the_samples(training, processor, monkeypatch):
-    def broken(model, pack, in_rows):
-        losses = target_losses(model, pack, in_rows)
+    def broken(model, pack, in_rows, **options):
+        losses = target_losses(model, pack, in_rows, **options)
         return torch.where(pack.target_units_T == 3, losses * math.nan, losses)
 
     monkeypatch.setattr("training.step.objective.loss.target_losses", broken)

@@ -22,7 +22,7 @@ from cli import main
 from mmrs.errors import RunFailure, UserError
 from tests.training.micro import make_config, make_model_folder
 from tests.training.shard_folder import make_shard_folder
-from training.config import ModelConfig, TrainConfig, load_config
+from training.config import LossConfig, ModelConfig, TrainConfig, load_config
 from training.model import EarthGPTConfig, EarthGPTForConditionalGeneration, EarthGPTProcessor
 from training.report.monitor import Monitor, read_metrics
 from training.run import prepare
@@ -263,8 +263,10 @@ def test_a_run_from_a_preset_trains_its_own_tokenizer_and_resumes(shards, tmp_pa
         checkpoint={"every_steps": 1},
     )  # fmt: skip
     small = {"vit": {"image_size": 56, "layers": [2]}, "cnn": {"image_size": 64}}
-    model = ModelConfig.model_validate({"preset": "tiny", "vocab_size": 280, "encoders": small, "token_merge": 1})
-    config = config.model_copy(update={"model": model})
+    model = ModelConfig.model_validate(
+        {"preset": "tiny", "vocab_size": 381, "coordinates": "hundredths", "encoders": small, "token_merge": 1}
+    )
+    config = config.model_copy(update={"model": model, "loss": LossConfig(coordinate_spread=0.02)})
     signal_after_step[1] = signal.SIGTERM
     with pytest.raises(Requeue):
         train(config)

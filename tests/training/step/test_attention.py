@@ -12,8 +12,8 @@ from tests.training.run.test_loop import make_units, pack_of, processor, trainin
 from training.config import ParallelConfig
 from training.model.language.decoder import decoder_of_type
 from training.model.masks import PADDING, build_block_mask, build_flex_mask
-from training.step import loss as loss_module
 from training.step.attention import SPARSE, attention_name, set_attention
+from training.step.objective import loss as loss_module
 from training.step.objective.loss import target_losses
 from training.step.ranks import Ranks
 from training.step.sharding import parallelize, plain_forward

@@ -1,1 +1,1 @@
-"""What a step minimises: token losses, what weighs alike, what teaches the image side beside the text."""
+"""What a step minimises: token losses, what weighs alike, spread coordinates, and what teaches the image side."""

@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from training.data.collate import Pack
 from training.model.modeling.generation import EarthGPTForConditionalGeneration
 from training.step.attention import SPARSE, pack_mask
+from training.step.objective.coordinates import CoordinateTargets
 from training.step.unpacked import RowBatch, row_batches
 
 # 2048 targets of a vocabulary of 32,000 are 0.26 GB of fp32 logits.
@@ -34,10 +35,10 @@ class PackLosses(nn.Module):
         self.model = model
         self.anchored = anchored
 
-    def forward(self, pack: Pack) -> torch.Tensor:
-        """Cross-entropy in nats of each target token of a pack, (T,) fp32."""
+    def forward(self, pack: Pack, coordinates: CoordinateTargets | None = None) -> torch.Tensor:
+        """`target_losses` of a pack, (T,) fp32."""
         # Ranks that share weights must call each layer equally often, so all of them take packs as they are.
-        losses_T = target_losses(self.model, pack, in_rows=False if self.anchored else None)
+        losses_T = target_losses(self.model, pack, False if self.anchored else None, coordinates=coordinates)
         if self.anchored and torch.is_grad_enabled() and not len(pack.pixel_values_NCHW):
             image_side = [*self.model.vision.parameters(), *self.model.projector.parameters()]
             anchors = [parameter.flatten()[:1].sum() * 0 for parameter in image_side if parameter.requires_grad]
@@ -50,6 +51,7 @@ def target_losses(
     pack: Pack,
     in_rows: bool | None = None,
     features_NSD: torch.Tensor | None = None,
+    coordinates: CoordinateTargets | None = None,
 ) -> torch.Tensor:
     """Cross-entropy in nats of each target token of a pack, (T,) fp32.
 
@@ -60,6 +62,7 @@ def target_losses(
         in_rows: let `training.step.unpacked` cut the pack into rows where that costs less; by default on a CPU with
             dense masks.
         features_NSD: what `get_image_features` made of the pack's images, where that is known; N at least 1.
+        coordinates: whose gradients are those of spread targets; the values stay what they are.
     """
     if in_rows is None:
         dense = model.language_model.config._attn_implementation != SPARSE
@@ -67,9 +70,11 @@ def target_losses(
     states_TD = _target_states(model, pack, in_rows, features_NSD)
     size = max(1, LOGITS_PER_CHUNK // model.lm_head.out_features)
     if pack.targets <= size:
-        return _chunk_losses(model, states_TD, pack.target_ids_T)
+        return _chunk_losses(model, states_TD, pack.target_ids_T, coordinates)
     chunks = zip(states_TD.split(size), pack.target_ids_T.split(size), strict=True)
-    return torch.cat([checkpoint(_chunk_losses, model, states, ids, use_reentrant=False) for states, ids in chunks])
+    return torch.cat(
+        [checkpoint(_chunk_losses, model, states, ids, coordinates, use_reentrant=False) for states, ids in chunks]
+    )
 
 
 def _target_states(
@@ -112,6 +117,11 @@ def _row_states(
 
 
 def _chunk_losses(
-    model: EarthGPTForConditionalGeneration, states_TD: torch.Tensor, ids_T: torch.Tensor
+    model: EarthGPTForConditionalGeneration,
+    states_TD: torch.Tensor,
+    ids_T: torch.Tensor,
+    coordinates: CoordinateTargets | None,
 ) -> torch.Tensor:
-    return functional.cross_entropy(model.logits(states_TD).float(), ids_T, reduction="none")
+    logits_TK = model.logits(states_TD).float()
+    exact_T = functional.cross_entropy(logits_TK, ids_T, reduction="none")
+    return exact_T if coordinates is None else coordinates.losses(logits_TK, ids_T, exact_T)
