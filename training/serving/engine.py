@@ -17,13 +17,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
-from transformers.cache_utils import DynamicCache
 
 from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor
 from training.model.inputs.conversation import Conversation
+from training.serving.rows import RunningRows
 
 EndReason = Literal["stop", "length", "cancelled", "failed"]
 _REMEMBERED_IMAGES = 32
@@ -135,11 +135,12 @@ class AnswerEngine:
         self.most_waiting = most_waiting
         self.most_running = most_running
         self._model = model.eval()
-        self._rows = _Rows(model)
+        self._rows: RunningRows[Ticket] = RunningRows(model)
         self._features: OrderedDict[bytes, torch.Tensor] = OrderedDict()
         self._waiting: queue.Queue[Ticket] = queue.Queue(most_waiting)
         self._lock = threading.Lock()
         self._closing = threading.Event()
+        self._stopping = False
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
@@ -156,7 +157,7 @@ class AnswerEngine:
     @property
     def running(self) -> int:
         """Requests that are answered now."""
-        return len(self._rows.tickets)
+        return len(self._rows.keys)
 
     def submit(self, conversation: Conversation, sampling: Sampling, deliver: Callable[[Event], None]) -> Ticket:
         """Take a request.
@@ -212,28 +213,28 @@ class AnswerEngine:
         deadline = monotonic() + patience_seconds
         while (self.waiting or self.running) and self._thread.is_alive() and monotonic() < deadline:
             self._thread.join(0.02)
-        for ticket in list(self._rows.tickets):
+        for ticket in list(self._rows.keys):
             ticket.cancel()
         while self.waiting:
             try:
                 self._waiting.get_nowait().cancel()
             except queue.Empty:
                 break
-        self._rows.stopping = True
+        self._stopping = True
         self._thread.join(10)
 
     def _run(self) -> None:
         with torch.inference_mode():
-            while not (self._rows.stopping and not self._rows.tickets):
+            while not (self._stopping and not self._rows.keys):
                 self._leave_cancelled()
                 self._join_waiting()
-                if self._rows.tickets:
+                if self._rows.keys:
                     self._step()
 
     def _join_waiting(self) -> None:
-        while len(self._rows.tickets) < self.most_running:
+        while len(self._rows.keys) < self.most_running:
             try:
-                idle = not self._rows.tickets
+                idle = not self._rows.keys
                 ticket = self._waiting.get(block=idle, timeout=_IDLE_SECONDS if idle else None)
             except queue.Empty:
                 return
@@ -241,7 +242,7 @@ class AnswerEngine:
                 self._finish(ticket, "cancelled")
                 continue
             try:
-                logits_K = self._rows.join(ticket, self._image_features(ticket.pictures))
+                logits_K = self._rows.join(ticket, ticket.ids, self._image_features(ticket.pictures))
             except Exception as error:
                 self._fail(ticket, error)
                 continue
@@ -249,9 +250,9 @@ class AnswerEngine:
             self._take(ticket, logits_K)
 
     def _step(self) -> None:
-        tickets = list(self._rows.tickets)
+        tickets = list(self._rows.keys)
         try:
-            logits_BK = self._rows.step()
+            logits_BK = self._rows.step([ticket.tokens[-1] for ticket in tickets])
         except Exception as error:
             for ticket in tickets:
                 self._rows.leave(ticket)
@@ -286,7 +287,7 @@ class AnswerEngine:
             self._tell(ticket, Finished(text, reason, len(ticket.ids), len(ticket.tokens)))
 
     def _leave_cancelled(self) -> None:
-        for ticket in [each for each in self._rows.tickets if each.cancelled.is_set()]:
+        for ticket in [each for each in list(self._rows.keys) if each.cancelled.is_set()]:
             self._rows.leave(ticket)
             self._finish(ticket, "cancelled")
 
@@ -320,81 +321,6 @@ class AnswerEngine:
             while len(self._features) > _REMEMBERED_IMAGES:
                 self._features.popitem(last=False)
         return torch.stack(found)
-
-
-class _Rows:
-    """The running requests, and their keys and values, padded on the left to one length."""
-
-    def __init__(self, model: EarthGPTForConditionalGeneration):
-        self.tickets: list[Ticket] = []
-        self.stopping = False
-        self._model = model
-        self._cache: DynamicCache | None = None
-        # 1 where a row has a token, 0 where it is padded.
-        self._mask_BL = torch.ones((0, 0), dtype=torch.long, device=model.device)
-        self._next: list[int] = []
-
-    def join(self, ticket: Ticket, features_NSD: torch.Tensor | None) -> torch.Tensor:
-        """Read a prompt; logits (K,) of what follows."""
-        ids_BL = torch.tensor([ticket.ids], device=self._model.device)
-        cache = DynamicCache()
-        outputs = self._model.language_model(
-            inputs_embeds=self._model.embed(ids_BL, None, features_NSD),
-            past_key_values=cache,
-            use_cache=True,
-        )
-        logits_K = self._model.logits(outputs.last_hidden_state[:, -1])[0]
-        own_mask = torch.ones_like(ids_BL)
-        if self._cache is None:
-            self._cache, self._mask_BL = cache, own_mask
-        else:
-            length = max(self._mask_BL.shape[1], own_mask.shape[1])
-            for layer, own in zip(self._cache.layers, cache.layers, strict=True):
-                for name in ("keys", "values"):
-                    both = [_left_padded(getattr(each, name), length, dim=2) for each in (layer, own)]
-                    setattr(layer, name, torch.cat(both))
-            self._mask_BL = torch.cat([_left_padded(each, length, dim=1) for each in (self._mask_BL, own_mask)])
-        self.tickets.append(ticket)
-        return logits_K
-
-    def step(self) -> torch.Tensor:
-        """Give every row its last token; logits (B, K) of what follows."""
-        device = self._model.device
-        ids_B1 = torch.tensor([[ticket.tokens[-1]] for ticket in self.tickets], device=device)
-        self._mask_BL = torch.cat((self._mask_BL, torch.ones_like(ids_B1)), dim=1)
-        outputs = self._model.language_model(
-            inputs_embeds=self._model.get_input_embeddings()(ids_B1),
-            attention_mask=self._mask_BL,
-            position_ids=self._mask_BL.sum(1, keepdim=True) - 1,
-            past_key_values=self._cache,
-            use_cache=True,
-        )
-        return self._model.logits(outputs.last_hidden_state[:, -1])
-
-    def leave(self, ticket: Ticket) -> None:
-        """Take a row out, and the padding that no row needs any more."""
-        if ticket not in self.tickets or self._cache is None:
-            return
-        index = self.tickets.index(ticket)
-        del self.tickets[index]
-        if not self.tickets:
-            self._cache, self._mask_BL = None, self._mask_BL[:0, :0]
-            return
-        kept = [place for place in range(len(self.tickets) + 1) if place != index]
-        self._mask_BL = self._mask_BL[kept]
-        start = int(self._mask_BL.any(0).int().argmax())
-        self._mask_BL = self._mask_BL[:, start:]
-        for layer in cast(list[Any], self._cache.layers):
-            layer.keys, layer.values = layer.keys[kept][:, :, start:], layer.values[kept][:, :, start:]
-
-
-def _left_padded(tensor: torch.Tensor, length: int, dim: int) -> torch.Tensor:
-    missing = length - tensor.shape[dim]
-    if not missing:
-        return tensor
-    shape = list(tensor.shape)
-    shape[dim] = missing
-    return torch.cat((tensor.new_zeros(shape), tensor), dim=dim)
 
 
 def _chosen(logits_K: torch.Tensor, ticket: Ticket) -> int:
