@@ -28,6 +28,8 @@ from training.serving.rows import RunningRows
 EndReason = Literal["stop", "length", "cancelled", "failed"]
 _REMEMBERED_IMAGES = 32
 _IDLE_SECONDS = 0.2
+# Of float32, logits divided by less are infinite, and then no token is probable.
+_LEAST_TEMPERATURE = 1e-5
 
 
 class EngineFull(Exception):
@@ -48,7 +50,7 @@ class Sampling:
 
     Args:
         max_new_tokens: the longest answer; less where the model has no more positions.
-        temperature: 0 takes the most probable token each time.
+        temperature: 0, as what is below a hundred thousandth, takes the most probable token each time.
         top_p: the smallest set of tokens of this probability is drawn from.
         seed: of the draws; answers to equal requests with a seed are equal, whoever else is answered.
         stop: texts at which the answer ends; they are no part of it.
@@ -180,7 +182,7 @@ class AnswerEngine:
             )
         pictures = tuple(picture for own in conversation.images for picture in own)
         ticket = Ticket(ids, pictures, sampling, deliver, limit=min(room, sampling.max_new_tokens))
-        if sampling.temperature > 0:
+        if sampling.temperature >= _LEAST_TEMPERATURE:
             ticket.generator = torch.Generator().manual_seed(sampling.seed)
         with self._lock:
             if self._closing.is_set():
@@ -263,6 +265,13 @@ class AnswerEngine:
             self._take(ticket, logits_K)
 
     def _take(self, ticket: Ticket, logits_K: torch.Tensor) -> None:
+        try:
+            self._advance(ticket, logits_K)
+        except Exception as error:
+            self._rows.leave(ticket)
+            self._fail(ticket, error)
+
+    def _advance(self, ticket: Ticket, logits_K: torch.Tensor) -> None:
         """Choose a row's next token, tell what it adds, and let the row leave if that was its last."""
         if self.processor.image_token_id < len(logits_K):
             # A generated placeholder would ask for an image that is not there.

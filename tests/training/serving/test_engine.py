@@ -90,6 +90,14 @@ def test_draws_depend_on_the_seed_alone(engine, scene):
     assert texts[1] == alone and len(set(texts)) > 1
 
 
+@pytest.mark.parametrize("temperature", [1e-6, 1e-40, 5e-324])
+def test_a_temperature_next_to_nothing_is_none(engine, scene, temperature):
+    """In float32 logits divided by it are infinite, which no draw can be made from."""
+    greedy = awaited(submitted(engine, asked("There?", scene), Sampling(6))[1])[0]
+    end = awaited(submitted(engine, asked("There?", scene), Sampling(6, temperature))[1])[1]
+    assert (end.text, end.reason != "failed") == (greedy, True)
+
+
 def test_stop_texts_end_an_answer_and_are_no_part_of_it(engine, reference, scene):
     whole = reference(QUESTIONS[0], scene, 40)
     stop = whole[len(whole) // 2 :][:3]
@@ -133,7 +141,18 @@ def test_what_fails_fails_alone(engine, scene, monkeypatch):
     events = submitted(engine, asked("There?", object()), Sampling(4))[1]
     end = awaited(events)[1]
     assert end.reason == "failed" and "an image is a object" in end.text and engine.counts.failed == failed + 1
-    assert awaited(submitted(engine, asked("There?", scene), Sampling(4))[1])[1].reason in ("length", "stop")
+    hot, cold = Sampling(4, temperature=1.0), Sampling(4)
+
+    def no_draw(*arguments, **named):
+        raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "multinomial", no_draw)
+        beside = submitted(engine, asked("There?", scene), cold)[1]
+        end = awaited(submitted(engine, asked("There?", scene), hot)[1])[1]
+        assert (end.reason, awaited(beside)[1].reason in ("length", "stop")) == ("failed", True)
+    assert engine.running == 0
+    assert awaited(submitted(engine, asked("There?", scene), hot)[1])[1].reason in ("length", "stop")
     with pytest.raises(PromptTooLong, match="the model reads"):
         engine.submit(asked("word " * 5000), Sampling(), print)
 
