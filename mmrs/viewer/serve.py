@@ -19,6 +19,8 @@ from mmrs.viewer.app import ViewedData, make_viewer
 from mmrs.viewer.catalogue import Catalogue, load_catalogue
 from mmrs.viewer.exclusions import ExclusionList
 
+# What is being sent when a server is told to end is sent for so long.
+GRACE_SECONDS = 5
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -29,11 +31,13 @@ class ListenOptions:
     Args:
         host, port: to listen at; port 0: any free one.
         allow_hosts: names by which a browser may call it, beside addresses and ``localhost``.
+        has_key: nobody is answered without one.
     """
 
     host: str = "127.0.0.1"
     port: int = 8765
     allow_hosts: tuple[str, ...] = ()
+    has_key: bool = False
 
 
 def load_viewed(
@@ -76,11 +80,15 @@ def listen(
     what: str,
     say: Callable[[str], None],
     needed: Future[Any] | None = None,
+    made: Callable[[uvicorn.Config], uvicorn.Server] = uvicorn.Server,
+    path: str = "",
 ) -> None:
-    """Serve an application until the process is told to end; says where, and what it is.
+    """Serve an application until the process is told to end; says where, and what it is. Ctrl-C is its proper end.
 
     Args:
         needed: where this fails, the server ends.
+        made: makes the server, for one that ends in a way of its own.
+        path: of the address that is said.
 
     Raises:
         UserError: nothing can listen there.
@@ -93,11 +101,11 @@ def listen(
         raise UserError(
             f"nothing can listen at {options.host}, port {options.port}: {reason}. Choose another --port or --host."
         ) from error
-    if options.host not in LOOPBACK:
+    if options.host not in LOOPBACK and not options.has_key:
         say(f"anybody who reaches {options.host} may use it, without a password")
     name = f"[{options.host}]" if family == socket.AF_INET6 else options.host
-    say(f"{what} at http://{name}:{listener.getsockname()[1]}/ (Ctrl-C ends it)")
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5))
+    say(f"{what} at http://{name}:{listener.getsockname()[1]}/{path} (Ctrl-C ends it)")
+    server = made(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=GRACE_SECONDS))
 
     def end(done: Future[Any]) -> None:
         if done.exception() is not None:
@@ -106,7 +114,10 @@ def listen(
     if needed is not None:
         needed.add_done_callback(end)
     with listener:
-        server.run([listener])
+        try:
+            server.run([listener])
+        except KeyboardInterrupt:
+            say("ended")
 
 
 def _by_row(answers: Mapping[str, list[ShownAnswer]], catalogue: Catalogue) -> AnswerTable:

@@ -48,15 +48,19 @@ def serve(options: ServeOptions) -> None:
     """Answer OpenAI-compatible requests with MODEL at http://HOST:PORT/v1.
 
     Clients must send the key that the environment variable MMRS_SERVE_KEY holds, where it is set. Images are data:
-    addresses; nothing is fetched but from hosts that --allow-url-host names.
+    addresses; nothing is fetched but from hosts that --allow-url-host names. SIGTERM or Ctrl-C ends it once what was
+    taken is answered, after some 25 s at most; who asks meanwhile is told 503.
     """
     import os
 
-    import uvicorn
-
+    from mmrs.viewer.serve import ListenOptions, listen
     from training.serving.api.app import ApiOptions, make_app
+    from training.serving.api.draining import DrainingServer
     from training.serving.api.remote_images import RemoteImages, allowed_hosts
     from training.serving.load import dialect_of, open_engine
+
+    def say(words: str) -> None:
+        click.echo(words, err=True)
 
     hosts = allowed_hosts(options.url_hosts)
     told = ApiOptions(
@@ -65,10 +69,15 @@ def serve(options: ServeOptions) -> None:
         os.environ.get("MMRS_SERVE_KEY", ""),
         remote_images=RemoteImages(hosts, options.allow_private_urls) if hosts else None,
     )
-    if options.host not in ("127.0.0.1", "localhost", "::1") and not told.key:
-        click.echo(f"anybody who reaches {options.host} may ask; set MMRS_SERVE_KEY to a secret", err=True)
     engine = open_engine(options.model, options.device, "auto", options.running, options.waiting)
-    click.echo(f"{told.model_id} at http://{options.host}:{options.port}/v1", err=True)
-    uvicorn.run(
-        make_app(engine, told), host=options.host, port=options.port, log_level="warning", timeout_graceful_shutdown=30
-    )
+    try:
+        listen(
+            make_app(engine, told),
+            ListenOptions(options.host, options.port, has_key=bool(told.key)),
+            told.model_id,
+            say,
+            made=lambda config: DrainingServer(config, engine, say),
+            path="v1",
+        )
+    finally:
+        engine.close(0)

@@ -33,11 +33,15 @@ _LEAST_TEMPERATURE = 1e-5
 
 
 class EngineFull(Exception):
-    """The queue is full, or the engine is stopping; `retry_after_seconds` says when to come again."""
+    """The queue is full; `retry_after_seconds` says when to come again."""
 
     def __init__(self, message: str, retry_after_seconds: int):
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+
+
+class EngineStopping(EngineFull):
+    """Nothing is taken any more."""
 
 
 class PromptTooLong(ValueError):
@@ -140,9 +144,10 @@ class AnswerEngine:
         self._rows: RunningRows[Ticket] = RunningRows(model)
         self._features: OrderedDict[bytes, torch.Tensor] = OrderedDict()
         self._waiting: queue.Queue[Ticket] = queue.Queue(most_waiting)
+        # Taken and not ended yet, whether they wait, are read or run.
+        self._open: set[Ticket] = set()
         self._lock = threading.Lock()
-        self._closing = threading.Event()
-        self._stopping = False
+        self._closing, self._ended = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
@@ -170,7 +175,7 @@ class AnswerEngine:
             deliver: called with every event on the engine's thread; it must not wait.
 
         Raises:
-            EngineFull: come again later.
+            EngineFull: come again later, or (EngineStopping) ask another one.
             PromptTooLong: it leaves no room for an answer.
         """
         ids = self.processor.encode_conversation(conversation)[0]
@@ -186,12 +191,13 @@ class AnswerEngine:
             ticket.generator = torch.Generator().manual_seed(sampling.seed)
         with self._lock:
             if self._closing.is_set():
-                raise EngineFull("the server is stopping", 30)
+                raise EngineStopping("the server is stopping", 30)
             try:
                 self._waiting.put_nowait(ticket)
             except queue.Full:
                 self.counts.refused += 1
                 raise EngineFull(f"{self.most_waiting} requests are waiting already", 5) from None
+            self._open.add(ticket)
             self.counts.requests += 1
         return ticket
 
@@ -208,26 +214,27 @@ class AnswerEngine:
         finally:
             ticket.cancel()
 
+    @property
+    def stopping(self) -> bool:
+        """Whether nothing is taken any more."""
+        return self._closing.is_set()
+
     def close(self, patience_seconds: float = 30.0) -> None:
-        """Take nothing more, answer what is there within the patience, cancel the rest."""
+        """Take nothing more, answer what is there within the patience, cancel the rest; everybody is told."""
         with self._lock:
             self._closing.set()
         deadline = monotonic() + patience_seconds
-        while (self.waiting or self.running) and self._thread.is_alive() and monotonic() < deadline:
+        while self._open and self._thread.is_alive() and monotonic() < deadline:
             self._thread.join(0.02)
-        for ticket in list(self._rows.keys):
-            ticket.cancel()
-        while self.waiting:
-            try:
-                self._waiting.get_nowait().cancel()
-            except queue.Empty:
-                break
-        self._stopping = True
+        with self._lock:
+            for ticket in self._open:
+                ticket.cancel()
+        self._ended.set()
         self._thread.join(10)
 
     def _run(self) -> None:
         with torch.inference_mode():
-            while not (self._stopping and not self._rows.keys):
+            while self._open or not self._ended.is_set():
                 self._leave_cancelled()
                 self._join_waiting()
                 if self._rows.keys:
@@ -309,6 +316,9 @@ class AnswerEngine:
         self._tell(ticket, Finished(f"{type(error).__name__}: {error}", "failed", len(ticket.ids), len(ticket.tokens)))
 
     def _tell(self, ticket: Ticket, event: Event) -> None:
+        if isinstance(event, Finished):
+            with self._lock:
+                self._open.discard(ticket)
         try:
             ticket.deliver(event)
         except Exception:

@@ -29,12 +29,23 @@ from training.model.inputs.conversation import Conversation
 from training.serving.api.errors import ApiError
 from training.serving.api.messages import fetched_images, parsed_request, requested_conversation
 from training.serving.api.remote_images import RemoteImages
-from training.serving.engine import AnswerEngine, EngineFull, Event, Finished, PromptTooLong, Sampling, Ticket
+from training.serving.engine import (
+    AnswerEngine,
+    EngineFull,
+    EngineStopping,
+    Event,
+    Finished,
+    PromptTooLong,
+    Sampling,
+    Ticket,
+)
 from training.serving.found_boxes import found_boxes
 
 MOST_BODY_BYTES = 28 * 2**20
 _BODY_SECONDS, _SEND_SECONDS, _PING_SECONDS = 60.0, 30.0, 10
 _LOOK_SECONDS = 0.25
+# What is answered is still sent for so long once the server ends.
+FLUSH_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -76,8 +87,9 @@ def make_app(engine: AnswerEngine, options: ApiOptions) -> FastAPI:
         return ApiError(error.status_code, f"{request.method} {request.url.path}: {error.detail}").response()
 
     @app.get("/health")
-    async def health() -> dict[str, Any]:
-        return {"status": "ok", "running": engine.running, "waiting": engine.waiting}
+    async def health() -> Response:
+        status, words = (503, "stopping") if engine.stopping else (200, "ok")
+        return JSONResponse({"status": words, "running": engine.running, "waiting": engine.waiting}, status)
 
     @app.get("/metrics")
     async def metrics() -> PlainTextResponse:
@@ -97,6 +109,8 @@ def make_app(engine: AnswerEngine, options: ApiOptions) -> FastAPI:
     @app.post("/v1/chat/completions")
     async def chat(request: Request) -> Response:
         _check_key(request, options.key)
+        if engine.stopping:
+            raise _stopping()
         asked = parsed_request(await _body(request))
         if asked.model is not None:
             _check_model(asked.model, options.model_id)
@@ -114,7 +128,11 @@ def make_app(engine: AnswerEngine, options: ApiOptions) -> FastAPI:
         if asked.stream:
             with_usage = asked.stream_options is not None and asked.stream_options.include_usage
             return EventSourceResponse(
-                answer.chunks(with_usage), ping=_PING_SECONDS, send_timeout=_SEND_SECONDS, sep="\n"
+                answer.chunks(with_usage),
+                ping=_PING_SECONDS,
+                send_timeout=_SEND_SECONDS,
+                sep="\n",
+                shutdown_grace_period=FLUSH_SECONDS,
             )
         return await answer.whole(request)
 
@@ -140,6 +158,8 @@ class _Answer:
 
         try:
             self._ticket = self._engine.submit(self._conversation, self._sampling, deliver)
+        except EngineStopping as error:
+            raise _stopping() from error
         except EngineFull as error:
             raise ApiError(429, str(error), code="queue_full", wait=error.retry_after_seconds) from error
         except PromptTooLong as error:
@@ -155,8 +175,8 @@ class _Answer:
                 if not isinstance(event, Finished):
                     yield _data(head | {"choices": [_choice({"content": event.text})]})
                     continue
-                if event.reason == "failed":
-                    yield _data({"error": {"message": event.text, "type": "server_error", "param": None, "code": None}})
+                if event.reason in ("failed", "cancelled"):
+                    yield _data(_error_of(event).body())
                     return
                 reason = "length" if event.reason == "length" else "stop"
                 yield _data(head | {"choices": [_choice({}, reason)], "mmrs": self._boxes(event.text)})
@@ -181,10 +201,8 @@ class _Answer:
                     break
         finally:
             self._cancel()
-        if event.reason == "failed":
-            raise ApiError(500, event.text)
-        if event.reason == "cancelled":
-            raise ApiError(503, "the server is stopping", wait=30)
+        if event.reason in ("failed", "cancelled"):
+            raise _error_of(event)
         message = {"role": "assistant", "content": event.text, "refusal": None}
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": event.reason}
         body = self._head | {"object": "chat.completion", "choices": [choice], "usage": _usage(event)}
@@ -203,6 +221,15 @@ class _Answer:
         boxes = found_boxes(text, width, height, self._options.dialect)
         frame = {"image": len(pictures) - 1, "width": width, "height": height, "frame": "pixels of the sent image"}
         return frame | {"boxes": [box.as_json() for box in boxes]}
+
+
+def _stopping() -> ApiError:
+    return ApiError(503, "the server is stopping; ask another one, or again later", code="server_stopping", wait=30)
+
+
+def _error_of(event: Finished) -> ApiError:
+    """What a client is told of an answer that nobody made to its end."""
+    return ApiError(500, event.text) if event.reason == "failed" else _stopping()
 
 
 def _check_key(request: Request, key: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi.responses import JSONResponse, Response
 
 
@@ -12,16 +14,19 @@ class ApiError(Exception):
         super().__init__(message)
         self.status, self.message, self.param, self.code, self.wait = status, message, param, code, wait
 
-    def response(self) -> Response:
-        """The reply."""
+    def body(self) -> dict[str, Any]:
+        """The JSON object of the reply, or of the last event of a stream."""
         kind = {401: "authentication_error", 429: "rate_limit_error"}.get(self.status, "invalid_request_error")
         if self.status >= 500:
             kind = "server_error"
-        body = {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
+        return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
+
+    def response(self) -> Response:
+        """The reply."""
         headers = {"Retry-After": str(self.wait)} if self.wait else {}
-        if self.status in (408, 413):
-            # The rest of the body is not read.
+        if self.status in (408, 413, 503):
+            # The rest of the body is not read, or nothing more will be.
             headers["Connection"] = "close"
         if self.status == 401:
             headers["WWW-Authenticate"] = "Bearer"
-        return JSONResponse(body, self.status, headers)
+        return JSONResponse(self.body(), self.status, headers)
