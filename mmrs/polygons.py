@@ -10,10 +10,26 @@ import shapely
 
 from mmrs.geometry import Array, as_quads
 
+# Of the square of a quad's longest edge: far more than rounding makes of a product of edges.
+_ROUNDING = 1e-9
+
 
 def crossing_edges(quads: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-    """Which quads ``(N,)`` are no simple polygon."""
-    return ~shapely.is_valid(shapely.polygons(as_quads(quads)))
+    """Which quads ``(N,)`` are no simple polygon.
+
+    Nearly all quads turn the same way at every corner by far more than rounding: they are convex. The others are asked
+    of shapely.
+    """
+    quads = as_quads(quads)
+    edges = quads[:, [1, 2, 3, 0]] - quads
+    following = edges[:, [1, 2, 3, 0]]
+    turns = edges[..., 0] * following[..., 1] - edges[..., 1] * following[..., 0]
+    rounding = _ROUNDING * (np.abs(edges).max(axis=(1, 2), initial=0) ** 2)[:, None]
+    doubtful = ~((turns > rounding).all(axis=1) | (turns < -rounding).all(axis=1))
+    crossing = np.zeros(len(quads), dtype=bool)
+    if doubtful.any():
+        crossing[doubtful] = ~shapely.is_valid(shapely.polygons(quads[doubtful]))
+    return crossing
 
 
 def untwisted(quads: npt.ArrayLike) -> Array:
@@ -45,17 +61,20 @@ def quad_iof(first: npt.ArrayLike, second: npt.ArrayLike) -> Array:
     return np.divide(intersection, area[:, None], out=np.zeros_like(intersection), where=area[:, None] > 0)
 
 
-def iof_in_window(quads: npt.ArrayLike, window: Sequence[float]) -> Array:
+def iof_in_window(quads: npt.ArrayLike, window: Sequence[float] | Array) -> Array:
     """Share ``(N,)`` of each quad's area inside ``(xmin, ymin, xmax, ymax)``: intersection over foreground.
 
     A quad without area counts by its centre: 1 inside the window, else 0. Crossing edges use the convex hull.
+
+    Args:
+        window: one for all quads, or ``(N, 4)`` with one for each.
     """
     quads = as_quads(quads)
     polygons = shapely.convex_hull(shapely.polygons(quads))
     areas = shapely.area(polygons)
-    inside = shapely.area(shapely.intersection(polygons, shapely.box(*window)))
+    xmin, ymin, xmax, ymax = np.asarray(window, dtype=np.float64).T
+    inside = shapely.area(shapely.intersection(polygons, shapely.box(xmin, ymin, xmax, ymax)))
     centres = quads.mean(axis=1)
-    xmin, ymin, xmax, ymax = window
     centre_inside = (
         (centres[:, 0] >= xmin) & (centres[:, 0] < xmax) & (centres[:, 1] >= ymin) & (centres[:, 1] < ymax)
     ).astype(np.float64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,40 +32,73 @@ def read_annotations(source: Source, item: Item) -> Annotations:
         raise BadItem("annotation's values are nested too deeply") from error
 
 
-def check_objects(
-    objects: Sequence[AnnotatedObject], width: int, height: int
-) -> tuple[list[tuple[int, AnnotatedObject]], list[str]]:
-    """Sort out objects that cannot be right in an image of `width` x `height` pixels.
+# The kept objects of an image with their positions among all of it, and one reason for each removed one.
+CheckedObjects = tuple[list[tuple[int, AnnotatedObject]], list[str]]
+
+
+def check_objects(images: Sequence[tuple[Sequence[AnnotatedObject], tuple[int, int]]]) -> list[CheckedObjects]:
+    """Sort out objects that cannot be right in their image, for images of (objects, (width, height) in pixels).
 
     An object without area or wholly outside the image is removed (one that the source's reader already ignores stays
     where it is, it appears in no text); one that is partly outside by more than a pixel is
     kept with the flag ``inside`` (share of its area in the image), one whose edges cross with the flag ``crossing``.
-
-    Returns:
-        The kept objects with their positions in `objects`, and one reason for each removed one.
     """
-    if not objects:
-        return [], []
-    quads = as_quads([item.quad for item in objects])
+    if not images:
+        return []
+    quads = as_quads([item.quad for objects, _ in images for item in objects])
+    sizes = np.repeat([size for _, size in images], [len(objects) for objects, _ in images], axis=0)
     sizeless = without_size(quads)
     crossing = crossing_edges(quads)
-    inside = iof_in_window(quads, (0, 0, width, height))
-    overhang = np.maximum(-quads.min(axis=(1, 2)), (quads - [width, height]).max(axis=(1, 2)))
+    overhang = np.maximum(-quads.min(axis=(1, 2)), (quads - sizes[:, None, :]).max(axis=(1, 2)))
+    # What no corner of lies outside is wholly inside; polygons are cut for the few others alone.
+    inside = np.ones(len(quads))
+    outwards = np.flatnonzero(overhang > 0)
+    if len(outwards):
+        windows = np.concatenate([np.zeros_like(sizes[outwards]), sizes[outwards]], axis=1)
+        inside[outwards] = iof_in_window(quads[outwards], windows)
+    unusual = sizeless | crossing | (overhang > _TOLERANCE_PIXELS) | (inside == 0)
+    checked: list[CheckedObjects] = []
+    start = 0
+    for objects, size in images:
+        part = slice(start, start + len(objects))
+        start += len(objects)
+        if not unusual[part].any():
+            checked.append((list(enumerate(objects)), []))
+            continue
+        facts = zip(objects, sizeless[part], crossing[part], overhang[part], inside[part], strict=True)
+        checked.append(_sorted_out([_ObjectFacts(item, *map(float, values)) for item, *values in facts], size))
+    return checked
+
+
+class _ObjectFacts(NamedTuple):
+    item: AnnotatedObject
+    is_sizeless: float
+    is_crossing: float
+    overhang_pixels: float
+    inside: float
+
+
+def _sorted_out(objects: Sequence[_ObjectFacts], size: tuple[int, int]) -> CheckedObjects:
     kept, reasons = [], []
-    for index, item in enumerate(objects):
-        extent = [round(value, 2) for value in item.extent()]
-        if sizeless[index] and not item.ignore:
-            reasons.append(f"object {index} ({item.label}) has no area: {extent}")
-        elif inside[index] == 0 and not item.ignore:
-            reasons.append(f"object {index} ({item.label}) lies outside the {width}x{height} image: {extent}")
+    for index, facts in enumerate(objects):
+        item = facts.item
+        if facts.is_sizeless and not item.ignore:
+            reasons.append(f"object {index} ({item.label}) has no area: {_rounded_extent(item)}")
+        elif facts.inside == 0 and not item.ignore:
+            place = f"outside the {size[0]}x{size[1]} image: {_rounded_extent(item)}"
+            reasons.append(f"object {index} ({item.label}) lies {place}")
         else:
             flags = dict(item.flags)
-            if overhang[index] > _TOLERANCE_PIXELS:
-                flags["inside"] = round(float(inside[index]), 4)
-            if crossing[index]:
+            if facts.overhang_pixels > _TOLERANCE_PIXELS:
+                flags["inside"] = round(facts.inside, 4)
+            if facts.is_crossing:
                 flags["crossing"] = True
             kept.append((index, item if flags == item.flags else item.model_copy(update={"flags": flags})))
     return kept, reasons
+
+
+def _rounded_extent(item: AnnotatedObject) -> list[float]:
+    return [round(value, 2) for value in item.extent()]
 
 
 def follow_objects(expressions: Sequence[Expression], positions: Sequence[int]) -> tuple[Expression, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +16,7 @@ from mmrs.builder.spool import RowSpool, TileSpool, open_rows, open_tiles
 from mmrs.config import StrictModel
 from mmrs.errors import BadItem
 from mmrs.imaging.store import StoredImage, Validation, store_file
-from mmrs.instructions.render import RenderOptions, render
+from mmrs.instructions.render import RenderOptions, render_records
 from mmrs.record import UNREAD_ROWS, AnnotatedObject, Annotations, ImageInfo, Record, UnreadRow
 from mmrs.shards.index import write_index
 from mmrs.shards.manifest import SplitCounts, index_path
@@ -26,6 +26,8 @@ from mmrs.source import Source
 
 # Raised when equal tasks would give other bytes than before; every shard is then rebuilt.
 TASK_FORMAT = 7
+# Held in memory together, so that geometry and text of many objects are computed at once.
+_SAMPLES_TOGETHER, _BYTES_TOGETHER = 64, 16 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,35 +154,102 @@ class _Stored:
     objects_in_no_dialogue: int
 
 
-def _outcomes(
-    task: ShardTask, rows: RowSpool, tiles: TileSpool
-) -> Iterator[tuple[int, PlannedSample, _Stored | QuarantineEntry]]:
+_Outcome = _Stored | QuarantineEntry
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is known of an image or scene: its annotations, and its objects held against its size."""
+
+    annotations: Annotations
+    objects: list[tuple[int, AnnotatedObject]]
+    unread: tuple[UnreadRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Untold:
+    """A sample that is stored, before its dialogues are written; `reported` are the rows that are told with it."""
+
+    image: StoredImage
+    record: Record
+    reported: tuple[UnreadRow, ...]
+
+
+def _outcomes(task: ShardTask, rows: RowSpool, tiles: TileSpool) -> Iterator[tuple[int, PlannedSample, _Outcome]]:
     """(ordinal in the split, sample, what became of it) of each sample of the task."""
-    annotations: dict[str, Annotations | BadItem] = {}
-    reported: set[str] = set()
     excluded = dict(task.excluded)
-    for ordinal, sample in enumerate(task.samples, task.first_ordinal):
-        item = sample.item
-        if sample.stem in excluded:
-            yield ordinal, sample, _excluded_entry(task, sample, excluded[sample.stem])
-            continue
-        if item.stem not in annotations:
-            annotations[item.stem] = _read(task, sample)
-        known = annotations[item.stem]
-        # The tiles of one scene share its annotation: its faults are reported with the first of them only.
-        first = item.stem not in reported
-        reported.add(item.stem)
-        try:
-            if isinstance(known, BadItem):
-                raise known
-            stored = _assemble(task, sample, known, _image(task, sample, rows, tiles), first)
-        except BadItem as error:
-            if not first:
+    known: dict[str, _Known | BadItem] = {}
+    reported: set[str] = set()
+    ordinal = task.first_ordinal
+    for block in _blocks(task.samples):
+        stored = [sample for sample in block if sample.stem not in excluded]
+        known |= _read(task, {sample.item.stem: sample for sample in stored if sample.item.stem not in known}.values())
+        found: list[_Untold | QuarantineEntry | None] = []
+        for sample in block:
+            if sample.stem in excluded:
+                found.append(_excluded_entry(task, sample, excluded[sample.stem]))
                 continue
-            lost = sum(other.item.stem == item.stem for other in task.samples) if sample.window else 1
-            yield ordinal, sample, entry_for(error, task.source.name, task.split, item, task.root, lost)
+            # The tiles of one scene share its annotation: its faults are reported with the first of them only.
+            first = sample.item.stem not in reported
+            reported.add(sample.item.stem)
+            found.append(_store(task, sample, known[sample.item.stem], rows, tiles, first))
+        for sample, outcome in zip(block, _told(task, block, found), strict=True):
+            if outcome is not None:
+                yield ordinal, sample, outcome
+            ordinal += 1
+        if task.source.tiling is None:
+            known.clear()
+
+
+def _blocks(samples: Sequence[PlannedSample]) -> Iterator[list[PlannedSample]]:
+    """Consecutive samples whose images are held in memory together."""
+    block: list[PlannedSample] = []
+    held = 0
+    for sample in samples:
+        if block and (len(block) == _SAMPLES_TOGETHER or held + sample.image_bytes > _BYTES_TOGETHER):
+            yield block
+            block, held = [], 0
+        block.append(sample)
+        held += sample.image_bytes
+    if block:
+        yield block
+
+
+def _store(
+    task: ShardTask, sample: PlannedSample, known: _Known | BadItem, rows: RowSpool, tiles: TileSpool, first: bool
+) -> _Untold | QuarantineEntry | None:
+    """The sample's image and record; or why it has none, which the first sample of an item alone tells."""
+    try:
+        if isinstance(known, BadItem):
+            raise known
+        image = _image(task, sample, rows, tiles)
+        objects = known.objects
+        if sample.window is not None and task.source.tiling is not None:
+            objects = cut_to_window(objects, sample.window, task.source.tiling.min_iof)
+        return _Untold(image, _record(task, sample, known, image, objects), known.unread if first else ())
+    except BadItem as error:
+        if not first:
+            return None
+        item = sample.item
+        lost = sum(other.item.stem == item.stem for other in task.samples) if sample.window else 1
+        return entry_for(error, task.source.name, task.split, item, task.root, lost)
+
+
+def _told(
+    task: ShardTask, samples: Sequence[PlannedSample], found: Sequence[_Untold | QuarantineEntry | None]
+) -> Iterator[_Outcome | None]:
+    """What was found, the records with their dialogues."""
+    rendered = iter(render_records([one.record for one in found if isinstance(one, _Untold)], task.render))
+    for sample, one in zip(samples, found, strict=True):
+        if not isinstance(one, _Untold):
+            yield one
             continue
-        yield ordinal, sample, stored
+        text = next(rendered)
+        problems = tuple(
+            row_entry(row, task.source.name, task.split, sample.item, sample.stem, task.root) for row in one.reported
+        )
+        record = one.record.model_copy(update={"dialogues": text.dialogues})
+        yield _Stored(one.image, record, problems, text.objects_in_no_dialogue)
 
 
 def _excluded_entry(task: ShardTask, sample: PlannedSample, reason: str) -> QuarantineEntry:
@@ -194,7 +263,20 @@ def _excluded_entry(task: ShardTask, sample: PlannedSample, reason: str) -> Quar
     )
 
 
-def _read(task: ShardTask, sample: PlannedSample) -> Annotations | BadItem:
+def _read(task: ShardTask, samples: Collection[PlannedSample]) -> dict[str, _Known | BadItem]:
+    """What is known of each sample's item, by its stem."""
+    read = {sample.item.stem: _annotations(task, sample) for sample in samples}
+    sizes = {sample.item.stem: sample.probe.upright_size for sample in samples}
+    sound = {stem: one for stem, one in read.items() if isinstance(one, Annotations)}
+    checked = check_objects([(one.objects, sizes[stem]) for stem, one in sound.items()])
+    known = {
+        stem: _Known(one, objects, (*one.unread, *(UnreadRow(reason=reason) for reason in reasons)))
+        for (stem, one), (objects, reasons) in zip(sound.items(), checked, strict=True)
+    }
+    return {stem: one if isinstance(one, BadItem) else known[stem] for stem, one in read.items()}
+
+
+def _annotations(task: ShardTask, sample: PlannedSample) -> Annotations | BadItem:
     try:
         annotations = read_annotations(task.source, sample.item)
         size = sample.probe.upright_size
@@ -220,29 +302,14 @@ def _image(task: ShardTask, sample: PlannedSample, rows: RowSpool, tiles: TileSp
         raise BadItem(f"image cannot be read: {error.strerror or error}", str(item.place)) from error
 
 
-def _assemble(task: ShardTask, sample: PlannedSample, known: Annotations, image: StoredImage, first: bool) -> _Stored:
-    objects, reasons = check_objects(known.objects, *sample.probe.upright_size)
-    if sample.window is not None and task.source.tiling is not None:
-        objects = cut_to_window(objects, sample.window, task.source.tiling.min_iof)
-    unread = (*known.unread, *(UnreadRow(reason=reason) for reason in reasons))
-    record = _record(task, sample, known, image, objects, len(unread))
-    rendered = render(record, task.render)
-    reported = unread if first else ()
-    problems = tuple(
-        row_entry(row, task.source.name, task.split, sample.item, sample.stem, task.root) for row in reported
-    )
-    told = record.model_copy(update={"dialogues": rendered.dialogues})
-    return _Stored(image, told, problems, rendered.objects_in_no_dialogue)
-
-
 def _record(
     task: ShardTask,
     sample: PlannedSample,
-    known: Annotations,
+    known: _Known,
     image: StoredImage,
     objects: list[tuple[int, AnnotatedObject]],
-    unread_rows: int,
 ) -> Record:
+    told, unread_rows = known.annotations, len(known.unread)
     return Record(
         id=f"{task.source.name}/{task.split}/{sample.stem}",
         source=task.source.name,
@@ -259,14 +326,14 @@ def _record(
             window=sample.window,
         ),
         objects=tuple(item for _, item in objects),
-        label=known.label,
-        source_label=known.source_label,
-        captions=known.captions,
-        questions=known.questions,
-        expressions=follow_objects(known.expressions, [position for position, _ in objects]),
-        metadata=known.metadata | _tiling_rule(task, sample) | ({UNREAD_ROWS: unread_rows} if unread_rows else {}),
+        label=told.label,
+        source_label=told.source_label,
+        captions=told.captions,
+        questions=told.questions,
+        expressions=follow_objects(told.expressions, [position for position, _ in objects]),
+        metadata=told.metadata | _tiling_rule(task, sample) | ({UNREAD_ROWS: unread_rows} if unread_rows else {}),
         licence=task.source.licence,
-        provenance=known.provenance,
+        provenance=told.provenance,
     )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
+
+from pydantic import TypeAdapter
 
 from mmrs.geometry import SquareFrame
 from mmrs.instructions import prompts
@@ -12,9 +14,10 @@ from mmrs.instructions.answers import AskedPlace, format_detections
 from mmrs.instructions.dialects import Dialect
 from mmrs.instructions.regions import RegionBoxes, cut_regions, object_centres
 from mmrs.instructions.templates import TEMPLATES, TemplateSet
-from mmrs.record import AnnotatedObject, Dialogue, Record, TaskName, Turn
+from mmrs.record import AnnotatedObject, Dialogue, Record, TaskName
 
 _DETECTIONS: frozenset[TaskName] = frozenset({"detection-hbb", "detection-obb"})
+_DIALOGUES = TypeAdapter(tuple[Dialogue, ...])
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,42 @@ class _Draft:
 
 def render(record: Record, options: RenderOptions) -> Rendered:
     """All dialogues that `options` asks for, in a fixed order: label, captions, questions, regions, boxes."""
+    return render_records([record], options)[0]
+
+
+def render_records(records: Sequence[Record], options: RenderOptions) -> list[Rendered]:
+    """As `render`, for several records: the boxes of all images of one size are written in one call of the dialect."""
+    tasks = sorted(options.tasks & _DETECTIONS)
+    written: list[BoxTexts] = [{} for _ in records]
+    by_size: dict[tuple[int, int], list[int]] = {}
+    for position, record in enumerate(records):
+        if tasks and record.objects:
+            by_size.setdefault((record.image.width, record.image.height), []).append(position)
+    for size, positions in by_size.items():
+        objects = [item for position in positions for item in records[position].objects]
+        texts = {task: iter(_box_texts(objects, task, options.dialect, SquareFrame(*size))) for task in tasks}
+        for position in positions:
+            items = records[position].objects
+            written[position] = {
+                task: {id(item): text for item, text in zip(items, texts[task], strict=False)} for task in tasks
+            }
+    return [_render(record, options, texts) for record, texts in zip(records, written, strict=True)]
+
+
+# By task, the text of each object of a record, which is known by its `id`.
+BoxTexts = dict[TaskName, dict[int, str]]
+
+
+def _box_texts(objects: Sequence[AnnotatedObject], task: TaskName, dialect: Dialect, frame: SquareFrame) -> list[str]:
+    """The box of each object as the dialect writes it, without brackets."""
+    if task == "detection-hbb":
+        text = dialect.format_hbb([item.extent() for item in objects], frame)
+    else:
+        text = dialect.format_obb([item.quad for item in objects], frame)
+    return text[1:-1].split(";")
+
+
+def _render(record: Record, options: RenderOptions, texts: BoxTexts) -> Rendered:
     drafts: list[_Draft] = []
     if record.label is not None and "classification" in options.tasks:
         drafts.append(_Draft("classification", "classification", {}, record.label))
@@ -112,18 +151,20 @@ def render(record: Record, options: RenderOptions) -> Rendered:
     lists = list(object_lists(record, options, options.dialect)) if options.tasks & _DETECTIONS else []
     for task in sorted(options.tasks & _DETECTIONS):
         for asked in lists:
-            answer = _detection_answer(asked, record, task, options.dialect)
+            answer = _detection_answer(asked, texts.get(task, {}))
             drafts.append(_Draft(task, task + asked.kind, asked.parts, answer))
-    dialogues = tuple(_worded(draft, options, record.id, number) for number, draft in enumerate(drafts))
+    dialogues = _DIALOGUES.validate_python(
+        [_worded(draft, options, record.id, number) for number, draft in enumerate(drafts)]
+    )
     return Rendered(dialogues, _unlisted(record, lists) if options.tasks & _DETECTIONS else 0)
 
 
-def _worded(draft: _Draft, options: RenderOptions, record: str, number: int) -> Dialogue:
+def _worded(draft: _Draft, options: RenderOptions, record: str, number: int) -> dict[str, Any]:
     if draft.kind is None:
         prompt = draft.parts["question"]
     else:
         prompt = options.templates.prompt(draft.kind, options.seed, record, number, **draft.parts)
-    return Dialogue(task=draft.task, turns=(_turn("human", prompt), _turn("gpt", draft.answer)))
+    return {"task": draft.task, "turns": (_turn("human", prompt), _turn("gpt", draft.answer))}
 
 
 def _region_drafts(record: Record, options: RenderOptions) -> Iterator[_Draft]:
@@ -139,8 +180,8 @@ def _region_drafts(record: Record, options: RenderOptions) -> Iterator[_Draft]:
             yield _Draft("region-captioning", "region-captioning", {"box": box}, expression.text)
 
 
-def _turn(sender: Literal["human", "gpt"], value: str) -> Turn:
-    return Turn(**{"from": sender}, value=value)
+def _turn(sender: Literal["human", "gpt"], value: str) -> dict[str, str]:
+    return {"from": sender, "value": value}
 
 
 def object_lists(record: Record, options: ListOptions, boxes: RegionBoxes) -> Iterator[ObjectList]:
@@ -163,8 +204,10 @@ def object_lists(record: Record, options: ListOptions, boxes: RegionBoxes) -> It
     crowded = all_known and not fits
     if said_already or not (options.per_class_prompts or crowded):
         return
-    for category in classes:
-        members = [item for item in shown if item.category == category]
+    members_of: dict[str, list[AnnotatedObject]] = {category: [] for category in classes}
+    for item in shown:
+        members_of[item.category].append(item)
+    for category, members in members_of.items():
         yield from _class_lists(category, members, record, options.max_objects_per_dialogue, boxes)
 
 
@@ -191,14 +234,9 @@ def _in_order(categories: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(categories))
 
 
-def _detection_answer(asked: ObjectList, record: Record, task: TaskName, dialect: Dialect) -> str:
-    frame = SquareFrame(record.image.width, record.image.height)
-    groups = []
-    for category in _in_order(item.category for item in asked.objects):
-        members = [item for item in asked.objects if item.category == category]
-        if task == "detection-hbb":
-            boxes = dialect.format_hbb([item.extent() for item in members], frame)
-        else:
-            boxes = dialect.format_obb([item.quad for item in members], frame)
-        groups.append((category, len(members), boxes))
-    return format_detections(groups, asked.place)
+def _detection_answer(asked: ObjectList, texts: Mapping[int, str]) -> str:
+    groups: dict[str, list[str]] = {}
+    for item in asked.objects:
+        groups.setdefault(item.category, []).append(texts[id(item)])
+    listed = [(category, len(boxes), f"[{';'.join(boxes)}]") for category, boxes in groups.items()]
+    return format_detections(listed, asked.place)

@@ -270,7 +270,7 @@ def _windows(source: Source, item: Item, header: ImageProbe, seed: int) -> tuple
     if tiling is None:
         raise ValueError(f"source {source.name} is not tiled")
     known = read_annotations(source, item)
-    objects, reasons = check_objects(known.objects, *header.upright_size)
+    ((objects, reasons),) = check_objects([(known.objects, header.upright_size)])
     unread = (*known.unread, *(UnreadRow(reason=reason) for reason in reasons))
     # A tile that seems empty may hold what such a row meant, so it is no negative.
     keep_empty = 0.0 if unread else tiling.keep_empty

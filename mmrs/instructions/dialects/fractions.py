@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
 
 import numpy.typing as npt
 
@@ -64,8 +65,15 @@ class FractionDialect:
         return ";".join(written) if len(written) == len(rows) else None
 
     def _write(self, steps: Steps) -> str:
-        rows = [",".join(_decimal(step, self.decimals) for step in row) for row in steps.tolist()]
+        texts = _written_steps(self.decimals)
+        rows = [",".join([texts[step] for step in row]) for row in steps.tolist()]
         return "[" + ";".join(rows) + "]"
+
+
+@cache
+def _written_steps(decimals: int) -> tuple[str, ...]:
+    """The text of every step: looked up, as a build writes some hundred of them for each image."""
+    return tuple(_decimal(step, decimals) for step in range(10**decimals + 1))
 
 
 def _decimal(step: int, decimals: int) -> str:

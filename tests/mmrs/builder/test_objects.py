@@ -20,7 +20,7 @@ def objects(rows) -> list[AnnotatedObject]:
 @given(boxes)
 def test_every_object_is_kept_or_has_a_reason(rows):
     things = objects(rows)
-    kept, reasons = check_objects(things, 100, 80)
+    kept, reasons = check_objects([(things, (100, 80))])[0]
     assert len(kept) + len(reasons) == len(rows)
     assert [things[position].quad for position, _ in kept] == [item.quad for _, item in kept]
     for _, item in kept:
@@ -31,7 +31,7 @@ def test_every_object_is_kept_or_has_a_reason(rows):
 
 
 def test_reasons_name_the_object():
-    _, reasons = check_objects(objects([(5, 5, 0, 9), (300, 5, 9, 9)]), 100, 80)
+    _, reasons = check_objects([(objects([(5, 5, 0, 9), (300, 5, 9, 9)]), (100, 80))])[0]
     assert reasons == [
         "object 0 (Car) has no area: [5.0, 5.0, 5.0, 14.0]",
         "object 1 (Car) lies outside the 100x80 image: [300.0, 5.0, 309.0, 14.0]",
@@ -40,7 +40,7 @@ def test_reasons_name_the_object():
 
 def test_crossing_edges_are_flagged():
     bow_tie = AnnotatedObject(category="car", label="Car", quad=((0, 0), (30, 20), (30, 0), (0, 9)))
-    ((_, item),), _ = check_objects([bow_tie], 100, 80)
+    ((_, item),), _ = check_objects([([bow_tie], (100, 80))])[0]
     assert item.flags["crossing"] is True
 
 
@@ -72,12 +72,12 @@ def test_a_tile_shows_what_lies_in_it_by_the_iof_rule(rows, x, y, min_iof):
 
 def test_expressions_follow_their_objects_and_go_with_them():
     expressions = [Expression(text=text, object=number) for number, text in enumerate(("first", "second", "third"))]
-    kept, _ = check_objects(objects([(5, 5, 9, 9), (5, 5, 0, 0), (30, 30, 9, 9)]), 100, 80)
+    kept, _ = check_objects([(objects([(5, 5, 9, 9), (5, 5, 0, 0), (30, 30, 9, 9)]), (100, 80))])[0]
     followed = follow_objects(expressions, [position for position, _ in kept])
     assert [(e.text, kept[e.object][1].extent()[0]) for e in followed] == [("first", 5), ("third", 30)]
 
 
 def test_an_ignored_object_stays_whatever_its_box():
     flat = objects([(5, 5, 0, 9)])[0].model_copy(update={"ignore": True, "flags": {"zero_area": True}})
-    ((_, item),), reasons = check_objects([flat], 100, 80)
+    ((_, item),), reasons = check_objects([([flat], (100, 80))])[0]
     assert reasons == [] and item.flags["zero_area"] is True
