@@ -1,4 +1,4 @@
-"""Build of annotated sets against its floor: `python -m benchmarks.annotated_build --samples DIR --folder DIR --out JSON`.
+"""Build of annotated sets against its floor: `python -m benchmarks.annotated_build --samples DIR --folder DIR`.
 
 Three sets: HIT-UAV and SSDD as --samples has them, and DIOR-R: 23,463 label files drawn from the genuine ones of
 --samples with as many objects as the published set (192,518), each beside a stand-in of 800 x 800 pixels with bytes of

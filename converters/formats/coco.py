@@ -13,7 +13,7 @@ from typing import Any
 from converters.formats.box_order import check_box_order
 from converters.formats.polygons import coco_points
 from converters.formats.shapes import BoxObject, check_box
-from converters.formats.text import Id, finite, flag, id_of, integer, kind, parse_json, read_bytes, shown
+from converters.formats.text import Id, finite, flag, id_of, integer, kind, parse_json, plain_numbers, read_bytes, shown
 from converters.formats.turned import MODE_KEYS, ROTATION, UNKNOWN_TURNS, box_object
 from mmrs.errors import BadItem
 
@@ -145,6 +145,8 @@ def polygon_fields(row: dict[str, Any]) -> dict[str, Any]:
 def bbox(row: dict[str, Any], length: int, path: str) -> tuple[float, ...]:
     """The `length` finite numbers of an annotation row's ``bbox``. Raises `BadItem` naming the annotation."""
     values = row.get("bbox")
+    if isinstance(values, list) and len(values) == length and (plain := plain_numbers(values)) is not None:
+        return plain
     what = f"bbox of annotation {shown(row.get('id'))}"
     if not isinstance(values, list) or len(values) != length:
         raise BadItem(f"{what} is {shown(values)}, {length} numbers are expected", path)

@@ -15,9 +15,11 @@ from mmrs.record import HBB, Quad
 DECIMALS = 4
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class BoxObject:
     """One object as its file states it, in pixels, angle in radians.
+
+    Not frozen, as every object of every file is one, and a frozen one takes three times as long to make.
 
     `box` is xmin, ymin, xmax, ymax; `rotated` cx, cy, width, height, angle; `corners` x1, y1 .. x4, y4 around it. One
     of them is set, or `box` and one of the others where the source has both. `ignore` marks a region that counts as

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,10 @@ _KINDS = {
     dict: "an object",
 }
 _NOT_FINITE = re.compile(r"NaN|-?Infinity")
-NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?"
+NUMBER = re.compile(_NUMBER, re.ASCII)
+_WRITTEN_NUMBERS = re.compile(rf"{_NUMBER}(?:;{_NUMBER})*", re.ASCII)
+_NUMBER_TYPES = (float, int)
 
 
 def read_bytes(path: Path) -> bytes:
@@ -80,6 +84,22 @@ def finite(value: object, what: str, path: str, line: int | None = None, limit: 
     if math.isnan(number):
         raise BadItem(f"{what} is {shown(value)}, a finite number is expected", path, line)
     raise BadItem(f"{what} is {shown(value)}, beyond {limit:g}", path, line)
+
+
+def plain_numbers(values: Iterable[object]) -> tuple[float, ...] | None:
+    """All values as floats where each is a JSON number that `finite` takes; else None: `finite` says what is wrong."""
+    for value in values:
+        if type(value) not in _NUMBER_TYPES or not -_MAX_PIXELS <= value <= _MAX_PIXELS:  # type: ignore[operator]
+            return None
+    return tuple(map(float, values))  # type: ignore[arg-type]
+
+
+def written_numbers(texts: Sequence[str]) -> tuple[float, ...] | None:
+    """All texts as floats where each is decimal, without blanks, and one that `finite` takes; else None."""
+    if _WRITTEN_NUMBERS.fullmatch(";".join(texts)) is None:
+        return None
+    numbers = tuple(map(float, texts))
+    return numbers if min(numbers) >= -_MAX_PIXELS and max(numbers) <= _MAX_PIXELS else None
 
 
 def integer(value: object, what: str, path: str, line: int | None = None) -> int:

@@ -8,6 +8,7 @@ source's affair.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -17,7 +18,7 @@ import numpy as np
 
 from converters.formats.rows import apart, each_row
 from converters.formats.shapes import BoxObject, check_box, check_rotated
-from converters.formats.text import decode, read_bytes
+from converters.formats.text import decode, read_bytes, written_numbers
 from converters.formats.turned import ROTATION, UNKNOWN_TURNS, turned
 from converters.formats.xmltree import node_flag, node_number, node_size, node_text, parse_tree
 from mmrs.errors import BadItem
@@ -31,6 +32,9 @@ LEAST_EXTENT_IOU = 0.5
 TURNING_TAGS = frozenset({ROTATION, *UNKNOWN_TURNS})
 _PLACES = ("left_top", "right_top", "right_bottom", "left_bottom")
 _CORNERS = tuple(f"{axis}_{place}" for place in _PLACES for axis in "xy")
+_EDGES, _ROTATED = ("xmin", "ymin", "xmax", "ymax"), ("cx", "cy", "w", "h", "angle")
+_ORDINARY_TAGS = frozenset({"name", "pose", "type", "truncated", "difficult", "occluded", "bndbox", "description"})
+_PLAIN_FLAGS = frozenset({None, "0", "1"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +98,63 @@ def check_names_image(voc: VocFile, stem: str, path: str) -> None:
     """Raise `BadItem` when the file's ``filename`` (with or without suffix) is another image's."""
     if voc.filename is None:
         return
-    named = PureWindowsPath(voc.filename).name
+    named = voc.filename
+    if any(mark in named for mark in "/\\:") or named.startswith("."):
+        named = PureWindowsPath(named).name
     plain = without_known_suffix(named)
     # A stem that was told from another one by its suffix has the label file of its plain name.
     if stem not in (named, plain) and without_known_suffix(stem) != plain:
         raise BadItem(f"label file of another image: its filename is {voc.filename!r}, not {stem!r}", path)
 
 
+def _ordinary(node: Element, line: int | None) -> BoxObject | None:
+    """The object of a node that has nothing unusual; None where `_object` must look at each of its parts.
+
+    Ordinary is one box of one kind, each tag once, numbers without blanks, and no tag that may turn a box.
+    """
+    texts = {child.tag: child.text for child in node}
+    if len(texts) != len(node) or ("bndbox" in texts) == ("robndbox" in texts):
+        return None
+    label, difficult, truncated = (texts.get(tag) for tag in ("name", "difficult", "truncated"))
+    label = label.strip() if label else None
+    if not label or difficult not in _PLAIN_FLAGS or truncated not in _PLAIN_FLAGS:
+        return None
+    horizontal = "bndbox" in texts
+    if horizontal and not texts.keys() <= _ORDINARY_TAGS:
+        return None
+    box = node.find("bndbox" if horizontal else "robndbox")
+    numbers = None if box is None else _ordinary_numbers(box, (_EDGES,) if horizontal else (_CORNERS, _ROTATED))
+    if numbers is None:
+        return None
+    found = BoxObject(label, None, None, difficult == "1", truncated == "1", line)
+    if "description" in texts:
+        found.text = node_text(node, "description")
+    if horizontal:
+        x1, y1, x2, y2 = numbers
+        found.box = (x1, y1, x2, y2)
+        return found if x1 <= x2 and y1 <= y2 else None
+    if len(numbers) == len(_CORNERS):
+        found.corners = numbers
+        return found
+    cx, cy, w, h, angle = numbers
+    found.rotated = (cx, cy, w, h, angle)
+    return found if w >= 0 and h >= 0 else None
+
+
+def _ordinary_numbers(box: Element, kinds: Sequence[tuple[str, ...]]) -> tuple[float, ...] | None:
+    """The numbers of a box that has the tags of one of the `kinds`, each once, and no other."""
+    texts = {child.tag: child.text for child in box}
+    tags = next((tags for tags in kinds if tags[0] in texts), None)
+    if tags is None or len(texts) != len(tags) or len(box) != len(tags):
+        return None
+    values = [text for tag in tags if (text := texts.get(tag))]
+    return written_numbers(values) if len(values) == len(tags) else None
+
+
 def _object(node: Element, path: str, line: int | None) -> BoxObject:
+    ordinary = _ordinary(node, line)
+    if ordinary is not None:
+        return ordinary
     label = node_text(node, "name")
     if label is None:
         raise BadItem("object without <name>", path, line)
@@ -124,7 +177,7 @@ def _object(node: Element, path: str, line: int | None) -> BoxObject:
 
 
 def _edges(node: Element, path: str, line: int | None) -> HBB:
-    x1, y1, x2, y2 = (node_number(node, tag, path, line) for tag in ("xmin", "ymin", "xmax", "ymax"))
+    x1, y1, x2, y2 = (node_number(node, tag, path, line) for tag in _EDGES)
     return x1, y1, x2, y2
 
 
@@ -132,7 +185,7 @@ def _oriented(node: Element, label: str, path: str, line: int | None) -> BoxObje
     if node.find(_CORNERS[0]) is not None:
         corners = tuple(node_number(node, tag, path, line) for tag in _CORNERS)
         return BoxObject(label, line=line, corners=corners)
-    cx, cy, w, h, angle = (node_number(node, tag, path, line) for tag in ("cx", "cy", "w", "h", "angle"))
+    cx, cy, w, h, angle = (node_number(node, tag, path, line) for tag in _ROTATED)
     return BoxObject(label, rotated=check_rotated((cx, cy, w, h, angle), path, line), line=line)
 
 

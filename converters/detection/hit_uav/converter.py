@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-
-import numpy as np
 
 from converters.base import Converter, register
 from converters.detection.hit_uav.files import (
@@ -108,9 +106,10 @@ class HitUav(Converter):
         if date and (match := _DATE.fullmatch(date)):
             metadata["date"] = "-".join(match.groups())
         raw, unread = apart(rows)
-        objects, unknown = annotated_rows(
-            [_with_rotated(obj) for obj in raw], self.facts.classes, str(path), self.facts.ignored_labels, repeats=True
-        )
+        for obj in raw:
+            if obj.rotated is not None:
+                obj.flags = {"rotated": list(obj.rotated)}
+        objects, unknown = annotated_rows(raw, self.facts.classes, str(path), self.facts.ignored_labels, repeats=True)
         return Annotations(
             objects=objects,
             unread=unread + unknown,
@@ -140,10 +139,6 @@ class HitUav(Converter):
         raise layout_error(self.name, root, reason, expected)
 
 
-def _with_rotated(obj: BoxObject) -> BoxObject:
-    return obj if obj.rotated is None else replace(obj, flags={"rotated": list(obj.rotated)})
-
-
 _Row = BoxObject | UnreadRow
 
 
@@ -162,7 +157,8 @@ def _with_truncation(rows: tuple[_Row, ...], voc: VocFile, item: Item) -> tuple[
             raise BadItem(f"{other.reason}{advice}", path, other.line)
         if not _same_object(obj, other):
             raise BadItem(f"object {number} differs from rotate_json{advice}", path, other.line)
-        return replace(obj, truncated=other.truncated)
+        obj.truncated = other.truncated
+        return obj
 
     return each_row(enumerate(zip(rows, voc.rows, strict=True)), joined)
 
@@ -170,7 +166,7 @@ def _with_truncation(rows: tuple[_Row, ...], voc: VocFile, item: Item) -> tuple[
 def _same_object(one: BoxObject, other: BoxObject) -> bool:
     if one.label != other.label or one.rotated is None or other.rotated is None:
         return False
-    return bool(np.allclose(one.rotated, other.rotated, rtol=0, atol=SAME_BOX))
+    return all(abs(number - same) <= SAME_BOX for number, same in zip(one.rotated, other.rotated, strict=True))
 
 
 def _name_metadata(stem: str) -> dict[str, Any]:

@@ -42,9 +42,12 @@ def xml_rows(voc: VocFile, layout: Layout, path: str) -> tuple[BoxObject | Unrea
 
 def _json_object(row: dict[str, Any], layout: Layout, path: str) -> BoxObject:
     label = known_category(row, path)
-    difficult = flag(row.get("difficult"), f"difficult of annotation {shown(row.get('id'))}", path)
+    stated = row.get("difficult")
+    difficult = (
+        stated == 1 if stated in (0, 1) else flag(stated, f"difficult of annotation {shown(row.get('id'))}", path)
+    )
     if layout == "rotate_json":
         cx, cy, width, height, angle = bbox(row, 5, path)
-        return BoxObject(label, None, check_rotated((cx, cy, width, height, angle), path), difficult)
+        return BoxObject(label, None, check_rotated((cx, cy, width, height, angle), path), bool(difficult))
     xmin, ymin, width, height = bbox(row, 4, path)
-    return BoxObject(label, check_box((xmin, ymin, xmin + width, ymin + height), path), None, difficult)
+    return BoxObject(label, check_box((xmin, ymin, xmin + width, ymin + height), path), None, bool(difficult))

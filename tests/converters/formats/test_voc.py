@@ -1,5 +1,8 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from converters.formats import voc as voc_module
 from converters.formats.voc import check_names_image, parse_voc
 from mmrs.errors import BadItem
 from mmrs.record import UnreadRow
@@ -151,3 +154,22 @@ def test_label_file_of_the_image(filename):
     check_names_image(voc, "v1.5" if filename.startswith("v") else "1_60_80_0_07518", "x")
     with pytest.raises(BadItem, match="label file of another image"):
         check_names_image(voc, "1_60_80_0_07519", "x")
+
+
+_TEXTS = st.sampled_from(["1", "0", "2.5", "-3", "1e2", " 4 ", "", "nan", "x", "+7", "9999999", "1_0", "\u0663", "."])
+_FLAGS = st.sampled_from(["", "<difficult>0</difficult>", "<difficult>1</difficult>", "<truncated> 1 </truncated>"])
+_OTHERS = st.sampled_from(
+    ["", "<pose>Left</pose>", "<angle>3</angle>", "<rotation>30</rotation>", "<x/>", "<name>B</name>"]
+)
+
+
+@given(st.lists(_TEXTS, min_size=8, max_size=8), st.sampled_from(["bndbox", "robndbox", "corners"]), _FLAGS, _OTHERS)
+def test_ordinary_objects_are_read_as_all_others_are(texts, kind, flag, other):
+    tags = {"bndbox": voc_module._EDGES, "robndbox": voc_module._ROTATED, "corners": voc_module._CORNERS}[kind]
+    inner = "".join(f"<{tag}>{text}</{tag}>" for tag, text in zip(tags, texts, strict=False))
+    box = "robndbox" if kind == "corners" else kind
+    data = voc_object(f"<{box}>{inner}</{box}>{flag}{other}")
+    found = parse_voc(data, "a.xml")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(voc_module, "_ordinary", lambda node, line: None)
+        assert found == parse_voc(data, "a.xml")

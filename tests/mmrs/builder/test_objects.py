@@ -1,11 +1,13 @@
 """Objects against their image: nothing is lost without a reason."""
 
 import numpy as np
+import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mmrs.builder.objects import check_objects, cut_to_window, follow_objects
 from mmrs.geometry import quad_from_hbb
+from mmrs.polygons import crossing_edges, iof_in_window
 from mmrs.record import AnnotatedObject, Expression, Window
 
 coordinate = st.integers(-50, 150)
@@ -81,3 +83,24 @@ def test_an_ignored_object_stays_whatever_its_box():
     flat = objects([(5, 5, 0, 9)])[0].model_copy(update={"ignore": True, "flags": {"zero_area": True}})
     ((_, item),), reasons = check_objects([([flat], (100, 80))])[0]
     assert reasons == [] and item.flags["zero_area"] is True
+
+
+@given(st.lists(boxes, max_size=5))
+def test_images_checked_together_are_those_checked_one_by_one(images):
+    asked = [(objects(rows), (100, 80 + number)) for number, rows in enumerate(images)]
+    assert check_objects(asked) == [check_objects([one])[0] for one in asked]
+
+
+corner = st.tuples(st.integers(-3, 12), st.integers(-3, 12))
+
+
+@given(st.lists(st.tuples(corner, corner, corner, corner), min_size=1, max_size=6))
+def test_only_polygons_that_may_be_unusual_are_asked_of_shapely(quads):
+    assert crossing_edges(quads).tolist() == [not shapely.is_valid(shapely.Polygon(quad)) for quad in quads]
+    things = [AnnotatedObject(category="car", label="Car", quad=quad) for quad in quads]
+    ((kept, _),) = check_objects([(things, (10, 8))])
+    shares = iof_in_window(quads, (0, 0, 10, 8))
+    for position, item in kept:
+        assert shares[position] > 0
+        if "inside" in item.flags:
+            assert item.flags["inside"] == round(float(shares[position]), 4)

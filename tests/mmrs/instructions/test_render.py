@@ -14,7 +14,7 @@ from mmrs.instructions.answers import count_word, parse_detections
 from mmrs.instructions.dialects import DIALECTS
 from mmrs.instructions.grammar import answer_pattern
 from mmrs.instructions.regions import cut_regions, object_centres, region_members
-from mmrs.instructions.render import RenderOptions, render
+from mmrs.instructions.render import RenderOptions, render, render_records
 from mmrs.record import AnnotatedObject, AnsweredQuestion, ImageInfo, Record
 
 ALL = frozenset({"classification", "captioning", "detection-hbb", "detection-obb"})
@@ -233,3 +233,13 @@ def test_nothing_is_said_of_all_objects_where_a_row_was_not_understood():
     assert [dialogue.task for dialogue in render(partly, asked).dialogues] == ["captioning", "visual-grounding"]
     assert render(make_record(metadata={"unread_rows": 1}), options()).dialogues == ()
     assert render(make_record(), options()).dialogues != ()
+
+
+def test_records_rendered_together_are_those_rendered_one_by_one():
+    boxes = [("car", (10 * n, 20, 10 * n + 9.5, 60.25), n % 5 == 4) for n in range(1, 40)]
+    records = [
+        make_record(boxes[start : start + length]) for start, length in ((0, 3), (3, 0), (3, 30), (1, 1), (20, 9))
+    ]
+    records[2] = records[2].model_copy(update={"image": records[2].image.model_copy(update={"height": 640})})
+    options = RenderOptions(DIALECTS["mmrs"], ALL, max_objects_per_dialogue=8)
+    assert render_records(records, options) == [render(record, options) for record in records]
