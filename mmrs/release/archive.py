@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,12 +12,10 @@ from typing import Literal
 
 from mmrs.errors import RunFailure, UserError
 from mmrs.release.parts import PART_NAME, JoinedParts, Limits, find_parts
+from mmrs.storage.plain_files import plain_member_path
 
 ROOT = "data"
 _CHUNK_BYTES = 1 << 18
-MAX_NAME = 200
-# tarfile stands these characters for bytes that are no UTF-8.
-_NO_UTF8 = re.compile("[\udc80-\udcff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,19 +96,6 @@ def entries(origin: Origin, limits: Limits, advance: Callable[[int], None]) -> I
         yield entry
 
 
-def checked_path(name: str) -> str:
-    """A relative path with forward slashes that stays below its root; bytes that are no UTF-8 become ``%xx``.
-
-    Raises:
-        RunFailure: absolute, with a drive, a backslash, a NUL or a ``..``, an overlong name, or empty.
-    """
-    parts = [part for part in name.split("/") if part not in ("", ".")]
-    leads_out = name.startswith("/") or ".." in parts or re.match("[A-Za-z]:", name)
-    if leads_out or not parts or any(mark in name for mark in ("\\", "\0")) or max(map(len, parts)) > MAX_NAME:
-        raise RunFailure(f"member path {name[:120]!r} is not a plain relative path; the archive is refused.")
-    return _NO_UTF8.sub(lambda match: f"%{ord(match[0]) - 0xDC00:02x}", "/".join(parts))
-
-
 @contextmanager
 def _opened(origin: Origin, limits: Limits, advance: Callable[[int], None]) -> Iterator[JoinedParts]:
     stream = JoinedParts(origin.paths, limits, advance)
@@ -139,7 +123,7 @@ def _tar_entries(origin: Origin, limits: Limits, advance: Callable[[int], None])
                 raise RunFailure(f"more than {limits.members:,} members; that is no MMRS-1M.")
             if member.isdir():
                 continue
-            path = checked_path(member.name)
+            path = plain_member_path(member.name)
             if not member.isreg() or member.issparse():
                 kind = "a link, a device or a sparse file"
                 raise RunFailure(f"member {member.name!r} is {kind}; the archive is refused.")

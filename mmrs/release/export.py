@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmrs.errors import RunFailure, UserError
-from mmrs.release.archive import checked_path
 from mmrs.release.store import StoredFile, load_release, stored_rows
 from mmrs.storage.atomic import atomic_folder
+from mmrs.storage.plain_files import plain_member_path
 from mmrs.text import bytes_text
 
 
@@ -39,7 +39,7 @@ def export_release(ingested: Path, out: Path) -> ExportReport:
         raise UserError(f"{out} is not an empty folder; choose another --out.")
     with atomic_folder(out) as folder:
         for file in release.files:
-            target = folder / checked_path(file.path)
+            target = folder / plain_member_path(file.path)
             target.parent.mkdir(parents=True, exist_ok=True)
             digest = hashlib.sha256()
             with target.open("wb") as written:
@@ -58,7 +58,7 @@ def file_bytes(ingested: Path, file: StoredFile) -> Iterator[bytes]:
     """The exact bytes of one JSON file in pieces."""
     if file.problem is not None:
         try:
-            yield (ingested / checked_path(file.stored)).read_bytes()
+            yield (ingested / plain_member_path(file.stored)).read_bytes()
         except OSError as error:
             raise RunFailure(f"{ingested / file.stored} cannot be read: {error}. Ingest the archive again.") from error
         return

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,8 +22,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from mmrs.errors import RunFailure
+
 NO_PLAIN_FILE = "no plain file but a pipe, a socket or a device"
 FOLLOW_OPTION = "--follow-links"
+_LONGEST_NAME = 200
+# tarfile stands these characters for bytes that are no UTF-8.
+_NO_UTF8 = re.compile("[\udc80-\udcff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,3 +129,16 @@ def _check_inside(path: Path, root: str) -> None:
 def _real_folder(folder: str) -> str:
     # Every annotation of a folder asks for it; links of folders do not change while a source is read.
     return os.path.realpath(folder)
+
+
+def plain_member_path(name: str) -> str:
+    """A relative path with forward slashes that stays below its root; bytes that are no UTF-8 become ``%xx``.
+
+    Raises:
+        RunFailure: absolute, with a drive, a backslash, a NUL or a ``..``, an overlong name, or empty.
+    """
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    leads_out = name.startswith("/") or ".." in parts or re.match("[A-Za-z]:", name)
+    if leads_out or not parts or any(mark in name for mark in ("\\", "\0")) or max(map(len, parts)) > _LONGEST_NAME:
+        raise RunFailure(f"member path {name[:120]!r} is not a plain relative path; the archive is refused.")
+    return _NO_UTF8.sub(lambda match: f"%{ord(match[0]) - 0xDC00:02x}", "/".join(parts))

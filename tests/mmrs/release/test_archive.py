@@ -10,8 +10,9 @@ import pytest
 
 from converters.samples.release import tar_bytes, write_parts
 from mmrs.errors import RunFailure, UserError
-from mmrs.release.archive import Origin, checked_path, entries, find_origin
+from mmrs.release.archive import Origin, entries, find_origin
 from mmrs.release.parts import Limits, find_parts
+from mmrs.storage.plain_files import plain_member_path
 
 FILES = {f"data/detection/dior/images/{number}.jpg": bytes([number]) * 3000 for number in range(40)}
 FILES["data/json/RSVG/rsvg_trainval.json"] = b"[]"
@@ -149,12 +150,12 @@ def test_what_is_no_release(tmp_path):
 )
 def test_paths_that_lead_out_are_refused(name):
     with pytest.raises(RunFailure, match="not a plain relative path"):
-        checked_path(name)
+        plain_member_path(name)
 
 
 def test_paths_are_put_in_plain_form():
-    assert checked_path("./data//json/./a.json") == "data/json/a.json"
-    assert checked_path("data/\udcff图.jpg") == "data/%ff图.jpg"
+    assert plain_member_path("./data//json/./a.json") == "data/json/a.json"
+    assert plain_member_path("data/\udcff图.jpg") == "data/%ff图.jpg"
 
 
 @pytest.mark.parametrize(
