@@ -90,7 +90,7 @@ def _listing(command: list[str]) -> str:
             command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_LISTING_SECONDS, check=False
         )
     except subprocess.TimeoutExpired as error:
-        raise RunFailure(f"`{command[0]}` lists nothing of {command[-1]} in {_LISTING_SECONDS} s.") from error
+        raise RunFailure(f"{Path(command[0]).name} lists nothing of {command[-1]} in {_LISTING_SECONDS} s.") from error
     text = shown.stdout[:_MOST_LISTING_BYTES].decode(errors="surrogateescape")
     if shown.returncode:
         said = (shown.stderr.decode(errors="replace").strip() or text.strip())[-300:]
