@@ -29,6 +29,7 @@ from mmrs.storage.plain_files import plain_member_path
 _SEVEN_ZIP = ("7zz", "7z", "7za")
 _LISTING_SECONDS, _LOOK_SECONDS = 600, 0.2
 _MOST_LISTING_BYTES = 2**30
+_MORE_THAN_LISTED = "{}: more comes out than it lists; it is not unpacked."
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +64,14 @@ def unpack_with_tool(archive: ArchiveVolumes, kind: str, folder: Path, tally: Ta
         if not member.is_plain:
             raise RunFailure(f"{archive.name}: {member.name[:120]!r} is a link or a device; it is not unpacked.")
     _run_watched(tool.command(archive.paths[0], folder), archive.name, folder, tally.unpacked_bytes)
+    come = 0
     for path in _walk(folder):
-        if not stat.S_ISREG(path.lstat().st_mode):
-            shutil.rmtree(folder, ignore_errors=True)
+        found = path.lstat()
+        come += found.st_size
+        if not stat.S_ISREG(found.st_mode):
             raise RunFailure(f"{archive.name}: {path.name!r} came out as a link or a device; nothing is kept.")
+    if come > tally.unpacked_bytes:
+        raise RunFailure(_MORE_THAN_LISTED.format(archive.name))
 
 
 def _find_tool(kind: str) -> _Tool:
@@ -164,7 +169,7 @@ def _run_watched(command: list[str], name: str, folder: Path, most_bytes: int) -
         while process.poll() is None:
             time.sleep(_LOOK_SECONDS)
             if sum(path.lstat().st_size for path in _walk(folder, gone_is_fine=True)) > allowed:
-                raise RunFailure(f"{name}: more comes out than it lists; it is not unpacked.")
+                raise RunFailure(_MORE_THAN_LISTED.format(name))
         said = process.stderr.read(2000).decode(errors="replace").strip() if process.stderr else ""
         if process.returncode:
             raise RunFailure(
