@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -146,6 +146,10 @@ class DataConfig(Section):
     augment: AugmentConfig | None = None
     """How images are varied. None: not at all."""
 
+    box_order: Literal["stored", "left-to-right"] = "stored"
+    """In which order detections are told that a model learns from. "left-to-right": those of each class by their left
+    edge, in the image as it is turned, so that the image says which comes next."""
+
     verify_images: ResumeFree[bool] = False
     """Compare each image with its sha256 in the index."""
 
@@ -165,6 +169,8 @@ class DataConfig(Section):
         planned = [name for name in ("sources", "tasks", "mixture") if self.webdataset and getattr(self, name)]
         if planned:
             raise ValueError(f"data.{planned[0]} needs the index of a data set of mmrs; data.webdataset has none")
+        if self.webdataset and self.box_order != "stored":
+            raise ValueError("data.box_order needs the tasks of a data set of mmrs; data.webdataset has none")
         return self
 
     @model_validator(mode="after")

@@ -29,6 +29,7 @@ from mmrs.record import Record
 from mmrs.seeding import random_words
 from training.config import AugmentConfig
 from training.data.augment import Augmentation, Turns, draw, shade, turn_dialogues, turn_square
+from training.data.box_order import DETECTION_TASKS, ordered_turns
 from training.data.collate import EncodedDialogue, EncodedUnit, Pack, SeenObjects, collate_packs, empty_pixels
 from training.data.planning.lengths import turns_of
 from training.data.planning.plan import Lengths
@@ -40,7 +41,6 @@ from training.model.processing import EarthGPTProcessor
 
 # What Pillow, the record schema and the file system raise for broken content.
 BROKEN = (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError)
-_DETECTIONS = frozenset({"detection-hbb", "detection-obb"})
 SUBSTITUTE_TRIES = 8
 
 
@@ -51,6 +51,7 @@ class PackDataset(Dataset):
     Args:
         verify_images: compare each image with its sha256 in the index.
         augment: how images are varied; None for as they are.
+        sort_boxes: tell detections from left to right, in the turned image.
         with_objects: give units the objects of their record too.
         seed: of augmentation and substitutes.
     """
@@ -61,6 +62,7 @@ class PackDataset(Dataset):
     tokens_per_pack: int
     verify_images: bool = False
     augment: AugmentConfig | None = None
+    sort_boxes: bool = False
     with_objects: bool = False
     seed: int = 0
 
@@ -101,7 +103,10 @@ class PackDataset(Dataset):
             raise ValueError("image bytes differ from the index's sha256")
         record = self.selection.record(row)
         dialogues = record.dialogues
+        tasks = [self.selection.tasks[self.selection.dialogue_task[entry]] for entry in entries]
         turns = [turns_of(dialogues[self.selection.dialogue_number[entry]]) for entry in entries]
+        if self.sort_boxes:
+            turns = [ordered_turns(*each) for each in zip(tasks, turns, strict=True)]
         encoded = self._encode(row, entries, turns)
         size = self.processor.image_processor.image_size
         with open_stored(data) as image:
@@ -120,7 +125,7 @@ class PackDataset(Dataset):
     def _objects(self, record: Record, entries: np.ndarray, symmetry: Symmetry) -> SeenObjects | None:
         """The objects of a turned image whose dialogues are asked to find them; None for any other."""
         tasks = {self.selection.tasks[self.selection.dialogue_task[entry]] for entry in entries}
-        if not self.with_objects or not tasks & _DETECTIONS or record.unread_rows:
+        if not self.with_objects or not tasks & DETECTION_TASKS or record.unread_rows:
             return None
         shown = [item for item in record.objects if not item.ignore]
         frame = SquareFrame(record.image.width, record.image.height)
@@ -164,8 +169,9 @@ class PackDataset(Dataset):
         if moved is None:
             return encoded, upright
         turned = []
-        for dialogue, old in zip(moved, encoded, strict=True):
-            ids, is_target = self.processor.encode_dialogue(dialogue)
+        for task, dialogue, old in zip(tasks, moved, encoded, strict=True):
+            told = ordered_turns(task, dialogue) if self.sort_boxes else dialogue
+            ids, is_target = self.processor.encode_dialogue(told)
             if len(ids) != len(old.ids):
                 return encoded, upright
             turned.append(EncodedDialogue(ids, is_target, old.task))

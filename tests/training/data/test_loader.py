@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import multiprocessing
+import re
 from dataclasses import fields, replace
 from itertools import islice
 
@@ -13,7 +14,10 @@ import torch
 from PIL import Image
 
 from mmrs.errors import RunFailure, UserError
+from mmrs.record import Dialogue, Turn
+from tests.training import shard_folder
 from tests.training.shard_folder import make_shard_folder
+from training.config import AugmentConfig
 from training.data.loader import PackDataset, PackSampler, check_skipped, pack_loader, plain_failures
 from training.data.planning.lengths import length_table, tokenizer_digest, turns_of
 from training.data.planning.plan import PlanSettings
@@ -271,3 +275,31 @@ def test_the_summary_counts_and_names_what_is_left_out(shards, processor, tmp_pa
     lines = "\n".join(plan_lines(summary, stream.settings, 5, 2))
     assert summary["excluded"][0]["sample"] in lines and "left out" in lines
     assert len(list(islice(stream.walk(stream.start()), summary["packs"]))) == summary["packs"]
+
+
+def test_detections_are_told_from_left_to_right_however_the_image_is_turned(processor, tmp_path, monkeypatch):
+    original, boxes = (
+        shard_folder.make_record,
+        "[0.500,0.100,0.600,0.200;0.100,0.300,0.200,0.900;0.300,0.000,0.400,0.100]",
+    )
+
+    def with_boxes(*arguments):
+        turns = (Turn(sender="human", value="Find all."), Turn(sender="gpt", value=f"There are {boxes}."))
+        return original(*arguments).model_copy(update={"dialogues": (Dialogue(task="detection-hbb", turns=turns),)})
+
+    monkeypatch.setattr(shard_folder, "make_record", with_boxes)
+    selection = select([make_shard_folder(tmp_path / "data", 8, 1)])
+    stream = make_stream(selection, processor, tmp_path, tokens_per_pack=1000)
+
+    def told(**options):
+        packs = read(selection, processor, stream, **options)
+        texts = [processor.tokenizer.decode(pack.target_ids_T[pack.target_units_T == unit])
+                 for pack in packs for unit in range(len(pack.sample_ids))]  # fmt: skip
+        return [re.findall(r"0\.\d{3},0\.\d{3},0\.\d{3},0\.\d{3}", text) for text in texts]
+
+    assert told() == [boxes[1:-1].split(";")] * 8
+    assert told(sort_boxes=True) == [sorted(boxes[1:-1].split(";"))] * 8
+    turning = {"augment": AugmentConfig(dihedral=True)}
+    turned, in_order = told(**turning), told(**turning, sort_boxes=True)
+    assert [sorted(each) for each in turned] == in_order
+    assert turned != in_order and len({*map(tuple, in_order)}) > 2
