@@ -27,6 +27,7 @@ from training.model.inputs.conversation import ChatTurn, Conversation, chat_temp
 from training.model.inputs.image_processor import EarthGPTImageProcessor
 from training.model.language.dialogue_form import CHAT, PLAIN, PLAIN_FORM, DialogueForm, Piece, stored_form
 from training.model.published.modelling_code import auto_map, write_code
+from training.model.published.upload import upload_saved
 from training.model.tokenizer import IMAGE
 
 
@@ -111,6 +112,12 @@ class EarthGPTProcessor(ProcessorMixin):
         written = super().save_pretrained(save_directory, *args, **kwargs)
         write_code(Path(save_directory))
         return written
+
+    def push_to_hub(  # type: ignore[override]  # fewer options: it comes without a card
+        self, repo_id: str, *, private: bool | None = None, token: str | None = None, **kwargs: Any
+    ) -> str:
+        """Upload what `save_pretrained` writes, to where the model is or will be; returns the commit's address."""
+        return upload_saved(lambda folder: self.save_pretrained(folder, **kwargs), repo_id, private, token)
 
     def to_dict(self) -> dict[str, Any]:
         """The settings, and where the classes of the code beside them are."""

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
 import torch
-from huggingface_hub import HfApi
 from torch import nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
@@ -18,6 +16,7 @@ from training.model.fusion import EarthGPTProjector
 from training.model.language.bias_scale import VECTORS, BiasScaleLinear
 from training.model.origin.card import model_card
 from training.model.published.modelling_code import AUTO_MAP, write_code
+from training.model.published.upload import upload_saved
 
 
 class EarthGPTPreTrainedModel(PreTrainedModel):
@@ -81,15 +80,11 @@ class EarthGPTPreTrainedModel(PreTrainedModel):
     def push_to_hub(  # type: ignore[override]  # fewer options: the card is written, not asked for
         self, repo_id: str, *, private: bool | None = None, token: str | None = None, **kwargs
     ) -> str:
-        """Save into a temporary folder and upload it, model card included; returns the commit's address.
+        """Upload what `save_pretrained` writes, model card included; returns the commit's address.
 
         The processor is pushed by its own `push_to_hub`. A finished folder goes up as it is with ``hf upload``.
         """
-        api = HfApi(token=token)
-        repo = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
-        with TemporaryDirectory() as folder:
-            self.save_pretrained(folder, **kwargs)
-            return str(api.upload_folder(repo_id=repo, folder_path=folder, commit_message="Upload EarthGPT"))
+        return upload_saved(lambda folder: self.save_pretrained(folder, **kwargs), repo_id, private, token)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

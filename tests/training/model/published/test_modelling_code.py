@@ -10,7 +10,7 @@ import sys
 
 import pytest
 import torch
-from huggingface_hub import HfApi
+from huggingface_hub import constants
 from PIL import Image
 from safetensors.torch import load_file
 from transformers.dynamic_module_utils import get_imports, get_relative_import_files
@@ -88,10 +88,12 @@ def loaded(folder, picture, tmp_path_factory):
         (where / name).mkdir()
         script = card_script(folder, place, picture) + (SAVED_AGAIN if name == "folder" else "")
         lines += [f"os.chdir({str(where / name)!r})", f"exec({script!r}, {{}})", "print('----')"]
-    with serve_hub() as hub:
-        api = HfApi(endpoint=hub.url, token=TOKEN)
-        api.create_repo("tester/earth")
-        api.upload_folder(repo_id="tester/earth", folder_path=folder)
+    with serve_hub() as hub, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(constants, "ENDPOINT", hub.url)
+        patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        EarthGPTForConditionalGeneration.from_pretrained(folder).push_to_hub("tester/earth", token=TOKEN)
+        EarthGPTProcessor.from_pretrained(folder).push_to_hub("tester/earth", token=TOKEN)
+        pushed = {name: content for name, (_, content) in hub.repos["tester/earth"].files.items()}
         on_hub = {"HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1", "HF_HUB_OFFLINE": "0"}
         done = subprocess.run(
             [sys.executable, "-c", "\n".join(lines)],
@@ -101,12 +103,12 @@ def loaded(folder, picture, tmp_path_factory):
             timeout=240,
         )
     assert done.returncode == 0, done.stderr[-3000:]
-    return where, dict(zip(places, done.stdout.split("----\n"), strict=False))
+    return where, dict(zip(places, done.stdout.split("----\n"), strict=False)), pushed
 
 
 @pytest.mark.parametrize(("place", "start"), [("folder", "tiny"), ("hub", "tester.earth")])
 def test_the_code_of_the_card_runs_without_the_package(folder, picture, loaded, place, start):
-    where, printed = loaded
+    where, printed, _ = loaded
     told = json.loads(printed[place].splitlines()[-1])
     assert re.fullmatch(rf"transformers_modules\.{start}\.\w+\.modeling_earthgpt", told["module"])
     model = EarthGPTForConditionalGeneration.from_pretrained(folder).eval()
@@ -121,6 +123,16 @@ def test_the_code_of_the_card_runs_without_the_package(folder, picture, loaded, 
         torch.testing.assert_close(outputs["logits"], model(**inputs).logits, atol=1e-5, rtol=1e-5)
     output = model.generate(**inputs, max_new_tokens=12, do_sample=False)
     assert processor.decode_answers(output, inputs["input_ids"].shape[1])[0] in printed[place]
+
+
+def test_pushed_is_what_is_saved(folder, loaded):
+    """Model and processor each with their own `push_to_hub`, the card that shows the code included."""
+    pushed = loaded[2]
+    saved = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert pushed.keys() - {".gitattributes"} == saved.keys()
+    assert {name for name in saved if saved[name] != pushed[name]} <= {"config.json", "tokenizer_config.json"}
+    config = json.loads(pushed["config.json"])
+    assert (config["auto_map"], config["model_type"]) == (AUTO_MAP, "earthgpt")
 
 
 def test_a_loaded_model_is_saved_with_its_code(folder, loaded):
