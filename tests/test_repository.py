@@ -2,12 +2,18 @@
 
 import itertools
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
+TOP_LEVEL = {
+    ".ci", ".github", ".gitignore", ".pre-commit-config.yaml", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md",
+    "LICENSE", "Makefile", "README.md", "SECURITY.md", "benchmarks", "cli.py", "constraints.txt", "converters", "docs",
+    "examples", "mkdocs.yml", "mmrs", "pyproject.toml", "tests", "training",
+}  # fmt: skip
 FORMS = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
 
 
@@ -15,6 +21,13 @@ def commands(path):
     """What each step of a workflow runs."""
     jobs = yaml.safe_load(path.read_text())["jobs"]
     return {name: [step["run"] for step in job["steps"] if "run" in step] for name, job in jobs.items()}
+
+
+def test_nothing_strays_into_the_top_level():
+    if not (ROOT / ".git").exists():
+        pytest.skip("no checkout of git says which files belong to the project")
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert {name.partition("/")[0] for name in listed.splitlines()} == TOP_LEVEL
 
 
 def test_the_workflow_runs_targets_of_the_makefile():
