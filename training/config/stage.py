@@ -69,10 +69,13 @@ class ModelConfig(Section):
     fusion: Literal["concat", "sum", "mean"] | None = None
     """preset only: how the encoders join."""
 
+    visual_positions: bool | None = None
+    """preset only: add a learned vector to each visual token, one for each place of the grid."""
+
     @property
     def changes(self) -> dict[str, Any]:
         """What differs from the preset, by the names of `training.model.configuration.changed`."""
-        own = {name: getattr(self, name) for name in ("token_merge", "fusion")}
+        own = {name: getattr(self, name) for name in ("token_merge", "fusion", "visual_positions")}
         for name, encoder in self.encoders.items():
             own |= {f"{name}.{field}": value for field, value in encoder.model_dump().items()}
         return {name: value for name, value in own.items() if value is not None}

@@ -13,7 +13,7 @@ from training.model.vision.encoder import EncoderEntry
 
 FUSIONS = ("concat", "sum", "mean")
 TOKEN_MERGES = (1, 2)
-CHANGEABLE = ("fusion", "token_merge", "projector_norm")
+CHANGEABLE = ("fusion", "token_merge", "projector_norm", "visual_positions")
 CHANGEABLE_OF_ENCODERS = ("image_size", "layers", "fusion")
 
 
@@ -29,6 +29,8 @@ class EarthGPTConfig(PreTrainedConfig):
     - the circled plus between both encoders: `fusion`;
     - the number of visual tokens: `image_size` of the first encoder and `token_merge`;
     - whether a norm follows the projection, as in the code line that the paper builds on: `projector_norm`;
+    - whether each place of the grid adds a vector of its own after that, which no paper of the line does:
+      `visual_positions`;
     - the "shift" of the instruction tuning, and whether the output head takes part: `tuning`, `tune_head`.
 
     What trains in which run is no property of the model: see `training.config.parameter_sets`.
@@ -42,6 +44,8 @@ class EarthGPTConfig(PreTrainedConfig):
             not correspond.
         token_merge: side of the square of neighbouring cells whose channels join into one visual token.
         projector_norm: LayerNorm after the projection.
+        visual_positions: add a learned vector to each visual token, one for each place. Encoders with random weights
+            forget where a cell lies; pre-trained ones say it.
         image_token_id: placeholder in `input_ids` for one visual slot. It is never looked up in the embedding table,
             so it may lie outside the vocabulary.
         tie_word_embeddings: one matrix for embedding and output head.
@@ -66,6 +70,7 @@ class EarthGPTConfig(PreTrainedConfig):
     fusion: str = "concat"
     token_merge: int = 2
     projector_norm: bool = True
+    visual_positions: bool = False
     image_token_id: int = 32000
     tie_word_embeddings: bool = False
     tuning: str | None = None

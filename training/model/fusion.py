@@ -25,7 +25,7 @@ class EarthGPTProjector(nn.Module):
     ablations with fewer parameters and not more.
 
     The LayerNorm after it and the learned vectors before and after the image follow that code line; merging
-    neighbouring cells is our choice.
+    neighbouring cells and vectors for their places are our choice.
     """
 
     def __init__(self, config: EarthGPTConfig):
@@ -41,17 +41,20 @@ class EarthGPTProjector(nn.Module):
             )
         self.linear = nn.Linear(config.fused_channels * config.token_merge**2, width)
         self.norm = nn.LayerNorm(width) if config.projector_norm else nn.Identity()
+        self.positions = nn.Parameter(torch.zeros(config.visual_tokens, width)) if config.visual_positions else None
         self.start = nn.Parameter(torch.zeros(width))
         self.end = nn.Parameter(torch.zeros(width))
 
     def forward(self, features: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Join, merge, project and frame: (N, T + 2, D), ordered start, tokens row by row, end.
+        """Join, merge, project, place and frame: (N, T + 2, D), ordered start, tokens row by row, end.
 
         Args:
             features: (N, G, G, C) of each encoder, in their order.
         """
         merged = merge_tokens(self._joined(features), self.token_merge)
         tokens_NTD = self.norm(self.linear(merged))
+        if self.positions is not None:
+            tokens_NTD = tokens_NTD + self.positions
         frame = (tokens_NTD.shape[0], 1, tokens_NTD.shape[-1])
         return torch.cat((self.start.expand(frame), tokens_NTD, self.end.expand(frame)), dim=1)
 
@@ -93,7 +96,7 @@ class EarthGPTProjector(nn.Module):
         if rms is not None:
             last = self.norm.weight if isinstance(self.norm, nn.LayerNorm) else self.linear.weight
             last.mul_(rms)
-        for vector in (self.start, self.end):
+        for vector in (self.start, self.end, *([] if self.positions is None else [self.positions])):
             vector.normal_(0.0, 1.0 if rms is None else rms)
 
     def _alignments(self) -> list[nn.Linear]:

@@ -53,3 +53,17 @@ def test_merged_model_has_a_quarter_of_the_tokens(make_config, random_pixels):
     model = initialise(config, 0).eval()
     assert model.get_image_features(random_pixels(3)).pooler_output.shape == (3, config.image_slots, 32)
     assert config.image_slots == 4 + 2
+
+
+def test_each_place_adds_its_own_vector(make_config, tmp_path):
+    features = torch.randn(2, 4, 4, 24), torch.randn(2, 4, 4, 56)
+    model = initialise(make_config(visual_positions=True), 0)
+    plain, placed = initialise(make_config(), 0).projector, model.projector
+    assert placed.positions.shape == (16, 32) and plain.positions is None
+    plain.load_state_dict({name: value for name, value in placed.state_dict().items() if name != "positions"})
+    added_NSD = placed(features) - plain(features)
+    torch.testing.assert_close(added_NSD[:, 1:-1], placed.positions.expand(2, -1, -1))
+    assert not added_NSD[:, [0, -1]].any()
+    model.save_pretrained(tmp_path)
+    loaded = type(model).from_pretrained(tmp_path)
+    assert torch.equal(loaded.projector.positions, placed.positions)

@@ -93,6 +93,8 @@ class EarthGPTPreTrainedModel(PreTrainedModel):
             std = self.config.text.initializer_range
             init.normal_(module.start, mean=0.0, std=std)
             init.normal_(module.end, mean=0.0, std=std)
+            if module.positions is not None:
+                init.normal_(module.positions, mean=0.0, std=std)
 
     @torch.no_grad()
     def initialize_weights(self) -> None:
