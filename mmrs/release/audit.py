@@ -11,9 +11,10 @@ import orjson
 
 from mmrs.release.findings import CHECKS, AuditedRow, Note, RepeatedQuestions, RepeatedReferences
 from mmrs.release.store import load_release, release_files, stored_rows
-from mmrs.text import table
+from mmrs.text import shorten, table
 
 _SHOWN = 5
+_EXAMPLE_LETTERS = 400
 _COUNTED = "counted in the archive by a strict parser"
 _SURVEY = "total of the task in a survey that cites the paper; not counted in the archive"
 _TREE = "listing of the archive's json folder"
@@ -155,7 +156,7 @@ class _Difference:
         for example, count in notes:
             self.count += count
             if len(self.examples) < _SHOWN:
-                self.examples.append(example)
+                self.examples.append(shorten(example, _EXAMPLE_LETTERS))
 
 
 @dataclass(slots=True)

@@ -20,7 +20,7 @@ from mmrs.record import Record
 from mmrs.release.names import normal, normal_path, tile_of
 from mmrs.release.store import Release, StoredFile, load_release, release_files, stored_rows
 from mmrs.shards.reader import ShardSet
-from mmrs.text import table
+from mmrs.text import shorten, table
 
 Pairs = Counter[tuple[str, str, str]]
 _SHOWN = 3
@@ -234,7 +234,7 @@ def _compare_pairs(one: SourceComparison, path: str, left: Pairs, right: Pairs) 
             part = one.task(task)
             setattr(part, side, getattr(part, side) + count)
             if side == "only_release" and len(part.examples) < _SHOWN:
-                part.examples.append(f"{path}: only in the release: {prompt[:100]!r} {answer[:100]!r}")
+                part.examples.append(f"{shorten(path, 200)}: only in the release: {prompt[:100]!r} {answer[:100]!r}")
 
 
 def _normalised(pairs: Pairs) -> Pairs:

@@ -65,3 +65,12 @@ def test_what_else_is_wrong_is_found(tmp_path):
 def test_an_unfinished_ingest_is_refused(tmp_path):
     with pytest.raises(UserError, match="no finished ingest"):
         audit(tmp_path)
+
+
+def test_a_long_name_is_shown_by_its_beginning(tmp_path):
+    rows = [{"image": "data/" + "x" * 100_000}]
+    write_parts(tmp_path, tar_bytes({"data/json/VQA/a.json": json.dumps(rows).encode()}), 1)
+    ingest(tmp_path, tmp_path / "in", Progress(quiet=True))
+    report = audit(tmp_path / "in")
+    assert any("xxx" in example for finding in report.findings for example in finding.examples)
+    assert len(report.render(False)) < 20_000 and len(report.render(True)) < 20_000

@@ -94,5 +94,8 @@ def test_what_is_no_array_is_said(data, words):
 def test_a_row_beyond_the_limit_is_refused():
     with pytest.raises(NoArray, match="more than 100 bytes"):
         rows_of(b'["' + b"x" * 1000 + b'"]', max_row_bytes=100, chunk=64)
+    # One that is found whole in what was read at once, too.
+    with pytest.raises(NoArray, match="a row of 151 bytes"):
+        rows_of(b'[1,"' + b"x" * 149 + b'"]', max_row_bytes=100, chunk=1000)
     with pytest.raises(NoArray, match="blanks"):
         rows_of(b"[1]" + b" " * 1000, max_row_bytes=100, chunk=64)
