@@ -15,7 +15,7 @@ from PIL import Image
 from mmrs.engines.processes import run_tasks
 from mmrs.errors import RunFailure
 from mmrs.imaging.hashing import FINGERPRINT_BYTES, FLAT, HASH_BYTES, MIN_SIDE, fingerprint, reduced_size
-from mmrs.imaging.probe import open_stored
+from mmrs.imaging.probe import in_mode, open_stored
 from mmrs.progress import Progress
 from mmrs.record import Record
 from mmrs.shards.reader import ShardSet
@@ -148,7 +148,7 @@ def open_reduced(data: bytes, mode: Literal["L", "RGB"], least_side: int, name: 
     try:
         with open_stored(data) as image:
             image.draft(mode, reduced_size(*image.size, least_side))
-            return image.convert(mode)
+            return in_mode(image, mode)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise RunFailure(
             f"image of {name} cannot be decoded: {error}. `mmrs verify` of the data set names all such."

@@ -265,6 +265,18 @@ def _unreadable(path: Path, error: OSError) -> BadItem:
     return BadItem(f"image file cannot be read: {error.strerror or error}", str(path))
 
 
+def in_mode(image: Image.Image, mode: str) -> Image.Image:
+    """The image, decoded, in a mode of Pillow: itself where it has that mode, of which `convert` makes a second copy.
+
+    Raises:
+        OSError, SyntaxError, ValueError: it cannot be decoded.
+    """
+    if image.mode != mode:
+        return image.convert(mode)
+    image.load()
+    return image
+
+
 def open_stored(data: bytes) -> Image.Image:
     """A JPEG or PNG as shards store them, held against the bounds of `mmrs.imaging.limits` and not decoded yet.
 

@@ -6,7 +6,7 @@ import io
 
 from PIL import Image
 
-from mmrs.imaging.probe import open_stored
+from mmrs.imaging.probe import in_mode, open_stored
 
 _SIDE_PIXELS = 512
 _JPEG_QUALITY = 82
@@ -17,7 +17,7 @@ def thumbnail(image: bytes) -> bytes:
     try:
         with open_stored(image) as picture:
             picture.draft("RGB" if picture.mode == "RGB" else "L", (_SIDE_PIXELS, _SIDE_PIXELS))
-            small = picture.convert("L" if picture.mode == "L" else "RGB")
+            small = in_mode(picture, "L" if picture.mode == "L" else "RGB")
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"the image cannot be decoded: {error}") from error
     small.thumbnail((_SIDE_PIXELS, _SIDE_PIXELS), Image.Resampling.LANCZOS)

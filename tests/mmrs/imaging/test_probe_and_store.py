@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from mmrs.errors import BadItem
-from mmrs.imaging.probe import probe
+from mmrs.imaging.probe import in_mode, open_stored, probe
 from mmrs.imaging.store import store_file
 from tests.support.sources import noise_image
 
@@ -164,3 +164,12 @@ def test_probing_decodes_no_pixel(tmp_path, suffix, monkeypatch):
     path = save(tmp_path / f"a.{suffix}", Image.fromarray(PIXELS))
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda self: pytest.fail("decoded"))
     assert probe(path).width == 80
+
+
+def test_an_image_of_the_mode_is_not_copied_and_stays_readable():
+    buffer = io.BytesIO()
+    Image.new("RGB", (6, 4), (1, 2, 3)).save(buffer, "PNG")
+    with open_stored(buffer.getvalue()) as image:
+        same, grey = in_mode(image, "RGB"), in_mode(image, "L")
+    assert same is image and same.getpixel((5, 3)) == (1, 2, 3)
+    assert grey.mode == "L" and grey.size == (6, 4)

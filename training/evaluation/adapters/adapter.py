@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from PIL import Image
 
 from mmrs.geometry import Array
+from mmrs.imaging.probe import in_mode
 from mmrs.instructions.answers import box_spans, parse_detections
 from training.evaluation.task import Question
 from training.evaluation.tasks import find_task
@@ -149,7 +150,7 @@ class BoxAdapter:
         return BoxAdapter(self.name, self.model_types, self.summary, self.frame, self.form, self.pads, budget)
 
     def prepare(self, image: Image.Image) -> Image.Image:
-        image = image.convert("RGB")
+        image = in_mode(image, "RGB")
         if not self.pads or image.width == image.height:
             return image
         side = max(image.size)

@@ -7,6 +7,7 @@ from typing import Any
 
 from PIL import Image
 
+from mmrs.imaging.probe import in_mode
 from mmrs.instructions.answers import box_spans
 from training.evaluation.adapters.adapter import Translation
 from training.evaluation.task import Question
@@ -25,7 +26,7 @@ class OwnWords:
         return self
 
     def prepare(self, image: Image.Image) -> Image.Image:
-        return image.convert("RGB")
+        return in_mode(image, "RGB")
 
     def prompt(self, question: Question[Any]) -> str:
         return question.prompt

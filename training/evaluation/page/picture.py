@@ -11,6 +11,7 @@ from typing import Any
 from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 
+from mmrs.imaging.probe import in_mode
 from mmrs.shards.reader import ShardSet
 from mmrs.storage.atomic import replace_own
 from training.evaluation.canvas import PREDICTED_COLOUR, TRUE_COLOUR, WRONG_COLOUR, ImageCanvas
@@ -43,7 +44,7 @@ def draw_predictions(
 
 def _cell(data: ShardSet, pair: Answered[Any]) -> Image.Image:
     task = find_task(pair.question.task)
-    image = question_image(data, pair.question).convert("RGB")
+    image = in_mode(question_image(data, pair.question), "RGB")
     scale = (_CELL - 8) / max(image.size)
     image = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
     task.draw(ImageCanvas(ImageDraw.Draw(image), scale), pair)
