@@ -100,7 +100,7 @@ def _name(location: Path | str) -> str:
 def make_page(title: str, found: Statistics, pictures: Sequence[Picture]) -> str:
     """The whole page as text."""
     tables = found.tables
-    colours = class_colours(_class_names(found, pictures))
+    colours = class_colours(tables["class"]["name"])
     split = tables["split"]
     images, objects, dialogues = (int(split[name].sum()) for name in ("images", "objects", "dialogues"))
     strips = _strips(found, pictures, colours)
@@ -127,12 +127,6 @@ def make_page(title: str, found: Statistics, pictures: Sequence[Picture]) -> str
         f"Data set <code>{escape(found.dataset_id)}</code></p><nav>{nav}</nav></header>"
         f"{''.join(sections)}</body></html>\n"
     )
-
-
-def _class_names(found: Statistics, pictures: Sequence[Picture]) -> set[str]:
-    # An ignored object may be of a class that no index counts.
-    shown = {item.category for picture in pictures for item in picture.record.objects}
-    return shown | set(found.tables["class"]["name"].to_list())
 
 
 def _strips(found: Statistics, pictures: Sequence[Picture], colours: Mapping[str, str]) -> list[str]:

@@ -318,7 +318,7 @@ class _Viewer:
             return [
                 {
                     "name": harmless(item["category"]),
-                    "colour": self._colours.get(item["category"], "#888888"),
+                    "colour": self._colours[item["category"]],
                     "quad": [[float(x), float(y)] for x, y in item["quad"]],
                     "ignore": bool(item.get("ignore")),
                     "words": harmless(f"{item['label']}{_marks(item)}"),

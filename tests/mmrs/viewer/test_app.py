@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import time
+from dataclasses import replace
 from importlib.resources import files
 
 import pytest
@@ -14,6 +15,10 @@ from PIL import Image
 from mmrs.builder.exclude import load_exclusions
 from mmrs.data_set.data_set import open_data_set
 from mmrs.errors import RunFailure, UserError
+from mmrs.report.colours import class_colours
+from mmrs.report.gallery import choose
+from mmrs.report.page import make_page
+from mmrs.report.statistics import statistics
 from mmrs.viewer.app import make_viewer
 from mmrs.viewer.guard import PAGE_POLICY
 from mmrs.viewer.serve import load_viewed
@@ -85,6 +90,19 @@ def test_rows_come_in_parts_with_boxes_in_pixels(viewer):
     assert [box["quad"] for box in rows[8]["boxes"]] == quads
     assert len({box["colour"] for row in rows for box in row["boxes"] if box["name"] == "ship"}) == 1
     assert ask(viewer, "/api/rows?offset=99999")[1]["rows"] == []
+
+
+def test_a_class_has_the_colour_of_the_report(viewer):
+    """Also where a picture of the report shows a class that is ignored, and in no index."""
+    pictures = choose(viewer.location, 3, 0)
+    (place, shown) = next((n, each) for n, each in enumerate(pictures) if each.record.objects)
+    objects = tuple(item.model_copy(update={"category": "aardvark", "ignore": True}) for item in shown.record.objects)
+    pictures[place] = replace(shown, record=shown.record.model_copy(update={"objects": objects}))
+    page = make_page("toy", statistics(viewer.location), pictures)
+    found = {name: colour for colour, name in re.findall(r'<i style="background:(#\w+)"></i>(\w+) \d', page)}
+    _, about = ask(viewer, "/api/about")
+    assert found.pop("aardvark") == class_colours(())["aardvark"] and len(found) >= 2
+    assert found == {name: about["colours"][name] for name in found}
 
 
 def test_a_sample_says_all_that_is_known_and_nothing_that_is_obeyed(viewer):
