@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,22 +83,71 @@ def images_of_paths(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
-def ground_transform(image: ImageFile) -> tuple[str, tuple[float, ...]] | None:
-    """The coordinate system of a GeoTIFF, as authority code or WKT, and the six numbers (a, b, c, d, e, f) by which
-    (x, y) in pixels is (a x + b y + c, d x + e y + f) in it; None where the file states none, or is turned by a tag."""
+@dataclass(frozen=True)
+class GroundPlace:
+    """Where an image lies: its coordinate system, as authority code or WKT, and the six numbers (a, b, c, d, e, f) by
+    which (x, y) in pixels is (a x + b y + c, d x + e y + f) in it."""
+
+    system: str
+    transform: tuple[float, ...]
+
+    def polygons(self, quads: Sequence[tuple[str, Sequence[Sequence[float]]]]) -> dict[str, Any]:
+        """Names and corners in pixels as GeoJSON in this system, which its member ``crs`` names."""
+        a, b, c, d, e, f = self.transform
+        features = [
+            {
+                "type": "Feature",
+                "properties": {"name": name},
+                "geometry": {
+                    "type": "Polygon",
+                    "coordinates": [[[a * x + b * y + c, d * x + e * y + f] for x, y in (*quad, quad[0])]],
+                },
+            }
+            for name, quad in quads
+        ]
+        named = {"type": "name", "properties": {"name": self.system}}
+        return {"type": "FeatureCollection", "crs": named, "features": features}
+
+
+def ground_place(image: ImageFile) -> GroundPlace | None:
+    """That of a GeoTIFF; None where the file states none, or is turned by a tag."""
     if image.path.suffix.lower() not in (".tif", ".tiff") or image.probed.orientation != 1:
         return None
-    import warnings
+    return _stated_place(image.path)
 
+
+def ground_place_of(content: bytes) -> GroundPlace | None:
+    """That of the bytes of a TIFF; None where they are none, state none, or are turned by a tag."""
+    if not content.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")) or _orientation(content) != 1:
+        return None
+    from rasterio.io import MemoryFile
+
+    with MemoryFile(content) as file:
+        return _stated_place(file.name)
+
+
+def _orientation(content: bytes) -> int | None:
+    """As the tag of a TIFF says; None where the file is damaged."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(content), formats=("TIFF",)) as image:
+                return int(image.getexif().get(0x0112, 1))
+    # Whatever a damaged file makes the decoder raise.
+    except (OSError, ValueError, SyntaxError, TypeError, ArithmeticError, LookupError):
+        return None
+
+
+def _stated_place(path: Path | str) -> GroundPlace | None:
     import rasterio
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         try:
-            with rasterio.open(image.path) as scene:
+            with rasterio.open(path, driver="GTiff") as scene:
                 if scene.crs is None or scene.transform.is_identity:
                     return None
-                return scene.crs.to_string(), tuple(scene.transform)[:6]
+                return GroundPlace(scene.crs.to_string(), tuple(scene.transform)[:6])
         except RasterioError:
             return None

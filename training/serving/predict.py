@@ -33,7 +33,7 @@ from training.evaluation.boxes.windows import WindowBoxes, merge_windows
 from training.model.inputs.conversation import Conversation
 from training.serving.engine import AnswerEngine, Finished, Sampling
 from training.serving.found_boxes import found_boxes
-from training.serving.pictures import ImageFile, ground_transform, open_file
+from training.serving.pictures import ImageFile, ground_place, open_file
 
 DETECTIONS = tuple(prompts.DETECTION_ALL)
 # The released prompt of each task that can be asked of a whole image.
@@ -273,22 +273,10 @@ def dota(found: Prediction) -> str:
 
 def geojson(found: Prediction) -> dict[str, Any] | None:
     """Polygons in the coordinate system of the image, which ``crs`` names; None where it states none."""
-    ground = ground_transform(found.image)
-    if ground is None:
+    place = ground_place(found.image)
+    if place is None:
         return None
-    system, (a, b, c, d, e, f) = ground
-    features = []
-    for name, quad in zip(found.names, found.quads_N42, strict=True):
-        ring = [[a * x + b * y + c, d * x + e * y + f] for x, y in (*quad.tolist(), quad[0].tolist())]
-        features.append(
-            {
-                "type": "Feature",
-                "properties": {"name": name},
-                "geometry": {"type": "Polygon", "coordinates": [ring]},
-            }
-        )
-    named = {"type": "name", "properties": {"name": system}}
-    return {"type": "FeatureCollection", "crs": named, "features": features}
+    return place.polygons(list(zip(found.names, found.quads_N42.tolist(), strict=True)))
 
 
 def _area(quad: npt.NDArray[np.float64]) -> float:

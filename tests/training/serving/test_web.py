@@ -9,7 +9,10 @@ import time
 
 import numpy as np
 import pytest
+import rasterio
 from PIL import Image
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
+from rasterio.io import MemoryFile
 
 from mmrs.geometry import SquareFrame
 from mmrs.instructions import prompts
@@ -20,7 +23,8 @@ from tests.support.browser import BROWSER, open_page
 from training.model.inputs.conversation import Conversation
 from training.serving.api.intake import decode_picture
 from training.serving.engine import EngineFull, Finished, Sampling, TextPiece
-from training.serving.web.album import Album
+from training.serving.pictures import ground_place_of
+from training.serving.web.album import Album, ShownPicture
 from training.serving.web.app import DemoOptions, make_demo
 from training.serving.web.questions import ASKABLE, filled_prompt
 
@@ -69,6 +73,16 @@ def upload(scene):
     buffer = io.BytesIO()
     scene.transpose(Image.Transpose.ROTATE_90).save(buffer, "JPEG", exif=exif, quality=95)
     return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def geotiff(scene):
+    """90 x 60 pixels of 2 m, north up."""
+    with MemoryFile() as file:
+        place = {"crs": "EPSG:32631", "transform": rasterio.Affine(2, 0, 500_000, 0, -2, 5_000_000)}
+        with file.open(driver="GTiff", width=90, height=60, count=3, dtype="uint8", **place) as out:
+            out.write(np.asarray(scene).transpose(2, 0, 1))
+        return bytes(file.getbuffer())
 
 
 @pytest.fixture
@@ -181,6 +195,61 @@ def test_what_is_wrong_is_told(scripted, upload, scene):
     assert scripted.asked == []
 
 
+def test_a_geotiff_s_boxes_are_on_the_ground_too(scripted, geotiff):
+    status, found = ask(scripted.port, "/api/picture", {"image": address(geotiff, "tiff")})
+    assert status == 200 and found["ground"] is True
+    _, content = send(scripted.port, "/api/ask", {"picture": found["picture"], "prompt": "Detect ships."})
+    ground = json.loads(content.splitlines()[-1])["geojson"]
+    assert ground["crs"]["properties"]["name"] == "EPSG:32631"
+    first, second = ground["features"]
+    # Corners in pixels are (9, 12), (27, 12), ...; a pixel is 2 m wide, and north is up.
+    corners = [[500018, 4999976], [500054, 4999976], [500054, 4999940], [500018, 4999940], [500018, 4999976]]
+    assert first["geometry"] == {"type": "Polygon", "coordinates": [corners]} and first["properties"] == {
+        "name": "ship"
+    }
+    assert second["geometry"]["coordinates"][0][0] == [500090, 4999958]
+
+
+@pytest.mark.parametrize("damage", ["no ground", "turned", "cut", "no tiff", "half a header"])
+def test_what_states_no_ground_has_none(geotiff, scene, damage):
+    buffer = io.BytesIO()
+    if damage == "turned":
+        with Image.open(io.BytesIO(geotiff)) as image:
+            tags = ImageFileDirectory_v2()
+            for number in (33550, 33922, 34735, 34737):
+                tags[number], tags.tagtype[number] = image.tag_v2[number], image.tag_v2.tagtype[number]
+        tags[0x0112] = 6
+        scene.save(buffer, "TIFF", tiffinfo=tags)
+        assert b"WGS 84" in buffer.getvalue()
+    else:
+        scene.save(buffer, "TIFF")
+    content = {"cut": geotiff[:200], "no tiff": b"II", "half a header": b"II*\0\xff\xff\xff\xff"}.get(damage)
+    assert ground_place_of(buffer.getvalue() if content is None else content) is None
+
+
+def test_a_conversation_goes_on_about_the_same_image(scripted, upload):
+    picture = chosen(scripted.port, upload)
+    turns = ["Detect ships.", f"There is one.\x1b {HOSTILE}"]
+    _, content = send(scripted.port, "/api/ask", {"picture": picture, "prompt": "Where?", "turns": turns})
+    last = json.loads(content.splitlines()[-1])
+    assert last["said"] == SAID
+    ((conversation, _),) = scripted.asked
+    assert conversation.turns == (("human", turns[0]), ("gpt", turns[1]), ("human", "Where?"))
+    assert [len(own) for own in conversation.images] == [1, 0]
+    right = {"picture": picture, "prompt": "Where?"}
+    for wrong in (["a"], ["a", 3], [["a", "b"]], "ab", {"a": "b"}, ["a", "x" * 20_000], ["a", "b"] * 20, None):
+        status, told = ask(scripted.port, "/api/ask", right | {"turns": wrong})
+        assert status == 400 and "a question and its answer in turn" in told["error"], wrong
+
+
+def test_a_conversation_that_is_too_long_says_what_to_do(engine, upload):
+    with serving(make_demo(engine, DemoOptions("tiny", MMRS))) as port:
+        picture = chosen(port, upload)
+        sent = {"picture": picture, "prompt": "?", "turns": ["word " * 700, "b"] * 4}
+        status, told = ask(port, "/api/ask", sent)
+    assert status == 400 and "the model reads" in told["error"] and told["error"].endswith("without the earlier turns")
+
+
 def test_strangers_are_refused(scripted, upload):
     value = {"image": address(upload)}
     assert send(scripted.port, "/api/picture", value, Origin="http://evil.example")[0] == 403
@@ -212,10 +281,10 @@ def test_who_leaves_is_not_answered_further(upload):
 
 def test_the_oldest_pictures_go_first():
     album = Album()
-    names = [album.add(Image.new("L", (8, 8))) for _ in range(70)]
+    names = [album.add(ShownPicture(Image.new("L", (8, 8)))) for _ in range(70)]
     assert album.find(names[0]) is None and album.find(names[-1]) is not None
     assert len({len(name) for name in names}) == 1 and len(set(names)) == 70
-    large = [album.add(Image.new("L", (10_000, 9_000))) for _ in range(2)]
+    large = [album.add(ShownPicture(Image.new("L", (10_000, 9_000)))) for _ in range(2)]
     assert album.find(large[0]) is None and album.find(large[1]) is not None and album.find(names[-1]) is None
 
 
@@ -268,3 +337,36 @@ def test_a_session_from_upload_to_download(scripted, upload, tmp_path):
         assert blue > red + 40, "the grey picture has the blue outline"
     (box,) = MMRS.parse(asked.rpartition("[")[2].removesuffix("]"), SquareFrame(90, 60)).hbb
     assert np.abs(box - [9, 12, 27, 30]).max() < 1.5
+
+
+@pytest.mark.nightly
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+def test_a_conversation_about_a_geotiff(scripted, geotiff, tmp_path):
+    pytest.importorskip("playwright.sync_api")
+    (tmp_path / "port.tif").write_bytes(geotiff)
+    with open_page(f"http://127.0.0.1:{scripted.port}/", width=390, height=800) as page:
+        page.set_input_files("#file", tmp_path / "port.tif")
+        page.locator("#size", has_text="port.tif: 90 × 60 px").wait_for()
+        further = page.get_by_role("button", name="Ask further")
+        assert further.is_hidden()
+        page.get_by_role("button", name="find all objects").click()
+        page.locator("#ended", has_text="2 boxes").wait_for()
+        first = page.locator("#prompt").input_value()
+        for number, prompt in enumerate(("Where?", "Why?"), 1):
+            page.locator("#prompt").fill(prompt)
+            further.click()
+            page.locator("#ended", has_text="2 boxes").wait_for()
+            assert page.locator("#earlier li").count() == number
+        assert page.locator("#earlier li").all_inner_texts()[0].split("\n")[0] == first
+        assert HOSTILE in page.locator("#earlier").inner_text() and page.evaluate("document.scripts.length") == 1
+        with page.expect_download() as download:
+            page.get_by_role("button", name="as GeoJSON").click()
+        download.value.save_as(tmp_path / download.value.suggested_filename)
+        page.get_by_role("button", name="Ask", exact=True).click()
+        page.locator("#ended", has_text="2 boxes").wait_for()
+        assert page.locator("#earlier li").count() == 0 and page.faults == []
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    turns = [[text for _, text in conversation.turns] for conversation, _ in scripted.asked]
+    assert turns == [[first], [first, SAID, "Where?"], [first, SAID, "Where?", SAID, "Why?"], ["Why?"]]
+    saved = json.loads((tmp_path / "boxes.geojson").read_text())
+    assert len(saved["features"]) == 2 and saved["crs"]["properties"]["name"] == "EPSG:32631"

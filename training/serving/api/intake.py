@@ -35,6 +35,11 @@ def picture_of(address: object) -> Image.Image:
     Raises:
         BadImage: no such address, another format, too large, or damaged.
     """
+    return decode_picture(file_of(address))
+
+
+def file_of(address: object) -> bytes:
+    """The bytes that a ``data:image/...;base64,`` address holds. Raises BadImage where it is none, or too long."""
     if not isinstance(address, str) or not address.startswith("data:"):
         raise BadImage("an image must be a data: address, data:image/png;base64,...")
     head, comma, body = address.partition(",")
@@ -43,10 +48,9 @@ def picture_of(address: object) -> Image.Image:
     if len(body) > MOST_SENT_BYTES * 4 // 3 + 4:
         raise BadImage(f"an image may have {MOST_SENT_BYTES:,} bytes")
     try:
-        content = base64.b64decode(body, validate=True)
+        return base64.b64decode(body, validate=True)
     except binascii.Error as error:
         raise BadImage(f"an image is no base64: {error}") from error
-    return decode_picture(content)
 
 
 def decode_picture(content: bytes) -> Image.Image:

@@ -3,7 +3,8 @@
     /api/about              the model, the tasks with their prompts, whether there are shards to pick from
     /api/picture            POST: an upload as a data: address, or a row of the shards -> a name and its size
     /picture/NAME           the picture as the model is shown it: upright, rendered
-    /api/ask                POST: picture, prompt -> lines of JSON: pieces of text, then the whole answer with its boxes
+    /api/ask                POST: picture, prompt, the earlier turns -> lines of JSON: pieces of text, then the whole
+                            answer with its boxes, as GeoJSON too where the upload was a GeoTIFF
     /api/prompt             POST: picture, task, words, box -> the released prompt, filled in
     /api/gallery?offset=    images of the shards
 
@@ -23,7 +24,6 @@ from functools import partial
 from typing import Any
 
 import orjson
-from PIL import Image
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -39,17 +39,19 @@ from mmrs.text import harmless
 from mmrs.viewer.app import answer_json, page_file
 from mmrs.viewer.catalogue import Catalogue
 from mmrs.viewer.guard import LocalGuard
-from training.model.inputs.conversation import Conversation
-from training.serving.api.intake import BadImage, decode_picture, picture_of
+from training.model.inputs.conversation import ChatTurn, Conversation
+from training.serving.api.intake import BadImage, decode_picture, file_of
 from training.serving.engine import AnswerEngine, EngineFull, Event, Finished, PromptTooLong, Sampling, Ticket
 from training.serving.found_boxes import found_boxes
-from training.serving.web.album import Album
+from training.serving.pictures import ground_place_of
+from training.serving.web.album import Album, ShownPicture
 from training.serving.web.questions import ASKABLE, filled_prompt
 
 MOST_UPLOAD_BYTES = 28 * 2**20
 _BODY_SECONDS = 60.0
 _MOST_CHARACTERS = 4000
 _MOST_TOKENS = 2048
+_MOST_TURNS = 32
 _GALLERY = 24
 _SHARED = ("dom.js", "picture.js", "look.css", "icon.svg")
 _OWN = ("ask.js",)
@@ -116,6 +118,8 @@ class _Demo:
     def __init__(self, engine: AnswerEngine, options: DemoOptions):
         self._engine, self._options = engine, options
         self._album = Album()
+        # Those of `mmrs view` of the same shards; a class that is not in them has its own everywhere.
+        self._colours = class_colours(options.shards.words["class"].words if options.shards else ())
 
     def about(self, request: Request) -> Response:
         tasks = [{"name": task.name, "words": task.words, "needs": task.needs} for task in ASKABLE]
@@ -130,15 +134,17 @@ class _Demo:
             picture = await asyncio.to_thread(self._decoded, asked)
         except BadImage as error:
             raise _Refused(str(error)) from error
-        name = self._album.add(picture)
-        return answer_json({"picture": name, "width": picture.width, "height": picture.height})
+        name, image = self._album.add(picture), picture.image
+        return answer_json(
+            {"picture": name, "width": image.width, "height": image.height, "ground": picture.ground is not None}
+        )
 
     def picture(self, request: Request) -> Response:
         picture = self._album.find(request.path_params["name"])
         if picture is None:
             return answer_json({"error": "the picture has gone; choose it again"}, 404)
         buffer = io.BytesIO()
-        picture.save(buffer, "JPEG", quality=92)
+        picture.image.save(buffer, "JPEG", quality=92)
         return Response(buffer.getvalue(), media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
 
     async def prompt(self, request: Request) -> Response:
@@ -147,7 +153,7 @@ class _Demo:
         task = next((task for task in ASKABLE if task.name == asked.get("task")), None)
         if task is None:
             raise _Refused("there is no such task")
-        frame = SquareFrame(picture.width, picture.height)
+        frame = SquareFrame(picture.image.width, picture.image.height)
         try:
             text = filled_prompt(task, _text(asked, "words"), _box(asked.get("box")), frame, self._options.dialect)
         except ValueError as error:
@@ -168,18 +174,21 @@ class _Demo:
         def deliver(event: Event) -> None:
             loop.call_soon_threadsafe(events.put_nowait, event)
 
-        conversation = Conversation((("human", prompt),), ((picture,),))
+        earlier = _turns(asked.get("turns", []))
+        turns = (*earlier, ("human", prompt))
+        conversation = Conversation(turns, ((picture.image,), *[()] * (len(earlier) // 2)))
         try:
             ticket = self._engine.submit(conversation, Sampling(max_new_tokens=tokens), deliver)
         except EngineFull as error:
             raise _Refused(f"{error}; try again in {error.retry_after_seconds} s", 429) from error
         except PromptTooLong as error:
-            raise _Refused(str(error)) from error
+            also = "; ask anew, without the earlier turns" if earlier else ""
+            raise _Refused(f"{error}{also}") from error
         lines = self._lines(events, ticket, picture, _text(asked, "class"))
         return StreamingResponse(lines, media_type="application/x-ndjson", headers={"Cache-Control": "no-store"})
 
     async def _lines(
-        self, events: asyncio.Queue[Event], ticket: Ticket, picture: Image.Image, named: str
+        self, events: asyncio.Queue[Event], ticket: Ticket, picture: ShownPicture, named: str
     ) -> AsyncIterator[bytes]:
         try:
             while True:
@@ -190,13 +199,25 @@ class _Demo:
                 if event.reason in ("failed", "cancelled"):
                     yield _line({"error": harmless(event.text) or "the server is stopping"})
                     return
-                boxes = found_boxes(event.text, picture.width, picture.height, self._options.dialect, named)
-                colours = class_colours(box.name for box in boxes)
-                shown = [box.as_json() | {"name": harmless(box.name), "colour": colours[box.name]} for box in boxes]
-                yield _line({"text": harmless(event.text), "reason": event.reason, "boxes": shown})
+                yield _line(self._answered(event, picture, named))
                 return
         finally:
             ticket.cancel()
+
+    def _answered(self, event: Finished, picture: ShownPicture, named: str) -> dict[str, Any]:
+        """The whole answer; `said` is what the page sends back with the next question, `text` what it shows."""
+        width, height = picture.image.size
+        boxes = found_boxes(event.text, width, height, self._options.dialect, named)
+        shown = [box.as_json() | {"name": harmless(box.name), "colour": self._colours[box.name]} for box in boxes]
+        told: dict[str, Any] = {
+            "text": harmless(event.text),
+            "said": event.text,
+            "reason": event.reason,
+            "boxes": shown,
+        }
+        if picture.ground is not None:
+            told["geojson"] = picture.ground.polygons([(box["name"], box["quad"]) for box in shown])
+        return told | {"boxes": shown}
 
     def gallery(self, request: Request) -> Response:
         shards = self._options.shards
@@ -216,18 +237,19 @@ class _Demo:
             return answer_json({"error": harmless(str(error))}, 500)
         return Response(content, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=86400"})
 
-    def _decoded(self, asked: dict[str, Any]) -> Image.Image:
+    def _decoded(self, asked: dict[str, Any]) -> ShownPicture:
         row, shards = asked.get("row"), self._options.shards
         if row is None:
-            return picture_of(asked.get("image"))
+            content = file_of(asked.get("image"))
+            return ShownPicture(decode_picture(content), ground_place_of(content))
         if shards is None or not isinstance(row, int) or not 0 <= row < len(shards):
             raise BadImage("there is no such image in the shards")
         try:
-            return decode_picture(shards.image(row))
+            return ShownPicture(decode_picture(shards.image(row)))
         except OSError as error:
             raise BadImage(f"the image cannot be read: {error}") from error
 
-    def _asked_picture(self, asked: dict[str, Any]) -> Image.Image:
+    def _asked_picture(self, asked: dict[str, Any]) -> ShownPicture:
         picture = self._album.find(asked.get("picture"))
         if picture is None:
             raise _Refused("choose an image first", 404)
@@ -260,6 +282,18 @@ def _text(asked: dict[str, Any], name: str) -> str:
     if not isinstance(value, str) or len(value) > _MOST_CHARACTERS:
         raise _Refused(f"{name} must be a text of at most {_MOST_CHARACTERS:,} characters")
     return value
+
+
+def _turns(value: Any) -> list[ChatTurn]:
+    """Earlier questions and answers, in turn."""
+    if (
+        not isinstance(value, list)
+        or len(value) % 2
+        or len(value) > _MOST_TURNS
+        or not all(isinstance(text, str) and len(text) <= _MOST_TOKENS * 8 for text in value)
+    ):
+        raise _Refused(f"turns are at most {_MOST_TURNS} texts, a question and its answer in turn")
+    return [("gpt" if number % 2 else "human", text) for number, text in enumerate(value)]
 
 
 def _box(value: Any) -> list[float] | None:

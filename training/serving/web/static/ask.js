@@ -1,10 +1,10 @@
-// The page of `mmrs demo-web`: an image, a question, the answer as it comes, its boxes over the image.
+// The page of `mmrs demo-web`: an image, a question, the answer as it comes, its boxes over the image; and further questions.
 
 import { ask, make } from "./dom.js";
 import { outline, Picture } from "./picture.js";
 
 const at = (id) => document.getElementById(id);
-const state = { picture: null, box: null, boxes: [], task: null, stop: null };
+const state = { picture: null, box: null, boxes: [], task: null, stop: null, turns: [], geojson: null };
 let about, picture;
 
 const send = (address, value, extra = {}) => fetch(address, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(value), ...extra });
@@ -26,10 +26,12 @@ async function start() {
   at("fit").addEventListener("click", () => picture.reset());
   at("drag").addEventListener("click", () => dragging(at("drag").getAttribute("aria-pressed") !== "true"));
   at("ask").addEventListener("click", () => question().catch(tell));
+  at("further").addEventListener("click", () => question(state.turns).catch(tell));
   at("stop").addEventListener("click", () => state.stop?.abort());
   at("words").addEventListener("keydown", (event) => event.key === "Enter" && fill().catch(tell));
   at("json").addEventListener("click", () => save("boxes.json", "application/json", JSON.stringify({ ...about_image(), boxes: state.boxes.map(({ colour, ...box }) => box) }, null, 1)));
   at("dota").addEventListener("click", () => save("boxes.txt", "text/plain", state.boxes.map(({ name, quad }) => `${quad.flat().map((value) => value.toFixed(1)).join(" ")} ${name.trim().split(/\s+/).join("-") || "object"} 0\n`).join("")));
+  at("geojson").addEventListener("click", () => save("boxes.geojson", "application/geo+json", JSON.stringify(state.geojson)));
   at("png").addEventListener("click", () => savePicture().catch(tell));
 }
 
@@ -58,7 +60,7 @@ async function take(sent, name) {
   at("empty")?.remove();
   picture ||= new Picture(at("host"), {});
   picture.show(`/picture/${found.picture}`, found.width, found.height, []);
-  clearAnswer();
+  forget();
   at("bar").hidden = false;
   at("size").textContent = `${name}: ${found.width} × ${found.height} px`;
   at("ask").disabled = false;
@@ -108,6 +110,18 @@ async function fill() {
   await question();
 }
 
+// What was asked and answered about the image so far; [question, answer as the model said it, answer as shown].
+function forget() {
+  state.turns = [];
+  at("further").hidden = true;
+  clearAnswer();
+  list([]);
+}
+
+function list(turns) {
+  at("earlier").replaceChildren(...turns.map(([prompt, , text]) => make("li", {}, make("p", { class: "quiet text" }, prompt), make("p", { class: "text" }, text || "(nothing)"))));
+}
+
 function clearAnswer() {
   at("answer").textContent = "";
   at("ended").textContent = "";
@@ -117,20 +131,28 @@ function clearAnswer() {
   picture?.draw([]);
 }
 
-async function question() {
+async function question(earlier = []) {
   state.stop?.abort();
   const stop = (state.stop = new AbortController());
+  const prompt = at("prompt").value;
+  state.turns = earlier;
+  at("further").hidden = !earlier.length;
   clearAnswer();
+  list(earlier);
   at("hint").textContent = "";
   at("stop").hidden = false;
   try {
     const named = state.task?.needs.includes("class") ? at("words").value.trim() : "";
-    const answer = await send("/api/ask", { picture: state.picture, prompt: at("prompt").value, max_tokens: Number(at("tokens").value), class: named }, { signal: stop.signal });
+    const answer = await send("/api/ask", { picture: state.picture, prompt, turns: earlier.flatMap(([asked, said]) => [asked, said]), max_tokens: Number(at("tokens").value), class: named }, { signal: stop.signal });
     if (!answer.ok) throw new Error((await answer.json()).error);
     for await (const line of lines(answer.body)) {
       if (line.error) throw new Error(line.error);
       if (line.piece !== undefined) at("answer").textContent += line.piece;
-      else show(line);
+      else {
+        show(line);
+        state.turns = [...earlier, [prompt, line.said, line.text]];
+        at("further").hidden = false;
+      }
     }
   } finally {
     if (state.stop === stop) at("stop").hidden = true;
@@ -149,9 +171,11 @@ async function* lines(body) {
   }
 }
 
-function show({ text, reason, boxes }) {
+function show({ text, reason, boxes, geojson }) {
   at("answer").textContent = text || "(nothing)";
   state.boxes = boxes;
+  state.geojson = geojson;
+  at("geojson").hidden = !geojson;
   picture.draw(boxes.map((box) => outline(box.quad, box.colour, "", box.name)));
   const counts = new Map();
   for (const { name, colour } of boxes) counts.set(name, { colour, number: (counts.get(name)?.number || 0) + 1 });
