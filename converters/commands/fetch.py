@@ -59,19 +59,19 @@ def fetch(progress: Progress, options: FetchOptions) -> None:
     """
     from converters.downloads import arrivals, describe_arrivals, requests_for
     from mmrs.errors import RunFailure
-    from mmrs.fetch.plan import describe_fetch_plan, plan_fetch
+    from mmrs.fetch.plan import LISTING_PATIENCE, describe_fetch_plan, plan_fetch
     from mmrs.fetch.record import FetchRecord
-    from mmrs.fetch.run import FetchConfig, run_fetch
+    from mmrs.fetch.run import DEFAULT_PATIENCE, FetchConfig, run_fetch
     from mmrs.fetch.services.endpoints import Endpoints
     from mmrs.installation import shipped_recipes
 
     requests = requests_for(options.sources, options.variants)
     record = FetchRecord(options.data)
-    plan = plan_fetch(requests, record, Endpoints())
+    plan = plan_fetch(requests, record, Endpoints(), LISTING_PATIENCE)
     click.echo(describe_fetch_plan(plan, with_files=options.dry_run))
     if options.dry_run:
         return
-    config = FetchConfig(options.accept, options.keep_archives, options.parallel)
+    config = FetchConfig(options.accept, options.keep_archives, options.parallel, DEFAULT_PATIENCE)
     with record.held():
         outcome = run_fetch(plan, record, config, progress)
     recipe = next((word for word in options.sources if word in shipped_recipes("mmrs.builder")), None)

@@ -55,6 +55,11 @@ class FileFacts(StrictModel):
     unpack: bool = True
 
     @property
+    def planned_bytes(self) -> int | None:
+        """Size in bytes, exact where it is known."""
+        return self.size if self.size is not None else self.about_bytes
+
+    @property
     def has_sum(self) -> bool:
         return self.md5 is not None or self.sha256 is not None
 
@@ -190,6 +195,10 @@ class SourceDownload(StrictModel):
     def _kind_holds(self) -> SourceDownload:
         if (self.kind == "manual") != bool(self.manual):
             raise ValueError(f"{self.name}: kind {self.kind!r} and {len(self.manual)} manual steps do not agree")
+        for variant in self.variants or ("",):
+            names = [file.name for part in self.chosen(variant) for file in listed_files(part)]
+            if twice := sorted({name for name in names if names.count(name) > 1}):
+                raise ValueError(f"{self.name}: {twice[0]} is listed twice")
         every = (*self.parts, *(part for variant in self.variants.values() for part in variant.parts))
         if not every and not self.manual:
             raise ValueError(f"{self.name}: neither parts nor manual steps")
@@ -201,6 +210,11 @@ class SourceDownload(StrictModel):
     def chosen(self, variant: str) -> tuple[DownloadPart, ...]:
         """The parts of one variant; of a source without variants, all of them."""
         return (*self.parts, *(self.variants[variant].parts if variant else ()))
+
+
+def listed_files(part: DownloadPart) -> tuple[FileFacts, ...]:
+    """The files of a part that the catalogue lists by name."""
+    return () if isinstance(part, GithubTreePart) else part.files
 
 
 def is_summed(part: DownloadPart) -> bool:

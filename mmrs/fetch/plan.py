@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from mmrs.errors import RunFailure, UserError
 from mmrs.fetch.archives.volumes import ARCHIVE_NAME
-from mmrs.fetch.catalogue import DownloadPart, SourceDownload
+from mmrs.fetch.catalogue import DownloadPart, FileFacts, HubPart, SourceDownload, listed_files
 from mmrs.fetch.record import FetchRecord
 from mmrs.fetch.remote_file import RemoteFile
 from mmrs.fetch.services.endpoints import Endpoints
+from mmrs.fetch.services.hub import HubSilent, quiet_library
 from mmrs.fetch.services.listing import list_part
-from mmrs.storage.retry import DEFAULT_PATIENCE, Patience
+from mmrs.storage.retry import Patience
 from mmrs.text import bytes_text, shorten, table
 
 _LISTERS = 8
+# A service that does not answer is said, and the plan goes on.
+LISTING_PATIENCE = Patience(tries=3)
 _MOST_SHOWN_FILES = 40
 
 
@@ -44,13 +47,17 @@ class SourceRequest:
 
 @dataclass(frozen=True, slots=True)
 class PartPlan:
-    """One part. `files` are those still to be fetched, of all `names`; `fault` says why they are not known."""
+    """One part. `files` are those still to be fetched, of all `names`.
+
+    `fault` says why they are not known; `is_silent` where the service does not answer at all.
+    """
 
     part: DownloadPart
     files: tuple[RemoteFile, ...] = ()
     names: tuple[str, ...] = ()
     is_there: bool = False
     fault: str = ""
+    is_silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,27 +117,47 @@ def plan_fetch(
     requests: Sequence[SourceRequest],
     record: FetchRecord,
     endpoints: Endpoints,
-    patience: Patience = DEFAULT_PATIENCE,
+    patience: Patience = LISTING_PATIENCE,
 ) -> FetchPlan:
     """Ask the services for the files that are not there yet. What cannot be listed is a fault of its part."""
     asked = [(request, part) for request in requests for part in request.download.chosen(request.variant)]
-    with ThreadPoolExecutor(_LISTERS) as pool:
-        plans = list(pool.map(lambda pair: _plan_part(pair[0], pair[1], record, endpoints, patience), asked))
+
+    def plan_part(position: int, silence: str = "") -> PartPlan:
+        request, part = asked[position]
+        if record.is_there(request.name, part):
+            return PartPlan(part, is_there=True)
+        if silence:
+            return PartPlan(part, fault=silence, is_silent=True)
+        return _listed(request, part, record, endpoints, patience)
+
+    # Threads of huggingface_hub share one client, and take it from each other when a connection fails.
+    of_hub = [position for position, (_, part) in enumerate(asked) if isinstance(part, HubPart)]
+    others = [position for position, (_, part) in enumerate(asked) if not isinstance(part, HubPart)]
+    with quiet_library(), ThreadPoolExecutor(_LISTERS) as pool:
+        hub_plans = pool.submit(_one_after_the_other, plan_part, of_hub)
+        plans = dict(zip(others, pool.map(plan_part, others), strict=True)) | hub_plans.result()
     by_source: dict[str, list[PartPlan]] = {request.name: [] for request in requests}
-    for (request, _), plan in zip(asked, plans, strict=True):
-        by_source[request.name].append(plan)
+    for position, (request, _) in enumerate(asked):
+        by_source[request.name].append(plans[position])
     return FetchPlan(record.data, tuple(SourcePlan(request, tuple(by_source[request.name])) for request in requests))
 
 
-def _plan_part(
+def _one_after_the_other(plan_part: Callable[[int, str], PartPlan], positions: Sequence[int]) -> dict[int, PartPlan]:
+    plans: dict[int, PartPlan] = {}
+    silence = ""
+    for position in positions:
+        plans[position] = plan_part(position, silence)
+        silence = plans[position].fault if plans[position].is_silent else ""
+    return plans
+
+
+def _listed(
     request: SourceRequest, part: DownloadPart, record: FetchRecord, endpoints: Endpoints, patience: Patience
 ) -> PartPlan:
-    if record.is_there(request.name, part):
-        return PartPlan(part, is_there=True)
     try:
         files = list_part(part, endpoints, record.pins(request.name).revisions, patience)
     except (RunFailure, UserError) as error:
-        return PartPlan(part, fault=str(error))
+        return PartPlan(part, fault=str(error), is_silent=isinstance(error, HubSilent))
     missing = tuple(file for file in files if not record.holds(request.name, file.name))
     return PartPlan(part, missing, tuple(file.name for file in files), is_there=not missing)
 
@@ -162,11 +189,14 @@ def _row(source: SourcePlan) -> tuple[str, ...]:
         return name, request.download.kind, "by hand", "", licence
     if source.is_there:
         return name, request.download.kind, "all there", "", licence
-    known = [file.planned_bytes for file in source.files if file.planned_bytes is not None]
-    size = bytes_text(sum(known)) if known else "?"
-    some_unknown = " and more" if len(known) < len(source.files) and known else ""
-    fault = ", some not listed" if source.faults else ""
-    return name, request.download.kind, f"{len(source.files)} files{fault}", f"{size}{some_unknown}", licence
+    # Of a part that could not be listed, what the catalogue says.
+    of_catalogue = (file for part in source.parts if part.fault for file in listed_files(part.part))
+    files: tuple[RemoteFile | FileFacts, ...] = (*source.files, *of_catalogue)
+    sizes = [file.planned_bytes for file in files]
+    known = [size for size in sizes if size is not None]
+    size = bytes_text(sum(known)) + (" and more" if len(known) < len(sizes) else "") if known else "?"
+    number = [f"{len(files)} files" if len(files) != 1 else "1 file"] if files else []
+    return name, request.download.kind, ", ".join(number + ["not listed"] * bool(source.faults)), size, licence
 
 
 def _file_lines(source: SourcePlan) -> list[str]:
@@ -177,6 +207,10 @@ def _file_lines(source: SourcePlan) -> list[str]:
             size = f"about {bytes_text(file.about_bytes)}"
         known = "git hashes of its files" if file.tree else ", ".join(sorted(file.digests)) or "pinned when it comes"
         lines.append(f"{file.name}, {size}, sum: {known}")
+    for facts in (facts for part in source.parts if part.fault for facts in listed_files(part.part)):
+        size = bytes_text(facts.planned_bytes) if facts.planned_bytes is not None else "size not known"
+        known = " and ".join(key for key in ("md5", "sha256") if getattr(facts, key)) or "not known"
+        lines.append(f"{facts.name}, {size}, sum: {known}, by the catalogue alone")
     if len(source.files) > _MOST_SHOWN_FILES:
         lines.append(f"... and {len(source.files) - _MOST_SHOWN_FILES} more files")
     return lines

@@ -61,7 +61,8 @@ def server(monkeypatch):
             **{f"{name}_hosts": HOSTS for name in ("hub", "zenodo", "github", "drive")},
         )
         monkeypatch.setattr(endpoints, "Endpoints", made)
-        monkeypatch.setattr("mmrs.fetch.plan.DEFAULT_PATIENCE", QUICK)
+        monkeypatch.setattr("mmrs.fetch.plan.LISTING_PATIENCE", QUICK)
+        monkeypatch.setattr("mmrs.fetch.run.DEFAULT_PATIENCE", QUICK)
         yield served
 
 
@@ -124,14 +125,18 @@ def test_the_facts_of_the_catalogue_are_whole():
 
 def test_all_of_mmrs_1m_is_planned_and_nothing_is_fetched_without_the_terms(server, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", server.url)
-    monkeypatch.setattr("mmrs.fetch.plan.DEFAULT_PATIENCE", Patience(tries=1, stall_seconds=2))
+    monkeypatch.setattr("mmrs.fetch.plan.LISTING_PATIENCE", Patience(tries=1, stall_seconds=2))
     shown = mmrs("fetch", "mmrs-1m", "--to", tmp_path / "data", "--dry-run")
     assert shown.exit_code == 0, shown.output
+    assert "Retrying in" not in shown.stderr
     names = {entry.name for entry in load_recipe(shipped_recipes("mmrs.builder")["mmrs-1m"]).sources}
     assert len(names) == 34
     assert {line.split()[0] for line in shown.output.splitlines()[2:] if line.split()[0] in names} == names
     assert "dota (2.0)" in shown.output and "eurosat (rgb)" in shown.output
     assert "rsod: by hand: follow the four links" in shown.output
+    # What no server says, the catalogue does.
+    assert "NWPU-RESISC45.zip, size not known, sum: md5, by the catalogue alone" in shown.output
+    assert "EuroSAT.zip, 89.9 MiB, sum: not known, by the catalogue alone" in shown.output
     assert not (tmp_path / "data").exists()
 
 

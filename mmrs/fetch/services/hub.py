@@ -7,6 +7,7 @@ their public addresses like all others.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from typing import Any
 from urllib.parse import quote
@@ -15,10 +16,14 @@ from mmrs.errors import RunFailure, UserError
 from mmrs.fetch.catalogue import FileFacts, HubPart
 from mmrs.fetch.http_client import is_loopback
 from mmrs.fetch.remote_file import GIT_BLOB, RemoteFile, remote_file
-from mmrs.fetch.services.endpoints import Endpoints, address_at
+from mmrs.fetch.services.endpoints import Endpoints, address_at, odd_answer
 from mmrs.storage.urls import describe_error
 
 _ADVICE = "Where the repository asks for a login: `hf auth login`, or HF_TOKEN."
+
+
+class HubSilent(RunFailure):
+    """The Hub does not answer at all, after the library's own tries; asking it for another repository is of no use."""
 
 
 def hub_files(part: HubPart, endpoints: Endpoints, pinned: str, stall_seconds: float) -> tuple[RemoteFile, ...]:
@@ -29,7 +34,8 @@ def hub_files(part: HubPart, endpoints: Endpoints, pinned: str, stall_seconds: f
 
     Raises:
         UserError: the repository, its revision or a file is not there, or needs a login.
-        RunFailure: the Hub does not answer.
+        HubSilent: the Hub does not answer.
+        RunFailure: it answers with a failure, or oddly.
     """
     from huggingface_hub import HfApi, get_token
     from huggingface_hub.errors import HfHubHTTPError, HTTPError
@@ -52,7 +58,7 @@ def hub_files(part: HubPart, endpoints: Endpoints, pinned: str, stall_seconds: f
         kind = UserError if status in (401, 403, 404) else RunFailure
         raise kind(f"{part.repo} on {endpoint}: {describe_error(error)}. {_ADVICE}") from None
     except (HTTPError, OSError) as error:
-        raise RunFailure(f"{part.repo} on {endpoint} cannot be listed: {describe_error(error)}.") from None
+        raise HubSilent(f"{endpoint} does not answer: {describe_error(error)}.") from None
     secrets = {"Authorization": f"Bearer {token}"} if token and is_secret_safe else {}
     found = []
     for facts in (*part.files, *_matching(part, entries)):
@@ -86,4 +92,21 @@ def _matching(part: HubPart, entries: dict[str, Any]) -> Iterator[FileFacts]:
     ]
     if part.patterns and not matched:
         raise UserError(f"{part.repo} has no file like {' or '.join(part.patterns)}.")
-    yield from (FileFacts(name=name, unpack=part.unpack) for name in matched)
+    for name in matched:
+        try:
+            yield FileFacts(name=name, unpack=part.unpack)
+        except ValueError as error:
+            raise odd_answer(part.repo, f"the file name {name!r}") from error
+
+
+@contextmanager
+def quiet_library() -> Iterator[None]:
+    """Without huggingface_hub's own lines about each try; what fails in the end is said once, by us."""
+    from huggingface_hub.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)

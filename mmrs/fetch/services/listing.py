@@ -66,7 +66,7 @@ def list_part(
         is_final = isinstance(error, RefusedAddress) or (400 <= status < 500 and status not in PASSING_CLIENT_ERRORS)
         if not is_last and not is_final:
             return None
-        limit = " GITHUB_TOKEN raises the limit of requests." if part.service.startswith("github") else ""
-        return RunFailure(f"{part_name(part)} cannot be listed: {describe_error(error)}, try {tried}.{limit}")
+        limit = " GITHUB_TOKEN raises GitHub's limit of requests." if status in (403, 429) else ""
+        return RunFailure(f"{part_name(part)} cannot be listed: {describe_error(error)}.{limit}")
 
     return retried(ask, (OSError, EOFError), patience.waits(part_name(part)), failure, pause_as_asked)

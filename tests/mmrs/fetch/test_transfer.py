@@ -28,6 +28,18 @@ def server():
         yield served
 
 
+class NeverCancelled(threading.Event):
+    """Keeps the waits instead of waiting."""
+
+    def __init__(self):
+        super().__init__()
+        self.waits = []
+
+    def wait(self, timeout=None):
+        self.waits.append(timeout)
+        return False
+
+
 def remote(server, path="/f", **known):
     hosts = known.pop("hosts", HOSTS)
     return RemoteFile("f", Address(f"{server.url}{path}", hosts, known.pop("secrets", {})), **known)
@@ -73,18 +85,6 @@ def test_faults_that_stay_end_with_what_to_do(server, tmp_path, faults):
         fetch(server, tmp_path, size=len(CONTENT) * 20 if faults[0] == "drip" else len(CONTENT))
 
 
-class NeverCancelled(threading.Event):
-    """Keeps the waits instead of waiting."""
-
-    def __init__(self):
-        super().__init__()
-        self.waits = []
-
-    def wait(self, timeout=None):
-        self.waits.append(timeout)
-        return False
-
-
 def test_retry_after_is_waited_for_and_bounded(server, tmp_path):
     server.plans["/f"] = ["429:7", "429:86400", "429:Thu, 01 Jan 1970 00:00:00 GMT"]
     cancelled = NeverCancelled()
@@ -124,6 +124,21 @@ def test_a_file_that_changed_between_two_runs_is_not_spliced(server, tmp_path):
     assert left_in(tmp_path) == ["f.part", "f.part.json"]
     server.files["/f"] = CONTENT[::-1]
     assert fetch(server, tmp_path).path.read_bytes() == CONTENT[::-1]
+
+
+def test_a_file_that_changes_between_two_tries_is_not_spliced(server, tmp_path):
+    server.plans["/f"] = ["cut", "500"]
+
+    class Changing(NeverCancelled):
+        def wait(self, timeout=None):
+            server.files["/f"] = CONTENT[::-1]
+            return False
+
+    steps = []
+    transfer = Transfer(steps.append, QUICK, Changing())
+    assert transfer.fetch(remote(server), tmp_path / "f").path.read_bytes() == CONTENT[::-1]
+    assert server.asked("/f")[-1] == f"bytes={len(CONTENT) // 2}-"
+    assert sum(steps) == len(CONTENT)
 
 
 def test_a_file_that_became_shorter_is_begun_again(server, tmp_path):
