@@ -329,7 +329,7 @@ COMPOSED = {
     "converters/describe.py": "test_the_next_steps_lead_from_a_sample_to_a_verified_data_set",
     "converters/detection/dior.py": "tests/converters/detection/test_dior.py",
     "converters/detection/dota/converter.py": "tests/converters/detection/dota/test_layouts.py",
-    "converters/downloads.py": "tests/converters/test_fetch.py",
+    "converters/downloads.py": "tests/converters/downloads/test_fetch.py",
     "converters/formats/shared_file.py": "a file of all images is broken and another layout is there",
     "converters/layout.py": "the folder of a source is empty",
     "converters/resolve.py": "tests/converters/test_resolve.py",

@@ -2,7 +2,7 @@
 
 `urllib.request` brings proxies and certificates; what it lacks is here: redirects go only to hosts that the caller
 allows, headers have to come in time, and a body that is packed is refused. httpx2, which huggingface_hub brings, would
-do too at a third of the speed (`benchmarks/fetch.py`), and its name differs between versions of that library.
+do too at 0.6 of the speed (`benchmarks/fetch.py`), and its name differs between versions of that library.
 """
 
 from __future__ import annotations

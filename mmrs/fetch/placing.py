@@ -47,8 +47,8 @@ class Placing:
     advance: Callable[[int], None] = lambda count: None
 
     def place(self, path: Path, to: str, name: str) -> tuple[PlacedFile, ...]:
-        """Move a file that is no archive to `to`, by default the file name of `name`. Raises as `unpack`."""
-        target = to or name.rpartition("/")[2]
+        """Move a file that is no archive to `to`, by default to `name`. Raises as `unpack`."""
+        target = to or name
         size = path.stat().st_size
         self._publish(path, target)
         return ((target, size),)

@@ -3,7 +3,7 @@
 Bytes are appended in order, so that the part's size is all that a resume needs; beside it lies what the server said of
 the file (``.part.json``: ETag or date, and size). A resume asks with ``If-Range``: a server whose file has changed
 answers with all of the new one, which then begins at byte 0. Where a server says nothing to compare, and the catalogue
-knows no sum, a part is never gone on with. Sums are computed in a second thread while the next bytes come.
+knows no sum, a part is never gone on with. Sums are computed in threads of their own while the next bytes come.
 """
 
 from __future__ import annotations
@@ -307,7 +307,7 @@ class _Part:
 
 
 class _Sums:
-    """The sums of bytes as they come, computed by a thread of its own.
+    """The sums of bytes as they come, each computed by a thread of its own.
 
     Args:
         algorithms: names of hashlib, or ``git-blob``, which begins with the file's size.
@@ -315,23 +315,13 @@ class _Sums:
     """
 
     def __init__(self, algorithms: Iterable[str], size: int | None) -> None:
-        self._algorithms = sorted(algorithms)
-        self._size = size
-        self._come: queue.Queue[bytes] = queue.Queue(_WAITING)
-        self._thread: threading.Thread | None = None
-        self._begin()
-
-    def _begin(self) -> None:
-        self._hashes = {name: _new_hash(name, self._size) for name in self._algorithms}
+        self._parts = {name: _Sum(name, size) for name in sorted(algorithms)}
 
     def feed(self, data: bytes) -> None:
-        """Add bytes; waits where the sums are far behind."""
-        if not data:
-            return
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, daemon=True)
-            self._thread.start()
-        self._come.put(data)
+        """Add bytes; waits where a sum is far behind."""
+        if data:
+            for part in self._parts.values():
+                part.feed(data)
 
     def feed_file(self, descriptor: int, size: int) -> None:
         """Add what a file begins with."""
@@ -345,25 +335,49 @@ class _Sums:
 
     def restart(self) -> None:
         """Forget all bytes."""
-        self.pause()
-        self._begin()
+        for part in self._parts.values():
+            part.pause()
+            part.restart()
 
     def pause(self) -> None:
-        """Wait until all that was fed is summed, and let the thread end."""
+        """Wait until all that was fed is summed, and let the threads end."""
+        for part in self._parts.values():
+            part.pause()
+
+    def finish(self) -> dict[str, str]:
+        """The sums by algorithm."""
+        self.pause()
+        return {name: part.value.hexdigest() for name, part in self._parts.items()}
+
+
+class _Sum:
+    """One sum and its thread, which lives from the first bytes to a pause."""
+
+    def __init__(self, algorithm: str, size: int | None) -> None:
+        self._algorithm = algorithm
+        self._size = size
+        self._come: queue.Queue[bytes] = queue.Queue(_WAITING)
+        self._thread: threading.Thread | None = None
+        self.restart()
+
+    def restart(self) -> None:
+        self.value = _new_hash(self._algorithm, self._size)
+
+    def feed(self, data: bytes) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, daemon=True)
+            self._thread.start()
+        self._come.put(data)
+
+    def pause(self) -> None:
         if self._thread is not None:
             self._come.put(b"")
             self._thread.join()
             self._thread = None
 
-    def finish(self) -> dict[str, str]:
-        """The sums by algorithm."""
-        self.pause()
-        return {name: value.hexdigest() for name, value in self._hashes.items()}
-
     def _work(self) -> None:
         while data := self._come.get():
-            for value in self._hashes.values():
-                value.update(data)
+            self.value.update(data)
 
 
 def _new_hash(algorithm: str, size: int | None) -> Any:

@@ -53,9 +53,9 @@ class FileServer:
         import tarfile
 
         root = _put_tree(self, f"/api/repos/{repo}/git/trees", files)
-        self.pages[f"/api/repos/{repo}/commits/{commit[:7]}"] = self.pages[f"/api/repos/{repo}/commits/HEAD"] = (
-            json.dumps({"sha": commit, "commit": {"tree": {"sha": root}}}).encode()
-        )
+        page = json.dumps({"sha": commit, "commit": {"tree": {"sha": root}}}).encode()
+        for asked in (commit[:7], commit[:8], "HEAD"):
+            self.pages[f"/api/repos/{repo}/commits/{asked}"] = page
         out = io.BytesIO()
         with tarfile.open(fileobj=out, mode="w:gz", format=tarfile.PAX_FORMAT, pax_headers={"comment": commit}) as tar:
             for path, content in files.items():
@@ -64,6 +64,22 @@ class FileServer:
                 info.size = len(content)
                 tar.addfile(info, io.BytesIO(content))
         self.files[f"/archives/{repo}/tar.gz/{commit}"] = out.getvalue()
+
+    def put_lfs(self, repo: str, commit: str, name: str, content: bytes) -> None:
+        """A large file of a commit, and its pointer in it."""
+        oid = hashlib.sha256(content).hexdigest()
+        pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {len(content)}\n"
+        self.files[f"/raw/{repo}/{commit}/{name}"] = pointer.encode()
+        self.files[f"/media/{repo}/{commit}/{name}"] = content
+
+    def put_release(self, repo: str, tag: str, files: Mapping[str, bytes]) -> None:
+        """Files attached to a release."""
+        assets = []
+        for name, content in files.items():
+            digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+            assets.append({"name": name, "size": len(content), "digest": digest})
+            self.files[f"/{repo}/releases/download/{tag}/{name}"] = content
+        self.pages[f"/api/repos/{repo}/releases/tags/{tag}"] = json.dumps({"assets": assets}).encode()
 
     def put_zenodo(self, record: int, files: Mapping[str, bytes]) -> None:
         rows = []
@@ -118,8 +134,9 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(302, {"Location": self.served.redirects[path]}, b"")
             elif path in self.served.pages:
                 self._send(200, {"Content-Type": "text/html"}, self.served.pages[path])
-            elif bare in self.served.files:
-                self._deliver(self.served.files[bare], self.served.fault(bare))
+            elif path in self.served.files or bare in self.served.files:
+                name = path if path in self.served.files else bare
+                self._deliver(self.served.files[name], self.served.fault(name))
             else:
                 self._send(404, {}, b"no such file")
 

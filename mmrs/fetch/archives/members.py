@@ -100,12 +100,13 @@ def _zip_members(archive: ArchiveVolumes, kind: ArchiveKind, tally: Tally) -> It
         for info in opened.infolist():
             mode = info.external_attr >> 16
             tally.count_member(info.filename, info.file_size)
+            path = plain_member_path(info.filename)
             if info.is_dir():
                 continue
             if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
                 raise _no_plain_file(archive.name, info.filename)
             yield ArchiveMember(
-                plain_member_path(info.filename),
+                path,
                 info.file_size,
                 lambda info=info: _zip_pieces(opened, info, tally),  # type: ignore[misc]
             )

@@ -1,5 +1,6 @@
 """What an archive of a stranger may do: nothing but become files below its folder, of a bounded size."""
 
+import errno
 import io
 import os
 import shutil
@@ -18,6 +19,8 @@ from mmrs.fetch.archives.limits import ArchiveLimits, Tally
 from mmrs.fetch.archives.tools import parse_lsar, parse_seven_zip
 from mmrs.fetch.archives.volumes import ArchiveVolumes, archive_kind, find_archives
 from mmrs.fetch.placing import Placing
+from mmrs.fetch.record import FetchRecord
+from mmrs.storage.atomic import temporary_name
 from tests.support.fetch_server import git_blob
 
 FILES = {"set/images/a.jpg": b"a" * 5000, "set/images/b.jpg": os.urandom(70_000), "set/labels/a.txt": b"1 2 3\n"}
@@ -108,6 +111,19 @@ def test_names_that_lead_out_are_refused(placing, pack, name):
     with pytest.raises(RunFailure, match="not a plain relative path"):
         unpack(placing, pack({"fine.txt": b"x", name: b"x"}))
     assert untouched(placing)
+
+
+def test_a_name_of_no_letters_is_refused(placing):
+    data = zip_of({"a": b"1"})
+    local, central = data.index(b"PK\x03\x04"), data.index(b"PK\x01\x02")
+    nameless = bytearray(data)
+    nameless[central + 28 : central + 30] = b"\0\0"
+    nameless[local + 26 : local + 28] = b"\0\0"
+    del nameless[central + 46]
+    end = nameless.index(b"PK\x05\x06")
+    nameless[end + 12 : end + 16] = (end - central).to_bytes(4, "little")
+    with pytest.raises(RunFailure, match="not a plain relative path"):
+        unpack(placing, bytes(nameless))
 
 
 def odd_member(kind, name="odd", target="/etc/passwd"):
@@ -224,6 +240,37 @@ def test_a_commit_s_archive_gives_the_files_that_are_asked_for_and_no_others(pla
         unpack(placing, tar_of(FILES), tree={"images/b.jpg": git_blob(b"another")})
     with pytest.raises(RunFailure, match=r"lacks 1 of the commit's files, images/c\.jpg first"):
         unpack(placing, tar_of(FILES), tree=wanted | {"images/c.jpg": git_blob(b"")})
+
+
+def test_a_disk_that_fills_while_an_archive_is_unpacked(placing, monkeypatch):
+    class Full:
+        def __init__(self, descriptor, mode):
+            os.close(descriptor)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *exception):
+            return None
+
+        def write(self, data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("mmrs.fetch.placing.open", Full, raising=False)
+    with pytest.raises(RunFailure, match=r"the disk of .* is full; nothing of it was unpacked"):
+        unpack(placing, zip_of(FILES))
+    assert untouched(placing)
+
+
+def test_what_a_killed_unpacking_left_goes_with_the_next_fetch(tmp_path):
+    record = FetchRecord(tmp_path / "data")
+    with record.held():
+        left = record.state / temporary_name("unpacked")
+        left.mkdir()
+        (left / "half.jpg").write_bytes(b"x")
+        (record.state / "mine").mkdir()
+    with record.held():
+        assert sorted(path.name for path in record.state.iterdir()) == ["lock", "mine"]
 
 
 @pytest.mark.parametrize("ends", [("001", "002", "003"), ("0", "1", "2"), ("aa", "ab", "ac")])

@@ -11,7 +11,6 @@ import sys
 import time
 import zipfile
 from datetime import date
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,10 +21,8 @@ import converters
 from converters import downloads, samples
 from mmrs.builder.recipe import load_recipe
 from mmrs.fetch.catalogue import SourceDownload
-from mmrs.fetch.services import endpoints
 from mmrs.installation import shipped_recipes
 from mmrs.storage.retry import Patience
-from tests.support.fetch_server import HOSTS, serve_files
 from tests.support.hub_server import Repo, serve_hub
 
 COMMIT = "6d77849" + "0" * 33
@@ -44,26 +41,6 @@ def rsscn7(tmp_path_factory):
     return {
         path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
     }
-
-
-@pytest.fixture
-def server(monkeypatch):
-    with serve_files() as served:
-        made = partial(
-            endpoints.Endpoints,
-            zenodo=served.url,
-            github=served.url,
-            github_api=f"{served.url}/api",
-            github_raw=f"{served.url}/raw",
-            github_media=f"{served.url}/media",
-            github_archives=f"{served.url}/archives",
-            drive=f"{served.url}/drive",
-            **{f"{name}_hosts": HOSTS for name in ("hub", "zenodo", "github", "drive")},
-        )
-        monkeypatch.setattr(endpoints, "Endpoints", made)
-        monkeypatch.setattr("mmrs.fetch.plan.LISTING_PATIENCE", QUICK)
-        monkeypatch.setattr("mmrs.fetch.run.DEFAULT_PATIENCE", QUICK)
-        yield served
 
 
 @pytest.fixture
@@ -223,13 +200,9 @@ def test_zenodo_github_and_the_hub(server, catalogue, rsscn7, tmp_path, monkeypa
     server.put_zenodo(7, {"set.zip": data})
     server.put_github("someone/RSSCN7", COMMIT, rsscn7)
     oid = hashlib.sha256(data).hexdigest()
-    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {len(data)}\n".encode()
-    server.files[f"/raw/someone/RSSCN7/{COMMIT}/set.zip"] = pointer
-    server.files[f"/media/someone/RSSCN7/{COMMIT}/set.zip"] = data
-    server.pages["/api/repos/someone/RSSCN7/releases/tags/v1"] = json.dumps(
-        {"assets": [{"name": "set.zip", "size": len(data), "digest": f"sha256:{oid}"}]}
-    ).encode()
-    server.files["/someone/RSSCN7/releases/download/v1/set.zip"] = data
+    server.put_lfs("someone/RSSCN7", COMMIT, "set.zip", data)
+    server.put_release("someone/RSSCN7", "v1", {"set.zip": data})
+    monkeypatch.setenv("GITHUB_TOKEN", "ghp_NeverSentElsewhere")
     parts = {
         "zenodo": {"service": "zenodo", "record": 7},
         "github-tree": {"service": "github-tree", "repo": "someone/RSSCN7", "commit": COMMIT[:7]},
@@ -254,6 +227,10 @@ def test_zenodo_github_and_the_hub(server, catalogue, rsscn7, tmp_path, monkeypa
             assert {name: (found / name).read_bytes() for name in rsscn7} == rsscn7, service
             assert "all there" in fetch(tmp_path / service, "rsscn7").output
         head = hub.repos["someone/rsscn7"].head
+    # GitHub's interface alone gets its token.
+    told = [(path, secret) for path, _, secret in server.log if secret or path.startswith("/api/repos")]
+    secrets = {(path.split("/")[1], secret) for path, secret in told}
+    assert secrets == {("api", "Bearer ghp_NeverSentElsewhere")}
     lock = json.loads((tmp_path / "hub/data/mmrs-fetch.lock.json").read_text())
     assert lock["sources"]["rsscn7"]["revisions"] == {"hub:someone/rsscn7": head}
 
