@@ -28,6 +28,7 @@ import numpy as np
 from PIL import Image
 
 import converters
+from benchmarks.fetch_parsers import fetch_parsers
 from benchmarks.fuzz import MOST_FINDINGS, damage
 from benchmarks.machine import describe
 from converters import samples
@@ -173,6 +174,7 @@ FROM_BYTES: dict[str, tuple[bytes, Parse]] = {
     "progressive JPEG": (picture("JPEG", progressive=True), lambda data: decode("a.jpg", data)),
     "PNG": (picture("PNG"), lambda data: decode("a.png", data)),
     "TIFF": (picture("TIFF"), lambda data: decode("a.tif", data)),
+    **fetch_parsers(),
 }
 # Name -> (seed, name of the file, reader of it).
 FROM_FILES: dict[str, tuple[bytes, str, Callable[[Path], Any]]] = {
