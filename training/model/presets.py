@@ -18,14 +18,14 @@ _TINY = {
             "config": {
                 "model_type": "dinov2",
                 "hidden_size": 128,
-                "num_hidden_layers": 4,
+                "num_hidden_layers": 2,
                 "num_attention_heads": 4,
                 "patch_size": 14,
                 "image_size": 112,
                 "use_mask_token": False,
             },
             "image_size": 112,
-            "layers": [2, 4],
+            "layers": [1, 2],
             "fusion": "mean",
         },
         {
