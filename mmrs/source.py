@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from mmrs.errors import BadItem
 from mmrs.record import Annotations, Sensor, TaskName
 from mmrs.text import harmless_name
 
+T = TypeVar("T")
 # Folders of archivers that hold no data: ``__MACOSX`` repeats every name with ``._`` in front.
 JUNK_FOLDERS = frozenset({"__macosx"})
 # What Windows leaves in folders that somebody looked at; what other systems leave is hidden.
@@ -261,6 +262,36 @@ class Source(Protocol):
     def options(self) -> dict[str, Any]:
         """Plain values of every option that changes the output (part of the shards' task digest)."""
         ...
+
+
+@runtime_checkable
+class BlockReader(Protocol):
+    """What a `Source` may have: it reads several items faster together than one by one, with equal results."""
+
+    def read_block(self, items: Sequence[Item]) -> list[Annotations | BadItem]:
+        """As `read_block` of this module, which asks for it."""
+        ...
+
+
+def read_block(source: Source, items: Sequence[Item]) -> list[Annotations | BadItem]:
+    """The annotation of each item, or why it cannot be used."""
+    if isinstance(source, BlockReader):
+        return source.read_block(items)
+    return [read_or_fault(source.read, item) for item in items]
+
+
+def read_or_fault(read: Callable[[Item], T], item: Item) -> T | BadItem:
+    """``read(item)``, or why it cannot be used: a file that vanished, cannot be read or is nested too deeply costs this
+    item alone."""
+    try:
+        return read(item)
+    except BadItem as error:
+        return error
+    except OSError as error:
+        file = str(error.filename) if error.filename is not None else None
+        return BadItem(f"annotation cannot be read: {error.strerror or error}", file)
+    except RecursionError:
+        return BadItem("annotation's values are nested too deeply")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,16 +15,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
 
-from converters.base import Converter, register
+from converters.base import register
+from converters.boxes import BoxAnnotations, BoxConverter
 from converters.catalog import Counts
 from converters.detection.fair1m import parse_fair1m
-from converters.formats.objects import annotated_rows
+from converters.formats.objects import labelled_rows
 from converters.formats.shapes import BoxObject, check_box
 from converters.formats.text import read_bytes
 from converters.formats.voc import parse_voc
 from converters.layout import Problem, last_parts, layout_error, list_files, locate_root, plain_stem
 from converters.tiled import Iof, TileOverlap, TileSize, _Share
-from mmrs.record import Annotations, Provenance
+from mmrs.record import Provenance
 from mmrs.source import Absent, BandSelection, Discovery, Item, Tiling
 
 _LABEL_SUFFIX = "-label"
@@ -34,7 +35,7 @@ LINEAR = BandSelection((1,), linear=True)
 
 @register("air-sarship")
 @dataclass(frozen=True)
-class AirSarShip(Converter):
+class AirSarShip(BoxConverter):
     """Two releases; the tiling is used for the large scenes of 1.0 only."""
 
     release: Annotated[Literal["1.0", "2.0"], BeforeValidator(str)] = "2.0"
@@ -112,15 +113,15 @@ class AirSarShip(Converter):
         shared = (*problems, *images.problems, *labels.problems)
         return Discovery(tuple(items), notes, shared_problems=shared)
 
-    def read(self, item: Item) -> Annotations:
+    def parse(self, item: Item) -> BoxAnnotations:
         """Ships in file order."""
         path = item.annotations[0]
         parse = parse_voc if self.release == "1.0" else parse_fair1m
         parsed = parse(read_bytes(path), str(path))
         ships = [_ship(obj, str(path)) for obj in parsed.objects]
-        objects, unknown = annotated_rows(ships, self.facts.classes, str(path))
-        return Annotations(
-            objects=objects,
+        boxes, unknown = labelled_rows(ships, self.facts.classes, str(path))
+        return BoxAnnotations(
+            boxes,
             unread=parsed.unread + unknown,
             provenance=Provenance(annotation=last_parts(path, 2), original_id=item.stem, layout=self.release),
             declared_size=parsed.size,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from converters.base import Converter
+from converters.boxes import BoxConverter
 from converters.formats.folders import normal_form
 from converters.formats.rows import rows_apart
 from converters.formats.shapes import BoxObject
@@ -27,7 +27,7 @@ _IMAGE_FOLDERS = ("jpegimages", "imagestrainval", "imagestest")
 
 
 @dataclass(frozen=True)
-class BoxFolders(Converter):
+class BoxFolders(BoxConverter):
     """A source with a folder of label files for each kind of boxes."""
 
     boxes: Literal["horizontal", "oriented"] = "horizontal"

@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from converters.base import register
+from converters.boxes import BoxAnnotations
 from converters.detection.box_folders import BoxFolders
-from converters.formats.objects import annotated_rows, from_inclusive
+from converters.formats.objects import from_inclusive, labelled_rows
 from converters.formats.sample_tables import read_sample_table, table_items
 from converters.formats.shared_file import read_shared
 from converters.formats.tree import list_tree
 from converters.formats.voc import check_names_image, read_voc
 from converters.layout import build_command, find_below, last_parts, layout_error
-from mmrs.record import Annotations, Provenance
+from mmrs.record import Provenance
 from mmrs.source import Discovery, Item
 
 SAMPLE_TABLE = "sample_df.csv"
@@ -57,16 +58,16 @@ class Dior(BoxFolders):
         shared = (*images.problems, *labels.problems)
         return Discovery(items, notes, problems, shared_problems=shared, consulted=frozenset((base / SAMPLE_TABLE,)))
 
-    def read(self, item: Item) -> Annotations:
+    def parse(self, item: Item) -> BoxAnnotations:
         """Objects in file order. The size in an oriented file is no check of the image: 33 files state another one."""
         path = item.annotations[0]
         voc = read_voc(path)
         check_names_image(voc, item.stem, str(path))
         own, other_kind = self.boxes_of(voc, str(path))
-        objects, unknown = annotated_rows([from_inclusive(obj) for obj in own], self.facts.classes, str(path))
+        boxes, unknown = labelled_rows([from_inclusive(obj) for obj in own], self.facts.classes, str(path))
         oriented = self.boxes == "oriented"
-        return Annotations(
-            objects=objects,
+        return BoxAnnotations(
+            boxes,
             metadata={"stated_size": list(voc.size)} if oriented and voc.size else {},
             unread=voc.unread + other_kind + unknown,
             provenance=Provenance(annotation=last_parts(path, 3), original_id=item.stem, layout=self.boxes),

@@ -12,8 +12,9 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from converters.base import register
+from converters.boxes import BoxAnnotations, BoxConverter
 from converters.formats.folders import normal_form
-from converters.formats.objects import annotated_rows
+from converters.formats.objects import labelled_rows
 from converters.formats.rows import rows_apart
 from converters.formats.shapes import BoxObject
 from converters.formats.split_lists import list_folders, paired
@@ -23,7 +24,7 @@ from converters.layout import Problem, last_parts, layout_error, list_files, loc
 from converters.tiled import TiledConverter
 from mmrs.errors import BadItem
 from mmrs.imaging.suffixes import without_known_suffix
-from mmrs.record import Annotations, Provenance, UnreadRow
+from mmrs.record import Provenance, UnreadRow
 from mmrs.source import Discovery, Item
 
 _FOLDERS = {"train": ("train", "trainval"), "val": ("validation", "val")}
@@ -44,7 +45,7 @@ class Fair1mFile:
 
 @register("fair1m")
 @dataclass(frozen=True)
-class Fair1m(TiledConverter):
+class Fair1m(BoxConverter, TiledConverter):
     """Large scenes in parts, cut into tiles."""
 
     def discover(self, root: Path, split: str) -> Discovery:
@@ -70,7 +71,7 @@ class Fair1m(TiledConverter):
             raise layout_error(self.name, base, f"has no scene with a label file for split {split}")
         return Discovery(tuple(sorted(items, key=lambda item: item.stem)), notes, tuple(problems))
 
-    def read(self, item: Item) -> Annotations:
+    def parse(self, item: Item) -> BoxAnnotations:
         """Quads in file order, clockwise from the corner nearest the top left."""
         path = item.annotations[0]
         parsed = parse_fair1m(read_bytes(path), str(path))
@@ -79,9 +80,9 @@ class Fair1m(TiledConverter):
             without_known_suffix(parsed.filename),
         ):
             raise BadItem(f"label file of another image: its filename is {parsed.filename!r}", str(path))
-        objects, unknown = annotated_rows(parsed.objects, self.facts.classes, str(path))
-        return Annotations(
-            objects=objects,
+        boxes, unknown = labelled_rows(parsed.objects, self.facts.classes, str(path))
+        return BoxAnnotations(
+            boxes,
             unread=parsed.unread + unknown,
             provenance=Provenance(annotation=last_parts(path, 4), original_id=last_parts(item.file, 3)),
             declared_size=parsed.size,

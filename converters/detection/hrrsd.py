@@ -8,12 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from converters.base import Converter, register
-from converters.formats.objects import annotated_rows, from_inclusive
+from converters.base import register
+from converters.boxes import BoxAnnotations, BoxConverter
+from converters.formats.objects import from_inclusive, labelled_rows
 from converters.formats.split_lists import list_folders, listed_split
 from converters.formats.voc import check_names_image, read_voc
 from converters.layout import last_parts, list_files, locate_archive
-from mmrs.record import Annotations, Provenance
+from mmrs.record import Provenance
 from mmrs.source import Discovery, Item
 
 _ARCHIVE_FOLDER = "OPT2017"
@@ -21,7 +22,7 @@ _ARCHIVE_FOLDER = "OPT2017"
 
 @register("hrrsd")
 @dataclass(frozen=True)
-class Hrrsd(Converter):
+class Hrrsd(BoxConverter):
     """No options."""
 
     def discover(self, root: Path, split: str) -> Discovery:
@@ -34,15 +35,15 @@ class Hrrsd(Converter):
         found = listed_split(self.name, base, base / "ImageSets" / "Main", split, self.splits, images, labels)
         return replace(found, notes=notes + found.notes)
 
-    def read(self, item: Item) -> Annotations:
+    def parse(self, item: Item) -> BoxAnnotations:
         """Objects in file order."""
         path = item.annotations[0]
         voc = read_voc(path)
         check_names_image(voc, item.stem, str(path))
         raw = [from_inclusive(obj) for obj in voc.objects]
-        objects, unknown = annotated_rows(raw, self.facts.classes, str(path))
-        return Annotations(
-            objects=objects,
+        boxes, unknown = labelled_rows(raw, self.facts.classes, str(path))
+        return BoxAnnotations(
+            boxes,
             unread=voc.unread + unknown,
             provenance=Provenance(annotation=last_parts(path, 2), original_id=item.stem),
             declared_size=voc.size,

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, Literal
 from xml.etree.ElementTree import Element
 
-from converters.base import Converter, register
-from converters.formats.objects import annotated_rows
+from converters.base import register
+from converters.boxes import BoxAnnotations, BoxConverter
+from converters.formats.objects import labelled_rows
 from converters.formats.rows import rows_apart
 from converters.formats.shapes import BoxObject, check_box, check_rotated
 from converters.formats.split_lists import listed_split
@@ -22,7 +23,7 @@ from converters.formats.text import decode, finite, read_bytes
 from converters.formats.xmltree import node_flag, node_number, node_size, node_text, parse_tree
 from converters.layout import FileList, last_parts, layout_error, list_files, locate_root, merge_files
 from mmrs.errors import BadItem
-from mmrs.record import Annotations, Provenance, UnreadRow
+from mmrs.record import Provenance, UnreadRow
 from mmrs.source import Discovery, Item
 
 _COARSE = "ship"
@@ -48,7 +49,7 @@ class HrscFile:
 
 @register("hrsc2016")
 @dataclass(frozen=True)
-class Hrsc2016(Converter):
+class Hrsc2016(BoxConverter):
     """Ships by type, or all alike."""
 
     names: Literal["ship", "type"] = "ship"
@@ -72,7 +73,7 @@ class Hrsc2016(Converter):
         found = listed_split(self.name, base, lists, split, self.splits, images, labels)
         return replace(found, notes=notes + found.notes)
 
-    def read(self, item: Item) -> Annotations:
+    def parse(self, item: Item) -> BoxAnnotations:
         """Objects in file order; ``bow`` = [x, y] and ``rotated`` = [cx, cy, width, height, angle] in the flags."""
         path = item.annotations[0]
         parsed = parse_hrsc(read_bytes(path), str(path))
@@ -81,9 +82,9 @@ class Hrsc2016(Converter):
         classes = self.facts.classes
         if self.names == "ship":
             classes = dict.fromkeys(classes, _COARSE)
-        objects, unknown = annotated_rows(parsed.objects, classes, str(path))
-        return Annotations(
-            objects=objects,
+        boxes, unknown = labelled_rows(parsed.objects, classes, str(path))
+        return BoxAnnotations(
+            boxes,
             unread=parsed.unread + unknown,
             metadata=parsed.metadata,
             provenance=Provenance(annotation=last_parts(path, 3), original_id=item.stem),

@@ -13,16 +13,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from converters.base import Converter, register
+from converters.base import register
+from converters.boxes import BoxAnnotations, BoxConverter
 from converters.formats.coco import polygon_fields, read_coco, row_object
-from converters.formats.objects import annotated_rows
+from converters.formats.objects import labelled_rows
 from converters.formats.polygons import as_corners, coco_points, min_area_corners, pixel_squares
 from converters.formats.rows import rows_apart
 from converters.formats.shapes import BoxObject
 from converters.formats.shared_file import read_shared
 from converters.formats.split_lists import named_images
 from converters.layout import last_parts, layout_error, list_files, locate_root
-from mmrs.record import Annotations, Provenance
+from mmrs.record import Provenance
 from mmrs.source import Discovery, Item, ensure_unique_stems
 
 _FOLDERS = {"jpg": "HRSID_JPG", "png": "HRSID_png"}
@@ -33,7 +34,7 @@ _NAME = re.compile(r"(P\d+)_(\d+)_(\d+)_(\d+)_(\d+)", re.ASCII)
 
 @register("hrsid")
 @dataclass(frozen=True)
-class Hrsid(Converter):
+class Hrsid(BoxConverter):
     """Ships as polygons in one COCO file for each split."""
 
     flavour: Literal["auto", "jpg", "png"] = "auto"
@@ -70,14 +71,14 @@ class Hrsid(Converter):
             unique, notes, (*coco.problems, *missing, *repeats), coco.unread_rows, shared_problems=images.problems
         )
 
-    def read(self, item: Item) -> Annotations:
+    def parse(self, item: Item) -> BoxAnnotations:
         """Ships in file order; ``name_window``: the four numbers of the file name, in pixels of the scene."""
         path = item.annotations[0]
         name, size = _NAME.fullmatch(item.stem), item.payload["size"]
         ships, unread = rows_apart(item.payload["rows"], lambda row: _ship(row, str(path)))
-        objects, unknown = annotated_rows(ships, self.facts.classes, str(path))
-        return Annotations(
-            objects=objects,
+        boxes, unknown = labelled_rows(ships, self.facts.classes, str(path))
+        return BoxAnnotations(
+            boxes,
             unread=unread + unknown,
             metadata={} if name is None else {"name_window": [int(number) for number in name.groups()[1:]]},
             provenance=Provenance(

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Literal
 
 from converters.base import register
+from converters.boxes import BoxAnnotations
 from converters.detection.box_folders import BoxFolders
-from converters.formats.objects import annotated_rows
+from converters.formats.objects import labelled_rows
 from converters.formats.text import decode, read_bytes
 from converters.formats.voc import VocFile, check_names_image, parse_voc
 from converters.layout import last_parts
 from mmrs.errors import BadItem
-from mmrs.record import Annotations, Provenance
+from mmrs.record import Provenance
 from mmrs.source import Item
 
 _COARSE = "airplane"
@@ -39,7 +40,7 @@ class Mar20(BoxFolders):
         """The models, or ``airplane``."""
         return self.facts.categories if self.names == "model" else (_COARSE,)
 
-    def read(self, item: Item) -> Annotations:
+    def parse(self, item: Item) -> BoxAnnotations:
         """Objects in file order; ``mended`` where closing tags were lost."""
         path = item.annotations[0]
         voc, mended = _read(path)
@@ -48,9 +49,9 @@ class Mar20(BoxFolders):
         if self.names == "airplane":
             classes = dict.fromkeys(classes, _COARSE)
         own, other_kind = self.boxes_of(voc, str(path))
-        objects, unknown = annotated_rows(own, classes, str(path))
-        return Annotations(
-            objects=objects,
+        boxes, unknown = labelled_rows(own, classes, str(path))
+        return BoxAnnotations(
+            boxes,
             unread=voc.unread + other_kind + unknown,
             metadata={"mended": "closing tags of the corners were lost"} if mended else {},
             provenance=Provenance(annotation=last_parts(path, 3), original_id=item.stem, layout=self.boxes),

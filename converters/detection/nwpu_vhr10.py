@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Literal
 
 from converters.base import register
+from converters.boxes import BoxAnnotations, BoxConverter
 from converters.catalog import Counts
 from converters.formats.coco import box_fields, read_coco, row_object
 from converters.formats.folders import normal_form
-from converters.formats.objects import annotated_rows
+from converters.formats.objects import LabelledBoxes, labelled_rows
 from converters.formats.rows import lines_apart, rows_apart
 from converters.formats.shapes import BoxObject, check_box
 from converters.formats.shared_file import read_shared
@@ -34,7 +35,7 @@ from converters.layout import (
 )
 from converters.splits import SeededSplit
 from mmrs.errors import BadItem
-from mmrs.record import Annotations, Provenance
+from mmrs.record import Provenance
 from mmrs.source import Absent, Discovery, Item
 
 _ARCHIVE_FOLDER = "NWPU VHR-10 dataset"
@@ -47,7 +48,7 @@ LINE = re.compile(rf"\({_NUMBER},{_NUMBER}\)\s*,\s*\({_NUMBER},{_NUMBER}\)\s*,{_
 
 @register("nwpu-vhr10")
 @dataclass(frozen=True)
-class NwpuVhr10(SeededSplit):
+class NwpuVhr10(BoxConverter, SeededSplit):
     """Positive images with boxes, and negative ones."""
 
     annotations: Literal["txt", "coco"] = "txt"
@@ -85,10 +86,11 @@ class NwpuVhr10(SeededSplit):
         of_split = unread if split == self.splits[0] else ()
         return Discovery(ordered, notes, unread_rows=of_split, shared_problems=tuple(problems))
 
-    def read(self, item: Item) -> Annotations:
+    def parse(self, item: Item) -> BoxAnnotations:
         """Objects in file order; a negative image has none."""
         if not item.annotations:
-            return Annotations(provenance=Provenance(original_id=item.image.name, layout="negative image set"))
+            nothing, layout = LabelledBoxes((), (), {}), "negative image set"
+            return BoxAnnotations(nothing, provenance=Provenance(original_id=item.image.name, layout=layout))
         path = item.annotations[0]
         if item.payload is None:
             labels = tuple(self.facts.classes)
@@ -96,9 +98,9 @@ class NwpuVhr10(SeededSplit):
         else:
             found, unread = rows_apart(item.payload["rows"], lambda row: row_object(row, str(path)))
             raw = list(found)
-        objects, unknown = annotated_rows(raw, self.facts.classes, str(path))
-        return Annotations(
-            objects=objects,
+        boxes, unknown = labelled_rows(raw, self.facts.classes, str(path))
+        return BoxAnnotations(
+            boxes,
             unread=unread + unknown,
             provenance=Provenance(annotation=last_parts(path, 2), original_id=item.image.name, layout=self.annotations),
             declared_size=None if item.payload is None else item.payload["size"],

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Literal
 
 from converters.base import register
+from converters.boxes import BoxAnnotations, BoxConverter
 from converters.formats.folders import normal_form
-from converters.formats.objects import annotated_rows
+from converters.formats.objects import labelled_rows
 from converters.formats.rows import lines_apart
 from converters.formats.shapes import BoxObject, check_box
 from converters.formats.text import finite, numbered_lines, read_bytes, shown
@@ -21,7 +22,7 @@ from converters.layout import Problem, last_parts, list_files, locate_root, subf
 from converters.splits import SeededSplit
 from mmrs.errors import BadItem
 from mmrs.imaging.suffixes import without_known_suffix
-from mmrs.record import Annotations, Provenance
+from mmrs.record import Provenance
 from mmrs.source import Absent, Discovery, Item, ensure_unique_stems
 
 # The one class whose published images are not all labelled.
@@ -30,7 +31,7 @@ PARTLY_LABELLED = "playground"
 
 @register("rsod")
 @dataclass(frozen=True)
-class Rsod(SeededSplit):
+class Rsod(BoxConverter, SeededSplit):
     """A folder for each class, split within each."""
 
     labels: Literal["xml", "txt"] = "xml"
@@ -60,7 +61,7 @@ class Rsod(SeededSplit):
         unique, repeats = ensure_unique_stems(sorted(items, key=lambda item: item.stem))
         return Discovery(unique, notes, repeats, shared_problems=tuple(problems), consulted=frozenset(noted))
 
-    def read(self, item: Item) -> Annotations:
+    def parse(self, item: Item) -> BoxAnnotations:
         """Objects in file order; ``labelled_classes`` says that other classes in the image are not labelled."""
         path = item.annotations[0]
         if self.labels == "xml":
@@ -71,9 +72,9 @@ class Rsod(SeededSplit):
             raw, unread = lines_apart(read_bytes(path), lambda data: parse_rsod(data, str(path), item.stem))
             size = None
         own = item.payload["label"]
-        objects, unknown = annotated_rows(raw, self.facts.classes, str(path))
-        return Annotations(
-            objects=objects,
+        boxes, unknown = labelled_rows(raw, self.facts.classes, str(path))
+        return BoxAnnotations(
+            boxes,
             unread=unread + unknown,
             metadata={"labelled_classes": [self.facts.classes[own]]},
             provenance=Provenance(annotation=last_parts(path, 4), original_id=item.stem, layout=self.labels),

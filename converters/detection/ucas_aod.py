@@ -11,16 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from converters.base import register
+from converters.boxes import BoxAnnotations, BoxConverter
 from converters.catalog import Counts
 from converters.formats.folders import normal_form
-from converters.formats.objects import annotated
+from converters.formats.objects import LabelledBoxes, labelled
 from converters.formats.rows import lines_apart
 from converters.formats.shapes import BoxObject, check_box
 from converters.formats.text import finite, numbered_lines, read_bytes, shown
 from converters.layout import FileList, Problem, last_parts, list_files, locate_root, subfolders
 from converters.splits import SeededSplit
 from mmrs.errors import BadItem
-from mmrs.record import Annotations, Provenance
+from mmrs.record import Provenance
 from mmrs.source import Absent, Discovery, Item
 
 _NEGATIVE = "neg"
@@ -29,7 +30,7 @@ _NUMBERS = 13
 
 @register("ucas-aod")
 @dataclass(frozen=True)
-class UcasAod(SeededSplit):
+class UcasAod(BoxConverter, SeededSplit):
     """Cars and planes, split within each folder."""
 
     negatives: bool = True
@@ -62,15 +63,16 @@ class UcasAod(SeededSplit):
         ordered = tuple(sorted(items, key=lambda item: item.stem))
         return Discovery(ordered, notes, shared_problems=tuple(problems))
 
-    def read(self, item: Item) -> Annotations:
+    def parse(self, item: Item) -> BoxAnnotations:
         """Objects in file order with both kinds of boxes and ``angle_deg`` as written; a negative image has none."""
         if not item.annotations:
-            return Annotations(provenance=Provenance(original_id=item.image.name, layout="Neg"))
+            nothing = LabelledBoxes((), (), {})
+            return BoxAnnotations(nothing, provenance=Provenance(original_id=item.image.name, layout="Neg"))
         path = item.annotations[0]
         label = item.payload["label"]
         raw, unread = lines_apart(read_bytes(path), lambda data: parse_ucas_aod(data, str(path), label))
-        return Annotations(
-            objects=annotated(raw, self.facts.classes, str(path)),
+        return BoxAnnotations(
+            labelled(raw, self.facts.classes, str(path)),
             unread=unread,
             provenance=Provenance(annotation=last_parts(path, 2), original_id=last_parts(item.file, 2)),
         )

@@ -11,16 +11,17 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from converters.base import Converter, register
+from converters.base import register
+from converters.boxes import BoxAnnotations, BoxConverter
 from converters.formats.folders import normal_form
-from converters.formats.objects import annotated
+from converters.formats.objects import labelled
 from converters.formats.rows import lines_apart
 from converters.formats.shapes import BoxObject, check_box
 from converters.formats.split_lists import paired
 from converters.formats.text import finite, integer, numbered_lines, read_bytes, shown
 from converters.layout import last_parts, layout_error, list_files, locate_root, subfolders
 from mmrs.errors import BadItem
-from mmrs.record import Annotations, Provenance
+from mmrs.record import Provenance
 from mmrs.source import Discovery, Item
 
 _FOLDERS = {"train": "train", "val": "val", "test": "test-dev"}
@@ -31,7 +32,7 @@ FRAME = re.compile(r"(\d+)_\d+_d_\d+", re.ASCII)
 
 @register("visdrone")
 @dataclass(frozen=True)
-class VisDrone(Converter):
+class VisDrone(BoxConverter):
     """No options."""
 
     @property
@@ -63,12 +64,12 @@ class VisDrone(Converter):
             raise layout_error(self.name, folder, f"has no image with a label file for split {split}")
         return Discovery(tuple(items), notes, (*images.problems, *labels.problems, *alone))
 
-    def read(self, item: Item) -> Annotations:
+    def parse(self, item: Item) -> BoxAnnotations:
         """Objects in file order; ``truncation``, ``occlusion`` (0, 1, 2) and ``score`` as written."""
         path = item.annotations[0]
         raw, unread = lines_apart(read_bytes(path), lambda data: parse_visdrone(data, str(path), self.labels))
-        return Annotations(
-            objects=annotated(raw, self.facts.classes, str(path), self.facts.ignored_labels),
+        return BoxAnnotations(
+            labelled(raw, self.facts.classes, str(path), self.facts.ignored_labels),
             unread=unread,
             provenance=Provenance(annotation=last_parts(path, 3), original_id=item.stem),
         )

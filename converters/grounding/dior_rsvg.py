@@ -12,9 +12,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from converters.base import Converter, register
+from converters.base import register
+from converters.boxes import BoxAnnotations, BoxConverter
 from converters.catalog import Counts
-from converters.formats.objects import annotated, from_inclusive, known_objects
+from converters.formats.objects import from_inclusive, known_objects, labelled
 from converters.formats.rows import apart, each_row
 from converters.formats.shapes import BoxObject
 from converters.formats.shared_file import read_shared
@@ -23,7 +24,7 @@ from converters.formats.text import integer, numbered_lines, read_bytes
 from converters.formats.voc import read_voc
 from converters.layout import FileList, Problem, last_parts, layout_error, list_files, locate_archive
 from mmrs.errors import BadItem, UserError
-from mmrs.record import Annotations, Expression, Provenance, UnreadRow
+from mmrs.record import Expression, Provenance, UnreadRow
 from mmrs.source import Absent, Discovery, Item
 
 _ARCHIVE_FOLDER = "DIOR_RSVG"
@@ -33,7 +34,7 @@ OBJECT = re.compile(rb"<object[\s>]")
 
 @register("dior-rsvg")
 @dataclass(frozen=True)
-class DiorRsvg(Converter):
+class DiorRsvg(BoxConverter):
     """Expressions by running number."""
 
     image_disjoint: bool = False
@@ -76,7 +77,7 @@ class DiorRsvg(Converter):
         consulted = frozenset((*(base / f"{part}.txt" for part in self.splits), *labels.by_name.values()))
         return Discovery(tuple(items), notes, tuple(problems), shared_problems=shared_problems, consulted=consulted)
 
-    def read(self, item: Item) -> Annotations:
+    def parse(self, item: Item) -> BoxAnnotations:
         """The split's objects in file order and one expression for each."""
         path = item.annotations[0]
         voc, positions = read_voc(path), item.payload["positions"]
@@ -87,8 +88,8 @@ class DiorRsvg(Converter):
         rows = each_row(positions, lambda position: _described(voc.rows[position], position, str(path)))
         described, unread = apart(rows)
         known, unknown = known_objects(described, tuple(self.facts.classes), str(path))
-        return Annotations(
-            objects=annotated([from_inclusive(obj) for obj in known], self.facts.classes, str(path), repeats=True),
+        return BoxAnnotations(
+            labelled([from_inclusive(obj) for obj in known], self.facts.classes, str(path), repeats=True),
             expressions=tuple(Expression(text=str(obj.text), object=place) for place, obj in enumerate(known)),
             metadata={"object_positions": positions},
             unread=unread + unknown,

@@ -11,7 +11,7 @@ from converters.formats.coco import box_fields, read_coco, row_object
 from converters.formats.dota import parse_dota
 from converters.formats.folders import read_class_folders
 from converters.formats.llava import read_llava
-from converters.formats.objects import annotated_rows, from_inclusive, known_label
+from converters.formats.objects import annotated, from_inclusive, known_label, labelled_rows
 from converters.formats.rows import lines_apart, rows_apart
 from converters.formats.shapes import BoxObject
 from converters.formats.shared_file import read_shared
@@ -87,9 +87,9 @@ def read_item(own: Description, item: Item) -> Annotations:
         return _read_llava(own, item)
     path = str(item.annotations[0]) if item.annotations else str(item.image)
     rows = _box_rows(own, item, path)
-    objects, unknown = annotated_rows(rows.objects, own.classes, path, own.options.ignored)
+    boxes, unknown = labelled_rows(rows.objects, own.classes, path, own.options.ignored)
     return Annotations(
-        objects=objects,
+        objects=annotated([boxes])[0],
         provenance=Provenance(
             annotation=last_parts(item.annotations[0], 1) if item.annotations else None, original_id=item.image.name
         ),

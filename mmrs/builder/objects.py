@@ -7,29 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mmrs.errors import BadItem
 from mmrs.geometry import as_quads, without_size
 from mmrs.polygons import crossing_edges, iof_in_window
-from mmrs.record import AnnotatedObject, Annotations, Expression, Window
-from mmrs.source import Item, Source
+from mmrs.record import AnnotatedObject, Expression, Window
 
 # Rounded labels stick out of the image by up to a pixel (HIT-UAV: 0.00007 px, DOTA: 1 px); that is no finding.
 _TOLERANCE_PIXELS = 1.0
-
-
-def read_annotations(source: Source, item: Item) -> Annotations:
-    """``source.read(item)``; a file that vanished, cannot be read or is nested too deeply costs this item alone.
-
-    Raises:
-        BadItem: the annotation cannot be used.
-    """
-    try:
-        return source.read(item)
-    except OSError as error:
-        file = str(error.filename) if error.filename is not None else None
-        raise BadItem(f"annotation cannot be read: {error.strerror or error}", file) from error
-    except RecursionError as error:
-        raise BadItem("annotation's values are nested too deeply") from error
 
 
 # The kept objects of an image with their positions among all of it, and one reason for each removed one.

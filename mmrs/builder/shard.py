@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from mmrs.builder.objects import check_objects, cut_to_window, follow_objects, read_annotations
+from mmrs.builder.objects import check_objects, cut_to_window, follow_objects
 from mmrs.builder.plan import PlannedSample
 from mmrs.builder.spool import RowSpool, TileSpool, open_rows, open_tiles
 from mmrs.config import StrictModel
@@ -22,7 +22,7 @@ from mmrs.shards.index import write_index
 from mmrs.shards.manifest import SplitCounts, index_path
 from mmrs.shards.quarantine import QuarantineEntry, entry_for, relative_to_root, row_entry
 from mmrs.shards.tar import TarWriter
-from mmrs.source import Source
+from mmrs.source import Source, read_block
 
 # Raised when equal tasks would give other bytes than before; every shard is then rebuilt.
 TASK_FORMAT = 7
@@ -265,7 +265,11 @@ def _excluded_entry(task: ShardTask, sample: PlannedSample, reason: str) -> Quar
 
 def _read(task: ShardTask, samples: Collection[PlannedSample]) -> dict[str, _Known | BadItem]:
     """What is known of each sample's item, by its stem."""
-    read = {sample.item.stem: _annotations(task, sample) for sample in samples}
+    found = read_block(task.source, [sample.item for sample in samples])
+    read = {
+        sample.item.stem: one if isinstance(one, BadItem) else _of_this_image(one, sample)
+        for sample, one in zip(samples, found, strict=True)
+    }
     sizes = {sample.item.stem: sample.probe.upright_size for sample in samples}
     sound = {stem: one for stem, one in read.items() if isinstance(one, Annotations)}
     checked = check_objects([(one.objects, sizes[stem]) for stem, one in sound.items()])
@@ -276,18 +280,15 @@ def _read(task: ShardTask, samples: Collection[PlannedSample]) -> dict[str, _Kno
     return {stem: one if isinstance(one, BadItem) else known[stem] for stem, one in read.items()}
 
 
-def _annotations(task: ShardTask, sample: PlannedSample) -> Annotations | BadItem:
-    try:
-        annotations = read_annotations(task.source, sample.item)
-        size = sample.probe.upright_size
-        if annotations.declared_size not in (None, size):
-            declared = "x".join(str(side) for side in annotations.declared_size or ())
-            actual = f"{sample.item.image.name} is {size[0]}x{size[1]}"
-            file = str(sample.item.annotations[0]) if sample.item.annotations else None
-            raise BadItem(f"annotation is for a {declared} image, {actual}", file)
-    except BadItem as error:
-        return error
-    return annotations
+def _of_this_image(annotations: Annotations, sample: PlannedSample) -> Annotations | BadItem:
+    """The annotations, unless they say that their image has another size."""
+    size = sample.probe.upright_size
+    if annotations.declared_size in (None, size):
+        return annotations
+    declared = "x".join(str(side) for side in annotations.declared_size or ())
+    actual = f"{sample.item.image.name} is {size[0]}x{size[1]}"
+    file = str(sample.item.annotations[0]) if sample.item.annotations else None
+    return BadItem(f"annotation is for a {declared} image, {actual}", file)
 
 
 def _image(task: ShardTask, sample: PlannedSample, rows: RowSpool, tiles: TileSpool) -> StoredImage:

@@ -16,6 +16,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import BeforeValidator
 
 from converters.base import register
+from converters.boxes import BoxAnnotations, BoxConverter
 from converters.catalog import Counts
 from converters.detection.dota.layouts import (
     LabelFolder,
@@ -29,7 +30,7 @@ from converters.detection.dota.layouts import (
     unsplit_below,
 )
 from converters.formats.dota import parse_dota, read_meta
-from converters.formats.objects import annotated, known_label
+from converters.formats.objects import known_label, labelled
 from converters.formats.rows import lines_apart
 from converters.formats.shapes import BoxObject
 from converters.formats.split_lists import paired
@@ -40,7 +41,7 @@ from converters.tiled import TiledConverter
 from mmrs.errors import BadItem, UserError
 from mmrs.imaging.limits import SCENE
 from mmrs.imaging.probe import probe
-from mmrs.record import Annotations, Provenance, UnreadRow
+from mmrs.record import Provenance, UnreadRow
 from mmrs.source import Discovery, Item
 
 BY_FOLDERS = "folders"
@@ -50,7 +51,7 @@ TILE_NAME = re.compile(r"(?P<scene>.+?)__\d+(?:\.\d+)?__-?\d+___-?\d+")
 
 @register("dota")
 @dataclass(frozen=True)
-class Dota(TiledConverter):
+class Dota(BoxConverter, TiledConverter):
     """Large scenes, cut into tiles, with the labels of one release."""
 
     release: Annotated[Literal["1.0", "1.5", "2.0"], BeforeValidator(str)] = "1.0"
@@ -108,7 +109,7 @@ class Dota(TiledConverter):
         consulted = frozenset(_name_files(base)) if payload else frozenset()
         return Discovery(items, notes, (*images.problems, *labels.problems, *alone), consulted=consulted)
 
-    def read(self, item: Item) -> Annotations:
+    def parse(self, item: Item) -> BoxAnnotations:
         """Quads start at the source's first corner; ``gsd_m`` and ``image_source`` where the file states them."""
         path = item.annotations[0]
         if item.payload is None:
@@ -126,8 +127,8 @@ class Dota(TiledConverter):
             metadata["gsd_m"] = finite(header["gsd"], "gsd", str(path))
         if "acquisition dates" in header:
             metadata["acquisition_dates"] = header["acquisition dates"]
-        return Annotations(
-            objects=annotated(boxes, self.facts.classes, str(path), repeats=True, first_corner="as-written"),
+        return BoxAnnotations(
+            labelled(boxes, self.facts.classes, str(path), repeats=True, first_corner="as-written"),
             unread=unread,
             metadata=metadata,
             provenance=Provenance(

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from converters.base import Converter, register
+from converters.base import register
+from converters.boxes import BoxAnnotations, BoxConverter
 from converters.detection.hit_uav.files import (
     LAYOUTS,
     Layout,
@@ -27,13 +28,13 @@ from converters.detection.hit_uav.files import (
 )
 from converters.detection.hit_uav.layouts import LayoutReport, compare_layouts
 from converters.detection.hit_uav.objects import json_rows, xml_rows
-from converters.formats.objects import annotated_rows
+from converters.formats.objects import labelled_rows
 from converters.formats.rows import apart, each_row
 from converters.formats.shapes import BoxObject
 from converters.formats.voc import VocFile, check_names_image, read_voc
 from converters.layout import last_parts, layout_error, list_files
 from mmrs.errors import BadItem
-from mmrs.record import Annotations, Provenance, TaskName, UnreadRow
+from mmrs.record import Provenance, TaskName, UnreadRow
 from mmrs.source import Discovery, Item, ensure_unique_stems
 
 _NAME = re.compile(r"(?P<scenario>[01])_(?P<altitude>\d+)_(?P<angle>\d+)_(?P<weather>[01])_(?P<frame>\d+)", re.ASCII)
@@ -46,7 +47,7 @@ SAME_BOX = 1e-3
 
 @register("hit-uav")
 @dataclass(frozen=True)
-class HitUav(Converter):
+class HitUav(BoxConverter):
     """One layout of the four, or two of them together."""
 
     layout: Literal["auto", "rotate_json", "normal_json", "normal_xml", "rotate_xml"] = "auto"
@@ -88,7 +89,7 @@ class HitUav(Converter):
         consulted = frozenset(layout_files(root, layout, other)[0] for other in self.splits)
         return Discovery(unique, notes, own, listed.unread_rows, shared_problems=shared, consulted=consulted)
 
-    def read(self, item: Item) -> Annotations:
+    def parse(self, item: Item) -> BoxAnnotations:
         """Objects with raw rotated boxes in ``flags['rotated']`` = [cx, cy, width, height, angle]."""
         layout: Layout = item.payload["layout"]
         path = item.annotations[0]
@@ -109,9 +110,9 @@ class HitUav(Converter):
         for obj in raw:
             if obj.rotated is not None:
                 obj.flags = {"rotated": list(obj.rotated)}
-        objects, unknown = annotated_rows(raw, self.facts.classes, str(path), self.facts.ignored_labels, repeats=True)
-        return Annotations(
-            objects=objects,
+        boxes, unknown = labelled_rows(raw, self.facts.classes, str(path), self.facts.ignored_labels, repeats=True)
+        return BoxAnnotations(
+            boxes,
             unread=unread + unknown,
             metadata=metadata,
             provenance=Provenance(annotation=last_parts(path, 3), original_id=original_id, layout=layout),

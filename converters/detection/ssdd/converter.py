@@ -12,20 +12,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from converters.base import Converter, register
+from converters.base import register
+from converters.boxes import BoxAnnotations, BoxConverter
 from converters.catalog import Counts
 from converters.detection.ssdd.files import PACK, STYLES, SUBSETS, Style, Subset, find_split, has_style, locate_subsets
 from converters.detection.ssdd.xml import read_ssdd
 from converters.formats.coco import row_object
 from converters.formats.dota import parse_dota
-from converters.formats.objects import annotated_rows
+from converters.formats.objects import labelled_rows
 from converters.formats.polygons import as_corners, coco_points, min_area_corners
 from converters.formats.rows import lines_apart, rows_apart
 from converters.formats.shapes import BoxObject
 from converters.formats.text import read_bytes
 from converters.formats.voc import check_names_image
 from converters.layout import last_parts, layout_error
-from mmrs.record import Annotations, Provenance, TaskName
+from mmrs.record import Provenance, TaskName
 from mmrs.source import Discovery, Item
 
 QUAD_NUMBERS = 8
@@ -33,7 +34,7 @@ QUAD_NUMBERS = 8
 
 @register("ssdd")
 @dataclass(frozen=True)
-class Ssdd(Converter):
+class Ssdd(BoxConverter):
     """Ships in one style of one sub-set, or of the mmrotate pack."""
 
     layout: Literal["auto", "voc", "coco", "mmrotate", "mmrotate_json"] = "auto"
@@ -67,7 +68,7 @@ class Ssdd(Converter):
         taken = f"annotations taken from {style}" + (f" of {subset}" if subset else "")
         return replace(found, notes=(*notes, taken, *found.notes))
 
-    def read(self, item: Item) -> Annotations:
+    def parse(self, item: Item) -> BoxAnnotations:
         """Objects in file order; ``place`` is inshore or offshore where the lists of the test set are there."""
         style: Style = item.payload["style"]
         path, size = item.annotations[0], item.payload.get("size")
@@ -81,10 +82,10 @@ class Ssdd(Converter):
             raw = tuple(dota.boxes)
         else:
             raw, unread = rows_apart(item.payload["rows"], lambda row: coco_object(row, str(path)))
-        objects, unknown = annotated_rows(raw, self.facts.classes, str(path))
+        boxes, unknown = labelled_rows(raw, self.facts.classes, str(path))
         place = item.payload.get("place")
-        return Annotations(
-            objects=objects,
+        return BoxAnnotations(
+            boxes,
             unread=unread + unknown,
             metadata={"place": place} if place else {},
             provenance=Provenance(annotation=last_parts(path, 3), original_id=item.stem, layout=item.payload["layout"]),

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from converters.boxes import BoxAnnotations, BoxConverter
 from converters.detection.undocumented_layout.labels import (
     SUFFIXES,
     Labels,
@@ -25,7 +26,7 @@ from converters.detection.undocumented_layout.labels import (
 )
 from converters.formats.class_map import ClassMap, read_class_map
 from converters.formats.folders import normal_form
-from converters.formats.objects import annotated_rows
+from converters.formats.objects import labelled_rows
 from converters.formats.rows import rows_apart
 from converters.formats.shapes import BoxObject
 from converters.formats.shared_file import read_shared
@@ -35,7 +36,7 @@ from converters.layout import Problem, find_below, last_parts, layout_error
 from converters.splits import SeededSplit
 from mmrs.errors import BadItem, UserError
 from mmrs.imaging.suffixes import without_known_suffix
-from mmrs.record import Annotations, Provenance
+from mmrs.record import Provenance
 from mmrs.source import Absent, Discovery, Item, ensure_unique_stems
 
 LABEL_FILES: dict[RowForm, str] = {"voc": "VOC files", "yolo": "YOLO files"}
@@ -43,7 +44,7 @@ LOOKED_AT = 300
 
 
 @dataclass(frozen=True)
-class UndocumentedBoxes(SeededSplit):
+class UndocumentedBoxes(BoxConverter, SeededSplit):
     """Boxes of a set whose layout nobody has described."""
 
     annotations: Literal["auto", "voc", "yolo"] = "auto"
@@ -78,7 +79,7 @@ class UndocumentedBoxes(SeededSplit):
         problems = self._problems(images, labels)
         return Discovery(tuple(chosen), tuple(notes), shared_problems=problems, consulted=consulted)
 
-    def read(self, item: Item) -> Annotations:
+    def parse(self, item: Item) -> BoxAnnotations:
         """Objects in file order; the label of a YOLO object is its class number."""
         path, payload = item.annotations[0], item.payload
         classes, ignored = payload["classes"], payload["ignored"]
@@ -91,9 +92,9 @@ class UndocumentedBoxes(SeededSplit):
             return obj
 
         own, unlisted = rows_apart(raw, listed)
-        objects, unknown = annotated_rows(own, classes, str(path), ignored)
-        return Annotations(
-            objects=objects,
+        boxes, unknown = labelled_rows(own, classes, str(path), ignored)
+        return BoxAnnotations(
+            boxes,
             unread=unread + unlisted + unknown,
             provenance=Provenance(annotation=last_parts(path, 3), original_id=item.image.name, layout=payload["form"]),
         )

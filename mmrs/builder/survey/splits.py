@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from mmrs.builder.objects import check_objects, cut_to_window, read_annotations
+from mmrs.builder.objects import check_objects, cut_to_window
 from mmrs.builder.plan import PlannedSample
 from mmrs.builder.survey.unread_files import Unread, find_unread
 from mmrs.engines.processes import run_tasks
@@ -20,7 +20,17 @@ from mmrs.progress import Progress
 from mmrs.record import TaskName, UnreadRow, Window
 from mmrs.seeding import is_in_share, seeded_order
 from mmrs.shards.quarantine import Level, QuarantineEntry, entry_for, relative_to_root, row_entry
-from mmrs.source import Absent, BandSelection, Discovery, Item, RowImage, Source, SourceBuild, without_strange_names
+from mmrs.source import (
+    Absent,
+    BandSelection,
+    Discovery,
+    Item,
+    RowImage,
+    Source,
+    SourceBuild,
+    read_block,
+    without_strange_names,
+)
 from mmrs.storage.plain_files import reading_below
 
 _IMAGES_PER_TASK, _SCENES_PER_TASK = 1024, 64
@@ -269,7 +279,9 @@ def _windows(source: Source, item: Item, header: ImageProbe, seed: int) -> tuple
     tiling = source.tiling
     if tiling is None:
         raise ValueError(f"source {source.name} is not tiled")
-    known = read_annotations(source, item)
+    (known,) = read_block(source, [item])
+    if isinstance(known, BadItem):
+        raise known
     ((objects, reasons),) = check_objects([(known.objects, header.upright_size)])
     unread = (*known.unread, *(UnreadRow(reason=reason) for reason in reasons))
     # A tile that seems empty may hold what such a row meant, so it is no negative.

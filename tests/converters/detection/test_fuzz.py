@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from converters.detection import fair1m, hrsc2016, mar20, nwpu_vhr10, rsod, ucas_aod, visdrone
-from converters.formats.objects import annotated
+from converters.formats.objects import annotated, labelled
 from converters.formats.voc import parse_voc
 from mmrs.errors import BadItem
 
@@ -68,7 +68,7 @@ def apply(data: bytes, cuts) -> bytes:
 @pytest.mark.parametrize("name", PARSERS)
 def test_the_undamaged_file_is_read(name):
     text, parse = PARSERS[name]
-    assert annotated(parse(text.encode()), CLASSES, "x")
+    assert annotated([labelled(parse(text.encode()), CLASSES, "x")])[0]
 
 
 @pytest.mark.parametrize("name", PARSERS)
@@ -77,7 +77,7 @@ def test_the_undamaged_file_is_read(name):
 def test_damaged_files(name, cuts):
     text, parse = PARSERS[name]
     with contextlib.suppress(BadItem):
-        annotated(parse(apply(text.encode(), cuts)), CLASSES, "x")
+        annotated([labelled(parse(apply(text.encode(), cuts)), CLASSES, "x")])[0]
 
 
 @settings(max_examples=120, deadline=None)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from converters.formats.objects import annotated, from_inclusive, known_label, object_quads
+from converters.formats.objects import annotated, from_inclusive, known_label, labelled, object_quads
 from converters.formats.polygons import as_corners, min_area_corners
 from converters.formats.shapes import BoxObject
 from mmrs.errors import BadItem
@@ -23,7 +23,7 @@ def test_unknown_label_names_path_line_and_the_nearest():
 
 def test_corners_go_before_the_box_and_the_box_stays():
     both = BoxObject("ship", (0, 0, 9, 9), corners=(5, 0, 10, 5, 5, 10, 0, 5))
-    (obj,) = annotated([both], CLASSES, "x")
+    (obj,) = annotated([labelled([both], CLASSES, "x")])[0]
     assert obj.hbb == (0, 0, 9, 9)
     assert obj.quad == ((5, 0), (10, 5), (5, 10), (0, 5))
 
@@ -36,20 +36,20 @@ def test_every_kind_in_one_file():
         [[0, 0], [4, 0], [4, 4], [0, 4]],
     ]
     assert np.allclose(object_quads(raw), expected)
-    assert annotated([], CLASSES, "x") == ()
+    assert annotated([labelled([], CLASSES, "x")])[0] == ()
 
 
 def test_zero_area_and_repeats_are_ignored_with_a_reason():
     flat = BoxObject("ship", (5, 5, 5, 9))
-    objects = annotated([SHIP, flat, SHIP, BoxObject("T junction", SHIP.box)], CLASSES, "x")
+    objects = annotated([labelled([SHIP, flat, SHIP, BoxObject("T junction", SHIP.box)], CLASSES, "x")])[0]
     assert [obj.ignore for obj in objects] == [False, True, True, False]
     assert [obj.flags for obj in objects] == [{}, {"zero_area": True}, {"duplicate": True}, {}]
     assert objects[1].hbb is None
-    assert not any(obj.ignore for obj in annotated([SHIP, SHIP], CLASSES, "x", repeats=True))
+    assert not any(obj.ignore for obj in annotated([labelled([SHIP, SHIP], CLASSES, "x", repeats=True)])[0])
 
 
 def test_ignored_labels():
-    (obj,) = annotated([BoxObject("Ignored-Regions", (1, 2, 3, 4))], CLASSES, "x", ["ignored regions"])
+    (obj,) = annotated([labelled([BoxObject("Ignored-Regions", (1, 2, 3, 4))], CLASSES, "x", ["ignored regions"])])[0]
     assert obj.ignore and obj.category == "ignored region" and obj.label == "Ignored-Regions"
 
 
@@ -79,5 +79,5 @@ FLAT = [
 
 @pytest.mark.parametrize("flat", FLAT)
 def test_a_box_of_no_size_is_ignored_whatever_form_it_came_in(flat):
-    (obj,) = annotated([flat], CLASSES, "x")
+    (obj,) = annotated([labelled([flat], CLASSES, "x")])[0]
     assert obj.ignore and obj.flags == {"zero_area": True}

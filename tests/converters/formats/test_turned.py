@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from converters.formats.coco import box_fields, row_object
-from converters.formats.objects import annotated, object_quads
+from converters.formats.objects import annotated, labelled, object_quads
 from converters.formats.turned import box_object
 from converters.formats.voc import parse_voc
 from mmrs.errors import BadItem
@@ -24,7 +24,7 @@ def read(**fields):
 
 
 def corners(obj):
-    (found,) = annotated([obj], CLASSES, "x")
+    (found,) = annotated([labelled([obj], CLASSES, "x")])[0]
     return set(found.quad)
 
 
@@ -37,12 +37,12 @@ def corners(obj):
 )  # fmt: skip
 def test_a_rotation_turns_the_box_clockwise_about_its_centre(fields):
     obj = read(**fields)
-    assert corners(obj) == TURNED and annotated([obj], CLASSES, "x")[0].hbb is None
+    assert corners(obj) == TURNED and annotated([labelled([obj], CLASSES, "x")])[0][0].hbb is None
 
 
 @pytest.mark.parametrize("fields", [{}, {"rotation": 0}, {"attributes": {"rotation": 360.0}}, {"angle": 0.0}])
 def test_a_box_that_is_not_turned_stays_as_it_is(fields):
-    (found,) = annotated([read(**fields)], CLASSES, "x")
+    (found,) = annotated([labelled([read(**fields)], CLASSES, "x")])[0]
     assert found.hbb == (20, 90, 180, 110)
 
 
