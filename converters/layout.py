@@ -13,7 +13,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from urllib.parse import unquote
 
 from converters.catalog import facts
@@ -71,6 +71,9 @@ class FileList:
             BadItem: the name is a path, not a plain file name.
         """
         check_plain_name(name)
+        # Nearly every name is written as it is found.
+        if (as_written := self.by_name.get(name)) is not None:
+            return as_written
         for written in spellings(name):
             if found := self.by_name.get(written) or self.by_stem.get(without_known_suffix(written)):
                 return found
@@ -113,11 +116,17 @@ def told_apart(by_stem: Mapping[str, Path], stem: str) -> tuple[Path, ...]:
 
 def unique_stems(names: Iterable[str]) -> dict[str, str]:
     """Stem -> file name of each of `names`; ``a.bmp`` beside ``a.png`` keep their suffixes, so both have a stem."""
-    stems = {name: PurePosixPath(name).stem for name in names}
+    stems = {name: _split_suffix(name)[0] for name in names}
     while len(set(stems.values())) < len(stems):
         counts = Counter(stems.values())
         stems = {name: name if counts[stem] > 1 else stem for name, stem in stems.items()}
     return {stem: name for name, stem in stems.items()}
+
+
+def _split_suffix(name: str) -> tuple[str, str]:
+    """Stem and suffix of a file name as `pathlib` tells them apart, in a tenth of its time."""
+    point = name.rfind(".")
+    return (name[:point], name[point:]) if 0 < point < len(name) - 1 else (name, "")
 
 
 def found_image(files: FileList, name: str, annotation: Path, fault: str) -> tuple[Path | None, tuple[Problem, ...]]:
@@ -159,13 +168,16 @@ def list_files(folder: Path, root: Path, suffixes: Collection[str] = SOURCE_SUFF
     by_name: dict[str, Path] = {}
     problems: list[Problem] = []
     with os.scandir(folder) as entries:
-        found = sorted(entries, key=lambda entry: entry.name)
+        found = sorted(
+            (entry for entry in entries if _split_suffix(entry.name)[1].lower() in suffixes),
+            key=lambda entry: entry.name,
+        )
+    # Paths from a listing are not parsed again.
+    paths = {path.name: path for path in folder.iterdir()} if found else {}
     for entry in found:
-        path = Path(entry.path)
+        path = paths.get(entry.name) or Path(entry.path)
         link = entry.is_symlink()
-        if path.is_dir() if link else entry.is_dir():
-            continue
-        if entry.name.startswith(".") or path.suffix.lower() not in suffixes:
+        if entry.name.startswith(".") or (path.is_dir() if link else entry.is_dir()):
             continue
         elif link and (fault := _link_fault(path, root)):
             problems.append((entry.path, fault))
@@ -174,7 +186,7 @@ def list_files(folder: Path, root: Path, suffixes: Collection[str] = SOURCE_SUFF
             problems.append((entry.path, NO_PLAIN_FILE))
         else:
             # Some systems decompose accents in file names; annotation files are compared in the composed form.
-            name = unicodedata.normalize("NFC", entry.name)
+            name = entry.name if entry.name.isascii() else unicodedata.normalize("NFC", entry.name)
             if by_name.setdefault(name, path) is not path:
                 problems.append((entry.path, f"file name {name} stands there in two forms of Unicode"))
     by_stem = {stem: by_name[name] for stem, name in unique_stems(by_name).items()}
@@ -220,11 +232,12 @@ def subfolders(folder: Path) -> list[Path]:
     """Visible child folders without those of archivers, sorted by name; an absent folder has none."""
     if not folder.is_dir():
         return []
-    return sorted(
-        child
-        for child in folder.iterdir()
-        if child.is_dir() and not child.name.startswith(".") and child.name.lower() not in JUNK_FOLDERS
-    )
+    with os.scandir(folder) as entries:
+        names = [
+            entry.name for entry in entries if (Path(entry.path).is_dir() if entry.is_symlink() else entry.is_dir())
+        ]
+    visible = (name for name in names if not name.startswith(".") and name.lower() not in JUNK_FOLDERS)
+    return [folder / name for name in sorted(visible)]
 
 
 def locate_root(

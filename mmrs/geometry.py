@@ -105,10 +105,10 @@ def box_iof(first: npt.ArrayLike, second: npt.ArrayLike) -> Array:
     return np.divide(intersection, area, out=np.zeros_like(intersection), where=area > 0)
 
 
-def clip_hbb(boxes: npt.ArrayLike, width: int, height: int) -> Array:
-    """Clip ``(N, 4)`` boxes to the image; a box outside becomes empty at the border."""
+def clip_hbb(boxes: npt.ArrayLike, width: npt.ArrayLike, height: npt.ArrayLike) -> Array:
+    """Clip ``(N, 4)`` boxes to the image, or each to its own; a box outside becomes empty at the border."""
     boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
-    return np.clip(boxes, 0, np.array([width, height, width, height], dtype=np.float64))
+    return np.clip(boxes, 0, np.stack([width, height, width, height], axis=-1).astype(np.float64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +138,29 @@ class SquareFrame:
     def to_pixels(self, points: npt.ArrayLike) -> Array:
         """Fractions of the square ``(..., 2)`` -> pixel points of the image (not clipped)."""
         return np.asarray(points, dtype=np.float64) * self.side - np.array(self.offset)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SquareFrames:
+    """The `SquareFrame` of each of N boxes, for those of many images in one call.
+
+    `width` and `height` are ``(N,)`` pixels of the image of each box.
+    """
+
+    width: npt.NDArray[np.int64]
+    height: npt.NDArray[np.int64]
+
+    @property
+    def side(self) -> npt.NDArray[np.int64]:
+        """Sides of the squares in pixels."""
+        return np.maximum(self.width, self.height)
+
+    def to_fractions(self, points: npt.ArrayLike) -> Array:
+        """Pixel points ``(N, ..., 2)`` -> fractions of their squares."""
+        points = np.asarray(points, dtype=np.float64)
+        per_box = (-1, *(1,) * (points.ndim - 2))
+        offset = (self.side[:, None] - np.stack([self.width, self.height], axis=-1)) // 2
+        return (points + offset.reshape(*per_box, 2)) / self.side.reshape(*per_box, 1)
 
 
 def _box_intersection(a: Array, b: Array) -> Array:

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+import numpy as np
 from pydantic import TypeAdapter
 
-from mmrs.geometry import SquareFrame
+from mmrs.geometry import SquareFrame, SquareFrames
 from mmrs.instructions import prompts
 from mmrs.instructions.answers import AskedPlace, format_detections
 from mmrs.instructions.dialects import Dialect
@@ -106,34 +107,31 @@ def render(record: Record, options: RenderOptions) -> Rendered:
 
 
 def render_records(records: Sequence[Record], options: RenderOptions) -> list[Rendered]:
-    """As `render`, for several records: the boxes of all images of one size are written in one call of the dialect."""
+    """As `render`, for several records: the boxes of all of them are written in one call of the dialect."""
     tasks = sorted(options.tasks & _DETECTIONS)
-    written: list[BoxTexts] = [{} for _ in records]
-    by_size: dict[tuple[int, int], list[int]] = {}
-    for position, record in enumerate(records):
-        if tasks and record.objects:
-            by_size.setdefault((record.image.width, record.image.height), []).append(position)
-    for size, positions in by_size.items():
-        objects = [item for position in positions for item in records[position].objects]
-        texts = {task: iter(_box_texts(objects, task, options.dialect, SquareFrame(*size))) for task in tasks}
-        for position in positions:
-            items = records[position].objects
-            written[position] = {
-                task: {id(item): text for item, text in zip(items, texts[task], strict=False)} for task in tasks
-            }
-    return [_render(record, options, texts) for record, texts in zip(records, written, strict=True)]
+    objects = [item for record in records for item in record.objects]
+    texts: list[BoxTexts] = [{} for _ in records]
+    if tasks and objects:
+        counts = [len(record.objects) for record in records]
+        sides = [[getattr(record.image, side) for record in records] for side in ("width", "height")]
+        frames = SquareFrames(*(np.repeat(np.array(side, dtype=np.int64), counts) for side in sides))
+        for task in tasks:
+            written = iter(_box_texts(objects, task, options.dialect, frames))
+            for record, own in zip(records, texts, strict=True):
+                own[task] = {id(item): text for item, text in zip(record.objects, written, strict=False)}
+    return [_render(record, options, own) for record, own in zip(records, texts, strict=True)]
 
 
 # By task, the text of each object of a record, which is known by its `id`.
 BoxTexts = dict[TaskName, dict[int, str]]
 
 
-def _box_texts(objects: Sequence[AnnotatedObject], task: TaskName, dialect: Dialect, frame: SquareFrame) -> list[str]:
+def _box_texts(objects: Sequence[AnnotatedObject], task: TaskName, dialect: Dialect, frames: SquareFrames) -> list[str]:
     """The box of each object as the dialect writes it, without brackets."""
     if task == "detection-hbb":
-        text = dialect.format_hbb([item.extent() for item in objects], frame)
+        text = dialect.format_hbb([item.extent() for item in objects], frames)
     else:
-        text = dialect.format_obb([item.quad for item in objects], frame)
+        text = dialect.format_obb([item.quad for item in objects], frames)
     return text[1:-1].split(";")
 
 

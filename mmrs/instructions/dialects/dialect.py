@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy.typing as npt
 
-from mmrs.geometry import Array, SquareFrame
+from mmrs.geometry import Array, SquareFrame, SquareFrames
 from mmrs.instructions.symmetry import Symmetry
 
 HORIZONTAL, ORIENTED = 4, 8
@@ -53,12 +53,15 @@ class Dialect(Protocol):
         """Largest error of one coordinate after `format_hbb` and `parse`, in pixels."""
         ...
 
-    def format_hbb(self, boxes: npt.ArrayLike, frame: SquareFrame) -> str:
-        """``(N, 4)`` pixel boxes, clipped to the image -> ``[BOX;BOX]``."""
+    def format_hbb(self, boxes: npt.ArrayLike, frame: SquareFrame | SquareFrames) -> str:
+        """``(N, 4)`` pixel boxes of one image, or each of its own, clipped to the image -> ``[BOX;BOX]``."""
         ...
 
-    def format_obb(self, quads: npt.ArrayLike, frame: SquareFrame) -> str:
-        """``(N, 4, 2)`` pixel quads -> ``[BOX;BOX]``; corners outside the square are clamped to it."""
+    def format_obb(self, quads: npt.ArrayLike, frame: SquareFrame | SquareFrames) -> str:
+        """``(N, 4, 2)`` pixel quads of one image, or each of its own -> ``[BOX;BOX]``.
+
+        Corners outside the square are clamped to it.
+        """
         ...
 
     def parse(self, text: str, frame: SquareFrame) -> ParsedBoxes:

@@ -12,7 +12,7 @@ from functools import cache
 
 import numpy.typing as npt
 
-from mmrs.geometry import SquareFrame
+from mmrs.geometry import SquareFrame, SquareFrames
 from mmrs.instructions.dialects.dialect import HORIZONTAL, ORIENTED, ParsedBoxes
 from mmrs.instructions.dialects.grid import Steps, horizontal_steps, oriented_steps, read_boxes, turned_steps
 from mmrs.instructions.symmetry import Symmetry
@@ -45,10 +45,10 @@ class FractionDialect:
         step = frame.side * 10.0**-self.decimals
         return step * 1.5 if self.widen_degenerate else step / 2
 
-    def format_hbb(self, boxes: npt.ArrayLike, frame: SquareFrame) -> str:
+    def format_hbb(self, boxes: npt.ArrayLike, frame: SquareFrame | SquareFrames) -> str:
         return self._write(horizontal_steps(boxes, frame, 10**self.decimals, self.widen_degenerate))
 
-    def format_obb(self, quads: npt.ArrayLike, frame: SquareFrame) -> str:
+    def format_obb(self, quads: npt.ArrayLike, frame: SquareFrame | SquareFrames) -> str:
         return self._write(oriented_steps(quads, frame, 10**self.decimals))
 
     def parse(self, text: str, frame: SquareFrame) -> ParsedBoxes:

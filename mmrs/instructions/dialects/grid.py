@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from mmrs.geometry import Array, SquareFrame, canonical_quad, clip_hbb, hbb_from_quad
+from mmrs.geometry import Array, SquareFrame, SquareFrames, canonical_quad, clip_hbb, hbb_from_quad
 from mmrs.instructions.dialects.dialect import HORIZONTAL, ORIENTED, ParsedBoxes
 from mmrs.instructions.symmetry import Symmetry
 
@@ -16,7 +16,9 @@ Steps = npt.NDArray[np.int64]
 _Point = tuple[int, int]
 
 
-def horizontal_steps(boxes: npt.ArrayLike, frame: SquareFrame, unit: int, widen_degenerate: bool) -> Steps:
+def horizontal_steps(
+    boxes: npt.ArrayLike, frame: SquareFrame | SquareFrames, unit: int, widen_degenerate: bool
+) -> Steps:
     """``(N, 4)`` pixel boxes, clipped to the image -> steps of ``1 / unit`` of the square's side, rounded.
 
     Args:
@@ -33,7 +35,7 @@ def horizontal_steps(boxes: npt.ArrayLike, frame: SquareFrame, unit: int, widen_
     return steps.reshape(-1, HORIZONTAL)
 
 
-def oriented_steps(quads: npt.ArrayLike, frame: SquareFrame, unit: int) -> Steps:
+def oriented_steps(quads: npt.ArrayLike, frame: SquareFrame | SquareFrames, unit: int) -> Steps:
     """``(N, 4, 2)`` pixel quads -> ``(N, 8)`` steps, corners in canonical order, clamped to the square."""
     return _rounded(frame.to_fractions(canonical_quad(quads)), unit).reshape(-1, ORIENTED)
 

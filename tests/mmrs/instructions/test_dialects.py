@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmrs.errors import UserError
-from mmrs.geometry import SquareFrame, canonical_quad, quad_from_rotated
+from mmrs.geometry import SquareFrame, SquareFrames, canonical_quad, quad_from_hbb, quad_from_rotated
 from mmrs.instructions.dialects import DIALECTS, dialect
 
 frames = st.tuples(st.integers(8, 3000), st.integers(8, 3000)).map(lambda size: SquareFrame(*size))
@@ -103,3 +103,16 @@ def test_malformed_pieces_are_counted(text, boxes, malformed):
 def test_unknown_dialect_lists_the_known_ones():
     with pytest.raises(UserError, match="mmrs, mmrs1m"):
         dialect("llava")
+
+
+@pytest.mark.parametrize("name", sorted(DIALECTS))
+@given(images=st.lists(framed_boxes(), min_size=1, max_size=4))
+def test_boxes_of_many_images_are_written_as_those_of_each(name, images):
+    boxes = np.concatenate([own for _, own in images])
+    sizes = np.concatenate([[[frame.width, frame.height]] * len(own) for frame, own in images])
+    frames = SquareFrames(sizes[:, 0], sizes[:, 1])
+    quads = [quad_from_hbb(own)[:, [2, 3, 0, 1]] + 0.3 for _, own in images]
+    one_by_one = [(DIALECTS[name].format_hbb(own, frame)[1:-1], frame) for frame, own in images]
+    assert DIALECTS[name].format_hbb(boxes, frames) == f"[{';'.join(text for text, _ in one_by_one)}]"
+    oriented = [DIALECTS[name].format_obb(own, frame)[1:-1] for own, (frame, _) in zip(quads, images, strict=True)]
+    assert DIALECTS[name].format_obb(np.concatenate(quads), frames) == f"[{';'.join(oriented)}]"

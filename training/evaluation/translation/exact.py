@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmrs.geometry import SquareFrame
+from mmrs.geometry import SquareFrame, SquareFrames
 from mmrs.instructions.dialects import Dialect, ParsedBoxes
 from mmrs.instructions.dialects.fractions import FractionDialect
 from mmrs.instructions.dialects.grid import read_boxes
@@ -35,11 +35,11 @@ class ExactFractions:
     def max_error_pixels(self, frame: SquareFrame) -> float:
         return 1e-6 * frame.side
 
-    def format_hbb(self, boxes: npt.ArrayLike, frame: SquareFrame) -> str:
+    def format_hbb(self, boxes: npt.ArrayLike, frame: SquareFrame | SquareFrames) -> str:
         points = np.asarray(boxes, dtype=np.float64).reshape(-1, 2, 2)
         return _written(frame.to_fractions(points).reshape(-1, 4))
 
-    def format_obb(self, quads: npt.ArrayLike, frame: SquareFrame) -> str:
+    def format_obb(self, quads: npt.ArrayLike, frame: SquareFrame | SquareFrames) -> str:
         points = np.asarray(quads, dtype=np.float64).reshape(-1, 4, 2)
         return _written(frame.to_fractions(points).reshape(-1, 8))
 
