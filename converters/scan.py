@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,16 @@ from converters.base import LayoutComparer
 from converters.layout import Problem, packed
 from converters.wrong_folder import explain, reads, reads_as
 from mmrs.builder.survey.unread_files import Unread, find_unread
+from mmrs.engines.garbage import rare_collections
 from mmrs.errors import BadItem, UserError
 from mmrs.progress import Progress
-from mmrs.source import Discovery, without_strange_names
+from mmrs.record import Annotations
+from mmrs.source import Discovery, Item, read_block, without_strange_names
 from mmrs.storage.plain_files import reading_below
 from mmrs.text import table
 
 _SHOWN_PROBLEMS = 5
+_ITEMS_TOGETHER = 64
 _OF_SCENES = (
     "images and objects are those of whole scenes; a build counts the tiles that it cuts, and the objects of each"
 )
@@ -157,7 +160,7 @@ def scan_source(
     Raises:
         UserError: unknown source or option, or no split of the source is under `root`.
     """
-    with reading_below(root, follow_links):
+    with reading_below(root, follow_links), rare_collections():
         return _scan_source(name, root, options, progress)
 
 
@@ -214,13 +217,11 @@ def _scan_split(
     counts: Counter[str] = Counter()
     categories: Counter[str] = Counter()
     with progress.stage(f"scan {source.name}/{split}", len(found.items)) as advance:
-        for item in found.items:
+        for item, annotations in _read(source, found.items):
             advance(1)
-            try:
-                annotations = source.read(item)
-            except BadItem as error:
-                place = error.path or str(item.image)
-                problems.append((f"{place}:{error.line}" if error.line else place, error.reason))
+            if isinstance(annotations, BadItem):
+                place = annotations.path or str(item.image)
+                problems.append((f"{place}:{annotations.line}" if annotations.line else place, annotations.reason))
                 continue
             own = str(item.annotations[0] if item.annotations else item.image)
             for row in annotations.unread:
@@ -249,6 +250,12 @@ def _scan_split(
         published_questions=published.questions,
         problems=tuple((path, reason) for path, reason in problems),
     )
+
+
+def _read(source: converters.Converter, items: Sequence[Item]) -> Iterator[tuple[Item, Annotations | BadItem]]:
+    for start in range(0, len(items), _ITEMS_TOGETHER):
+        block = items[start : start + _ITEMS_TOGETHER]
+        yield from zip(block, read_block(source, block), strict=True)
 
 
 def compare_source_layouts(name: str, root: Path, as_json: bool) -> str:

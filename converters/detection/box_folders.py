@@ -65,7 +65,8 @@ class BoxFolders(BoxConverter):
             if (obj.box is None) if is_horizontal else (obj.corners is None and obj.rotated is None):
                 found = "oriented" if is_horizontal else "horizontal"
                 raise BadItem(f"object {obj.label!r} has a box of the kind {found}, not {self.boxes}", path, obj.line)
-            return replace(obj, corners=None, rotated=None) if is_horizontal else obj
+            is_plain = not is_horizontal or (obj.corners is None and obj.rotated is None)
+            return obj if is_plain else replace(obj, corners=None, rotated=None)
 
         own, others = rows_apart(voc.objects, of_kind)
         if others and not own:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import islice
 from typing import Any, Literal, get_args
@@ -200,7 +200,7 @@ def from_inclusive(obj: BoxObject) -> BoxObject:
     if obj.box is None or obj.box[0] == obj.box[2] or obj.box[1] == obj.box[3]:
         return obj
     xmin, ymin, xmax, ymax = obj.box
-    return replace(obj, box=(xmin - (xmin >= 1), ymin - (ymin >= 1), xmax, ymax))
+    return obj.with_box((xmin - (xmin >= 1), ymin - (ymin >= 1), xmax, ymax))
 
 
 @cache

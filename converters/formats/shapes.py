@@ -38,6 +38,21 @@ class BoxObject:
     text: str | None = None
     flags: dict[str, Any] = field(default_factory=dict)
 
+    def with_box(self, box: tuple[float, float, float, float] | None) -> BoxObject:
+        """The same object with another `box`."""
+        return BoxObject(
+            self.label,
+            box,
+            self.rotated,
+            self.difficult,
+            self.truncated,
+            self.line,
+            self.corners,
+            self.ignore,
+            self.text,
+            self.flags,
+        )
+
 
 def plain_quads(quads: npt.ArrayLike) -> list[Quad]:
     """``(N, 4, 2)`` pixels -> N quads of Python floats, rounded to 1/10,000 pixel."""

@@ -96,7 +96,10 @@ def plain_numbers(values: Iterable[object]) -> tuple[float, ...] | None:
 
 def written_numbers(texts: Sequence[str]) -> tuple[float, ...] | None:
     """All texts as floats where each is decimal, without blanks, and one that `finite` takes; else None."""
-    if _WRITTEN_NUMBERS.fullmatch(";".join(texts)) is None:
+    # Most are plain digits, of which none is empty, and need no pattern.
+    digits = "".join(texts)
+    plain = digits.isdigit() and digits.isascii() and "" not in texts
+    if not plain and _WRITTEN_NUMBERS.fullmatch(";".join(texts)) is None:
         return None
     numbers = tuple(map(float, texts))
     return numbers if min(numbers) >= -_MAX_PIXELS and max(numbers) <= _MAX_PIXELS else None

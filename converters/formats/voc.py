@@ -8,7 +8,7 @@ source's affair.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -34,6 +34,7 @@ _PLACES = ("left_top", "right_top", "right_bottom", "left_bottom")
 _CORNERS = tuple(f"{axis}_{place}" for place in _PLACES for axis in "xy")
 _EDGES, _ROTATED = ("xmin", "ymin", "xmax", "ymax"), ("cx", "cy", "w", "h", "angle")
 _ORDINARY_TAGS = frozenset({"name", "pose", "type", "truncated", "difficult", "occluded", "bndbox", "description"})
+_ORDINARY_BOXES = frozenset({_CORNERS, _EDGES, _ROTATED})
 _PLAIN_FLAGS = frozenset({None, "0", "1"})
 
 
@@ -112,43 +113,46 @@ def _ordinary(node: Element, line: int | None) -> BoxObject | None:
 
     Ordinary is one box of one kind, each tag once, numbers without blanks, and no tag that may turn a box.
     """
-    texts = {child.tag: child.text for child in node}
-    if len(texts) != len(node) or ("bndbox" in texts) == ("robndbox" in texts):
+    children = {child.tag: child for child in node}
+    box = children.get("robndbox")
+    is_oriented = box is not None
+    if box is None:
+        box = children.get("bndbox")
+    if box is None or len(children) != len(node):
         return None
-    label, difficult, truncated = (texts.get(tag) for tag in ("name", "difficult", "truncated"))
+    if "bndbox" in children if is_oriented else not children.keys() <= _ORDINARY_TAGS:
+        return None
+    numbers = _ordinary_numbers(box)
+    label, difficult, truncated = _text(children, "name"), _text(children, "difficult"), _text(children, "truncated")
     label = label.strip() if label else None
-    if not label or difficult not in _PLAIN_FLAGS or truncated not in _PLAIN_FLAGS:
-        return None
-    horizontal = "bndbox" in texts
-    if horizontal and not texts.keys() <= _ORDINARY_TAGS:
-        return None
-    box = node.find("bndbox" if horizontal else "robndbox")
-    numbers = None if box is None else _ordinary_numbers(box, (_EDGES,) if horizontal else (_CORNERS, _ROTATED))
-    if numbers is None:
+    if numbers is None or not label or difficult not in _PLAIN_FLAGS or truncated not in _PLAIN_FLAGS:
         return None
     found = BoxObject(label, None, None, difficult == "1", truncated == "1", line)
-    if "description" in texts:
+    if "description" in children:
         found.text = node_text(node, "description")
-    if horizontal:
-        x1, y1, x2, y2 = numbers
-        found.box = (x1, y1, x2, y2)
-        return found if x1 <= x2 and y1 <= y2 else None
     if len(numbers) == len(_CORNERS):
         found.corners = numbers
-        return found
-    cx, cy, w, h, angle = numbers
-    found.rotated = (cx, cy, w, h, angle)
-    return found if w >= 0 and h >= 0 else None
+        return found if is_oriented else None
+    if is_oriented:
+        cx, cy, w, h, angle = numbers if len(numbers) == len(_ROTATED) else (0.0, 0.0, -1.0, -1.0, 0.0)
+        found.rotated = (cx, cy, w, h, angle)
+        return found if w >= 0 and h >= 0 else None
+    x1, y1, x2, y2 = numbers if len(numbers) == len(_EDGES) else (0.0, 0.0, -1.0, -1.0)
+    found.box = (x1, y1, x2, y2)
+    return found if x1 <= x2 and y1 <= y2 else None
 
 
-def _ordinary_numbers(box: Element, kinds: Sequence[tuple[str, ...]]) -> tuple[float, ...] | None:
-    """The numbers of a box that has the tags of one of the `kinds`, each once, and no other."""
-    texts = {child.tag: child.text for child in box}
-    tags = next((tags for tags in kinds if tags[0] in texts), None)
-    if tags is None or len(texts) != len(tags) or len(box) != len(tags):
+def _text(children: Mapping[str, Element], tag: str) -> str | None:
+    child = children.get(tag)
+    return None if child is None else child.text
+
+
+def _ordinary_numbers(box: Element) -> tuple[float, ...] | None:
+    """The numbers of a box that has the tags of one kind in their usual order, and no other."""
+    if tuple([child.tag for child in box]) not in _ORDINARY_BOXES:
         return None
-    values = [text for tag in tags if (text := texts.get(tag))]
-    return written_numbers(values) if len(values) == len(tags) else None
+    texts = [child.text for child in box]
+    return None if None in texts else written_numbers(texts)  # type: ignore[arg-type]
 
 
 def _object(node: Element, path: str, line: int | None) -> BoxObject:

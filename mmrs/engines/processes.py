@@ -15,10 +15,12 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
 from mmrs.engines.base import AnyResult, AnyTask, LostWorkers, Say
+from mmrs.engines.garbage import rare_collections
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,9 @@ class ProcessPool:
     ) -> Generator[tuple[int, AnyResult], None, None]:
         if self.workers <= 1 or len(tasks) <= 1:
             for position, task in enumerate(tasks):
-                yield position, function(task)
+                with rare_collections():
+                    result = function(task)
+                yield position, result
             return
         waiting = deque(range(len(tasks)))
         running: dict[Future[AnyResult], tuple[int, _Worker]] = {}
@@ -45,7 +49,7 @@ class ProcessPool:
             while waiting or running:
                 while waiting and workers.idle:
                     position, worker = waiting.popleft(), workers.idle.pop()
-                    running[worker.submit(function, tasks[position])] = (position, worker)
+                    running[worker.submit(partial(_run_task, function), tasks[position])] = (position, worker)
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     position, worker = running.pop(future)
                     try:
@@ -109,6 +113,11 @@ class _Workers:
         for worker in self._all:
             worker.close()
         self._read_end.close()
+
+
+def _run_task(function: Callable[[AnyTask], AnyResult], task: AnyTask) -> AnyResult:
+    with rare_collections():
+        return function(task)
 
 
 def _run_worker(orders: Connection) -> None:

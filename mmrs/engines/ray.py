@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from mmrs.engines.base import AnyResult, AnyTask, LostWorkers, Say
+from mmrs.engines.garbage import rare_collections
 from mmrs.errors import RunFailure, UserError
 from mmrs.installation import install_command
 
@@ -76,7 +77,8 @@ class RayCluster:
 
 def _call(function: Callable[[AnyTask], AnyResult], task: AnyTask) -> AnyResult:
     # Ray takes plain functions only, and the one to run may be a partial.
-    return function(task)
+    with rare_collections():
+        return function(task)
 
 
 def import_ray() -> ModuleType:
