@@ -42,7 +42,7 @@ FLOORS = {
         {"catalog"},
         {"base", "layout"},
         {"__init__", "formats", "options", "splits", "tiled"},
-        {"mirrors"},
+        {"boxes", "mirrors"},
         {"captioning", "classification", "detection", "grounding", "own_data", "vqa"},
         {"resolve", "samples", "wrong_folder"},
         {"scan"},
