@@ -17,7 +17,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
@@ -87,12 +87,20 @@ class Finished:
 Event = TextPiece | Finished
 
 
+@dataclass(frozen=True)
+class PreparedPrompt:
+    """A conversation as the model reads it: tokens, and images as squares (N, C, H, W), however large they were."""
+
+    ids: list[int]
+    squares_NCHW: torch.Tensor | None
+
+
 @dataclass(eq=False)
 class Ticket:
     """A request that was taken: its events come to `deliver`, on the engine's thread."""
 
     ids: list[int]
-    pictures: tuple[Any, ...]
+    squares_NCHW: torch.Tensor | None
     sampling: Sampling
     deliver: Callable[[Event], None]
     cancelled: threading.Event = field(default_factory=threading.Event)
@@ -146,7 +154,7 @@ class AnswerEngine:
         self._waiting: queue.Queue[Ticket] = queue.Queue(most_waiting)
         # Taken and not ended yet, whether they wait, are read or run.
         self._open: set[Ticket] = set()
-        self._lock = threading.Lock()
+        self._lock, self._encoding = threading.Lock(), threading.Lock()
         self._closing, self._ended = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
@@ -166,27 +174,43 @@ class AnswerEngine:
         """Requests that are answered now."""
         return len(self._rows.keys)
 
-    def submit(self, conversation: Conversation, sampling: Sampling, deliver: Callable[[Event], None]) -> Ticket:
-        """Take a request.
+    def prepare(self, conversation: Conversation) -> PreparedPrompt:
+        """Read the pictures of a conversation, which are needed no longer then; any thread may, but it takes a while.
 
         Args:
             conversation: turns that end with a question, and the pictures of each.
+
+        Raises:
+            PromptTooLong: it leaves no room for an answer.
+            ValueError: a picture is none.
+        """
+        with self._encoding:
+            ids = self.processor.encode_conversation(conversation)[0]
+        if len(ids) >= self.positions:
+            raise PromptTooLong(
+                f"the prompt has {len(ids)} tokens, {self.processor.image_slots} of each image; the model reads "
+                f"{self.positions} with the answer"
+            )
+        pictures = [picture for own in conversation.images for picture in own]
+        return PreparedPrompt(ids, self.processor.image_processor(pictures)["pixel_values"] if pictures else None)
+
+    def submit(
+        self, asked: Conversation | PreparedPrompt, sampling: Sampling, deliver: Callable[[Event], None]
+    ) -> Ticket:
+        """Take a request.
+
+        Args:
+            asked: a conversation, or what `prepare` made of it.
             sampling: how to answer.
             deliver: called with every event on the engine's thread; it must not wait.
 
         Raises:
             EngineFull: come again later, or (EngineStopping) ask another one.
-            PromptTooLong: it leaves no room for an answer.
+            PromptTooLong, ValueError: as `prepare`.
         """
-        ids = self.processor.encode_conversation(conversation)[0]
-        room = self.positions - len(ids)
-        if room < 1:
-            raise PromptTooLong(
-                f"the prompt has {len(ids)} tokens, {self.processor.image_slots} of each image; the model reads "
-                f"{self.positions} with the answer"
-            )
-        pictures = tuple(picture for own in conversation.images for picture in own)
-        ticket = Ticket(ids, pictures, sampling, deliver, limit=min(room, sampling.max_new_tokens))
+        prompt = self.prepare(asked) if isinstance(asked, Conversation) else asked
+        limit = min(self.positions - len(prompt.ids), sampling.max_new_tokens)
+        ticket = Ticket(prompt.ids, prompt.squares_NCHW, sampling, deliver, limit=limit)
         if sampling.temperature >= _LEAST_TEMPERATURE:
             ticket.generator = torch.Generator().manual_seed(sampling.seed)
         with self._lock:
@@ -251,7 +275,7 @@ class AnswerEngine:
                 self._finish(ticket, "cancelled")
                 continue
             try:
-                logits_K = self._rows.join(ticket, ticket.ids, self._image_features(ticket.pictures))
+                logits_K = self._rows.join(ticket, ticket.ids, self._image_features(ticket.squares_NCHW))
             except Exception as error:
                 self._fail(ticket, error)
                 continue
@@ -325,12 +349,11 @@ class AnswerEngine:
             # Whoever listened is gone, a closed event loop for instance; the others go on.
             ticket.cancel()
 
-    def _image_features(self, pictures: Sequence[Any]) -> torch.Tensor | None:
-        if not pictures:
+    def _image_features(self, squares_NCHW: torch.Tensor | None) -> torch.Tensor | None:
+        if squares_NCHW is None:
             return None
-        squares = self.processor.image_processor(list(pictures))["pixel_values"]
         found: list[torch.Tensor] = []
-        for square_CHW in squares:
+        for square_CHW in squares_NCHW:
             key = hashlib.sha256(square_CHW.numpy().tobytes()).digest()
             if key not in self._features:
                 pixels_NCHW = square_CHW[None].to(self._model.device)

@@ -6,11 +6,13 @@ import contextlib
 import http.client
 import io
 import json
+import queue
 import random
 import select
 import socket
 import struct
 import time
+import weakref
 import zlib
 
 import openai
@@ -319,6 +321,38 @@ def test_bodies_are_cut_off(server):
                 sent += 1
                 assert sent < 200, "it reads without end"
             assert b"413" in connection.recv(300)
+
+
+def test_images_of_a_request_share_their_pixels(server, scene, monkeypatch):
+    monkeypatch.setattr("training.serving.api.messages.MOST_PIXELS", 2 * scene.width * scene.height - 1)
+    assert post(server, {"messages": chat(scene), "max_tokens": 1})[0] == 200
+    status, _, content = post(server, {"messages": chat(scene, scene)})
+    assert status == 400 and "those of a request may have" in json.loads(content)["error"]["message"]
+
+
+def test_bodies_share_their_room_and_leave_it(server, scene, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("training.serving.api.app.MOST_HELD_BYTES", 100)
+        for _ in range(3):
+            status, headers, content = post(server, {"messages": chat(scene)})
+            assert status == 429 and headers["retry-after"] == "5" and b"being read already" in content
+    monkeypatch.setattr("training.serving.api.app.MOST_HELD_BYTES", len(json.dumps({"messages": chat(scene)})) + 50)
+    for _ in range(3):
+        assert post(server, {"messages": chat(scene), "max_tokens": 1})[0] == 200
+
+
+def test_pictures_are_kept_no_longer_than_they_are_read(engine):
+    picture = Image.new("L", (50, 40))
+    read = weakref.ref(picture)
+    prompt = engine.prepare(Conversation((("human", QUESTION),), ((picture,),)))
+    again = Conversation((("human", QUESTION),), ((picture.copy(),),))
+    del picture
+    assert read() is None and len(prompt.squares_NCHW) == 1
+    events = queue.SimpleQueue()
+    engine.submit(prompt, Sampling(3), events.put)
+    while not isinstance(event := events.get(timeout=30), Finished):
+        pass
+    assert event.text == list(engine.answer(again, Sampling(3)))[-1].text
 
 
 def test_nothing_in_a_text_is_a_special_token(server, client):

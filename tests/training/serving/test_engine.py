@@ -138,9 +138,12 @@ def test_a_full_queue_says_when_to_come_again_and_closing_answers_what_is_there(
 
 def test_what_fails_fails_alone(engine, scene, monkeypatch):
     failed = engine.counts.failed
-    events = submitted(engine, asked("There?", object()), Sampling(4))[1]
-    end = awaited(events)[1]
-    assert end.reason == "failed" and "an image is a object" in end.text and engine.counts.failed == failed + 1
+    with pytest.raises((TypeError, ValueError), match="an image is a object"):
+        engine.submit(asked("There?", object()), Sampling(4), print)
+    with monkeypatch.context() as patch:
+        patch.setattr(engine._rows, "join", lambda *arguments: torch.zeros(1) @ torch.zeros(2))
+        end = awaited(submitted(engine, asked("There?", scene), Sampling(4))[1])[1]
+    assert end.reason == "failed" and "RuntimeError" in end.text and engine.counts.failed == failed + 1
     hot, cold = Sampling(4, temperature=1.0), Sampling(4)
 
     def no_draw(*arguments, **named):

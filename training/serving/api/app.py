@@ -12,7 +12,7 @@ import asyncio
 import hmac
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -25,23 +25,26 @@ from starlette.exceptions import HTTPException
 
 from mmrs import __version__
 from mmrs.instructions.dialects import Dialect
-from training.model.inputs.conversation import Conversation
 from training.serving.api.errors import ApiError
 from training.serving.api.messages import fetched_images, parsed_request, requested_conversation
 from training.serving.api.remote_images import RemoteImages
+from training.serving.api.requests import ChatRequest
 from training.serving.engine import (
     AnswerEngine,
     EngineFull,
     EngineStopping,
     Event,
     Finished,
+    PreparedPrompt,
     PromptTooLong,
     Sampling,
     Ticket,
 )
 from training.serving.found_boxes import found_boxes
 
-MOST_BODY_BYTES = 28 * 2**20
+MOST_BODY_BYTES, MOST_HELD_BYTES = 28 * 2**20, 2**29
+# Each may hold 64 million pixels, decoded, and the bytes that they came in.
+_INTAKE_AT_ONCE = 2
 _BODY_SECONDS, _SEND_SECONDS, _PING_SECONDS = 60.0, 30.0, 10
 _LOOK_SECONDS = 0.25
 # What is answered is still sent for so long once the server ends.
@@ -77,6 +80,7 @@ def make_app(engine: AnswerEngine, options: ApiOptions) -> FastAPI:
 
     app = FastAPI(title="mmrs", version=__version__, lifespan=lifespan, openapi_url=None)
     started = int(time.time())
+    bodies, intake = _HeldBytes(), asyncio.Semaphore(_INTAKE_AT_ONCE)
 
     @app.exception_handler(ApiError)
     async def told(request: Request, error: ApiError) -> Response:
@@ -111,11 +115,13 @@ def make_app(engine: AnswerEngine, options: ApiOptions) -> FastAPI:
         _check_key(request, options.key)
         if engine.stopping:
             raise _stopping()
-        asked = parsed_request(await _body(request))
-        if asked.model is not None:
-            _check_model(asked.model, options.model_id)
-        files = await fetched_images(asked, options.remote_images)
-        conversation = await asyncio.to_thread(requested_conversation, asked, files)
+        async with _body(request, bodies) as body:
+            asked = parsed_request(body)
+            if asked.model is not None:
+                _check_model(asked.model, options.model_id)
+            files = await fetched_images(asked, options.remote_images)
+            async with intake:
+                prompt, sizes = await asyncio.to_thread(_prepared, engine, asked, files)
         sampling = Sampling(
             max_new_tokens=asked.max_completion_tokens or asked.max_tokens or options.default_tokens,
             temperature=asked.temperature or 0.0,
@@ -123,7 +129,7 @@ def make_app(engine: AnswerEngine, options: ApiOptions) -> FastAPI:
             seed=asked.seed or 0,
             stop=asked.stops,
         )
-        answer = _Answer(engine, options, conversation, sampling)
+        answer = _Answer(engine, options, prompt, sizes, sampling)
         answer.start()
         if asked.stream:
             with_usage = asked.stream_options is not None and asked.stream_options.include_usage
@@ -142,9 +148,16 @@ def make_app(engine: AnswerEngine, options: ApiOptions) -> FastAPI:
 class _Answer:
     """One answer on its way from the engine's thread to a client."""
 
-    def __init__(self, engine: AnswerEngine, options: ApiOptions, conversation: Conversation, sampling: Sampling):
+    def __init__(
+        self,
+        engine: AnswerEngine,
+        options: ApiOptions,
+        prompt: PreparedPrompt,
+        sizes: Sequence[tuple[int, int]],
+        sampling: Sampling,
+    ):
         self._engine, self._options = engine, options
-        self._conversation, self._sampling = conversation, sampling
+        self._prompt, self._sizes, self._sampling = prompt, sizes, sampling
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self._ticket: Ticket | None = None
         self._head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": options.model_id}
@@ -157,13 +170,11 @@ class _Answer:
             loop.call_soon_threadsafe(self._events.put_nowait, event)
 
         try:
-            self._ticket = self._engine.submit(self._conversation, self._sampling, deliver)
+            self._ticket = self._engine.submit(self._prompt, self._sampling, deliver)
         except EngineStopping as error:
             raise _stopping() from error
         except EngineFull as error:
             raise ApiError(429, str(error), code="queue_full", wait=error.retry_after_seconds) from error
-        except PromptTooLong as error:
-            raise ApiError(400, str(error), "messages", "context_length_exceeded") from error
 
     async def chunks(self, with_usage: bool) -> AsyncIterator[dict[str, str]]:
         """Events of a stream: the role, pieces, the reason of the end, the usage if asked for, and DONE."""
@@ -214,12 +225,11 @@ class _Answer:
 
     def _boxes(self, text: str) -> dict[str, Any] | None:
         """Of the image that was sent last; None where there is none."""
-        pictures = [picture for own in self._conversation.images for picture in own]
-        if not pictures:
+        if not self._sizes:
             return None
-        width, height = pictures[-1].size
+        width, height = self._sizes[-1]
         boxes = found_boxes(text, width, height, self._options.dialect)
-        frame = {"image": len(pictures) - 1, "width": width, "height": height, "frame": "pixels of the sent image"}
+        frame = {"image": len(self._sizes) - 1, "width": width, "height": height, "frame": "pixels of the sent image"}
         return frame | {"boxes": [box.as_json() for box in boxes]}
 
 
@@ -245,8 +255,16 @@ def _check_model(name: str, model_id: str) -> None:
         )
 
 
-async def _body(request: Request) -> bytes:
-    """The body, cut off where it is too long, or too slow."""
+class _HeldBytes:
+    """Of the bodies that are read or decoded now, all clients together."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
+@asynccontextmanager
+async def _body(request: Request, held: _HeldBytes) -> AsyncIterator[bytes]:
+    """The body, cut off where it is too long, too slow, or more than there is room for."""
     stated = request.headers.get("content-length", "")
     if stated.isdecimal() and int(stated[:20]) > MOST_BODY_BYTES:
         raise _too_large()
@@ -255,12 +273,29 @@ async def _body(request: Request) -> bytes:
         async with asyncio.timeout(_BODY_SECONDS):
             async for part in request.stream():
                 size += len(part)
+                held.count += len(part)
                 if size > MOST_BODY_BYTES:
                     raise _too_large()
+                if held.count > MOST_HELD_BYTES:
+                    raise ApiError(429, "too many images are being read already", code="queue_full", wait=5)
                 parts.append(part)
+        yield b"".join(parts)
     except TimeoutError as error:
         raise ApiError(408, f"the body did not come within {_BODY_SECONDS:.0f} s") from error
-    return b"".join(parts)
+    finally:
+        held.count -= size
+
+
+def _prepared(
+    engine: AnswerEngine, asked: ChatRequest, files: Mapping[str, bytes]
+) -> tuple[PreparedPrompt, list[tuple[int, int]]]:
+    """The prompt of a request, and width and height of its pictures, which are kept no longer."""
+    conversation = requested_conversation(asked, files)
+    try:
+        prompt = engine.prepare(conversation)
+    except PromptTooLong as error:
+        raise ApiError(400, str(error), "messages", "context_length_exceeded") from error
+    return prompt, [picture.size for own in conversation.images for picture in own]
 
 
 def _too_large() -> ApiError:

@@ -20,22 +20,13 @@ from training.model.inputs.pictures import as_picture
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF")
 MOST_SENT_BYTES = 20 * 2**20
-_MOST_PIXELS = 64_000_000
+MOST_PIXELS = 64_000_000
 _MOST_SIDE = 20_000
-_LIMIT = SizeLimit(_MOST_PIXELS, 2**29)
+_LIMIT = SizeLimit(MOST_PIXELS, 2**29)
 
 
 class BadImage(ValueError):
     """An image that is not taken, and why."""
-
-
-def picture_of(address: object) -> Image.Image:
-    """The picture, of mode L or RGB and upright, of a ``data:image/...;base64,`` address.
-
-    Raises:
-        BadImage: no such address, another format, too large, or damaged.
-    """
-    return decode_picture(file_of(address))
 
 
 def file_of(address: object) -> bytes:
@@ -53,8 +44,16 @@ def file_of(address: object) -> bytes:
         raise BadImage(f"an image is no base64: {error}") from error
 
 
-def decode_picture(content: bytes) -> Image.Image:
-    """The picture of a file's bytes. Raises BadImage where it is none that is taken."""
+def decode_picture(content: bytes, most_pixels: int = MOST_PIXELS) -> Image.Image:
+    """The picture of a file's bytes, of mode L or RGB and upright.
+
+    Args:
+        content: of the file.
+        most_pixels: of this picture.
+
+    Raises:
+        BadImage: another format, too large, or damaged.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -62,6 +61,11 @@ def decode_picture(content: bytes) -> Image.Image:
                 if max(image.size) > _MOST_SIDE:
                     raise BadImage(
                         f"an image has {image.width} x {image.height} pixels; a side may have {_MOST_SIDE:,}"
+                    )
+                if image.width * image.height > most_pixels:
+                    raise BadImage(
+                        f"an image has {image.width} x {image.height} pixels; those of a request may have "
+                        f"{MOST_PIXELS:,} together"
                     )
                 if getattr(image, "n_frames", 1) > 1:
                     raise BadImage("an image has several frames; send one")

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from training.model.inputs.conversation import Conversation, conversation_of
 from training.serving.api.errors import ApiError
-from training.serving.api.intake import BadImage, decode_picture, picture_of
+from training.serving.api.intake import MOST_PIXELS, BadImage, decode_picture, file_of
 from training.serving.api.remote_images import RemoteImages
 from training.serving.api.requests import MOST_CHARACTERS, MOST_IMAGES, ChatRequest
 
@@ -66,7 +66,8 @@ def requested_conversation(asked: ChatRequest, files: Mapping[str, bytes]) -> Co
     Raises:
         ApiError: they are none that the model can be asked.
     """
-    messages = [_decoded(message.role, message.content, files) for message in asked.messages]
+    left = _PixelsLeft(MOST_PIXELS)
+    messages = [_decoded(message.role, message.content, files, left) for message in asked.messages]
     try:
         conversation = conversation_of(messages)
     except ValueError as error:
@@ -78,7 +79,14 @@ def requested_conversation(asked: ChatRequest, files: Mapping[str, bytes]) -> Co
     return conversation
 
 
-def _decoded(role: str, content: Any, files: Mapping[str, bytes]) -> dict[str, Any]:
+class _PixelsLeft:
+    """How many pixels the further images of a request may have."""
+
+    def __init__(self, count: int):
+        self.count = count
+
+
+def _decoded(role: str, content: Any, files: Mapping[str, bytes], left: _PixelsLeft) -> dict[str, Any]:
     """A message with decoded pictures in the place of their addresses."""
     if not isinstance(content, list):
         return {"role": role, "content": content}
@@ -88,7 +96,8 @@ def _decoded(role: str, content: Any, files: Mapping[str, bytes]) -> dict[str, A
             address = _address_of(part)
             try:
                 file = files.get(address) if isinstance(address, str) else None
-                picture = picture_of(address) if file is None else decode_picture(file)
+                picture = decode_picture(file_of(address) if file is None else file, left.count)
+                left.count -= picture.width * picture.height
             except BadImage as error:
                 raise _bad_image(str(error)) from error
             part = {"type": "image", "image": picture}
