@@ -59,7 +59,8 @@ def attached_files(part: GithubReleasePart, endpoints: Endpoints, stall_seconds:
     assets = listing.get("assets") if isinstance(listing, dict) else None
     if not isinstance(assets, list):
         raise odd_answer(f"{part.repo} {part.tag}", "no list of assets")
-    by_name = {asset.get("name"): asset for asset in assets if isinstance(asset, dict)}
+    named = [asset for asset in assets if isinstance(asset, dict) and isinstance(asset.get("name"), str)]
+    by_name = {asset["name"]: asset for asset in named}
     found = []
     for facts in part.files:
         asset = by_name.get(facts.name)
