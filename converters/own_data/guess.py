@@ -33,7 +33,7 @@ from mmrs.imaging.suffixes import SOURCE_SUFFIXES
 from mmrs.source import JUNK_FOLDERS, Absent
 from mmrs.storage.plain_files import reading_below
 
-SPLIT_WORDS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+_WORDS_OF_SPLITS = ("train", "training", "val", "valid", "validation", "test", "testing")
 _IN_NAME = re.compile(r"(?<![a-z])(train|val|valid|validation|test)(?![a-z])")
 _MOST_FILES, _MOST_LOOKED_AT, _TRIED = 2_000_000, 300, 25
 _MOST_JSON_BYTES = 2**30
@@ -95,8 +95,7 @@ class _Group:
 
     @property
     def splits(self) -> tuple[str, ...]:
-        order = ("train", "val", "test")
-        return tuple(sorted(filter(None, self.paths), key=order.index))
+        return tuple(word for word in _WORDS_OF_SPLITS if word in self.paths)
 
     def some(self) -> list[str]:
         """A few paths of every split."""
@@ -137,7 +136,7 @@ def _files(root: Path) -> Iterator[str]:
 def _templated_folder(folder: str) -> tuple[str, str]:
     parts = folder.split("/") if folder else ["."]
     for position, part in enumerate(parts):
-        if part in SPLIT_WORDS:
+        if part in _WORDS_OF_SPLITS:
             return "/".join([*parts[:position], SPLIT, *parts[position + 1 :]]), part
     return "/".join(parts), ""
 
@@ -272,7 +271,7 @@ def _class_folders(seen: Mapping[str, Sequence[_Group]]) -> Iterator[Candidate]:
             above[folder if slash else "."].append(group)
     for folder, groups in above.items():
         if len(groups) > 1:
-            splits = [split for split in ("train", "val", "test") if any(split in group.splits for group in groups)]
+            splits = [word for word in _WORDS_OF_SPLITS if any(word in group.splits for group in groups)]
             labels = [group.template.rpartition("/")[2] for group in groups]
             known = {"format": "folders", "splits": splits or ["train"], "classes": labels}
             yield known, (folder,), (f"{len(groups)} folders with images and no labels lie beside each other",)

@@ -81,6 +81,16 @@ def test_without_folders_of_splits_there_is_one(made, form):
     assert guess.description["splits"] == ["train"] and guess.images == {"train": 6}
 
 
+@pytest.mark.parametrize("form", ["folders", "yolo"])
+def test_splits_keep_the_names_of_their_folders(made, form):
+    root, _ = made(form)
+    for folder in [path for path in root.rglob("val") if path.is_dir()]:
+        folder.rename(folder.with_name("valid"))
+    guess = guess_description(root)
+    assert guess.description["splits"] == ["train", "valid"]
+    assert sorted(guess.images) == ["train", "valid"] and min(guess.images.values()) > 0
+
+
 def test_tables_and_labels_alone_are_named(tmp_path):
     import pyarrow
     import pyarrow.parquet
