@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from converters import catalog
 from converters.formats.coco import parse_coco
+from converters.formats.folders import SPLIT_WORDS
 from converters.formats.llava import parse_llava
 from converters.formats.text import decode, read_bytes
 from converters.formats.voc import parse_voc
@@ -33,7 +34,7 @@ from mmrs.imaging.suffixes import SOURCE_SUFFIXES
 from mmrs.source import JUNK_FOLDERS, Absent
 from mmrs.storage.plain_files import reading_below
 
-_WORDS_OF_SPLITS = ("train", "training", "val", "valid", "validation", "test", "testing")
+_WORDS_OF_SPLITS = tuple(word for words in SPLIT_WORDS.values() for word in words)
 _IN_NAME = re.compile(r"(?<![a-z])(train|val|valid|validation|test)(?![a-z])")
 _MOST_FILES, _MOST_LOOKED_AT, _TRIED = 2_000_000, 300, 25
 _MOST_JSON_BYTES = 2**30
