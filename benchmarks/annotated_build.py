@@ -34,15 +34,19 @@ import converters
 from benchmarks.corpus import genuine, with_comment
 from benchmarks.machine import describe
 from benchmarks.trial import in_fresh_process, interleaved, measured, paired, peak_rss, warm, workers_peak
+from mmrs.builder.recipe import BuildRecipe
+from mmrs.builder.run import build, plan_build
 from mmrs.imaging.hashing import fingerprint, reduced_size
+from mmrs.progress import Progress
 from mmrs.shards.tar import TarWriter
-from mmrs.source import Discovery
+from mmrs.source import Discovery, SourceBuild
 
 DIOR_IMAGES = {"train": 5_862, "val": 5_863, "test": 11_738}
 DIOR_OBJECTS = 192_518
 _SIDE = 800
 _FILENAME = re.compile(rb"<filename>[^<]*</filename>")
 TRIALS = ("floor", "one", "two")
+SMALLEST = 2_898
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +114,9 @@ def _measure(one: AnnotatedSet, given: argparse.Namespace) -> dict[str, Any]:
 
 def _summary(runs: dict[str, list[dict[str, Any]]], images: int) -> dict[str, Any]:
     summary: dict[str, Any] = {
-        f"{name}_microseconds_an_image": round(1e6 * min(run["cpu_seconds"] for run in some) / images, 1)
+        f"{name}_microseconds_an_image": round(
+            1e6 * min(run["cpu_seconds"] / run["passes"] for run in some) / images, 1
+        )
         for name, some in runs.items()
     }
     if "floor" in runs and "one" in runs:
@@ -126,13 +132,21 @@ def _trial(one: AnnotatedSet, trial: str, folder: Path) -> dict[str, Any]:
     # With its first value pyarrow imports pandas where that is installed: no part of the cost of a build.
     pyarrow.scalar(0)
     work: Callable[[Path], dict[str, Any]]
+    found = one.discover()
     if trial == "floor":
-        found = one.discover()
         work = lambda out: floor(found, out)  # noqa: E731
     else:
         work = lambda out: _build(one, 1 if trial == "one" else 2, out)  # noqa: E731
-    with tempfile.TemporaryDirectory(dir=folder) as place:
-        return measured(lambda: work(Path(place)))
+    # Small sets are built as often as makes one of the size of HIT-UAV: what is done once is paid once.
+    passes = max(1, SMALLEST // sum(len(part.items) for part in found))
+
+    def all_passes() -> dict[str, Any]:
+        for _ in range(passes):
+            with tempfile.TemporaryDirectory(dir=folder) as place:
+                said = work(Path(place))
+        return said | {"passes": passes}
+
+    return measured(all_passes)
 
 
 def floor(found: Sequence[Discovery], out: Path) -> dict[str, Any]:
@@ -167,11 +181,6 @@ def _bare_parse(path: Path) -> None:
 
 
 def _build(one: AnnotatedSet, workers: int, out: Path) -> dict[str, Any]:
-    from mmrs.builder.recipe import BuildRecipe
-    from mmrs.builder.run import build, plan_build
-    from mmrs.progress import Progress
-    from mmrs.source import SourceBuild
-
     source = converters.get(one.source, **dict(one.options))
     words = {"sources": [{"name": one.source}], "validation": "L1", "quarantine_ceiling": 1}
     recipe, quiet = BuildRecipe.model_validate(words), Progress(quiet=True)
