@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 from docs.hooks.drawn.architecture import architecture
+from docs.hooks.drawn.learning import learning
 from docs.hooks.drawn.streaming import packing, pointer, resume
 
-DRAWINGS = {"architecture": architecture, "packing": packing, "pointer": pointer, "resume": resume}
+DRAWINGS = {
+    "architecture": architecture,
+    "learning": learning,
+    "packing": packing,
+    "pointer": pointer,
+    "resume": resume,
+}

@@ -14,9 +14,13 @@ _HEAD = 7
 
 
 def drawing(width: int, height: int, label: str, parts: Iterable[str]) -> str:
-    """A whole picture, on one line: a blank line would end the HTML block that Markdown takes it for."""
+    """A whole picture, on one line: a blank line would end the HTML block that Markdown takes it for.
+
+    Narrow pages scroll it: letters stay as large as those beside it.
+    """
     content = "".join(parts)
-    return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}">{content}</svg>'
+    size = f'viewBox="0 0 {width} {height}" style="min-width:{width / 26:.0f}rem"'
+    return f'<svg {size} role="img" aria-label="{escape(label)}">{content}</svg>'
 
 
 def rectangle(x: float, y: float, width: float, height: float, kind: str = "", radius: float = 5) -> str:
@@ -47,3 +51,8 @@ def arrow(points: Sequence[Point], kind: str = "") -> str:
         head = f"{x},{y} {back},{y - 4} {back},{y + 4}"
     line = " ".join(f"{px},{py}" for px, py in points)
     return f'<polyline class="arrow {kind}" points="{line}"/><polygon class="head" points="{head}"/>'
+
+
+def curve(points: Sequence[Point], kind: str) -> str:
+    """A line through the points."""
+    return f'<polyline class="{kind}" points="{" ".join(f"{x},{y}" for x, y in points)}"/>'
