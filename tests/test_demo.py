@@ -1,6 +1,7 @@
 """`mmrs demo`, small: every step runs on what the one before it wrote, and a second run goes on where it stopped."""
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -76,3 +77,10 @@ def test_a_sample_that_was_interrupted_is_begun_anew(small_demo, tmp_path, monke
     (half / "half").write_text("half")
     demo._sample(None, "hit-uav", half, {})
     assert commands == ["sample", "sample"] and not half.exists()
+
+
+def test_what_the_demo_lacks_is_said_before_it_makes_anything(tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, "find_spec", lambda module: None if module == "safetensors" else find_spec(module))
+    result = CliRunner().invoke(cli.main, ["demo", "--out", str(tmp_path / "out")])
+    assert result.exit_code == 2 and "pip install 'mmrs[train]'" in result.output
+    assert not (tmp_path / "out").exists()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import shlex
 import shutil
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -25,6 +26,7 @@ DETECTION = {
     "layouts": "[rotate_json]",
 }
 CLASSIFICATION = {"images_per_class": "60"}
+_NEEDED = ("torch", "transformers", "tokenizers", "safetensors", "tensorboard", "jinja2")
 _BEGUN = b"a sample of `mmrs demo` is being written to the folder of this name\n"
 
 
@@ -39,6 +41,10 @@ def demo(ctx: click.Context, out: Path, workers: int) -> None:
 
     Run again after an interruption, it continues: finished shards, checkpoints and samples are kept.
     """
+    for module in _NEEDED:
+        # Before minutes of work that would end at the first step that trains.
+        if find_spec(module) is None:
+            raise ModuleNotFoundError(f"No module named {module!r}", name=module)
     raw, shards, run, scores = out / "raw", out / "shards", out / "run", out / "scores"
     _sample(ctx, "hit-uav", raw / "hit-uav", DETECTION)
     _sample(ctx, "ucmerced", raw / "ucmerced", CLASSIFICATION)

@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -187,6 +188,7 @@ def open_monitor(
         )
         monitor = Monitor(metrics, held_out, log.every_steps, total_steps, progress)
         if log.tensorboard:
+            stack.enter_context(_said_in_a_line(progress))
             monitor.tensorboard = _tensorboard(out / "tensorboard", done_steps)
             stack.callback(monitor.tensorboard.close)
         monitor.tracker = open_tracker(log, out)
@@ -252,6 +254,27 @@ def _by_name(head: str, values: dict[str, float]) -> dict[str, float]:
 def _write_line(file: TextIO, line: str) -> None:
     file.write(line + "\n")
     file.flush()
+
+
+@contextmanager
+def _said_in_a_line(progress: Progress) -> Iterator[None]:
+    """What the thread that writes for TensorBoard meets, a full disk for instance, in a line and not as a traceback.
+
+    The run itself goes on or ends by its own files.
+    """
+    before = threading.excepthook
+
+    def said(failed: threading.ExceptHookArgs) -> None:
+        if isinstance(failed.exc_value, OSError):
+            progress.line(f"TensorBoard's file is not written: {failed.exc_value}")
+        else:
+            before(failed)
+
+    threading.excepthook = said
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 def _tensorboard(folder: Path, done_steps: int) -> Any:

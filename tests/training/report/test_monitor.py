@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from types import ModuleType
 
 import pytest
@@ -144,3 +145,17 @@ def test_a_tracker_that_is_not_installed_names_its_extra(tmp_path, monkeypatch):
     opened = open_monitor(tmp_path, 0, 3, LogConfig(tracker="wandb"), Progress(quiet=True))
     with pytest.raises(UserError, match=r"log\.tracker=wandb needs its library: pip install 'mmrs\[wandb\]'"):
         opened.__enter__()
+
+
+def test_a_disk_that_is_full_for_tensorboard_is_a_line(tmp_path, capsys):
+    def full():
+        raise OSError(28, "No space left on device")
+
+    before = threading.excepthook
+    with open_monitor(tmp_path, 0, 4, LogConfig(), Progress(quiet=False)):
+        thread = threading.Thread(target=full)
+        thread.start()
+        thread.join()
+    said = capsys.readouterr().err
+    assert "TensorBoard's file is not written: [Errno 28] No space left on device" in said and "Traceback" not in said
+    assert threading.excepthook is before
