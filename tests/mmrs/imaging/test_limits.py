@@ -173,14 +173,16 @@ def test_readers_of_stored_images_refuse_it_too():
 
 
 def test_no_reader_goes_around_the_bounds():
-    """`open_image` and `open_stored` do; the reader of the archive sees headers alone, the monitor its own file; what a
-    user hands to a model is bounded by Pillow, its formats and scans by those who take it."""
+    """`open_image` and `open_stored` do; the reader of the archive and that of a scene's place see headers alone, the
+    monitor its own file; what a user hands to a model is bounded by Pillow, its formats and scans by those who take it.
+    """
     files = subprocess.check_output(["git", "grep", "-l", r"Image\.open(", "mmrs", "training", "converters"], cwd=ROOT)
     readers = {name for name in files.decode().split() if "/samples/" not in name and "/card.py" not in name}
     assert readers == {"mmrs/imaging/probe.py", "mmrs/release/ingest.py", "training/report/monitor.py"} | {
         "training/model/inputs/conversation.py",
         "training/model/inputs/pictures.py",
         "training/serving/api/intake.py",
+        "training/serving/pictures.py",
     }
 
 

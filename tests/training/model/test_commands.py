@@ -44,7 +44,7 @@ def test_init_of_a_url_is_refused_before_anything_is_asked(tmp_path, monkeypatch
 def test_init_then_inspect(tmp_path):
     llama = write_llama(tmp_path / "llama")
     made = mmrs(
-        "init", tmp_path / "model", "--llm", llama, "--size", "tiny", "--set", "fusion=sum", "--set", "vit.layers=[4]"
+        "init", tmp_path / "model", "--llm", llama, "--size", "tiny", "--set", "fusion=sum", "--set", "vit.layers=[2]"
     )
     assert made.exit_code == 0, made.output
     assert "licence: llama2" in made.output and "random weights" in made.output
