@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,11 +114,11 @@ def listen(
 
     if needed is not None:
         needed.add_done_callback(end)
-    with listener:
-        try:
-            server.run([listener])
-        except KeyboardInterrupt:
-            say("ended")
+    # A background job of a shell ignores Ctrl-C's signal, and then the server comes back without the exception.
+    with listener, suppress(KeyboardInterrupt):
+        server.run([listener])
+    if needed is None or not needed.done() or needed.exception() is None:
+        say("ended")
 
 
 def _by_row(answers: Mapping[str, list[ShownAnswer]], catalogue: Catalogue) -> AnswerTable:

@@ -159,13 +159,16 @@ def test_a_second_signal_ends_at_once(running):
 
 
 @pytest.mark.nightly
+@pytest.mark.parametrize("background", [False, True])
 @pytest.mark.parametrize(("sent", "code", "last"), [(signal.SIGTERM, 143, None), (signal.SIGINT, 0, "ended")])
-def test_the_command_ends_as_its_help_says(served_folder, tmp_path, sent, code, last):
+def test_the_command_ends_as_its_help_says(served_folder, tmp_path, sent, code, last, background):
+    """Background jobs of a shell have SIGINT ignored when they begin."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN if background else signal.default_int_handler)
     port = free_port()
     words = ["-m", "mmrs", "serve", str(served_folder), "--port", str(port), "--device", "cpu"]
-    process = subprocess.Popen(
-        [sys.executable, *words], cwd=ROOT, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
-    )
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([sys.executable, *words], cwd=ROOT, stderr=subprocess.PIPE, text=True, env=environment)
+    signal.signal(signal.SIGINT, before)
     try:
         wait_for(port, 120)
         with asked(port, stream=True, max_tokens=400) as reply:
