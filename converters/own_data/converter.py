@@ -20,7 +20,8 @@ from converters.formats.shared_file import read_shared
 from converters.formats.text import numbered_lines, read_bytes
 from converters.layout import Problem, plain_stem
 from converters.own_data.description import DESCRIPTION_NAME, EXAMPLE, DescribedSet, Description, own_layout_error
-from converters.own_data.formats import TURNED_BOX_TASKS, find_items, read_item
+from converters.own_data.formats.registry import OWN_FORMATS
+from converters.own_data.items import TURNED_BOX_TASKS
 from mmrs.errors import UserError
 from mmrs.imaging.suffixes import without_known_suffix
 from mmrs.record import Annotations, TaskName, canonical_json
@@ -77,7 +78,7 @@ class Generic(Converter):
         self.check_split(split)
         if not root.is_dir():
             raise own_layout_error(root, "is not a folder", tuple(self.facts.layouts.values()))
-        found = find_items(described, root, split)
+        found = OWN_FORMATS[own.format].find(described, root, split)
         items, notes = list(found.items), found.notes
         consulted = found.consulted | {described.path, described.class_file}
         of_split, shared = (found.problems, ()) if own.is_templated else ((), found.problems)
@@ -99,7 +100,8 @@ class Generic(Converter):
 
     def read(self, item: Item) -> Annotations:
         """Parse one image's annotation in the described format."""
-        return read_item(self._described().content, item)
+        own = self._described().content
+        return OWN_FORMATS[own.format].read(own, item)
 
     def _described(self, root: Path | None = None) -> DescribedSet:
         if self.description is None:

@@ -1,0 +1,35 @@
+"""Boxes of one image as any format states them -> its annotations, with the classes that the description names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from converters.formats.objects import annotated, labelled_rows
+from converters.formats.shapes import BoxObject
+from converters.layout import last_parts
+from converters.own_data.description import Description
+from mmrs.record import Annotations, Provenance, UnreadRow
+from mmrs.source import Item
+
+
+@dataclass(frozen=True, slots=True)
+class BoxRows:
+    """Objects of one image, the rows that are none, and the size (width, height) that the file states."""
+
+    objects: tuple[BoxObject, ...]
+    unread: tuple[UnreadRow, ...] = ()
+    size: tuple[int, int] | None = None
+
+
+def boxes_of_classes(own: Description, item: Item, rows: BoxRows) -> Annotations:
+    """The annotations of an image's boxes; rows of unknown classes are named beside the others."""
+    path = str(item.annotations[0]) if item.annotations else str(item.image)
+    boxes, unknown = labelled_rows(rows.objects, own.classes, path, own.options.ignored)
+    return Annotations(
+        objects=annotated([boxes])[0],
+        provenance=Provenance(
+            annotation=last_parts(item.annotations[0], 1) if item.annotations else None, original_id=item.image.name
+        ),
+        declared_size=rows.size,
+        unread=rows.unread + unknown,
+    )

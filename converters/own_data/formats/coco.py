@@ -1,0 +1,48 @@
+"""COCO JSON: one file for all images of a split."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from converters.formats.coco import box_fields, read_coco, row_object
+from converters.formats.rows import rows_apart
+from converters.formats.shared_file import read_shared
+from converters.formats.tree import list_tree
+from converters.formats.turned import states_rotation
+from converters.own_data.box_rows import BoxRows, boxes_of_classes
+from converters.own_data.description import DescribedSet, Description
+from converters.own_data.items import (
+    TURNED_BOX_TASKS,
+    FoundItems,
+    OwnFormat,
+    images_folder,
+    images_named_in,
+    shared_annotations,
+)
+from mmrs.record import Annotations
+from mmrs.source import Item
+
+
+def _find(described: DescribedSet, root: Path, split: str) -> FoundItems:
+    own = described.content
+    images = list_tree(images_folder(own, root, split), root)
+    source = shared_annotations(own, root, split)
+    order = own.options.box_order
+    parsed = read_shared(
+        "generic", root, source, lambda path: read_coco(path, order), "mend it", described.command_options
+    )
+    rows = ((row.file_name, {"size": row.size, "rows": [box_fields(one) for one in row.rows]}) for row in parsed.images)
+    found = images_named_in(images, source, rows, parsed.problems)
+    turned = any(states_rotation(row) for item in found.items for row in item.payload["rows"])
+    return replace(found, unread_rows=parsed.unread_rows, tasks=TURNED_BOX_TASKS if turned else ())
+
+
+def _read(own: Description, item: Item) -> Annotations:
+    path = str(item.annotations[0])
+    objects, unread = rows_apart(item.payload["rows"], lambda row: row_object(row, path))
+    width_height = item.payload["size"]
+    return boxes_of_classes(own, item, BoxRows(objects, unread, tuple(width_height) if width_height else None))
+
+
+COCO_FORMAT = OwnFormat(_find, _read)

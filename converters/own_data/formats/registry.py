@@ -1,0 +1,20 @@
+"""The formats of a user's own data by name. Another one is a module here with an `OwnFormat`, and its line below."""
+
+from __future__ import annotations
+
+from converters.own_data.description import Format
+from converters.own_data.formats.box_files import DOTA_FORMAT, VOC_FORMAT, YOLO_FORMAT
+from converters.own_data.formats.class_folders import FOLDERS_FORMAT
+from converters.own_data.formats.coco import COCO_FORMAT
+from converters.own_data.formats.llava import LLAVA_FORMAT
+from converters.own_data.items import OwnFormat
+
+OWN_FORMATS: dict[Format, OwnFormat] = {
+    "coco": COCO_FORMAT,
+    "voc": VOC_FORMAT,
+    "dota": DOTA_FORMAT,
+    "yolo": YOLO_FORMAT,
+    "yolo-obb": YOLO_FORMAT,
+    "folders": FOLDERS_FORMAT,
+    "llava": LLAVA_FORMAT,
+}

@@ -1,0 +1,135 @@
+"""What each format of a user's own data hands over: items of one place, paired with their labels or named by a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from converters.formats.tree import FileTree, list_tree
+from converters.layout import Problem
+from converters.own_data.description import DescribedSet, Description, own_layout_error
+from mmrs.errors import BadItem
+from mmrs.record import Annotations, TaskName
+from mmrs.source import Absent, Item
+
+TURNED_BOX_TASKS: tuple[TaskName, ...] = ("detection-obb",)
+# Label files that are looked into for the kind of their boxes before they are read.
+LOOKED_AT_FOR_BOXES = 200
+
+
+@dataclass(frozen=True, slots=True)
+class FoundItems:
+    """Items of one place (before any cut into splits), notes and problems; `tasks` that its labels allow besides.
+
+    `consulted` are the annotation file of all images, and the images that a note counts and leaves out.
+    """
+
+    items: tuple[Item, ...]
+    notes: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    unread_rows: tuple[Problem, ...] = ()
+    details: tuple[Problem, ...] = ()
+    tasks: tuple[TaskName, ...] = ()
+    consulted: frozenset[Path] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class OwnFormat:
+    """One format: `find` lists the items of a split below the root, `read` parses one image's annotation.
+
+    `find` raises `UserError` where a path of the description is not there or a file that all images depend on cannot be
+    used; `read` raises `BadItem`.
+    """
+
+    find: Callable[[DescribedSet, Path, str], FoundItems]
+    read: Callable[[Description, Item], Annotations]
+
+
+def images_folder(own: Description, root: Path, split: str) -> Path:
+    """The folder of a split's images. Raises `UserError` where it is not there."""
+    folder = root / own.path(own.images, split)
+    if not folder.is_dir():
+        raise own_layout_error(root, f"has no folder {own.path(own.images, split)}", [f"{folder}/ with images"])
+    return folder
+
+
+def label_folder(own: Description, root: Path, split: str, suffix: str) -> Path:
+    """The folder of a split's label files. Raises `UserError` where it is not there."""
+    folder = root / own.path(own.annotations or "", split)
+    if not folder.is_dir():
+        raise own_layout_error(root, f"has no folder {folder.relative_to(root)}", [f"{folder}/ with {suffix} files"])
+    return folder
+
+
+def shared_annotations(own: Description, root: Path, split: str) -> Path:
+    """The one annotation file of a split. Raises `UserError` where it is not there."""
+    source = root / own.path(own.annotations or "", split)
+    if not source.is_file():
+        raise own_layout_error(root, f"has no file {source.relative_to(root)}", [str(source)])
+    return source
+
+
+def labelled_images(own: Description, root: Path, split: str, suffix: str, without_label: str = "") -> FoundItems:
+    """Images with the label file of their name, each in its folder.
+
+    `without_label` is what an image without a label file counts as; where that says nothing, such an image is a
+    problem.
+    """
+    images = list_tree(images_folder(own, root, split), root)
+    labels = list_tree(label_folder(own, root, split, suffix), root, {suffix})
+    items, problems = [], list(labels.problems)
+    without = 0
+    for stem, image in images.by_stem.items():
+        label = labels.partner(stem, image)
+        if label is not None:
+            items.append(Item(stem, image, (label,)))
+        elif without_label:
+            items.append(Item(stem, image))
+            without += 1
+        else:
+            problems.append(Absent(str(image), "image without a label file"))
+    problems += [
+        Absent(str(path), "label file without an image")
+        for stem, path in labels.by_stem.items()
+        if not images.has(stem) and path.name != "classes.txt"
+    ]
+    notes = (f"{without} images have no label file and count as {without_label}",) if without else ()
+    return FoundItems(tuple(items), notes, (*images.problems, *problems))
+
+
+def images_named_in(
+    images: FileTree, source: Path, rows: Iterable[tuple[str, Mapping[str, Any]]], problems: tuple[Problem, ...] = ()
+) -> FoundItems:
+    """Items of the images that an annotation file names, each with its payload; `problems` are those of the file."""
+    stems = {path: stem for stem, path in images.by_stem.items()}
+    items: dict[str, Item] = {}
+    missing: list[Problem] = []
+    for name, payload in rows:
+        try:
+            image = images.find(name)
+        except BadItem as error:
+            missing.append((str(source), error.reason))
+            continue
+        stem = stems.get(image) if image else None
+        if image is None or stem is None:
+            missing.append(Absent(str(source), f"image {name} is named but is not there"))
+        elif stem not in items:
+            items[stem] = Item(stem, image, (source,), payload)
+        elif (joined := _joined(items[stem].payload, payload)) is not None:
+            # Two spellings of one file: what is said under both is known of the one image.
+            items[stem] = replace(items[stem], payload=joined)
+        else:
+            missing.append((str(source), f"image {name} is {items[stem].image.name}, which has another size before"))
+    rest = frozenset(path for stem, path in images.by_stem.items() if stem not in items)
+    notes = (f"{len(rest)} images are not named by {source.name} and were left out",) if rest else ()
+    known = tuple(items[stem] for stem in sorted(items))
+    return FoundItems(known, notes, (*images.problems, *problems, *missing), consulted=rest | {source})
+
+
+def _joined(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Lists one after the other; None where the two say different things of anything else."""
+    if any(first[key] != second[key] for key in first if not isinstance(first[key], list)):
+        return None
+    return {key: value + second[key] if isinstance(value, list) else value for key, value in first.items()}
