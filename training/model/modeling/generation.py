@@ -140,7 +140,8 @@ class EarthGPTForConditionalGeneration(EarthGPTPreTrainedModel, GenerationMixin)
             ValueError: the number of slots is not that of the images.
         """
         prompt_BL = kwargs.get("input_ids") if inputs is None else inputs
-        if prompt_BL is not None and kwargs.get("past_key_values") is None:
+        # Embeddings beside ids are what is read, with the images in them or not.
+        if prompt_BL is not None and kwargs.get("past_key_values") is None and kwargs.get("inputs_embeds") is None:
             encoded = (kwargs.get("mm_encoder_outputs") or {}).get("image")
             given = kwargs.get("pixel_values") if encoded is None else encoded.pooler_output
             self.check_slots(prompt_BL, 0 if given is None else len(given))
@@ -156,11 +157,15 @@ class EarthGPTForConditionalGeneration(EarthGPTPreTrainedModel, GenerationMixin)
     ) -> dict[str, Any]:
         """As of `GenerationMixin`, and the image for a model that drafts for another: it is told of no first step.
 
+        Tokenizers, which `generate` needs for texts that end an answer and passes on, are none of the model's inputs.
+
         Raises:
             ValueError: the image was encoded for a model of another width.
         """
         # transformers types `self` by a protocol that none of its own models meets.
         prepare: Any = super().prepare_inputs_for_generation  # type: ignore[misc]
+        for name in ("tokenizer", "assistant_tokenizer"):
+            kwargs.pop(name, None)
         inputs = prepare(input_ids, *args, inputs_embeds=inputs_embeds, **kwargs)
         encoded, ids_BL = (kwargs.get("mm_encoder_outputs") or {}).get("image"), inputs.get("input_ids")
         if encoded is None or inputs.get("mm_encoder_outputs") or ids_BL is None or ids_BL.shape[1] == 1:

@@ -67,29 +67,28 @@ class EarthGPTModel(EarthGPTPreTrainedModel):
         self.language_model.embed_tokens = value
 
     @can_return_tuple
-    def get_image_features(
-        self, pixel_values: torch.Tensor, output_hidden_states: bool | None = None, **kwargs
-    ) -> BaseModelOutputWithPooling:
+    def get_image_features(self, pixel_values: torch.Tensor, **kwargs) -> BaseModelOutputWithPooling:
         """Encode padded squares, uint8 (N, 3, H, W), into what fills their slots: `pooler_output` (N, S, D).
 
         Args:
             pixel_values: as `EarthGPTImageProcessor` delivers them.
-            output_hidden_states: the features of each encoder too, (N, G * G, C) each; by default as the configuration
-                says.
-            kwargs: of other models' encoders, without effect; but unknown ones are refused.
+            kwargs: `output_hidden_states`: the features of each encoder too, (N, G * G, C) each; by default as the
+                configuration says. The others are of other models' encoders, without effect, and unknown ones are
+                refused. None has a name here: `generate` keeps from the decoder what the encoder names.
 
         Raises:
             TypeError: a keyword that no model of transformers has.
         """
         refuse_unknown(kwargs)
-        if output_hidden_states is None:
-            output_hidden_states = self.config.output_hidden_states
+        with_features = kwargs.get("output_hidden_states")
+        if with_features is None:
+            with_features = self.config.output_hidden_states
         features = self.vision(pixel_values)
         flat = tuple(each_NGGC.flatten(1, 2) for each_NGGC in features)
         return BaseModelOutputWithPooling(
             last_hidden_state=flat[0],
             pooler_output=self.projector(features),
-            hidden_states=flat if output_hidden_states else None,
+            hidden_states=flat if with_features else None,
         )
 
     def check_slots(self, input_ids_BL: torch.Tensor, images: int) -> None:
@@ -100,6 +99,17 @@ class EarthGPTModel(EarthGPTPreTrainedModel):
                 f"input_ids holds {slots} image slots but {images} images need {needed} ({self.config.image_slots} "
                 "each); build both with EarthGPTProcessor of this model"
             )
+
+    def _check_filled(self, input_ids_BL: torch.Tensor, features: Any) -> None:
+        """Raise ValueError where `features` do not fill the slots; a chunk of a prompt has some of an image's alone."""
+        vectors = sum(features_SD.shape[0] for features_SD in features)
+        images, of_a_part = divmod(vectors, self.config.image_slots)
+        if not of_a_part:
+            self.check_slots(input_ids_BL, images)
+            return
+        slots = int((input_ids_BL == self.config.image_token_id).sum())
+        if slots != vectors:
+            raise ValueError(f"a part of a prompt holds {slots} image slots, and {vectors} vectors of images for them")
 
     def embed(
         self,
@@ -124,8 +134,10 @@ class EarthGPTModel(EarthGPTPreTrainedModel):
         """
         is_slot_BL = input_ids_BL == self.config.image_token_id
         if input_ids_BL.device.type == "cpu" and not torch.compiler.is_compiling():
-            given = pixel_values_NCHW if image_features_NSD is None else image_features_NSD
-            self.check_slots(input_ids_BL, 0 if given is None else len(given))
+            if image_features_NSD is not None:
+                self._check_filled(input_ids_BL, image_features_NSD)
+            else:
+                self.check_slots(input_ids_BL, 0 if pixel_values_NCHW is None else len(pixel_values_NCHW))
         embeddings_BLD = self.get_input_embeddings()(input_ids_BL.masked_fill(is_slot_BL, 0))
         if image_features_NSD is None and pixel_values_NCHW is not None:
             image_features_NSD = self.get_image_features(pixel_values_NCHW).pooler_output
@@ -189,7 +201,7 @@ class EarthGPTModel(EarthGPTPreTrainedModel):
             )
         slot_id = torch.tensor(config.image_token_id, device=embeddings_BLD.device)
         is_slot_BL = (embeddings_BLD == self.get_input_embeddings()(slot_id)).all(-1)
-        self.check_slots(torch.where(is_slot_BL, slot_id, slot_id + 1), len(images_NSD))
+        self._check_filled(torch.where(is_slot_BL, slot_id, slot_id + 1), images_NSD)
         return embeddings_BLD.masked_scatter(is_slot_BL[..., None], images_NSD.to(embeddings_BLD.dtype))
 
 

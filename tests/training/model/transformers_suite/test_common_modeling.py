@@ -114,7 +114,7 @@ class EarthGPTModelTest(common.ModelTesterMixin, unittest.TestCase):
     def test_get_image_features_attentions(self):
         pass
 
-    @unittest.skip("its mixin is not in the source distribution; tests/training/model/test_generation.py is for it")
+    @unittest.skip("its mixin is not in the source distribution; the folder `generation` is for it")
     def test_generation_tester_mixin_inheritance(self):
         pass
 
