@@ -70,7 +70,7 @@ def parse_llava(data: bytes, path: str) -> LlavaFile:
         name = None
         try:
             name, own = _named(row, number)
-            exchanges = _exchanges(row.get("conversations"), f"[{number}] (id {shown(own)})")
+            exchanges = conversation_exchanges(row.get("conversations"), f"[{number}] (id {shown(own)})")
         except BadItem as error:
             bad.append((name, error.reason))
             continue
@@ -101,11 +101,16 @@ def _named(row: Any, number: int) -> tuple[str, str]:
     return name, own
 
 
-def _exchanges(turns: Any, what: str) -> tuple[Exchange, ...]:
+def conversation_exchanges(turns: Any, what: str) -> tuple[Exchange, ...]:
+    """The questions and answers of a list of turns (``from`` and ``value``, or ``role`` and ``content``).
+
+    Raises:
+        BadItem: no list, turns that do not alternate, or one without text; `what` names the conversation.
+    """
     if not isinstance(turns, list) or not turns:
         raise BadItem(f"{what} has no list `conversations`")
     # A system turn at the head is an instruction to the model, no statement about the image.
-    if isinstance(turns[0], dict) and turns[0].get("from") == "system":
+    if isinstance(turns[0], dict) and _speaker(turns[0]) == "system":
         turns = turns[1:]
     texts = [_text(turn, ("human", "gpt")[number % 2], f"{what} turn {number}") for number, turn in enumerate(turns)]
     if len(texts) % 2 or not texts:
@@ -114,10 +119,24 @@ def _exchanges(turns: Any, what: str) -> tuple[Exchange, ...]:
 
 
 def _text(turn: Any, speaker: str, what: str) -> str:
-    found = SPEAKERS.get(str(turn.get("from"))) if isinstance(turn, dict) else None
-    if found != speaker or not isinstance(turn.get("value"), str):
+    text = _said(turn) if isinstance(turn, dict) and SPEAKERS.get(_speaker(turn)) == speaker else None
+    if text is None:
         raise BadItem(f"{what} is {shown(turn)}; a text from {speaker} is expected")
-    return without_image_marks(turn["value"])
+    return without_image_marks(text)
+
+
+def _speaker(turn: dict[str, Any]) -> str:
+    return str(turn.get("from") or turn.get("role"))
+
+
+def _said(turn: dict[str, Any]) -> str | None:
+    """The text of a turn; of a list of parts, as messages have them, that of its text parts."""
+    said = turn.get("value") if turn.get("value") is not None else turn.get("content")
+    if isinstance(said, list):
+        texts = [part.get("text") for part in said if isinstance(part, dict) and part.get("type") == "text"]
+        written = [text for text in texts if isinstance(text, str)]
+        said = "\n".join(written) if written and len(written) == len(texts) else None
+    return said if isinstance(said, str) else None
 
 
 def _pairs(texts: Sequence[str], what: str) -> tuple[Exchange, ...]:

@@ -22,7 +22,7 @@ _BYTES, _PATH = "bytes", "path"
 _LABELS = ("label", "labels", "class")
 _NAMES = ("image_id", "file_name", "filename", "name")
 _LFS = b"version https://git-lfs"
-_BLOCK_ROWS = 1024
+BLOCK_ROWS = 1024
 _LONGEST_NAME = 255
 
 
@@ -59,16 +59,16 @@ def read_image_table(path: Path) -> ImageTable:
     Raises:
         BadItem: no Parquet file, no column (or several) of images or of classes, or numbers without names of classes.
     """
-    with _opened(path) as table:
+    with opened_table(path) as table:
         schema = table.schema_arrow
-    features = _features(schema, str(path))
+    features = table_features(schema, str(path))
     image = _only_column(path, "images", [field.name for field in schema if _is_image(field, features)])
     cell = schema.field(image).type
     is_struct = pa.types.is_struct(cell)
     paths = [f"{image}.{_PATH}"] if is_struct and cell.get_field_index(_PATH) >= 0 else []
     texts = [field.name for field in schema if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)]
     label = _only_column(path, "classes", _label_columns(schema, features))
-    names = _class_names(features.get(label), label, path)
+    names = class_label_names(features.get(label), label, path)
     if names is None and label not in texts:
         raise BadItem(f"its column {label} has numbers, and the table does not say which classes they are", str(path))
     named = (*paths, *(column for column in _NAMES if column in texts and column != label))
@@ -78,14 +78,14 @@ def read_image_table(path: Path) -> ImageTable:
 def read_labelled_rows(path: Path, table: ImageTable) -> Iterator[LabelledRow]:
     """Class and name of every row; no image is read. Raises `BadItem` where the table cannot be read."""
     columns = [table.label, *table.names]
-    with _opened(path) as file:
+    with opened_table(path) as file:
         first = 0
         for group in range(file.num_row_groups):
             row = first
-            for batch in file.iter_batches(_BLOCK_ROWS, row_groups=[group], columns=columns, use_threads=False):
-                cells = [_values(batch, column) for column in columns]
+            for batch in file.iter_batches(BLOCK_ROWS, row_groups=[group], columns=columns, use_threads=False):
+                cells = [column_values(batch, column) for column in columns]
                 for label, *names in zip(*cells, strict=True):
-                    block = row - (row - first) % _BLOCK_ROWS
+                    block = row - (row - first) % BLOCK_ROWS
                     yield _checked(row, label, names, block, table.class_names)
                     row += 1
             first += file.metadata.row_group(group).num_rows
@@ -100,18 +100,19 @@ def _checked(row: int, label: Any, names: Sequence[Any], block_row: int, classes
     elif not isinstance(label, str) or not label:
         fault, label = "the row has no class", ""
     written = [name.replace("\\", "/").rpartition("/")[2] for name in names if isinstance(name, str) and name]
-    plain = tuple(name for name in written if _is_plain(name))
+    plain = tuple(name for name in written if is_file_name(name))
     if written and not plain:
         fault = f"name {shown(written[0])} is no file name"
     return LabelledRow(row, label, plain, block_row, fault)
 
 
-def _is_plain(name: str) -> bool:
+def is_file_name(name: str) -> bool:
+    """Whether a name without folders can be that of a file, and is shown as it is."""
     return name not in ("", ".", "..") and len(name) <= _LONGEST_NAME and name.isprintable()
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def opened_table(path: Path) -> Iterator[Any]:
     """A Parquet file, also while it is read. Every fault of it becomes `BadItem`."""
     try:
         with open(open_to_read(path), "rb") as file:
@@ -128,8 +129,8 @@ def _opened(path: Path) -> Iterator[Any]:
         raise BadItem(f"the table cannot be read: {error}", str(path)) from error
 
 
-def _features(schema: pa.Schema, path: str) -> dict[str, Any]:
-    """The features of `datasets` by column; none where the schema has no such metadata."""
+def table_features(schema: pa.Schema, path: str) -> dict[str, Any]:
+    """The features of `datasets` by column; none where the schema has no such metadata. Raises `BadItem`."""
     stated = (schema.metadata or {}).get(b"huggingface")
     content = parse_json(stated, path) if stated else {}
     info = content.get("info") if isinstance(content, dict) else None
@@ -145,14 +146,15 @@ def _kind(feature: Any) -> str | None:
 def _is_image(field: pa.Field, features: dict[str, Any]) -> bool:
     if pa.types.is_struct(field.type):
         place = field.type.get_field_index(_BYTES)
-        has_bytes = place >= 0 and _is_binary(field.type.field(place).type)
+        has_bytes = place >= 0 and holds_bytes(field.type.field(place).type)
     else:
-        has_bytes = _is_binary(field.type)
+        has_bytes = holds_bytes(field.type)
     stated = _kind(features.get(field.name))
     return has_bytes and stated in (None, "Image")
 
 
-def _is_binary(kind: pa.DataType) -> bool:
+def holds_bytes(kind: pa.DataType) -> bool:
+    """Whether a column of that type holds bytes, as those of images."""
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
@@ -168,7 +170,8 @@ def _only_column(path: Path, what: str, found: Sequence[str]) -> str:
     raise BadItem(f"has {listed}; one is expected", str(path))
 
 
-def _class_names(feature: Any, column: str, path: Path) -> tuple[str, ...] | None:
+def class_label_names(feature: Any, column: str, path: Path) -> tuple[str, ...] | None:
+    """The names of classes by number, None where the feature is no ``ClassLabel``. Raises `BadItem` for odd ones."""
     names = feature.get("names") if _kind(feature) == "ClassLabel" else None
     if names is None:
         return None
@@ -177,7 +180,8 @@ def _class_names(feature: Any, column: str, path: Path) -> tuple[str, ...] | Non
     return tuple(names)
 
 
-def _values(batch: pa.RecordBatch, column: str) -> list[Any]:
+def column_values(batch: pa.RecordBatch, column: str) -> list[Any]:
+    """The cells of a column, dotted where it is part of another one, as plain values."""
     top, *parts = column.split(".")
     cells = batch.column(batch.schema.get_field_index(top))
     for part in parts:

@@ -16,13 +16,14 @@ from converters.catalog import SourceFacts
 from converters.formats.text import decode, read_bytes
 from converters.formats.yolo import read_class_names
 from converters.layout import layout_error
+from converters.own_data.columns import Columns
 from mmrs.config import StrictModel, load_yaml, parse_words, validated
 from mmrs.errors import BadItem, UserError
 from mmrs.record import Sensor, TaskName, Text
 from mmrs.source import Tiling
 from mmrs.storage.plain_files import follows_links, reading_below
 
-Format = Literal["coco", "voc", "dota", "yolo", "yolo-obb", "folders", "llava"]
+Format = Literal["coco", "voc", "dota", "yolo", "yolo-obb", "folders", "llava", "csv", "parquet"]
 TextTask = Literal["vqa", "captioning", "classification"]
 
 SPLIT = "{split}"
@@ -41,7 +42,8 @@ TASKS: dict[Format, tuple[TaskName, ...]] = {
     "folders": ("classification",),
 }
 Share = Annotated[float, Field(gt=0, le=1)]
-NAMED_KEYS = ("name", "images", "annotations", "classes", "licence", "title", "home", "citation")
+_TABLES: frozenset[Format] = frozenset({"csv", "parquet"})
+NAMED_KEYS = ("name", "images", "annotations", "columns", "classes", "licence", "title", "home", "citation")
 
 
 class FormatOptions(StrictModel):
@@ -50,8 +52,10 @@ class FormatOptions(StrictModel):
     Args:
         one_based: VOC edges count from 1 and include their last pixel (the rule of PASCAL VOC).
         ignored: labels of regions that count as nothing.
-        box_order: of COCO boxes whose rows state none. Without it they are xywh, and a file of corners is refused.
+        box_order: of COCO boxes whose rows state none (without it they are xywh, and a file of corners is refused), and
+            of the boxes of a table, which need it.
         task: what LLaVA conversations are.
+        join_rows: rows of a Parquet table whose image has one name are one image; else each is an image of its own.
         seed: of splits given as shares.
         tile_size, tile_overlap, min_iof, keep_empty: cut large scenes as `mmrs.source.Tiling` says; whole by default.
     """
@@ -60,6 +64,7 @@ class FormatOptions(StrictModel):
     ignored: tuple[Text, ...] = ()
     box_order: Literal["xywh", "xyxy"] | None = None
     task: TextTask = "vqa"
+    join_rows: bool = False
     seed: int = 0
     tile_size: int | None = Field(default=None, gt=0)
     tile_overlap: int = Field(default=0, ge=0)
@@ -80,8 +85,10 @@ class Description(StrictModel):
     Args:
         name: of the source in records and shards.
         format: how it is annotated.
-        images: folder of the images, with folders below it.
-        annotations: the annotation file (coco, llava), or the folder of label files (voc, dota, yolo, yolo-obb).
+        images: folder of the images, with folders below it; the root itself where it is not said for Parquet tables.
+        annotations: the annotation file (coco, llava, csv), the folder of label files (voc, dota, yolo, yolo-obb), or
+            what the paths of the tables start with (parquet).
+        columns: of the table (csv, parquet).
         splits: names, where ``{split}`` tells them apart; or name -> list file; or name -> share of all images.
         classes: label -> category, or labels alone (in order of their index for YOLO); a file with ``names`` or one
             name a line has become the labels before validation.
@@ -90,8 +97,9 @@ class Description(StrictModel):
     name: str = Field(pattern=r"^[a-z0-9-]+$")
     format: Format
     sensor: Sensor
-    images: Text
+    images: Text = "."
     annotations: Text | None = None
+    columns: Columns | None = None
     splits: dict[str, Text | Share] | tuple[str, ...] = ("train",)
     classes: dict[str, Text] = Field(default_factory=dict)
     licence: str = Field(default="unknown", pattern=r"^[A-Za-z0-9.+-]+$")
@@ -136,6 +144,9 @@ class Description(StrictModel):
         if (self.annotations is None) != (self.format == "folders"):
             need = "needs no `annotations`: the folders are the labels" if self.annotations else "needs `annotations`"
             raise ValueError(f"format {self.format} {need}")
+        if "images" not in self.model_fields_set and self.format != "parquet":
+            raise ValueError(f"format {self.format} needs `images`: the folder of the images")
+        self._check_columns()
         if self.needs_classes and not self.classes:
             raise ValueError(f"format {self.format} needs `classes`: label -> category, or a list of labels")
         for split in self.splits:
@@ -144,6 +155,17 @@ class Description(StrictModel):
         self._check_splits()
         _ = self.options.tiling
         return self
+
+    def _check_columns(self) -> None:
+        if (self.columns is None) != (self.format not in _TABLES):
+            need = "has no `columns`" if self.columns else "needs `columns`: what they hold -> name"
+            raise ValueError(f"format {self.format} {need}")
+        if self.columns is None:
+            return
+        if self.columns.split is not None and self.format == "parquet":
+            raise ValueError("columns.split is for csv; the tables of a split have paths of their own")
+        if self.columns.boxes and self.options.box_order is None:
+            raise ValueError("columns.boxes needs options.box_order: xywh or xyxy")
 
     def _check_splits(self) -> None:
         if not self.splits:
@@ -164,7 +186,8 @@ class Description(StrictModel):
     @property
     def is_templated(self) -> bool:
         """Whether each split has paths of its own; else all splits are cut from one place."""
-        return SPLIT in self.images or SPLIT in (self.annotations or "")
+        by_column = self.columns is not None and self.columns.split is not None
+        return by_column or SPLIT in self.images or SPLIT in (self.annotations or "")
 
     @property
     def shares(self) -> dict[str, float]:
@@ -174,12 +197,16 @@ class Description(StrictModel):
 
     @property
     def needs_classes(self) -> bool:
-        """Whether objects or labels have classes: all formats but conversations that are no class names."""
+        """Whether objects or labels have classes: all formats but texts and conversations that are no class names."""
+        if self.columns is not None:
+            return bool(self.columns.label or self.columns.boxes)
         return self.format != "llava" or self.options.task == "classification"
 
     @property
     def tasks(self) -> tuple[TaskName, ...]:
         """Tasks that every image is annotated for."""
+        if self.columns is not None:
+            return self.columns.tasks
         return (self.options.task,) if self.format == "llava" else TASKS[self.format]
 
     def path(self, template: str, split: str) -> PurePosixPath:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import yaml
 from PIL import Image
 
+from converters.own_data.description import Format
 from converters.samples.counts import split_counts
 from converters.samples.noise import Rng
 
@@ -25,7 +28,7 @@ Boxes = dict[str, list[Box]]
 def write(
     root: Path,
     *,
-    format: Literal["coco", "voc", "dota", "yolo", "yolo-obb", "folders", "llava"] = "coco",
+    format: Format = "coco",
     images_per_split: int | Mapping[str, int] | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -49,6 +52,8 @@ def write(
         "yolo": _yolo,
         "yolo-obb": _yolo_obb,
         "llava": _llava,
+        "csv": _csv,
+        "parquet": _parquet,
     }
     for split, count in counts.items():
         if format == "folders":
@@ -66,10 +71,21 @@ def write(
 
 
 def _description(format: str, splits: list[str]) -> dict[str, Any]:
-    places = {
+    places: dict[str, dict[str, Any]] = {
         "coco": {"images": "images/{split}", "annotations": "annotations/{split}.json"},
         "llava": {"images": "images", "annotations": "annotations/{split}.json"},
         "folders": {"images": "{split}"},
+        "csv": {
+            "images": "images/{split}",
+            "annotations": "annotations/{split}.csv",
+            "columns": {"image": "filename", "boxes": ["xmin", "ymin", "xmax", "ymax"], "category": "class"},
+            "options": {"box_order": "xyxy"},
+        },
+        "parquet": {
+            "annotations": "data/{split}",
+            "columns": {"image": "image", "boxes": "objects.bbox", "category": "objects.category"},
+            "options": {"box_order": "xywh"},
+        },
     }
     own: dict[str, Any] = {"name": "my-harbour", "format": format, "sensor": "optical", "licence": "CC-BY-4.0"}
     own |= places.get(format, {"images": "images/{split}", "annotations": "labels/{split}"})
@@ -152,6 +168,43 @@ def _yolo_obb(root: Path, split: str, boxes: Boxes) -> None:
             numbers = [value / _SIZE[place % 2] for place, value in enumerate(_corners(box))]
             rows.append(f"{label} {' '.join(f'{number:.6f}' for number in numbers)}\n")
         _text(root / "labels" / split / f"{stem}.txt", "".join(rows))
+
+
+def _csv(root: Path, split: str, boxes: Boxes) -> None:
+    lines = ["filename,width,height,class,xmin,ymin,xmax,ymax"]
+    for stem, objects in boxes.items():
+        start = f"{stem}.jpg,{_SIZE[0]},{_SIZE[1]}"
+        lines += [f"{start},{_LABELS[label]},{','.join(map(str, box))}" for label, box in objects]
+        # An image that shows nothing has a row without a box.
+        lines += [] if objects else [f"{start},,,,,"]
+    _text(root / "annotations" / f"{split}.csv", "\n".join(lines) + "\n")
+
+
+def _parquet(root: Path, split: str, boxes: Boxes) -> None:
+    """As `datasets` uploads object detection: the images go into the table."""
+    folder = root / "images" / split
+    cells, objects = [], []
+    for stem, own in boxes.items():
+        path = folder / f"{stem}.jpg"
+        cells.append({"bytes": path.read_bytes(), "path": path.name})
+        path.unlink()
+        rows = [[float(value) for value in (x1, y1, x2 - x1, y2 - y1)] for _, (x1, y1, x2, y2) in own]
+        objects.append({"bbox": rows, "category": [label for label, _ in own]})
+    folder.rmdir()
+    if not list(folder.parent.iterdir()):
+        folder.parent.rmdir()
+    box = {"feature": {"dtype": "float32", "_type": "Value"}, "length": 4, "_type": "List"}
+    category = {"feature": {"names": list(_LABELS), "_type": "ClassLabel"}, "_type": "List"}
+    features = {
+        "image": {"_type": "Image"},
+        "objects": {"bbox": {"feature": box, "_type": "List"}, "category": category},
+    }
+    image_type = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    objects_type = pa.struct([("bbox", pa.list_(pa.list_(pa.float32(), 4))), ("category", pa.list_(pa.int64()))])
+    table = pa.table({"image": pa.array(cells, image_type), "objects": pa.array(objects, objects_type)})
+    (root / "data").mkdir(parents=True, exist_ok=True)
+    stated = {"huggingface": json.dumps({"info": {"features": features}})}
+    pq.write_table(table.replace_schema_metadata(stated), root / "data" / f"{split}-00000-of-00001.parquet")
 
 
 def _llava(root: Path, split: str, boxes: Boxes) -> None:

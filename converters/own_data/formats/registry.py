@@ -6,7 +6,9 @@ from converters.own_data.description import Format
 from converters.own_data.formats.box_files import DOTA_FORMAT, VOC_FORMAT, YOLO_FORMAT
 from converters.own_data.formats.class_folders import FOLDERS_FORMAT
 from converters.own_data.formats.coco import COCO_FORMAT
+from converters.own_data.formats.csv_table import CSV_FORMAT
 from converters.own_data.formats.llava import LLAVA_FORMAT
+from converters.own_data.formats.parquet import PARQUET_FORMAT
 from converters.own_data.items import OwnFormat
 
 OWN_FORMATS: dict[Format, OwnFormat] = {
@@ -17,4 +19,6 @@ OWN_FORMATS: dict[Format, OwnFormat] = {
     "yolo-obb": YOLO_FORMAT,
     "folders": FOLDERS_FORMAT,
     "llava": LLAVA_FORMAT,
+    "csv": CSV_FORMAT,
+    "parquet": PARQUET_FORMAT,
 }
