@@ -16,6 +16,7 @@ from mmrs.record import canonical_json
 from mmrs.storage.place import STATE_FOLDER
 
 FORMAT = 1
+_REUSED = "reused"
 
 
 class UnusableState(ValueError):
@@ -56,6 +57,8 @@ class StoredState:
         """Parse a stored state. Raises `UnusableState`."""
         try:
             stored = orjson.loads(data)
+            if stored["state"] == _REUSED:
+                raise UnusableState("taken from another data set by `mmrs merge` or `mmrs split`")
             if stored["state"] != FORMAT:
                 raise UnusableState("made by another version of mmrs")
             samples = tuple(StoredSample(*map(str, row)) for row in stored["samples"])
@@ -74,6 +77,20 @@ class StoredState:
 def state_path(shard_path: str) -> str:
     """Where a build keeps the state of the task that made a shard."""
     return f"{STATE_FOLDER}/{shard_path}.task"
+
+
+def reused_state(parent_id: str, shard_path: str) -> bytes:
+    """The state of a shard that was taken from another data set, where it had this path."""
+    return canonical_json({"state": _REUSED, "data_set": parent_id, "shard": shard_path})
+
+
+def is_reused_state(data: bytes) -> bool:
+    """Whether `reused_state` made it."""
+    try:
+        stored = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return False
+    return isinstance(stored, dict) and stored.get("state") == _REUSED
 
 
 def _short_digest(value: Any) -> str:

@@ -72,6 +72,7 @@ def filled(kind: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
 workers_option = click.option(
     "--workers", default=os.cpu_count() or 1, show_default=True, type=click.IntRange(1), help="Processes."
 )
+copy_option = click.option("--copy", is_flag=True, help="Copy files and check their digests; default: hard links.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 converter_options = click.option(
     "--option",

@@ -92,9 +92,21 @@ class SourceEntry(StrictModel):
     splits: dict[str, SplitCounts]
 
 
+class ParentEntry(StrictModel):
+    """A build whose shards a data set was put together of: its id, how it was made, and the ``<source>/<split>`` of
+    which shards were taken."""
+
+    id: str = Field(pattern=SHA256)
+    tool_version: str
+    recipe_digest: str
+    recipe: dict[str, Any]
+    parts: tuple[str, ...]
+
+
 class Manifest(StrictModel):
     """A whole data set. `recipe` is what was asked for, as far as it can change the output (validation level, seed,
-    dialect, limits); its digest is `recipe_digest`."""
+    dialect, limits); its digest is `recipe_digest`. `parents` are the builds that `mmrs merge` or `mmrs split` took the
+    shards from; the JSON of a build has none, so that its id is what it was."""
 
     format: Literal["mmrs-manifest-1"] = "mmrs-manifest-1"
     tool_version: str
@@ -103,7 +115,13 @@ class Manifest(StrictModel):
     sources: dict[str, SourceEntry]
     shards: tuple[ShardEntry, ...]
     quarantine_sha256: str
+    parents: tuple[ParentEntry, ...] = ()
     id: str = ""
+
+    @model_serializer(mode="wrap")
+    def _without_no_parents(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = serialise(self)
+        return {name: value for name, value in values.items() if value or name != "parents"}
 
     @property
     def dialect_name(self) -> str:
