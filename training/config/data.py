@@ -146,9 +146,10 @@ class DataConfig(Section):
     augment: AugmentConfig | None = None
     """How images are varied. None: not at all."""
 
-    box_order: Literal["stored", "left-to-right"] = "stored"
-    """In which order detections are told that a model learns from. "left-to-right": those of each class by their left
-    edge, in the image as it is turned, so that the image says which comes next."""
+    box_order: Literal["stored", "left-to-right", "rows"] = "stored"
+    """In which order detections are told that a model learns from, in the image as it is turned, so that the image says
+    which comes next. "left-to-right": those of each class by their left edge. "rows": by the cell of the grid of visual
+    tokens that their middle lies in, row by row, as the model has these tokens."""
 
     verify_images: ResumeFree[bool] = False
     """Compare each image with its sha256 in the index."""

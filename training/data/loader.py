@@ -9,12 +9,13 @@ It is listed in `Pack.skipped`; the loop counts it and stops the run beyond a ce
 from __future__ import annotations
 
 import hashlib
+import math
 import signal
 import struct
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ from mmrs.record import Record
 from mmrs.seeding import random_words
 from training.config import AugmentConfig
 from training.data.augment import Augmentation, Turns, draw, shade, turn_dialogues, turn_square
-from training.data.box_order import DETECTION_TASKS, ordered_turns
+from training.data.box_order import DETECTION_TASKS, BoxOrder, by_rows, left_to_right, ordered_turns
 from training.data.collate import EncodedDialogue, EncodedUnit, Pack, SeenObjects, collate_packs, empty_pixels
 from training.data.planning.lengths import turns_of
 from training.data.planning.plan import Lengths
@@ -38,6 +39,9 @@ from training.data.planning.selection import Selection
 from training.data.planning.sequence import PackReference, PackSequence, rank_share
 from training.model.inputs.image_processor import pad_and_resize
 from training.model.processing import EarthGPTProcessor
+
+if TYPE_CHECKING:
+    from mmrs.instructions.dialects import Dialect
 
 # What Pillow, the record schema and the file system raise for broken content.
 BROKEN = (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError)
@@ -51,7 +55,7 @@ class PackDataset(Dataset):
     Args:
         verify_images: compare each image with its sha256 in the index.
         augment: how images are varied; None for as they are.
-        sort_boxes: tell detections from left to right, in the turned image.
+        box_order: in which order detections are told, in the turned image; `DataConfig.box_order`.
         with_objects: give units the objects of their record too.
         seed: of augmentation and substitutes.
     """
@@ -62,7 +66,7 @@ class PackDataset(Dataset):
     tokens_per_pack: int
     verify_images: bool = False
     augment: AugmentConfig | None = None
-    sort_boxes: bool = False
+    box_order: str = "stored"
     with_objects: bool = False
     seed: int = 0
 
@@ -105,8 +109,9 @@ class PackDataset(Dataset):
         dialogues = record.dialogues
         tasks = [self.selection.tasks[self.selection.dialogue_task[entry]] for entry in entries]
         turns = [turns_of(dialogues[self.selection.dialogue_number[entry]]) for entry in entries]
-        if self.sort_boxes:
-            turns = [ordered_turns(*each) for each in zip(tasks, turns, strict=True)]
+        order = self._order(row)
+        if order is not None:
+            turns = [ordered_turns(*each, order) for each in zip(tasks, turns, strict=True)]
         encoded = self._encode(row, entries, turns)
         size = self.processor.image_processor.image_size
         with open_stored(data) as image:
@@ -159,23 +164,33 @@ class PackDataset(Dataset):
         augmentation: Augmentation,
     ) -> tuple[tuple[EncodedDialogue, ...], Augmentation]:
         """Dialogues for the turned image; the given ones and no turn where the text cannot follow in as many tokens."""
-        # Box geometry, which training without turned images does without.
-        from mmrs.instructions.dialects import dialect
-
         tasks = [self.selection.tasks[self.selection.dialogue_task[entry]] for entry in entries]
         upright = replace(augmentation, symmetry=IDENTITY)
-        written = dialect(self.selection.sets[self.selection.set_number[row]].manifest.dialect_name)
-        moved = turn_dialogues(list(zip(tasks, turns, strict=True)), augmentation.symmetry, written)
+        moved = turn_dialogues(list(zip(tasks, turns, strict=True)), augmentation.symmetry, self._dialect(row))
         if moved is None:
             return encoded, upright
         turned = []
+        order = self._order(row)
         for task, dialogue, old in zip(tasks, moved, encoded, strict=True):
-            told = ordered_turns(task, dialogue) if self.sort_boxes else dialogue
+            told = dialogue if order is None else ordered_turns(task, dialogue, order)
             ids, is_target = self.processor.encode_dialogue(told)
             if len(ids) != len(old.ids):
                 return encoded, upright
             turned.append(EncodedDialogue(ids, is_target, old.task))
         return tuple(turned), augmentation
+
+    def _order(self, row: int) -> BoxOrder | None:
+        """How the boxes of a sample are sorted; None: not at all."""
+        if self.box_order == "rows":
+            # An image's slots are the tokens of a square grid between its start and its end.
+            return by_rows(self._dialect(row), math.isqrt(self.processor.image_slots - 2))
+        return left_to_right if self.box_order == "left-to-right" else None
+
+    def _dialect(self, row: int) -> Dialect:
+        # Box geometry, which training without turned images and sorted boxes does without.
+        from mmrs.instructions.dialects import dialect
+
+        return dialect(self.selection.sets[self.selection.set_number[row]].manifest.dialect_name)
 
     def _substitute(
         self, row: int, entries: np.ndarray, reference: PackReference, room_CHW: np.ndarray

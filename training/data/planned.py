@@ -56,7 +56,7 @@ class PlannedStream:
             tokens_per_pack=self.config.tokens_per_pack,
             verify_images=data.verify_images,
             augment=data.augment,
-            sort_boxes=data.box_order == "left-to-right",
+            box_order=data.box_order,
             with_objects=self.config.auxiliary is not None,
             seed=data.seed,
         )

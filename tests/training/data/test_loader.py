@@ -298,8 +298,8 @@ def test_detections_are_told_from_left_to_right_however_the_image_is_turned(proc
         return [re.findall(r"0\.\d{3},0\.\d{3},0\.\d{3},0\.\d{3}", text) for text in texts]
 
     assert told() == [boxes[1:-1].split(";")] * 8
-    assert told(sort_boxes=True) == [sorted(boxes[1:-1].split(";"))] * 8
+    assert told(box_order="left-to-right") == [sorted(boxes[1:-1].split(";"))] * 8
     turning = {"augment": AugmentConfig(dihedral=True)}
-    turned, in_order = told(**turning), told(**turning, sort_boxes=True)
+    turned, in_order = told(**turning), told(**turning, box_order="left-to-right")
     assert [sorted(each) for each in turned] == in_order
     assert turned != in_order and len({*map(tuple, in_order)}) > 2
