@@ -1,0 +1,198 @@
+"""Boxes that `tiny` learns from windows of SSDD: `python -m benchmarks.learning_windows --root DIR --work W --out J`.
+
+The images are cut into windows as one's own data is (`tile_size` 256, overlap 64). Encoders and language model are
+trained in one run, the language model longer in two more, whose learning rate begins again. Scored are the answers
+about the held-out windows, each as an image of its own, and their boxes merged on the whole images as `mmrs predict`
+merges those of a scene. The work folder keeps shards and runs; a stage whose model is there is not trained again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections import defaultdict
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import mmrs
+from benchmarks.learning import QUIET, RECIPES, TASKS, build_shards
+from benchmarks.machine import describe
+from converters.resolve import resolve
+from mmrs.builder.recipe import BuildRecipe
+from mmrs.builder.run import build, plan_build
+from mmrs.geometry import as_quads, box_iou, hbb_from_quad
+from mmrs.instructions.dialects import dialect
+from mmrs.record import Window
+from training.config import load_config
+from training.evaluation.answers import read_answers
+from training.evaluation.boxes.windows import WindowBoxes, merge_windows
+from training.evaluation.generate import Decoding
+from training.evaluation.metrics.matching import match_best_first, same_class
+from training.evaluation.questions import QuestionScope
+from training.evaluation.run import EvaluationConfig, evaluate
+from training.report.monitor import read_metrics
+from training.run.train import train
+from training.serving.found_boxes import found_boxes
+
+SOURCE = "ssdd-windows"
+DESCRIPTION = f"""\
+name: {SOURCE}
+format: coco
+sensor: sar
+licence: unknown
+images: images/{{split}}
+annotations: "{{split}}.json"
+splits: [train, test]
+classes: {{ship: ship}}
+options: {{tile_size: 256, tile_overlap: 64, min_iof: 0.5, keep_empty: 0.1}}
+"""
+COMMON = ["tokens_per_step=1024", "epochs=null", "log.tensorboard=false"]
+LANGUAGE = r"stage.trainable.0.pattern=model\.language_model\..*|model\.projector\..*|lm_head\..*"
+# Name, model it begins from, learning rate, steps, seed of the order, width of the spread of a coordinate's target.
+STAGES = (
+    ("encoders", None, 2e-3, 4400, 0, 0.02),
+    ("longer", "encoders", 1.5e-3, 1900, 1, 0.01),
+    ("longest", "longer", 6e-4, 450, 2, 0.01),
+)
+FIRST = [
+    "model.coordinates=hundredths", "model.visual_positions=true", "auxiliary={alone_share: 0.5, frozen_after: true}",
+    "model.encoders.vit.image_size=224", "model.encoders.cnn.image_size=256",
+]  # fmt: skip
+
+
+def main() -> None:
+    """Train every stage, score after each, write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", type=Path, required=True, help="where SSDD lies")
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--order", default="rows", choices=["stored", "left-to-right", "rows"])
+    parser.add_argument("--set", dest="changes", action="append", default=[], metavar="A.B=C", help="of every stage")
+    parser.add_argument("--share", type=float, default=1.0, help="of the steps of every stage")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    whole, windows = make_shards(given.root, given.work)
+    stages = []
+    for name, *setting in STAGES:
+        stages.append({"stage": name} | train_stage(given, windows, name, *setting))
+        model = given.work / name / "model"
+        stages[-1] |= score(model, windows, whole, given.work / name / "scores")
+        shown = {key: value for key, value in stages[-1].items() if key != "training_loss"}
+        print(json.dumps(shown), flush=True)
+        result = {"date": date.today().isoformat(), "machine": describe(), "order": given.order}
+        result |= {"changes": given.changes, "share": given.share, "stages": stages}
+        given.out.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def make_shards(root: Path, work: Path) -> tuple[Path, Path]:
+    """The data sets of the whole images and of their windows."""
+    whole = build_shards(TASKS["ssdd"], root, work / "whole")
+    folder, windows = work / "windows", work / "shards"
+    for split in ("train", "test"):
+        write_coco(whole, split, folder)
+    (folder / "mmrs.yaml").write_text(DESCRIPTION)
+    source = {"name": "generic", "tasks": ["detection-hbb"], "options": {"description": str(folder / "mmrs.yaml")}}
+    recipe = BuildRecipe.model_validate({"sources": [source], "dialect": "mmrs1m", "per_class_prompts": False})
+    build(plan_build(resolve(recipe, {"generic": folder}).builds, recipe, 1, QUIET), recipe, windows, 1, QUIET)
+    return whole, windows
+
+
+def write_coco(whole: Path, split: str, folder: Path) -> None:
+    """Images of a split and their boxes as one COCO file."""
+    images, annotations = [], []
+    (folder / "images" / split).mkdir(parents=True, exist_ok=True)
+    for number, sample in enumerate(mmrs.open(whole).stream(splits=[split])):
+        info = sample.record.image
+        suffix = "png" if sample.image_bytes.startswith(b"\x89PNG") else "jpg"
+        name = f"{_stem(sample)}.{suffix}"
+        (folder / "images" / split / name).write_bytes(sample.image_bytes)
+        images.append({"id": number, "file_name": name, "width": info.width, "height": info.height})
+        for item in sample.record.objects:
+            left, top, right, bottom = item.extent()
+            box = [left, top, right - left, bottom - top]
+            annotations.append({"id": len(annotations), "image_id": number, "category_id": 1, "bbox": box})
+    content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "ship"}]}
+    (folder / f"{split}.json").write_text(json.dumps(content))
+
+
+def train_stage(
+    given: argparse.Namespace,
+    shards: Path,
+    name: str,
+    before: str | None,
+    learning_rate: float,
+    steps: int,
+    seed: int,
+    spread: float,
+) -> dict[str, Any]:
+    """Seconds and losses of a stage, as plain values; of one that was trained before, what it left."""
+    out = given.work / name
+    kept = out / "stage.json"
+    if kept.exists():
+        return json.loads(kept.read_text())
+    changes = [*COMMON, f"threads={given.threads}", f"data.folders={shards}", f"out={out}", f"data.seed={seed}"]
+    changes += [f"data.box_order={given.order}", f"loss.coordinate_spread={spread}"]
+    changes += [f"stage.trainable.0.learning_rate={learning_rate}", f"max_steps={round(steps * given.share)}"]
+    origin = ["model.preset=null", f"model.path={given.work / before / 'model'}", LANGUAGE] if before else FIRST
+    config = load_config(RECIPES / "tiny.yaml", [*changes, *origin, *given.changes])
+    began = time.process_time()
+    trained = train(config, QUIET)
+    losses = [round(step["loss"], 4) for step in read_metrics(trained.metrics)]
+    result = {
+        "training_cpu_seconds": round(time.process_time() - began, 1),
+        "steps": trained.steps,
+        "training_loss": losses,
+    }
+    kept.write_text(json.dumps(result))
+    return result
+
+
+def score(model: Path, windows: Path, whole: Path, out: Path) -> dict[str, Any]:
+    """Scores of the windows by protocol, and counts, precision, recall and F1 of their boxes on the whole images."""
+    scope = QuestionScope("test", tasks=("detection-hbb",))
+    result = evaluate(EvaluationConfig(model, windows, out, scope, Decoding(batch_size=32, max_new_tokens=400)), QUIET)
+    rows = {row.protocol: round(row.value, 4) for row in result.rows}
+    return {"windows": rows, "merged": merged(out / "answers.jsonl", windows, whole)}
+
+
+def merged(answers: Path, windows: Path, whole: Path) -> dict[str, Any]:
+    """Boxes of all windows of an image against its true ones, at IoU 0.5."""
+    texts = {answer.id.partition("#")[0]: answer.text for answer in read_answers(answers)}
+    written = dialect("mmrs1m")
+    found: dict[str, list[WindowBoxes]] = defaultdict(list)
+    for sample in mmrs.open(windows).stream(splits=["test"]):
+        info = sample.record.image
+        text = texts.get(sample.record.id)
+        boxes = found_boxes(text, info.width, info.height, written) if text else []
+        if boxes:
+            place = info.window or Window(x=0, y=0, width=info.width, height=info.height)
+            parent = Path(info.parent or _stem(sample)).stem
+            found[parent].append(WindowBoxes(place, [box.name for box in boxes], as_quads([box.quad for box in boxes])))
+    counts = {"found": 0, "named": 0, "true": 0}
+    for sample in mmrs.open(whole).stream(splits=["test"]):
+        info, objects = sample.record.image, sample.record.objects
+        names, quads_N42 = merge_windows(found[_stem(sample)], info.width, info.height)
+        iou = box_iou(hbb_from_quad(quads_N42), [item.extent() for item in objects])
+        matched = match_best_first(iou, same_class(names, [item.category for item in objects]), 0.5)
+        counts["found"] += int((matched >= 0).sum())
+        counts["named"] += len(names)
+        counts["true"] += len(objects)
+    precision, recall = counts["found"] / max(counts["named"], 1), counts["found"] / counts["true"]
+    return counts | {
+        "precision": round(precision, 4),
+        "recall": round(recall, 4),
+        "f1": round(2 * counts["found"] / (counts["named"] + counts["true"]), 4),
+    }
+
+
+def _stem(sample: mmrs.Sample) -> str:
+    return sample.id.rpartition("/")[2]
+
+
+if __name__ == "__main__":
+    main()
