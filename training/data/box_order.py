@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from mmrs.geometry import SquareFrame
 
 if TYPE_CHECKING:
-    from mmrs.instructions.dialects import Dialect
+    from mmrs.instructions.dialects import Dialect, ParsedBoxes
 
 # The text inside a pair of brackets in order.
 BoxOrder = Callable[[str], str]
@@ -44,7 +44,9 @@ def left_to_right(boxes: str) -> str:
 
 
 def by_rows(written: Dialect, cells: int) -> BoxOrder:
-    """Boxes sorted by the cell that their middle lies in, row by row, and within a cell by their numbers.
+    """Boxes sorted by the cell that their middle lies in, row by row, and within a cell by their middles.
+
+    Those that are too small to have an area as they are written, and whatever is no box, come last.
 
     Args:
         written: how boxes are written.
@@ -55,18 +57,18 @@ def by_rows(written: Dialect, cells: int) -> BoxOrder:
         pieces = boxes.split(";")
         if len(pieces) == 1:
             return boxes
-        places = []
-        for piece in pieces:
-            parsed = written.parse(piece, _FRAME)
-            if len(parsed.hbb) != 1 or not all(parsed.sound):
-                return boxes
-            corners_N2 = parsed.hbb.reshape(2, 2) if parsed.quads is None else parsed.quads[0]
-            x, y = corners_N2.mean(axis=0) / _FRAME.width
-            column, row = (min(max(int(share * cells), 0), cells - 1) for share in (x, y))
-            places.append((row, column, x, y, piece))
-        return ";".join(piece for *_, piece in sorted(places))
+        return ";".join(sorted(pieces, key=lambda piece: _place(written.parse(piece, _FRAME), cells)))
 
     return order
+
+
+def _place(parsed: ParsedBoxes, cells: int) -> tuple[float, ...]:
+    if len(parsed.hbb) != 1:
+        return (cells,)
+    corners_N2 = parsed.hbb.reshape(2, 2) if parsed.quads is None else parsed.quads[0]
+    x, y = (corners_N2.mean(axis=0) / _FRAME.width).tolist()
+    column, row = (min(max(int(share * cells), 0), cells - 1) for share in (x, y))
+    return row, column, x, y
 
 
 def _ordered(text: str, order: BoxOrder) -> str:

@@ -40,6 +40,7 @@ def test_the_boxes_of_a_group_are_the_same_and_from_left_to_right(boxes, name):
 def test_the_boxes_of_a_group_are_the_same_and_in_the_order_of_their_visual_tokens(boxes, name, cells):
     for found in sorted_and_read(boxes, DIALECTS[name], by_rows(DIALECTS[name], cells)):
         # Pixels of a frame of 200: what its parts of a thousand lose is far below a cell, but for what lies on a line.
+        # Those without an area as they are written are not among them.
         middles_N2 = found.reshape(-1, 2, 2).mean(axis=1) / 200 * cells
         if (np.abs(middles_N2 - middles_N2.round()) < 1e-6).any():
             continue
@@ -55,8 +56,15 @@ def test_rows_by_hand():
     assert order(f"{fourth};{second};{third};{first}") == f"{first};{second};{third};{fourth}"
 
 
+def test_what_is_no_box_comes_last():
+    order = by_rows(DIALECTS["mmrs1m"], 4)
+    assert order("0.10,0.10,0.10,0.10;?;0.90,0.90,0.95,0.95;0.00,0.00,0.10,0.10") == (
+        "0.00,0.00,0.10,0.10;0.90,0.90,0.95,0.95;0.10,0.10,0.10,0.10;?"
+    )
+
+
 @pytest.mark.parametrize("order", [left_to_right, by_rows(DIALECTS["mmrs1m"], 4)])
-@pytest.mark.parametrize("text", ["0.2,0.1;0.1,", "a;b", "0.3,0.1,0.4,0.2;0.1,?,0.2,0.3", "", "no boxes; here"])
+@pytest.mark.parametrize("text", ["0.2,0.1;0.1,", "a;b", "0.1,0.1,0.2,0.3;0.3,?,0.4,0.2", "", "no boxes; here"])
 def test_what_is_no_list_of_boxes_stays(text, order):
     assert order(text) == text
 
