@@ -332,7 +332,7 @@ COMPOSED = {
     "converters/downloads.py": "tests/converters/downloads/test_fetch.py",
     "converters/formats/shared_file.py": "a file of all images is broken and another layout is there",
     "converters/layout.py": "the folder of a source is empty",
-    "converters/own_data/guess.py": "tests/converters/own_data/test_guess.py",
+    "converters/own_data/guess/trial.py": "tests/converters/own_data/test_guess.py",
     "converters/resolve.py": "tests/converters/test_resolve.py",
     "converters/scan.py": "test_the_next_steps_lead_from_a_sample_to_a_verified_data_set",
     "converters/wrong_folder.py": "tests/converters/test_wrong_folder.py",

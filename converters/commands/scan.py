@@ -43,7 +43,7 @@ def scan(progress: Progress, asked: ScanOptions) -> None:
     Annotations are parsed, images are not opened, nothing is written. The layout may lie up to two folders below ROOT,
     or in parts; archives that are still packed are named with the command that unpacks them.
     """
-    from converters.own_data.guess import guess_description
+    from converters.own_data.guess.trial import guess_description
     from converters.scan import compare_source_layouts, scan_source
 
     if asked.guess and asked.source != "generic":

@@ -53,6 +53,18 @@ class TableCells:
     cells: tuple[Any, ...]
 
 
+def table_schema(path: Path) -> pa.Schema:
+    """The schema of a table. Raises `BadItem`."""
+    with opened_table(path) as table:
+        return table.schema_arrow
+
+
+def column_classes(path: Path, column: str) -> tuple[str, ...] | None:
+    """The names of classes that the table has for the numbers of a column, None where it has none. Raises `BadItem`."""
+    schema = table_schema(path)
+    return _Column.of(schema, table_features(schema, str(path)), column, path).classes
+
+
 def find_image_column(path: Path, column: str, name: str | None = None) -> ImageColumn:
     """What the column of images holds; `name` is the column that names them, where it is not beside the bytes.
 

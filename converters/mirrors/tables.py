@@ -15,7 +15,7 @@ from mmrs.errors import UserError
 from mmrs.source import Absent
 
 SUFFIX = ".parquet"
-_PART_NAME = re.compile(r"(?P<word>.+?)-(?P<number>\d{5})-of-(?P<count>\d{5})(-[0-9a-f]+)?")
+TABLE_PART = re.compile(r"(?P<word>.+?)-(?P<number>\d{5})-of-(?P<count>\d{5})(-[0-9a-f]+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def find_tables(folder: Path) -> TableSet:
     parts: dict[str, list[Path]] = {}
     numbered: dict[str, dict[int, set[int]]] = {}
     for path in files.by_name.values():
-        named = _PART_NAME.fullmatch(path.stem)
+        named = TABLE_PART.fullmatch(path.stem)
         word = named["word"] if named else path.stem
         parts.setdefault(word, []).append(path)
         if named:

@@ -6,16 +6,21 @@ import re
 import shlex
 import shutil
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from click.testing import CliRunner
+from PIL import Image
 
 import cli
 from converters import samples
-from converters.own_data.guess import _line_kind, guess_description
+from converters.own_data.description import Description
+from converters.own_data.guess.candidates import line_kind
+from converters.own_data.guess.trial import guess_description
 from mmrs.errors import UserError
 
-FORMATS = ("coco", "voc", "dota", "yolo", "yolo-obb", "folders", "llava")
+FORMATS = ("coco", "voc", "dota", "yolo", "yolo-obb", "folders", "llava", "csv", "parquet")
 
 
 def mmrs(*words):
@@ -91,17 +96,95 @@ def test_splits_keep_the_names_of_their_folders(made, form):
     assert sorted(guess.images) == ["train", "valid"] and min(guess.images.values()) > 0
 
 
-def test_tables_and_labels_alone_are_named(tmp_path):
-    import pyarrow
-    import pyarrow.parquet
-
-    pyarrow.parquet.write_table(pyarrow.table({"image": [b"x"], "label": [1]}), tmp_path / "train.parquet")
+def test_labels_alone_and_tables_of_something_else_are_named(tmp_path):
+    pq.write_table(pa.table({"picture": [b"x"], "height": [1]}), tmp_path / "train.parquet")
     (tmp_path / "labels.csv").write_text("file,class\na.jpg,ship\n")
     with pytest.raises(UserError) as caught:
         guess_description(tmp_path)
-    assert "train.parquet is a table of image, label; no description reads tables" in str(caught.value)
-    assert "labels.csv is a table of file, class" in str(caught.value)
-    assert "There is no image" in str(caught.value)
+    said = str(caught.value)
+    assert "train.parquet is a table of picture, height; which of them hold images and labels is not known" in said
+    assert "labels.csv is a table of file, class" in said and "There is no image" in said
+
+
+def pictures(folder, *names):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        Image.new("RGB", (96, 64)).save(folder / name)
+
+
+def test_annotations_of_roboflow(tmp_path):
+    """One table a split, in the folder of its images."""
+    for split, count in (("train", 3), ("valid", 2)):
+        names = [f"{split}{number}.jpg" for number in range(count)]
+        pictures(tmp_path / split, *names)
+        rows = [f"{name},96,64,ship,1,2,30,40" for name in names]
+        text = "\n".join(["filename,width,height,class,xmin,ymin,xmax,ymax", *rows])
+        (tmp_path / split / "_annotations.csv").write_text(text)
+    guess = guess_description(tmp_path)
+    assert guess.images == {"train": 3, "valid": 2} and guess.understood == 1
+    assert guess.description["images"] == "{split}"
+    assert guess.description["columns"] == {
+        "image": "filename",
+        "boxes": ["xmin", "ymin", "xmax", "ymax"],
+        "category": "class",
+    }
+
+
+@pytest.mark.parametrize(("box", "order"), [("[50, 20, 10, 10]", "xywh"), ("[5, 2, 30, 40]", "xyxy")])
+def test_the_order_of_a_box_is_told_from_all_of_them(tmp_path, box, order):
+    pictures(tmp_path / "train", "a.png", "b.png")
+    rows = [f'{name},96,64,"{box}",wheat,ear' for name in ("a", "a", "b", "b")]
+    (tmp_path / "train.csv").write_text("\n".join(["image_id,width,height,bbox,source,label", *rows]))
+    guess = guess_description(tmp_path)
+    assert guess.description["options"] == {"box_order": order} and guess.description["classes"] == ["ear"]
+    assert any("third number" in sentence for sentence in guess.evidence)
+
+
+def test_a_column_of_splits_and_columns_of_texts(tmp_path):
+    pictures(tmp_path / "images", "a.png", "b.png", "c.png")
+    rows = ["a.png,train,A ship.,Two ships.", "b.png,val,Sea.,Water.", "c.png,test,Land.,Sand."]
+    (tmp_path / "captions.csv").write_text("\n".join(["filepath,split,caption_1,caption_2", *rows]))
+    guess = guess_description(tmp_path)
+    assert guess.description["splits"] == ["train", "val", "test"]
+    assert guess.description["columns"] == {
+        "image": "filepath",
+        "captions": ["caption_1", "caption_2"],
+        "split": "split",
+    }
+    assert guess.images == {"train": 1, "val": 1, "test": 1}
+
+
+@pytest.mark.parametrize(
+    ("columns", "meaning", "tasks"),
+    [
+        ({"label": [0, 1]}, {"label": "label"}, ("classification",)),
+        ({"captions": [["A.", "B."], ["C."]]}, {"captions": "captions"}, ("captioning",)),
+        ({"question": ["a?", "b?"], "answer": ["1", "2"]}, {"question": "question", "answer": "answer"}, ("vqa",)),
+        (
+            {"conversations": [[{"from": "human", "value": "a?"}, {"from": "gpt", "value": "b"}]] * 2},
+            {"conversations": "conversations"},
+            ("vqa",),
+        ),
+    ],
+)
+def test_tables_of_the_hub_with_several_configurations(tmp_path, columns, meaning, tasks):
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    features = {"image": {"_type": "Image"}}
+    if "label" in columns:
+        features["label"] = {"names": ["ship", "tank"], "_type": "ClassLabel"}
+    images = pa.array([{"bytes": f"{number}".encode(), "path": f"{number}.png"} for number in range(2)], kind)
+    table = pa.table({"image": images, **columns})
+    table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    for name in ("all/train-00000-of-00002", "all/train-00001-of-00002-ab", "all/test-00000-of-00001", "few/train"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        pq.write_table(table, tmp_path / f"{name}.parquet")
+    shown = mmrs("scan", "generic", tmp_path, "--guess")
+    assert shown.exit_code == 0, shown.output
+    guessed = described(shown.output)
+    assert guessed["columns"] == {"image": "image", **meaning} and guessed["annotations"] == "all/{split}"
+    assert guessed.get("classes") == (["ship", "tank"] if "label" in columns else None)
+    assert "train 4, test 2" in shown.output and "each a description of its own: few/{split}" in shown.output
+    assert Description.model_validate(guessed).tasks == tasks
 
 
 def test_only_data_of_one_s_own_is_guessed(tmp_path):
@@ -134,4 +217,4 @@ def test_no_link_leads_out_and_no_pipe_is_waited_for(made, tmp_path):
     ],
 )
 def test_lines_of_labels(line, kind):
-    assert _line_kind(line) == kind
+    assert line_kind(line) == kind
