@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
+from converters.formats.shapes import BoxObject
 from converters.formats.text import finite, shown
 from mmrs.errors import BadItem
 from mmrs.geometry import Array
@@ -65,3 +66,9 @@ def pixel_squares(points: Array) -> Array:
 def as_corners(quad: Sequence[Sequence[float]] | Array) -> tuple[float, ...]:
     """Four corners as the eight plain numbers of `BoxObject.corners`."""
     return tuple(float(value) for value in np.asarray(quad, dtype=np.float64).reshape(-1))
+
+
+def outlined_object(label: str, points: Array) -> BoxObject:
+    """An object drawn by the outline ``(N, 2)``, in pixels: its extent, and the rectangle of least area around it."""
+    (x1, y1), (x2, y2) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
+    return BoxObject(label, (x1, y1, x2, y2), corners=as_corners(min_area_corners(points)))

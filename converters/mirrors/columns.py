@@ -124,8 +124,8 @@ def opened_table(path: Path) -> Iterator[Any]:
             yield table
     except BadItem:
         raise
-    except (OSError, ValueError, pa.ArrowException) as error:
-        # Names and texts that are no UTF-8 are ValueErrors.
+    except (OSError, ValueError, LookupError, pa.ArrowException) as error:
+        # Names and texts that are no UTF-8 are ValueErrors; a damaged table may lack what its own schema names.
         raise BadItem(f"the table cannot be read: {error}", str(path)) from error
 
 

@@ -1,1 +1,1 @@
-"""Data of the user's own behind a short description file: COCO, VOC, DOTA, YOLO, class folders, LLaVA JSON."""
+"""Data of the user's own behind a short description file: label files of many tools, tables, class folders."""

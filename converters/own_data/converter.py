@@ -1,4 +1,4 @@
-"""A user's own data, described by a small YAML file: COCO, VOC, DOTA, YOLO, YOLO-OBB, class folders or LLaVA JSON.
+"""A user's own data, described by a small YAML file, in one of the formats of `converters.own_data.formats`.
 
 The description (`converters.own_data.description.Description`) takes the place of a source's facts, so that name,
 sensor, licence, splits and classes are those of the described data set.
@@ -20,7 +20,7 @@ from converters.formats.shared_file import read_shared
 from converters.formats.text import numbered_lines, read_bytes
 from converters.layout import Problem, plain_stem
 from converters.own_data.description import DESCRIPTION_NAME, EXAMPLE, DescribedSet, Description, own_layout_error
-from converters.own_data.formats.registry import OWN_FORMATS
+from converters.own_data.formats.registry import OWN_FORMATS, TURNABLE_FORMATS
 from converters.own_data.items import TURNED_BOX_TASKS
 from mmrs.errors import UserError
 from mmrs.imaging.suffixes import without_known_suffix
@@ -61,8 +61,8 @@ class Generic(Converter):
 
     @property
     def optional_tasks(self) -> tuple[TaskName, ...]:
-        """Oriented boxes, where COCO or VOC files turn their boxes."""
-        turnable = self.description is not None and self.description.content.format in ("coco", "voc")
+        """Oriented boxes, where the files turn their boxes or have outlines."""
+        turnable = self.description is not None and self.description.content.format in TURNABLE_FORMATS
         return TURNED_BOX_TASKS if turnable else ()
 
     def options(self) -> dict[str, Any]:

@@ -23,7 +23,9 @@ from mmrs.record import Sensor, TaskName, Text
 from mmrs.source import Tiling
 from mmrs.storage.plain_files import follows_links, reading_below
 
-Format = Literal["coco", "voc", "dota", "yolo", "yolo-obb", "folders", "llava", "csv", "parquet"]
+Format = Literal[
+    "coco", "voc", "dota", "yolo", "yolo-obb", "folders", "llava", "csv", "parquet", "labelme", "cvat", "supervisely"
+]
 TextTask = Literal["vqa", "captioning", "classification"]
 
 SPLIT = "{split}"
@@ -40,9 +42,13 @@ TASKS: dict[Format, tuple[TaskName, ...]] = {
     "yolo": _HORIZONTAL,
     "yolo-obb": BOTH,
     "folders": ("classification",),
+    "labelme": _HORIZONTAL,
+    "cvat": _HORIZONTAL,
+    "supervisely": BOTH,
 }
 Share = Annotated[float, Field(gt=0, le=1)]
 _TABLES: frozenset[Format] = frozenset({"csv", "parquet"})
+_TAGGED: frozenset[Format] = frozenset({"cvat", "supervisely"})
 NAMED_KEYS = ("name", "images", "annotations", "columns", "classes", "licence", "title", "home", "citation")
 
 
@@ -54,7 +60,7 @@ class FormatOptions(StrictModel):
         ignored: labels of regions that count as nothing.
         box_order: of COCO boxes whose rows state none (without it they are xywh, and a file of corners is refused), and
             of the boxes of a table, which need it.
-        task: what LLaVA conversations are.
+        task: what LLaVA conversations are; `classification` reads the tags of CVAT and Supervisely in place of boxes.
         join_rows: rows of a Parquet table whose image has one name are one image; else each is an image of its own.
         seed: of splits given as shares.
         tile_size, tile_overlap, min_iof, keep_empty: cut large scenes as `mmrs.source.Tiling` says; whole by default.
@@ -86,8 +92,8 @@ class Description(StrictModel):
         name: of the source in records and shards.
         format: how it is annotated.
         images: folder of the images, with folders below it; the root itself where it is not said for Parquet tables.
-        annotations: the annotation file (coco, llava, csv), the folder of label files (voc, dota, yolo, yolo-obb), or
-            what the paths of the tables start with (parquet).
+        annotations: the annotation file (coco, llava, csv, cvat), what the paths of the tables start with (parquet), or
+            the folder of label files (all others).
         columns: of the table (csv, parquet).
         splits: names, where ``{split}`` tells them apart; or name -> list file; or name -> share of all images.
         classes: label -> category, or labels alone (in order of their index for YOLO); a file with ``names`` or one
@@ -207,6 +213,8 @@ class Description(StrictModel):
         """Tasks that every image is annotated for."""
         if self.columns is not None:
             return self.columns.tasks
+        if self.format in _TAGGED and self.options.task == "classification":
+            return ("classification",)
         return (self.options.task,) if self.format == "llava" else TASKS[self.format]
 
     def path(self, template: str, split: str) -> PurePosixPath:

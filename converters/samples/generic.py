@@ -15,14 +15,18 @@ from PIL import Image
 
 from converters.own_data.description import Format
 from converters.samples.counts import split_counts
+from converters.samples.drawn_shapes import (
+    SAMPLE_LABELS,
+    SAMPLE_SIZE,
+    SampleBox,
+    SampleBoxes,
+    write_cvat,
+    write_labelme,
+    write_supervisely,
+)
 from converters.samples.noise import Rng
 
 _IMAGES = {"train": 4, "val": 2}
-_SIZE = (96, 64)
-_LABELS = ("ship", "storage-tank")
-# One object: index of its label, and xmin, ymin, xmax, ymax in pixels.
-Box = tuple[int, tuple[int, int, int, int]]
-Boxes = dict[str, list[Box]]
 
 
 def write(
@@ -45,7 +49,7 @@ def write(
     """
     counts = split_counts(images_per_split, _IMAGES)
     rng = np.random.default_rng(seed)
-    writers: dict[str, Callable[[Path, str, Boxes], None]] = {
+    writers: dict[str, Callable[[Path, str, SampleBoxes], None]] = {
         "coco": _coco,
         "voc": _voc,
         "dota": _dota,
@@ -54,16 +58,20 @@ def write(
         "llava": _llava,
         "csv": _csv,
         "parquet": _parquet,
+        "labelme": write_labelme,
+        "cvat": write_cvat,
+        "supervisely": write_supervisely,
     }
     for split, count in counts.items():
         if format == "folders":
             for number in range(count):
-                for label in _LABELS:
+                for label in SAMPLE_LABELS:
                     _image(rng, root / split / label / f"{number}.jpg")
             continue
-        boxes: Boxes = {f"{split}{number}": _boxes(rng, number) for number in range(count)}
+        boxes: SampleBoxes = {f"{split}{number}": _boxes(rng, number) for number in range(count)}
+        folder = root / (f"{split}/img" if format == "supervisely" else f"images/{split}")
         for stem in boxes:
-            _image(rng, root / "images" / split / f"{stem}.jpg")
+            _image(rng, folder / f"{stem}.jpg")
         writers[format](root, split, boxes)
     path = root / "mmrs.yaml"
     path.write_text(yaml.safe_dump(_description(format, list(counts)), sort_keys=False), encoding="utf-8")
@@ -86,26 +94,28 @@ def _description(format: str, splits: list[str]) -> dict[str, Any]:
             "columns": {"image": "image", "boxes": "objects.bbox", "category": "objects.category"},
             "options": {"box_order": "xywh"},
         },
+        "cvat": {"images": "images/{split}", "annotations": "{split}.xml"},
+        "supervisely": {"images": "{split}/img", "annotations": "{split}/ann"},
     }
     own: dict[str, Any] = {"name": "my-harbour", "format": format, "sensor": "optical", "licence": "CC-BY-4.0"}
     own |= places.get(format, {"images": "images/{split}", "annotations": "labels/{split}"})
     own["splits"] = splits
     if format != "llava":
-        own["classes"] = list(_LABELS)
+        own["classes"] = list(SAMPLE_LABELS)
     return own
 
 
 def _image(rng: Rng, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     coarse = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
-    Image.fromarray(coarse).resize(_SIZE).save(path, quality=90)
+    Image.fromarray(coarse).resize(SAMPLE_SIZE).save(path, quality=90)
 
 
-def _boxes(rng: Rng, number: int) -> list[Box]:
+def _boxes(rng: Rng, number: int) -> list[SampleBox]:
     boxes = []
     for index in range(number % 3):
-        x, y = int(rng.integers(0, _SIZE[0] - 24)), int(rng.integers(0, _SIZE[1] - 16))
-        boxes.append((index % len(_LABELS), (x, y, x + int(rng.integers(8, 24)), y + int(rng.integers(8, 16)))))
+        x, y = int(rng.integers(0, SAMPLE_SIZE[0] - 24)), int(rng.integers(0, SAMPLE_SIZE[1] - 16))
+        boxes.append((index % len(SAMPLE_LABELS), (x, y, x + int(rng.integers(8, 24)), y + int(rng.integers(8, 16)))))
     return boxes
 
 
@@ -114,27 +124,27 @@ def _text(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _coco(root: Path, split: str, boxes: Boxes) -> None:
+def _coco(root: Path, split: str, boxes: SampleBoxes) -> None:
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for number, (stem, objects) in enumerate(boxes.items()):
-        images.append({"id": number, "file_name": f"{stem}.jpg", "width": _SIZE[0], "height": _SIZE[1]})
+        images.append({"id": number, "file_name": f"{stem}.jpg", "width": SAMPLE_SIZE[0], "height": SAMPLE_SIZE[1]})
         for label, (x1, y1, x2, y2) in objects:
             row = {"id": len(annotations), "image_id": number, "category_id": label + 1, "iscrowd": 0}
             annotations.append(row | {"bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1)})
-    categories = [{"id": number + 1, "name": label} for number, label in enumerate(_LABELS)]
+    categories = [{"id": number + 1, "name": label} for number, label in enumerate(SAMPLE_LABELS)]
     content = {"images": images, "annotations": annotations, "categories": categories}
     _text(root / "annotations" / f"{split}.json", json.dumps(content))
 
 
-def _voc(root: Path, split: str, boxes: Boxes) -> None:
+def _voc(root: Path, split: str, boxes: SampleBoxes) -> None:
     for stem, objects in boxes.items():
         rows = [
-            f"<object><name>{_LABELS[label]}</name><bndbox><xmin>{x1}</xmin><ymin>{y1}</ymin><xmax>{x2}</xmax>"
+            f"<object><name>{SAMPLE_LABELS[label]}</name><bndbox><xmin>{x1}</xmin><ymin>{y1}</ymin><xmax>{x2}</xmax>"
             f"<ymax>{y2}</ymax></bndbox></object>"
             for label, (x1, y1, x2, y2) in objects
         ]
-        size = f"<size><width>{_SIZE[0]}</width><height>{_SIZE[1]}</height><depth>3</depth></size>"
+        size = f"<size><width>{SAMPLE_SIZE[0]}</width><height>{SAMPLE_SIZE[1]}</height><depth>3</depth></size>"
         text = f"<annotation><filename>{stem}.jpg</filename>{size}{''.join(rows)}</annotation>\n"
         _text(root / "labels" / split / f"{stem}.xml", text)
 
@@ -144,14 +154,14 @@ def _corners(box: tuple[int, int, int, int]) -> tuple[int, ...]:
     return x1, y1, x2, y1, x2, y2, x1, y2
 
 
-def _dota(root: Path, split: str, boxes: Boxes) -> None:
+def _dota(root: Path, split: str, boxes: SampleBoxes) -> None:
     for stem, objects in boxes.items():
-        rows = [f"{' '.join(map(str, _corners(box)))} {_LABELS[label]} 0\n" for label, box in objects]
+        rows = [f"{' '.join(map(str, _corners(box)))} {SAMPLE_LABELS[label]} 0\n" for label, box in objects]
         _text(root / "labels" / split / f"{stem}.txt", "imagesource:own\ngsd:0.3\n" + "".join(rows))
 
 
-def _yolo(root: Path, split: str, boxes: Boxes) -> None:
-    width, height = _SIZE
+def _yolo(root: Path, split: str, boxes: SampleBoxes) -> None:
+    width, height = SAMPLE_SIZE
     for stem, objects in boxes.items():
         rows = [
             f"{label} {(x1 + x2) / 2 / width:.6f} {(y1 + y2) / 2 / height:.6f} "
@@ -161,26 +171,26 @@ def _yolo(root: Path, split: str, boxes: Boxes) -> None:
         _text(root / "labels" / split / f"{stem}.txt", "".join(rows))
 
 
-def _yolo_obb(root: Path, split: str, boxes: Boxes) -> None:
+def _yolo_obb(root: Path, split: str, boxes: SampleBoxes) -> None:
     for stem, objects in boxes.items():
         rows = []
         for label, box in objects:
-            numbers = [value / _SIZE[place % 2] for place, value in enumerate(_corners(box))]
+            numbers = [value / SAMPLE_SIZE[place % 2] for place, value in enumerate(_corners(box))]
             rows.append(f"{label} {' '.join(f'{number:.6f}' for number in numbers)}\n")
         _text(root / "labels" / split / f"{stem}.txt", "".join(rows))
 
 
-def _csv(root: Path, split: str, boxes: Boxes) -> None:
+def _csv(root: Path, split: str, boxes: SampleBoxes) -> None:
     lines = ["filename,width,height,class,xmin,ymin,xmax,ymax"]
     for stem, objects in boxes.items():
-        start = f"{stem}.jpg,{_SIZE[0]},{_SIZE[1]}"
-        lines += [f"{start},{_LABELS[label]},{','.join(map(str, box))}" for label, box in objects]
+        start = f"{stem}.jpg,{SAMPLE_SIZE[0]},{SAMPLE_SIZE[1]}"
+        lines += [f"{start},{SAMPLE_LABELS[label]},{','.join(map(str, box))}" for label, box in objects]
         # An image that shows nothing has a row without a box.
         lines += [] if objects else [f"{start},,,,,"]
     _text(root / "annotations" / f"{split}.csv", "\n".join(lines) + "\n")
 
 
-def _parquet(root: Path, split: str, boxes: Boxes) -> None:
+def _parquet(root: Path, split: str, boxes: SampleBoxes) -> None:
     """As `datasets` uploads object detection: the images go into the table."""
     folder = root / "images" / split
     cells, objects = [], []
@@ -194,7 +204,7 @@ def _parquet(root: Path, split: str, boxes: Boxes) -> None:
     if not list(folder.parent.iterdir()):
         folder.parent.rmdir()
     box = {"feature": {"dtype": "float32", "_type": "Value"}, "length": 4, "_type": "List"}
-    category = {"feature": {"names": list(_LABELS), "_type": "ClassLabel"}, "_type": "List"}
+    category = {"feature": {"names": list(SAMPLE_LABELS), "_type": "ClassLabel"}, "_type": "List"}
     features = {
         "image": {"_type": "Image"},
         "objects": {"bbox": {"feature": box, "_type": "List"}, "category": category},
@@ -207,14 +217,14 @@ def _parquet(root: Path, split: str, boxes: Boxes) -> None:
     pq.write_table(table.replace_schema_metadata(stated), root / "data" / f"{split}-00000-of-00001.parquet")
 
 
-def _llava(root: Path, split: str, boxes: Boxes) -> None:
+def _llava(root: Path, split: str, boxes: SampleBoxes) -> None:
     rows = []
     for stem, objects in boxes.items():
         turns = [
             {"from": "human", "value": "<image>\nHow many objects are in the image?"},
             {"from": "gpt", "value": f"There are {len(objects)}."},
             {"from": "human", "value": "Which ones?"},
-            {"from": "gpt", "value": ", ".join(_LABELS[label] for label, _ in objects) or "None."},
+            {"from": "gpt", "value": ", ".join(SAMPLE_LABELS[label] for label, _ in objects) or "None."},
         ]
         rows.append({"id": stem, "image": f"{split}/{stem}.jpg", "conversations": turns})
     _text(root / "annotations" / f"{split}.json", json.dumps(rows, indent=1))

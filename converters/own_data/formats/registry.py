@@ -7,8 +7,11 @@ from converters.own_data.formats.box_files import DOTA_FORMAT, VOC_FORMAT, YOLO_
 from converters.own_data.formats.class_folders import FOLDERS_FORMAT
 from converters.own_data.formats.coco import COCO_FORMAT
 from converters.own_data.formats.csv_table import CSV_FORMAT
+from converters.own_data.formats.cvat import CVAT_FORMAT
+from converters.own_data.formats.labelme import LABELME_FORMAT
 from converters.own_data.formats.llava import LLAVA_FORMAT
 from converters.own_data.formats.parquet import PARQUET_FORMAT
+from converters.own_data.formats.supervisely import SUPERVISELY_FORMAT
 from converters.own_data.items import OwnFormat
 
 OWN_FORMATS: dict[Format, OwnFormat] = {
@@ -21,4 +24,9 @@ OWN_FORMATS: dict[Format, OwnFormat] = {
     "llava": LLAVA_FORMAT,
     "csv": CSV_FORMAT,
     "parquet": PARQUET_FORMAT,
+    "labelme": LABELME_FORMAT,
+    "cvat": CVAT_FORMAT,
+    "supervisely": SUPERVISELY_FORMAT,
 }
+# Their files may turn boxes, or draw outlines; `find` says whether those of a split do.
+TURNABLE_FORMATS: frozenset[Format] = frozenset({"coco", "voc", "labelme", "cvat"})

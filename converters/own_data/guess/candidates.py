@@ -15,11 +15,14 @@ from converters.formats.voc import parse_voc
 from converters.formats.yolo import read_class_names
 from converters.mirrors.tables import SUFFIX
 from converters.own_data.description import SPLIT
-from converters.own_data.guess.survey import WORDS_OF_SPLITS, FileGroup
+from converters.own_data.guess.drawn import cvat_kind, drawn_json_kind
+from converters.own_data.guess.survey import JSON_FOLDERS, WORDS_OF_SPLITS, FileGroup, groups_by_name
 from converters.own_data.guess.tables import guess_csv, guess_parquet
 from mmrs.errors import BadItem, UserError
 
 _MOST_JSON_BYTES = 2**30
+# Of files that each could hold the labels of all images.
+_MOST_JSON_FILES = 50
 _MOST_IMAGE_FOLDERS, _MOST_OTHERS = 25, 8
 _CLASS_FILES = ("data.yaml", "dataset.yaml", "classes.txt", "obj.names", "labels.txt")
 _FRACTIONS = {5: "yolo", 9: "yolo-obb"}
@@ -31,13 +34,14 @@ Candidate = tuple[dict[str, Any], tuple[str, ...], tuple[str, ...]]
 def candidates(root: Path, seen: Mapping[str, Sequence[FileGroup]]) -> Iterator[Candidate]:
     """The descriptions that are worth a trial."""
     folders = _image_folders(seen)
-    for group in seen.get(".json", ()):
+    for group in seen.get(".json", ())[:_MOST_JSON_FILES]:
         if known := _json_kind(root, group):
             yield {**known[0], "annotations": group.template, **_splits(group)}, folders, known[1]
-    for suffix, kind in ((".xml", _xml_kind), (".txt", _txt_kind)):
-        for group in seen.get(suffix, ()):
-            if known := kind(root, group):
-                yield {**known[0], "annotations": group.template, **_splits(group)}, folders, known[1]
+    files = ((JSON_FOLDERS, drawn_json_kind), (".xml", _xml_kind), (".txt", _txt_kind))
+    named = [(group, cvat_kind) for folder in seen.get(".xml", ()) for group in groups_by_name(folder)]
+    for group, kind in [*((group, kind) for suffix, kind in files for group in seen.get(suffix, ())), *named]:
+        if known := kind(root, group):
+            yield {**known[0], "annotations": group.template, **_splits(group)}, folders, known[1]
     for group in seen.get(".csv", ()):
         for table, evidence in guess_csv(root, group):
             yield {"annotations": group.template, **_splits(group), **table}, folders, evidence

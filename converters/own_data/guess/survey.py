@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,9 @@ WORDS_OF_SPLITS = tuple(word for words in SPLIT_WORDS.values() for word in words
 _IN_NAME = re.compile(r"(?<![a-z])(train|val|valid|validation|test)(?![a-z])")
 # Kinds of files that hold many images each, and are told apart by their names.
 _BY_NAME = frozenset({".json", ".csv", SUFFIX})
+# JSON files by their folder, as those of one image each are.
+JSON_FOLDERS = "folders of .json"
+_MOST_NAMED = 20
 _MOST_FILES, _MOST_LOOKED_AT = 2_000_000, 300
 
 
@@ -41,7 +44,10 @@ class FileGroup:
 
 
 def survey_files(root: Path) -> dict[str, tuple[FileGroup, ...]]:
-    """Suffix (``image`` for all images) -> groups of the files below the root, by folder; JSON files by name."""
+    """Suffix (``image`` for all images) -> groups of the files below the root, by folder; files of many images by name.
+
+    JSON files may be either, and stand by their folders as `JSON_FOLDERS` too.
+    """
     found: dict[str, dict[str, dict[str, list[str]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     for path in _files(root):
         folder, _, name = path.rpartition("/")
@@ -49,13 +55,27 @@ def survey_files(root: Path) -> dict[str, tuple[FileGroup, ...]]:
         kind = "image" if suffix in SOURCE_SUFFIXES else suffix
         template, split = _templated_file(path) if kind in _BY_NAME else _templated_folder(folder)
         found[kind][template][split].append(path)
-    return {
-        kind: tuple(
-            FileGroup(template, {split: tuple(paths) for split, paths in sorted(by_split.items())})
-            for template, by_split in sorted(groups.items())
-        )
-        for kind, groups in found.items()
-    }
+        if kind == ".json":
+            template, split = _templated_folder(folder)
+            found[JSON_FOLDERS][template][split].append(path)
+    return {kind: _groups(groups) for kind, groups in found.items()}
+
+
+def groups_by_name(group: FileGroup) -> tuple[FileGroup, ...]:
+    """The files of a folder as groups of their own, told apart by their names; none where they are many."""
+    paths = [path for same in group.paths.values() for path in same]
+    found: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for path in paths if len(paths) <= _MOST_NAMED else ():
+        template, split = _templated(path)
+        found[template][split].append(path)
+    return _groups(found)
+
+
+def _groups(found: Mapping[str, Mapping[str, Sequence[str]]]) -> tuple[FileGroup, ...]:
+    return tuple(
+        FileGroup(template, {split: tuple(paths) for split, paths in sorted(by_split.items())})
+        for template, by_split in sorted(found.items())
+    )
 
 
 def _files(root: Path) -> Iterator[str]:

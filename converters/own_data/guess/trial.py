@@ -23,7 +23,7 @@ from converters.formats.text import decode, read_bytes
 from converters.own_data.converter import Generic
 from converters.own_data.description import DESCRIPTION_NAME, DescribedSet, Description
 from converters.own_data.guess.candidates import candidates
-from converters.own_data.guess.survey import FileGroup, survey_files
+from converters.own_data.guess.survey import JSON_FOLDERS, FileGroup, survey_files
 from mmrs.errors import BadItem, UserError
 from mmrs.source import Absent
 from mmrs.storage.plain_files import reading_below
@@ -134,7 +134,9 @@ def _name(root: Path) -> str:
 def _seen_text(root: Path, seen: Mapping[str, Sequence[FileGroup]]) -> str:
     """What lies there, for a person; tables are named with their columns, which a description can give a meaning."""
     counts = {
-        kind: sum(len(paths) for group in groups for paths in group.paths.values()) for kind, groups in seen.items()
+        kind: sum(len(paths) for group in groups for paths in group.paths.values())
+        for kind, groups in seen.items()
+        if kind != JSON_FOLDERS
     }
     listed = ", ".join(f"{count} {kind or 'other'} files" for kind, count in sorted(counts.items())) or "nothing"
     said = [f"Seen: {listed}."]

@@ -16,8 +16,21 @@ from mmrs.shards.reader import ShardSet
 from mmrs.source import Absent, Source, SourceBuild
 from mmrs.verify.dataset import verify_dataset
 
-FORMATS = ("coco", "voc", "dota", "yolo", "yolo-obb", "folders", "llava", "csv", "parquet")
-BOXED = ("coco", "voc", "dota", "yolo", "yolo-obb", "csv", "parquet")
+FORMATS = (
+    "coco",
+    "voc",
+    "dota",
+    "yolo",
+    "yolo-obb",
+    "folders",
+    "llava",
+    "csv",
+    "parquet",
+    "labelme",
+    "cvat",
+    "supervisely",
+)
+BOXED = tuple(form for form in FORMATS if form not in ("folders", "llava"))
 DOCS = Path(__file__).resolve().parents[3] / "docs" / "your-own-data.md"
 QUIET = Progress(quiet=True)
 
@@ -314,6 +327,21 @@ def _spoil_last_row(item, form, fault):
         found, wrong = (r",(ship|storage-tank),", ",boat,") if fault == "class" else (r"$", "x")
         lines[place] = re.sub(found, wrong, lines[place])
         path.write_text("\n".join(lines) + "\n")
+        return
+    if form in ("labelme", "supervisely"):
+        content = json.loads(text)
+        row = content["shapes" if form == "labelme" else "objects"][-1]
+        if fault == "class":
+            row["label" if form == "labelme" else "classTitle"] = "boat"
+        else:
+            row |= {"points": [[1, "x"]], "bitmap": {"data": "?", "origin": [0, 0]}}
+        path.write_text(json.dumps(content))
+        return
+    if form == "cvat":
+        start = text.index("<box", text.index(f'name="{item.image.name}"'))
+        start, end = text.rindex("<box", start, text.index("</image>", start)), text.index("</image>", start)
+        found, wrong = (r'label="[^"]*"', 'label="boat"') if fault == "class" else ('xtl="', 'xtl="x')
+        path.write_text(text[:start] + re.sub(found, wrong, text[start:end], count=1) + text[end:])
         return
     words = lines[-1].split()
     place = {("dota", "class"): 8, ("dota", "number"): 0}.get((form, fault), 0 if fault == "class" else 1)

@@ -20,7 +20,20 @@ from converters.own_data.guess.candidates import line_kind
 from converters.own_data.guess.trial import guess_description
 from mmrs.errors import UserError
 
-FORMATS = ("coco", "voc", "dota", "yolo", "yolo-obb", "folders", "llava", "csv", "parquet")
+FORMATS = (
+    "coco",
+    "voc",
+    "dota",
+    "yolo",
+    "yolo-obb",
+    "folders",
+    "llava",
+    "csv",
+    "parquet",
+    "labelme",
+    "cvat",
+    "supervisely",
+)
 
 
 def mmrs(*words):

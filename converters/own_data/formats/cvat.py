@@ -1,0 +1,58 @@
+"""CVAT for images: one XML file for all images of a split, read for its boxes or for its tags."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from converters.formats.cvat import CvatFile, read_cvat, shape_object
+from converters.formats.rows import rows_apart
+from converters.formats.shared_file import read_shared
+from converters.formats.tree import list_tree
+from converters.own_data.box_rows import BoxRows, boxes_of_classes, class_of_tags
+from converters.own_data.description import DescribedSet, Description
+from converters.own_data.items import (
+    TURNED_BOX_TASKS,
+    FoundItems,
+    OwnFormat,
+    images_folder,
+    images_named_in,
+    shared_annotations,
+)
+from mmrs.record import Annotations
+from mmrs.source import Item
+
+
+def _find(described: DescribedSet, root: Path, split: str) -> FoundItems:
+    own = described.content
+    images = list_tree(images_folder(own, root, split), root)
+    source = shared_annotations(own, root, split)
+    parsed: CvatFile = read_shared("generic", root, source, read_cvat, "mend it", described.command_options)
+    rows = (
+        (image.name, {"size": image.size, "shapes": list(image.shapes), "tags": list(image.tags)})
+        for image in parsed.images
+    )
+    found = images_named_in(images, source, rows, parsed.problems)
+    shapes = [shape for item in found.items for shape in item.payload["shapes"]]
+    if own.options.task == "classification":
+        return replace(found, notes=(*found.notes, *_left_out(len(shapes), "shapes", "boxes")))
+    tags = sum(len(item.payload["tags"]) for item in found.items)
+    turned = any(shape["kind"] == "polygon" or "rotation" in shape for shape in shapes)
+    notes = (*found.notes, *_left_out(tags, "tags", "classification"))
+    return replace(found, notes=notes, tasks=TURNED_BOX_TASKS if turned else ())
+
+
+def _left_out(count: int, what: str, task: str) -> tuple[str, ...]:
+    return (f"{count} {what} are not read: they are for {task}",) if count else ()
+
+
+def _read(own: Description, item: Item) -> Annotations:
+    if own.options.task == "classification":
+        return class_of_tags(own, item, item.payload["tags"])
+    path = str(item.annotations[0])
+    objects, unread = rows_apart(item.payload["shapes"], lambda shape: shape_object(shape, path))
+    size = item.payload["size"]
+    return boxes_of_classes(own, item, BoxRows(objects, unread, tuple(size) if size else None))
+
+
+CVAT_FORMAT = OwnFormat(_find, _read)
