@@ -151,7 +151,7 @@ def s3_builder(work: Path, kills: int, chance: random.Random) -> tuple[int, list
 
 
 def pool_workers(work: Path, kills: int, chance: random.Random) -> tuple[int, list[str]]:
-    return kill_workers(work, kills, chance, ProcessPool(2), "spawn_main")
+    return kill_workers(work, kills, chance, ProcessPool(2), "multiprocessing.forkserver")
 
 
 def ray_workers(work: Path, kills: int, chance: random.Random) -> tuple[int, list[str]]:

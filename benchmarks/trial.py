@@ -12,7 +12,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ def measured(work: Callable[[], Mapping[str, Any] | None]) -> dict[str, Any]:
     own, children, started = _cpu_seconds(), _cpu_seconds(resource.RUSAGE_CHILDREN), time.perf_counter()
     extra = work() or {}
     seconds = time.perf_counter() - started
+    # The process that workers were forked from counts, and what they took through it, once it has ended.
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]
     own, children = _cpu_seconds() - own, _cpu_seconds(resource.RUSAGE_CHILDREN) - children
     times = {"seconds": seconds, "cpu_seconds": own + children, "children_cpu_seconds": children}
     return {**times, "peak_rss_bytes": peak_rss(), **extra}
@@ -80,7 +83,7 @@ def _cpu_seconds(whose: int = resource.RUSAGE_SELF) -> float:
 
 @contextmanager
 def workers_peak() -> Iterator[list[int]]:
-    """Peak resident bytes of each child process, largest first, sampled ten times a second.
+    """Peak resident bytes of each process below this one, largest first, sampled ten times a second.
 
     What the system says of a child that has ended (`resource.getrusage`) includes its parent's size when it was forked.
     """
@@ -90,9 +93,8 @@ def workers_peak() -> Iterator[list[int]]:
 
     def watch() -> None:
         while not done.wait(0.1):
-            for path in Path("/proc/self/task").glob("*/children"):
-                for child in path.read_text().split():
-                    peaks[child] = max(peaks.get(child, 0), _peak_of(child))
+            for child in _descendants("self"):
+                peaks[child] = max(peaks.get(child, 0), _peak_of(child))
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
@@ -102,6 +104,15 @@ def workers_peak() -> Iterator[list[int]]:
         done.set()
         thread.join()
         found += sorted(peaks.values(), reverse=True)
+
+
+def _descendants(process: str) -> list[str]:
+    found: list[str] = []
+    for path in Path(f"/proc/{process}/task").glob("*/children"):
+        with suppress(OSError):
+            for child in path.read_text().split():
+                found += [child, *_descendants(child)]
+    return found
 
 
 def _peak_of(process: str) -> int:

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from mmrs.progress import Progress
 
 
+# What a process that writes shards of any source needs; the module of its source comes besides.
+WORKER_MODULES = ("mmrs.builder.parts.write", "converters.formats.coco", "converters.formats.voc")
+
+
 @dataclass(frozen=True, slots=True)
 class BuildOptions:
     """What `mmrs build` was given, by the names of its options."""
@@ -84,6 +88,12 @@ class BuildOptions:
 @filled(BuildOptions)
 def build(progress: Progress, options: BuildOptions) -> None:
     """Build WebDataset shards from the sources of RECIPE: a YAML file, a shipped one by name, or a source."""
+    from mmrs.engines.processes import warm_up
+
+    # Before anything else is loaded, so that this process and that of the workers load at the same time.
+    if options.engine == "processes" and not options.dry_run:
+        warm_up(options.workers, WORKER_MODULES)
+
     from converters.resolve import find_recipe, resolve
     from converters.wrong_folder import explain_build
     from mmrs.builder import run

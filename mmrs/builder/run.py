@@ -7,20 +7,21 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import mmrs
 from mmrs.builder.exclude import load_exclusions
 from mmrs.builder.ownership import check_ownership
+from mmrs.builder.parts.write import write_shards
 from mmrs.builder.plan import plan_split, stored_suffix
-from mmrs.builder.publish import publish_shard, storage_failure
+from mmrs.builder.publish import storage_failure
 from mmrs.builder.recipe import BuildRecipe
 from mmrs.builder.resume import ExistingShards, existing_shards
 from mmrs.builder.shard import ShardResult, ShardTask
 from mmrs.builder.survey.splits import SplitSurvey, survey_splits
 from mmrs.builder.survey.unread_files import Unread
 from mmrs.engines.base import Engine
+from mmrs.engines.garbage import rare_collections
 from mmrs.engines.processes import ProcessPool
 from mmrs.errors import RunFailure, UserError
 from mmrs.progress import Progress
@@ -92,8 +93,9 @@ def plan_build(
         UserError: a source's layout or split is missing, or a list of `exclude` cannot be read.
     """
     exclusions = load_exclusions(recipe.exclude)
-    surveys = survey_splits(sources, recipe.seed, workers, progress, skipped)
-    tasks = [task for split in surveys for task in _split_tasks(split, recipe, exclusions)]
+    with rare_collections():
+        surveys = survey_splits(sources, recipe.seed, workers, progress, skipped)
+        tasks = [task for split in surveys for task in _split_tasks(split, recipe, exclusions)]
     return BuildPlan(tuple(surveys), tuple(tasks), len(exclusions))
 
 
@@ -202,12 +204,12 @@ def _write_missing(
     findings: ExistingShards, place: Place, token: str, engine: Engine, progress: Progress
 ) -> dict[str, ShardResult]:
     tasks = [task for task, _ in findings.missing]
-    results = {}
-    run = engine.run(partial(publish_shard, place=place, token=token), tasks, lambda task: task.path, progress.note)
+    results: dict[str, ShardResult] = {}
+    run = write_shards(tasks, place, token, engine, progress.note)
     with progress.stage("build", sum(len(task.samples) for task in tasks), "samples") as advance, closing(run) as done:
-        for position, result in done:
-            results[tasks[position].path] = result
-            advance(len(tasks[position].samples))
+        for samples, finished in done:
+            results |= finished
+            advance(samples)
     return results
 
 

@@ -21,7 +21,7 @@ from mmrs.record import UNREAD_ROWS, AnnotatedObject, Annotations, ImageInfo, Re
 from mmrs.shards.index import write_index
 from mmrs.shards.manifest import SplitCounts, index_path
 from mmrs.shards.quarantine import QuarantineEntry, entry_for, relative_to_root, row_entry
-from mmrs.shards.tar import TarWriter
+from mmrs.shards.tar import MemberWriter, TarWriter
 from mmrs.source import Source, read_block
 
 # Raised when equal tasks would give other bytes than before; every shard is then rebuilt.
@@ -50,7 +50,7 @@ class ShardTask:
     excluded: tuple[tuple[str, str], ...] = ()
 
     def state(self) -> dict[str, Any]:
-        """Plain values of all that decides whether to rebuild: options, and size and time of every file."""
+        """Plain values of all that decides whether to rebuild, the samples apart: those are `sample_state`."""
         return {
             "format": TASK_FORMAT,
             "converter": [self.source.name, self.source.version],
@@ -60,10 +60,10 @@ class ShardTask:
             "validation": self.validation,
             "text": self.render.state(),
             "list of excluded images": [list(pair) for pair in self.excluded],
-            "samples": [self._sample_state(sample) for sample in self.samples],
         }
 
-    def _sample_state(self, sample: PlannedSample) -> dict[str, Any]:
+    def sample_state(self, sample: PlannedSample) -> dict[str, Any]:
+        """Plain values of what a sample depends on: sizes and times of its files, and what was read for it."""
         item, probe = sample.item, sample.probe
         return {
             "stem": sample.stem,
@@ -94,6 +94,17 @@ def _file_state(path: Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
+@dataclass(frozen=True, slots=True)
+class WrittenSamples:
+    """What is known of members that were written: one index row each, the objects of each that no dialogue lists, how
+    many dialogues there are of each task, and what was not stored."""
+
+    rows: list[dict[str, Any]]
+    unlisted: list[int]
+    dialogues: Counter[str]
+    quarantine: list[QuarantineEntry]
+
+
 def build_shard(task: ShardTask, folder: Path) -> ShardResult:
     """Write one shard's tar and index into an empty local `folder`, at their paths in a data set.
 
@@ -101,6 +112,15 @@ def build_shard(task: ShardTask, folder: Path) -> ShardResult:
     """
     tar = folder / task.path
     tar.parent.mkdir(parents=True, exist_ok=True)
+    with tar.open("wb") as file:
+        writer = TarWriter(file)
+        written = write_samples(task, folder, writer)
+        sha256 = writer.finish()
+    return complete_shard(task, folder, written, writer.bytes_written, sha256)
+
+
+def write_samples(task: ShardTask, folder: Path, writer: MemberWriter) -> WrittenSamples:
+    """Write the members of a task's samples; temporary files lie in `folder`."""
     rows: list[dict[str, Any]] = []
     unlisted: list[int] = []
     dialogues: Counter[str] = Counter()
@@ -108,11 +128,9 @@ def build_shard(task: ShardTask, folder: Path) -> ShardResult:
     left_out = {stem for stem, _ in task.excluded}
     stored = [sample for sample in task.samples if sample.stem not in left_out]
     with (
-        tar.open("wb") as file,
         open_rows(stored, folder) as table_rows,
         open_tiles(stored, task.source, task.suffix, folder, table_rows) as tiles,
     ):
-        writer = TarWriter(file)
         for ordinal, sample, outcome in _outcomes(task, table_rows, tiles):
             if isinstance(outcome, QuarantineEntry):
                 quarantine.append(outcome)
@@ -128,21 +146,27 @@ def build_shard(task: ShardTask, folder: Path) -> ShardResult:
             )
             dialogues.update(dialogue.task for dialogue in outcome.record.dialogues)
             unlisted.append(outcome.objects_in_no_dialogue)
-        tar_sha256 = writer.finish()
+    return WrittenSamples(rows, unlisted, dialogues, quarantine)
+
+
+def complete_shard(
+    task: ShardTask, folder: Path, written: WrittenSamples, tar_bytes: int, tar_sha256: str
+) -> ShardResult:
+    """Write the index beside the tar that is in `folder`; without a sample, remove the tar."""
     buffer = io.BytesIO()
-    write_index(buffer, rows)
-    if rows:
+    write_index(buffer, written.rows)
+    if written.rows:
         (folder / index_path(task.path)).write_bytes(buffer.getvalue())
     else:
-        tar.unlink()
+        (folder / task.path).unlink()
     return ShardResult(
-        records=len(rows),
-        bytes=writer.bytes_written,
+        records=len(written.rows),
+        bytes=tar_bytes,
         sha256=tar_sha256,
         index_bytes=buffer.tell(),
         index_sha256=hashlib.sha256(buffer.getvalue()).hexdigest(),
-        counts=_counts(rows, unlisted, dialogues, quarantine),
-        quarantine=tuple(sorted(quarantine, key=lambda entry: entry.sort_key)),
+        counts=_counts(written),
+        quarantine=tuple(sorted(written.quarantine, key=lambda entry: entry.sort_key)),
     )
 
 
@@ -367,19 +391,18 @@ def _index_row(key: str, stored: _Stored, sample: PlannedSample) -> dict[str, An
     }
 
 
-def _counts(
-    rows: list[dict[str, Any]], unlisted: list[int], dialogues: Counter[str], quarantine: list[QuarantineEntry]
-) -> SplitCounts:
+def _counts(written: WrittenSamples) -> SplitCounts:
+    rows, quarantine = written.rows, written.quarantine
     return SplitCounts(
         records=len(rows),
         objects=sum(row["objects"] for row in rows),
         ignored_objects=sum(row["ignored_objects"] for row in rows),
         captions=sum(row["captions"] for row in rows),
         reencoded=sum(row["reencoded"] is not None for row in rows),
-        dialogues=dict(sorted(dialogues.items())),
+        dialogues=dict(sorted(written.dialogues.items())),
         quarantined_items=sum(entry.images for entry in quarantine if entry.level != "excluded"),
         quarantined_objects=sum(entry.level == "object" for entry in quarantine),
         excluded=sum(entry.level == "excluded" for entry in quarantine),
-        images_with_objects_in_no_dialogue=sum(count > 0 for count in unlisted),
-        objects_in_no_dialogue=sum(unlisted),
+        images_with_objects_in_no_dialogue=sum(count > 0 for count in written.unlisted),
+        objects_in_no_dialogue=sum(written.unlisted),
     )

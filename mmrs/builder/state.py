@@ -6,6 +6,7 @@ A state must be taken before the task reads a file: one that changes meanwhile m
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from typing import Any
 
@@ -34,6 +35,21 @@ class StoredSample:
 
 
 @dataclass(frozen=True, slots=True)
+class SampleStates:
+    """Of some samples of a task, as their files are now: canonical JSON of the plain values with commas between, and
+    what of them is stored."""
+
+    values: bytes
+    stored: tuple[StoredSample, ...]
+
+    @classmethod
+    def of(cls, task: ShardTask) -> SampleStates:
+        """Those of a task's samples."""
+        values = [task.sample_state(sample) for sample in task.samples]
+        return cls(b",".join(map(canonical_json, values)), tuple(map(_stored_sample, values)))
+
+
+@dataclass(frozen=True, slots=True)
 class StoredState:
     """The state of a task: equal digests are equal tasks. `parts` are its options by their names in messages."""
 
@@ -44,13 +60,15 @@ class StoredState:
     @classmethod
     def of(cls, task: ShardTask) -> StoredState:
         """The state of a task as its files are now."""
+        return cls.joined(task, [SampleStates.of(task)])
+
+    @classmethod
+    def joined(cls, task: ShardTask, parts: Sequence[SampleStates]) -> StoredState:
+        """The state of a task of whose samples the `parts` are those of all, in order."""
         state = task.state()
-        digest = hashlib.sha256(canonical_json(state)).hexdigest()
-        samples = tuple(
-            StoredSample(sample["stem"], *(_short_digest(sample[part]) for part in ("image", "annotations", "content")))
-            for sample in state.pop("samples")
-        )
-        return cls(digest, state, samples)
+        values = orjson.Fragment(b"[" + b",".join(part.values for part in parts if part.values) + b"]")
+        digest = hashlib.sha256(canonical_json(state | {"samples": values})).hexdigest()
+        return cls(digest, state, tuple(sample for part in parts for sample in part.stored))
 
     @classmethod
     def from_json(cls, data: bytes) -> StoredState:
@@ -91,6 +109,11 @@ def is_reused_state(data: bytes) -> bool:
     except orjson.JSONDecodeError:
         return False
     return isinstance(stored, dict) and stored.get("state") == _REUSED
+
+
+def _stored_sample(value: dict[str, Any]) -> StoredSample:
+    image, annotations, content = (_short_digest(value[part]) for part in ("image", "annotations", "content"))
+    return StoredSample(value["stem"], image, annotations, content)
 
 
 def _short_digest(value: Any) -> str:

@@ -28,6 +28,11 @@ class Engine(Protocol):
     must leave nothing half-written that anyone reads.
     """
 
+    @property
+    def processes_here(self) -> int:
+        """How many tasks run at once on this machine and see its temporary files; 0 where they may run elsewhere."""
+        ...
+
     def run(
         self,
         function: Callable[[AnyTask], AnyResult],

@@ -13,11 +13,17 @@ from contextlib import contextmanager
 _NEW_OBJECTS = 50_000
 
 
-@contextmanager
-def rare_collections() -> Iterator[None]:
-    """While it is held, cycles are looked for after every 50,000 new objects, in the whole process."""
+def collect_rarely() -> None:
+    """From now on cycles are looked for after every 50,000 new objects, in the whole process."""
     before = gc.get_threshold()
     gc.set_threshold(max(before[0], _NEW_OBJECTS) if before[0] else 0, *before[1:])
+
+
+@contextmanager
+def rare_collections() -> Iterator[None]:
+    """`collect_rarely` while it is held."""
+    before = gc.get_threshold()
+    collect_rarely()
     try:
         yield
     finally:

@@ -38,6 +38,11 @@ class RayCluster:
     address: str | None
     workers: int
 
+    @property
+    def processes_here(self) -> int:
+        """See `mmrs.engines.base.Engine`."""
+        return 0
+
     def run(
         self,
         function: Callable[[AnyTask], AnyResult],

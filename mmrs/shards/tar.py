@@ -24,6 +24,7 @@ _NAME_BYTES, _SIZE_AT, _SIZE_DIGITS, _CHECKSUM_AT = 100, 124, 11, 148
 _BEFORE_SIZE = _HEADER[_NAME_BYTES:_SIZE_AT]
 _BEFORE_CHECKSUM = _HEADER[_SIZE_AT + _SIZE_DIGITS : _CHECKSUM_AT]
 _AFTER_CHECKSUM = _HEADER[_CHECKSUM_AT + 8 :]
+_BYTES_AT_ONCE = 2**20
 _CHECKSUM_BASE = sum(_BEFORE_SIZE) + sum(_BEFORE_CHECKSUM) + sum(_AFTER_CHECKSUM) + 8 * ord(" ")
 
 
@@ -50,12 +51,11 @@ def member_header(name: str, size: int) -> bytes:
     return b"".join(parts)
 
 
-class TarWriter:
-    """Appends members to a binary file and digests the archive in the same pass."""
+class MemberWriter:
+    """Appends members to a binary file: a piece of an archive, whose offsets count from its own start."""
 
     def __init__(self, file: BinaryIO):
         self._file = file
-        self._digest = hashlib.sha256()
         self._position = 0
 
     @property
@@ -76,6 +76,29 @@ class TarWriter:
         self._write(b"\0" * (-len(data) % BLOCK))
         return member
 
+    def _write(self, data: bytes) -> None:
+        self._file.write(data)
+        self._position += len(data)
+
+
+class TarWriter(MemberWriter):
+    """Appends members to a binary file and digests the archive in the same pass."""
+
+    def __init__(self, file: BinaryIO):
+        super().__init__(file)
+        self._digest = hashlib.sha256()
+
+    def append(self, members: BinaryIO) -> int:
+        """Append what a `MemberWriter` wrote; returns where it begins, which its offsets are to be moved by."""
+        start = self._position
+        while data := members.read(_BYTES_AT_ONCE):
+            self._write(data)
+        return start
+
+    def flush(self) -> None:
+        """Hand what the file holds back to the system."""
+        self._file.flush()
+
     def finish(self) -> str:
         """Write the end of the archive and return the sha256 of all bytes."""
         self._write(b"\0" * (2 * BLOCK))
@@ -83,6 +106,5 @@ class TarWriter:
         return self._digest.hexdigest()
 
     def _write(self, data: bytes) -> None:
-        self._file.write(data)
+        super()._write(data)
         self._digest.update(data)
-        self._position += len(data)

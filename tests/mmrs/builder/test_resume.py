@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from mmrs.builder import run as build_run
+from mmrs.builder.parts import write
 from mmrs.builder.recipe import BuildRecipe
 from mmrs.builder.resume import existing_shards
 from mmrs.builder.run import build, plan_build
@@ -185,7 +185,7 @@ def test_the_order_of_discovery_does_not_matter(toy, monkeypatch):
 def test_a_worker_of_a_build_that_lost_its_place_publishes_nothing(toy, tmp_path, monkeypatch):
     """An orphan on another machine, or a folder that this machine sees without seeing that of the build."""
     plan = plan_build([toy_build(toy)], SMALL, 1, QUIET)
-    real = build_run.publish_shard
+    real = write.publish_shard
     published = []
 
     def overtaken(task, place, token):
@@ -194,7 +194,7 @@ def test_a_worker_of_a_build_that_lost_its_place_publishes_nothing(toy, tmp_path
         published.append(task.path)
         return real(task, place, token)
 
-    monkeypatch.setattr(build_run, "publish_shard", overtaken)
+    monkeypatch.setattr(write, "publish_shard", overtaken)
     with pytest.raises(RunFailure, match="not held by this build"):
         build(plan, SMALL, tmp_path / "out", 1, QUIET)
     assert len(published) == 3

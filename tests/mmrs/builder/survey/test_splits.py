@@ -6,6 +6,7 @@ import pytest
 
 from mmrs.builder.recipe import BuildRecipe
 from mmrs.builder.run import plan_build
+from mmrs.builder.state import StoredState
 from mmrs.builder.survey import splits
 from mmrs.progress import Progress
 from tests.support.sources import toy_build, write_toy
@@ -19,7 +20,7 @@ def test_headers_read_by_other_processes_give_the_same_plan(tmp_path, monkeypatc
     monkeypatch.setattr(splits, "_IMAGES_PER_TASK", 3)
     monkeypatch.setattr(splits, "pays", lambda seconds, items: True)
     shared = plan_build([toy_build(tmp_path)], recipe, 2, quiet)
-    assert [task.state() for task in shared.tasks] == [task.state() for task in alone.tasks]
+    assert [StoredState.of(task) for task in shared.tasks] == [StoredState.of(task) for task in alone.tasks]
     assert sum(len(task.samples) for task in shared.tasks) == 15
 
 
