@@ -11,7 +11,7 @@ from mmrs.engines.processes import run_tasks
 from mmrs.errors import UserError
 from mmrs.progress import Progress
 from mmrs.shards.webdataset import find_tars, scan_tar, write_foreign_index
-from mmrs.verify.dataset import VerifyFinding
+from mmrs.verify.shard import VerifyFinding
 
 _SHOWN_FINDINGS = 20
 

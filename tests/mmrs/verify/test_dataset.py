@@ -2,7 +2,11 @@
 
 import io
 import json
+import shutil
 import tarfile
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import orjson
 import pytest
@@ -12,8 +16,12 @@ from mmrs.builder.recipe import BuildRecipe
 from mmrs.builder.run import build, plan_build
 from mmrs.errors import UserError
 from mmrs.progress import Progress
-from mmrs.shards.manifest import Manifest, load_manifest
+from mmrs.shards.manifest import Manifest, ShardEntry, done_path, load_manifest
+from mmrs.storage.local import LocalPlace
+from mmrs.storage.place import MOST_BYTES
+from mmrs.verify import shard as shard_checks
 from mmrs.verify.dataset import verify_dataset
+from mmrs.verify.shard import check_piece, cut_into_pieces
 from tests.support.sources import toy_build, write_toy
 
 QUIET = Progress(quiet=True)
@@ -122,7 +130,7 @@ def test_a_manifest_cannot_point_outside_its_folder(out):
 
 def test_images_are_fully_decoded(out):
     """An image whose digest is right but whose pixels are not: only a decode finds it."""
-    from mmrs.verify.dataset import _sample_findings
+    from mmrs.verify.shard import _sample_findings
 
     shard = load_manifest(out).shards[0]
     import pyarrow.parquet as pq
@@ -130,7 +138,8 @@ def test_images_are_fully_decoded(out):
     row = pq.read_table(out / shard.index_path).to_pylist()[0]
     tar = tar_of(out) if shard.split == "train" else out / shard.path
     data = tar.read_bytes()
-    assert list(_sample_findings(data, row, shard)) == []
+    image, record = (data[row[f"{w}_offset"] :][: row[f"{w}_size"]] for w in ("image", "record"))
+    assert list(_sample_findings(image, record, row, shard)) == []
     with Image.open(io.BytesIO(data[row["image_offset"] : row["image_offset"] + row["image_size"]])) as image:
         assert image.size == (row["width"], row["height"])
 
@@ -151,3 +160,64 @@ def test_counts_of_a_split_that_its_shards_do_not_have_are_found(out):
     changed = manifest.model_copy(update={"sources": sources}).with_id()
     (out / "manifest.json").write_bytes(changed.to_json())
     assert "manifest.json: toy/train has 7 records, its shards have 6" in whats(out)
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """A folder as if it were at a URL: files come whole."""
+
+    folder: LocalPlace
+
+    def read(self, name, most_bytes=MOST_BYTES):
+        return self.folder.read(name, most_bytes)
+
+
+def flip_a_byte_of_padding(path):
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(bytes(data))
+
+
+def cut_off(path):
+    path.write_bytes(path.read_bytes()[:-30_000])
+
+
+CHANGES = [swap_first_two, drop_last, bad_image, spaced_record, bad_name]
+
+
+@pytest.mark.parametrize("damage", [flip_a_byte_of_padding, cut_off, *(partial(rewrite, change=c) for c in CHANGES)])
+def test_a_shard_in_blocks_on_disk_is_told_of_as_one_that_is_held(out, monkeypatch, damage):
+    monkeypatch.setattr(shard_checks, "_LEAST_SAMPLES", 2)
+    damage(tar_of(out))
+    on_disk = LocalPlace(out)
+    for shard in load_manifest(out).shards:
+        told = [
+            {finding for piece in cut_into_pieces(place, shard) for finding in check_piece(place, piece).findings}
+            for place in (on_disk, Elsewhere(on_disk))
+        ]
+        assert told[0] == told[1] and bool(told[0]) == (shard.split == "train")
+
+
+@pytest.mark.parametrize("records", [1, 255, 256, 257, 2047, 2048, 2049, 100_000])
+def test_pieces_hold_every_sample_once(records):
+    shard = ShardEntry.model_construct(records=records)
+    for place in (LocalPlace(Path()), Elsewhere(LocalPlace(Path()))):
+        pieces = cut_into_pieces(place, shard)
+        assert [row for piece in pieces for row in piece.rows] == list(range(records))
+        assert [piece.files for piece in pieces].count(True) == 1 and len(pieces) <= 9
+
+
+def test_a_key_and_an_id_that_occur_twice_are_named(out):
+    manifest = load_manifest(out)
+    train = next(shard for shard in manifest.shards if shard.split == "train")
+    twice = [train.model_copy(update={"path": f"toy/train-{number:05d}-of-00002.tar"}) for number in range(2)]
+    for copy in twice:
+        for path in (lambda shard: shard.path, lambda shard: shard.index_path, lambda shard: done_path(shard.path)):
+            shutil.copy(out / path(train), out / path(copy))
+    others = [shard for shard in manifest.shards if shard.split != "train"]
+    forged = manifest.model_copy(update={"shards": (*twice, *others)}).with_id()
+    (out / "manifest.json").write_bytes(forged.to_json())
+    repeated = [finding for finding in verify_dataset(out, 1, QUIET).findings if "occurs" in finding.what]
+    assert len(repeated) == 2 * train.records
+    assert {finding.what for finding in repeated} == {"key occurs 2 times", "id occurs 2 times"}
+    assert {finding.key for finding in repeated} >= {f"toy-train-{n:08d}" for n in range(train.records)}
