@@ -271,8 +271,8 @@ def _differences(tar: _Tar, expected: Sequence[_Member]) -> Iterator[tuple[str |
     if len(suffixes) > 1:
         yield None, f"more than one image suffix: {', '.join(sorted(suffixes))}"
     suffix = next(iter(suffixes), "")
-    for position, (found, (name, *place)) in enumerate(zip(members, expected, strict=False)):
-        wanted = (name if name.endswith(".json") else f"{name.partition('.')[0]}.{suffix}", *place)
+    for position, (found, (name, offset, size)) in enumerate(zip(members, expected, strict=False)):
+        wanted = (name if name.endswith(".json") else f"{name.partition('.')[0]}.{suffix}", offset, size)
         if found != wanted:
             yield wanted[0], f"member {position} is {found}, the index says {wanted}"
             return
