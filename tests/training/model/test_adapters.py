@@ -21,6 +21,8 @@ from transformers import (
     Dinov2Model,
     Dinov2WithRegistersConfig,
     Dinov2WithRegistersModel,
+    DINOv3ConvNextConfig,
+    DINOv3ConvNextModel,
     DINOv3ViTConfig,
     DINOv3ViTModel,
     Gemma2Config,
@@ -100,6 +102,9 @@ ENCODERS = {
     ),
     "clip_vision_model": lambda: CLIPVisionModel(CLIPVisionConfig(**_VIT, patch_size=16, image_size=32)),
     "siglip2_vision_model": lambda: Siglip2VisionModel(Siglip2VisionConfig(**_VIT, patch_size=16, num_patches=4)),
+    "dinov3_convnext": lambda: DINOv3ConvNextModel(
+        DINOv3ConvNextConfig(depths=[1, 1, 1], hidden_sizes=[8, 12, 16], image_size=32, layer_scale_init_value=0.5)
+    ),
     "convnext": lambda: ConvNextModel(ConvNextConfig(depths=[1, 1], hidden_sizes=[8, 12], num_stages=2, image_size=32)),
 }
 DECODERS = {
@@ -125,7 +130,7 @@ MODELS = {
     "qwen3": {"vit": "siglip_vision_model", "cnn": "none"},
     "mistral": {"vit": "vit", "cnn": "convnext", "third": "dinov2"},
     "gemma": {"vit": "clip_vision_model", "cnn": "none"},
-    "gemma2": {"vit": "dinov2_with_registers", "cnn": "convnext"},
+    "gemma2": {"vit": "dinov2_with_registers", "cnn": "dinov3_convnext"},
     "gemma3_text": {"vit": "dinov3_vit", "cnn": "none"},
     "phi3": {"vit": "siglip2_vision_model", "cnn": "none"},
     "smollm3": {"vit": "clip_vision_model", "cnn": "convnext", "third": "dinov3_vit"},

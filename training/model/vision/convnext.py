@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -40,7 +40,7 @@ class ConvNext(VisionEncoder):
     """ConvNeXt (arXiv 2201.03545) of CLIP: the paper's second encoder. Its layers are its stages."""
 
     model_type = "convnext"
-    model_class = ConvNextModel
+    model_class: ClassVar[type] = ConvNextModel
     statistics = CLIP
     layer_word = "ConvNeXt stage"
     layer_fusion = "concat"
@@ -70,11 +70,11 @@ class ConvNext(VisionEncoder):
 
     def stride(self, config: Any) -> int:
         """Pixels along one side of a cell of the coarsest map."""
-        return config.patch_size * 2 ** (config.num_stages - 1)
+        return self.patch(config) * 2 ** (config.num_stages - 1)
 
     def grid(self, config: Any, image_size: int, layer: int) -> int:
         """Half as many cells with every stage."""
-        return image_size // (config.patch_size * 2 ** (layer - 1))
+        return image_size // (self.patch(config) * 2 ** (layer - 1))
 
     def usual_layers(self, config: Any) -> tuple[int, ...]:
         """All stages."""
@@ -86,18 +86,27 @@ class ConvNext(VisionEncoder):
         Every stage's map is read by exactly one pre-trained LayerNorm: the next stage's, or the model's final one. With
         it all scales reach the projector in the range that the network itself works with, at no extra parameter.
         """
-        maps = model(pixels_NCHW, output_hidden_states=True).hidden_states[1:]
-        return [_normalised_NGGC(model, maps[stage - 1], stage) for stage in layers]
+        stages = self.stages(model)
+        maps = model(pixels_NCHW, output_hidden_states=True).hidden_states[-len(stages) :]
+        return [self._normalised_NGGC(model, maps[layer - 1], layer) for layer in layers]
+
+    def _normalised_NGGC(self, model: Any, map_NCGG: torch.Tensor, layer: int) -> torch.Tensor:
+        stages = self.stages(model)
+        if layer < len(stages):
+            return self.entry(stages[layer])[0](map_NCGG).permute(0, 2, 3, 1)
+        return self.final_norm(model)(map_NCGG.permute(0, 2, 3, 1))
 
     def operations(self, model: Any, image_size: int, layers: Sequence[int]) -> Iterator[Operation]:
         """The stem, then each stage with all of its convolutions at its own resolution."""
-        side = image_size // model.config.patch_size
+        side = image_size // self.patch(model.config)
         learns = trains(model.parameters())
-        forward = 2 * model.embeddings.patch_embeddings.weight.numel() * side**2
+        stem = self.stem(model)
+        forward = 2 * stem.weight.numel() * side**2
         yield forward, forward * learns
-        for number, stage in enumerate(model.encoder.stages, start=1):
+        for number, stage in enumerate(self.stages(model), start=1):
             side = side if number == 1 else side // 2
-            weights = sum(layer.weight.numel() for layer in stage.modules() if isinstance(layer, nn.Linear | nn.Conv2d))
+            filters = (layer for layer in stage.modules() if isinstance(layer, nn.Linear | nn.Conv2d))
+            weights = sum(layer.weight.numel() for layer in filters if layer is not stem)
             forward = 2 * weights * side**2
             yield forward, 2 * forward * (learns and number <= layers[-1])
 
@@ -106,10 +115,30 @@ class ConvNext(VisionEncoder):
         """Most patch and depthwise filters do not see brightness; the other depthwise filters start near the
         identity."""
         scale_by_inputs(model)
-        make_filters_blind_to_brightness(model.embeddings.patch_embeddings.weight, share=EDGE_SHARE, gain=1.0)
-        for name, module in model.named_modules():
-            if name.endswith("dwconv"):
+        make_filters_blind_to_brightness(self.stem(model).weight, share=EDGE_SHARE, gain=1.0)
+        for module in model.modules():
+            if isinstance(module, nn.Conv2d) and module.groups > 1:
                 _make_depthwise_filters(module.weight)
+
+    def patch(self, config: Any) -> int:
+        """Pixels along one side of a cell of the first stage's map."""
+        return config.patch_size
+
+    def stem(self, model: Any) -> nn.Conv2d:
+        """The convolution that makes the first stage's cells."""
+        return model.embeddings.patch_embeddings
+
+    def stages(self, model: Any) -> Sequence[Any]:
+        """The stages, in order."""
+        return model.encoder.stages
+
+    def entry(self, stage: Any) -> Sequence[nn.Module]:
+        """The norm that a stage begins with, and the convolution that halves the sides."""
+        return stage.downsampling_layer
+
+    def final_norm(self, model: Any) -> nn.Module:
+        """The norm behind the last stage."""
+        return model.layernorm
 
     def is_original(self, state: State) -> bool:
         """Timm's names, bare or in an OpenCLIP model."""
@@ -154,12 +183,6 @@ def hugging_face_state(state: State) -> dict[str, torch.Tensor]:
         width = named["encoder.stages.3.downsampling_layer.1.bias"]
         named |= {"layernorm.weight": torch.ones_like(width), "layernorm.bias": torch.zeros_like(width)}
     return named
-
-
-def _normalised_NGGC(model: Any, map_NCGG: torch.Tensor, stage: int) -> torch.Tensor:
-    if stage < len(model.encoder.stages):
-        return model.encoder.stages[stage].downsampling_layer[0](map_NCGG).permute(0, 2, 3, 1)
-    return model.layernorm(map_NCGG.permute(0, 2, 3, 1))
 
 
 def _make_depthwise_filters(weight_O1HW: torch.Tensor) -> None:

@@ -3,9 +3,10 @@
 import pytest
 import torch
 from torch.nn import functional
-from transformers import ConvNextModel, Dinov2Model
+from transformers import ConvNextModel, Dinov2Model, DINOv3ConvNextConfig
 
 from training.model import initialise
+from training.model.vision.encoder import encoder_of_type
 from training.model.vision.towers import resize_map
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -122,3 +123,25 @@ def test_every_encoder_parameter_but_the_mask_token_is_trained(make_config, rand
 def test_other_pixels_are_refused(model, pixels):
     with pytest.raises(ValueError, match=r"expected torch.uint8 \(N, 3, 64, 64\)"):
         model.vision(pixels)
+
+
+def test_the_maps_of_a_dinov3_convnext_are_its_own():
+    """The last map is what the model returns behind its pooled cell; an earlier one is read by the next stage's norm."""
+    config = DINOv3ConvNextConfig(depths=[1, 2, 1], hidden_sizes=[8, 12, 16], layer_scale_init_value=0.5)
+    encoder = encoder_of_type("dinov3_convnext")
+    torch.manual_seed(0)
+    model = encoder.build(config, "sdpa").eval()
+    pixels_NCHW = torch.randn(2, 3, 32, 48)
+    with torch.no_grad():
+        first_NGGC, last_NGGC = encoder.maps_NGGC(model, pixels_NCHW, (1, 3))
+        whole = model(pixels_NCHW)
+        stages = encoder.stages(model)
+        own = stages[1].downsample_layers[0](stages[0](pixels_NCHW)).permute(0, 2, 3, 1)
+    assert first_NGGC.shape == (2, 8, 12, 8) and last_NGGC.shape == (2, 2, 3, 16)
+    torch.testing.assert_close(last_NGGC.flatten(1, 2), whole.last_hidden_state[:, 1:], atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(first_NGGC, own, atol=1e-6, rtol=1e-5)
+
+
+def test_a_dinov3_convnext_leaves_no_block_out_at_random():
+    with pytest.raises(ValueError, match=r"drop_path_rate is 0\.1; set 0"):
+        encoder_of_type("dinov3_convnext").check(DINOv3ConvNextConfig(drop_path_rate=0.1))
