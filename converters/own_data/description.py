@@ -24,7 +24,20 @@ from mmrs.source import Tiling
 from mmrs.storage.plain_files import follows_links, reading_below
 
 Format = Literal[
-    "coco", "voc", "dota", "yolo", "yolo-obb", "folders", "llava", "csv", "parquet", "labelme", "cvat", "supervisely"
+    "coco",
+    "voc",
+    "dota",
+    "yolo",
+    "yolo-obb",
+    "folders",
+    "llava",
+    "csv",
+    "parquet",
+    "labelme",
+    "cvat",
+    "supervisely",
+    "masks",
+    "geojson",
 ]
 TextTask = Literal["vqa", "captioning", "classification"]
 
@@ -45,8 +58,11 @@ TASKS: dict[Format, tuple[TaskName, ...]] = {
     "labelme": _HORIZONTAL,
     "cvat": _HORIZONTAL,
     "supervisely": BOTH,
+    "masks": BOTH,
+    "geojson": BOTH,
 }
 Share = Annotated[float, Field(gt=0, le=1)]
+_MASK_VALUES = 256
 _TABLES: frozenset[Format] = frozenset({"csv", "parquet"})
 _TAGGED: frozenset[Format] = frozenset({"cvat", "supervisely"})
 NAMED_KEYS = ("name", "images", "annotations", "columns", "classes", "licence", "title", "home", "citation")
@@ -62,6 +78,10 @@ class FormatOptions(StrictModel):
             of the boxes of a table, which need it.
         task: what LLaVA conversations are; `classification` reads the tags of CVAT and Supervisely in place of boxes.
         join_rows: rows of a Parquet table whose image has one name are one image; else each is an image of its own.
+        background: labels of masks that are no objects.
+        label_property: of a GeoJSON feature: its class; without it, every feature is of the one class.
+        image_property: of a feature in one GeoJSON file for all images: its image; without it, its place says which.
+        coordinates: of GeoJSON features: places on the map, or pixels of the image.
         seed: of splits given as shares.
         tile_size, tile_overlap, min_iof, keep_empty: cut large scenes as `mmrs.source.Tiling` says; whole by default.
     """
@@ -71,6 +91,10 @@ class FormatOptions(StrictModel):
     box_order: Literal["xywh", "xyxy"] | None = None
     task: TextTask = "vqa"
     join_rows: bool = False
+    background: tuple[Text, ...] = ("background",)
+    label_property: Text | None = None
+    image_property: Text | None = None
+    coordinates: Literal["map", "pixels"] = "map"
     seed: int = 0
     tile_size: int | None = Field(default=None, gt=0)
     tile_overlap: int = Field(default=0, ge=0)
@@ -155,12 +179,23 @@ class Description(StrictModel):
         self._check_columns()
         if self.needs_classes and not self.classes:
             raise ValueError(f"format {self.format} needs `classes`: label -> category, or a list of labels")
+        self._check_options()
         for split in self.splits:
             if not re.fullmatch(r"[a-z0-9_-]+", split):
                 raise ValueError(f"split {split!r} must be made of a-z, 0-9, _ and -")
         self._check_splits()
         _ = self.options.tiling
         return self
+
+    def _check_options(self) -> None:
+        if self.needs_classes and not self.object_classes:
+            raise ValueError("classes are all background; objects need a class")
+        if self.format == "masks" and len(self.classes) > _MASK_VALUES:
+            raise ValueError(f"masks have at most {_MASK_VALUES} classes, one for each value of a byte")
+        if self.format != "geojson":
+            return
+        if self.options.label_property is None and len(self.classes) != 1:
+            raise ValueError("format geojson needs options.label_property, or one class for all features")
 
     def _check_columns(self) -> None:
         if (self.columns is None) != (self.format not in _TABLES):
@@ -209,6 +244,12 @@ class Description(StrictModel):
         return self.format != "llava" or self.options.task == "classification"
 
     @property
+    def object_classes(self) -> dict[str, str]:
+        """The classes that objects or images can have: of masks without the background."""
+        left_out = self.options.background if self.format == "masks" else ()
+        return {label: category for label, category in self.classes.items() if label not in left_out}
+
+    @property
     def tasks(self) -> tuple[TaskName, ...]:
         """Tasks that every image is annotated for."""
         if self.columns is not None:
@@ -239,7 +280,7 @@ class Description(StrictModel):
             citation=self.citation,
             evaluation_only=self.evaluation_only,
             published_evidence="nothing published",
-            classes=self.classes,
+            classes=self.object_classes,
             ignored_labels=self.options.ignored,
             layouts={self.format: layout},
         )

@@ -1,10 +1,13 @@
-"""The boxes of a user's own sample as drawing tools write them, each in its true layout: Labelme, CVAT, Supervisely."""
+"""The boxes of a user's own sample as drawing tools write them, each in its true layout: Labelme, CVAT, Supervisely,
+masks of PASCAL VOC, GeoJSON over GeoTIFF.
+"""
 
 from __future__ import annotations
 
 import base64
 import io
 import json
+import math
 import zlib
 from pathlib import Path
 from typing import Any
@@ -90,6 +93,55 @@ def _supervisely_object(number: int, label: int, box: tuple[int, int, int, int])
     is_polygon = number % 3 == 2
     points = {"exterior": corners if is_polygon else corners[::2], "interior": []}
     return row | {"geometryType": "polygon" if is_polygon else "rectangle", "points": points}
+
+
+def write_masks(root: Path, split: str, boxes: SampleBoxes) -> None:
+    """A palette PNG an image, as PASCAL VOC has them: 0 is background, objects have a rim of 255."""
+    palette = [channel for value in range(256) for channel in (value * 37 % 256, value * 91 % 256, value * 151 % 256)]
+    for stem, objects in boxes.items():
+        values = np.zeros(SAMPLE_SIZE[::-1], dtype=np.uint8)
+        for _, (x1, y1, x2, y2) in objects:
+            values[max(y1 - 1, 0) : y2 + 1, max(x1 - 1, 0) : x2 + 1] = 255
+        for label, (x1, y1, x2, y2) in objects:
+            values[y1:y2, x1:x2] = label + 1
+        mask = Image.fromarray(values).convert("P")
+        mask.putdata(values.reshape(-1).tolist())
+        mask.putpalette(palette)
+        path = root / "labels" / split / f"{stem}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        mask.save(path)
+
+
+def write_geojson(root: Path, split: str, boxes: SampleBoxes) -> None:
+    """A GeoJSON file an image in degrees, as RFC 7946 has them; the images become GeoTIFFs of UTM zone 33."""
+    import rasterio
+    from rasterio.transform import Affine
+    from rasterio.warp import transform
+
+    for number, (stem, objects) in enumerate(boxes.items()):
+        picture = root / "images" / split / f"{stem}.jpg"
+        with Image.open(picture) as image:
+            pixels = np.asarray(image)
+        picture.unlink()
+        # Half a metre a pixel, turned by 30 degrees.
+        along, across = 0.5 * math.cos(math.pi / 6), 0.5 * math.sin(math.pi / 6)
+        place = (along, across, 500_000 + 100 * number, across, -along, 5_000_000)
+        size = {"width": SAMPLE_SIZE[0], "height": SAMPLE_SIZE[1], "count": 3, "dtype": "uint8"}
+        with rasterio.open(
+            picture.with_suffix(".tif"), "w", driver="GTiff", crs="EPSG:32633", transform=Affine(*place), **size
+        ) as scene:
+            scene.write(np.moveaxis(pixels, 2, 0))
+        features = []
+        for label, (x1, y1, x2, y2) in objects:
+            corners = np.array([(x1, y1, 1), (x1, y2, 1), (x2, y2, 1), (x2, y1, 1), (x1, y1, 1)], dtype=np.float64)
+            on_map = np.array(place).reshape(2, 3) @ corners.T
+            degrees = transform("EPSG:32633", "OGC:CRS84", *on_map.tolist())
+            ring = [list(point) for point in zip(*degrees, strict=True)]
+            geometry = {"type": "Polygon", "coordinates": [ring]}
+            properties = {"class": SAMPLE_LABELS[label]}
+            features.append({"type": "Feature", "properties": properties, "geometry": geometry})
+        content = {"type": "FeatureCollection", "features": features}
+        _write_json(root / "labels" / split / f"{stem}.geojson", content)
 
 
 def _write_json(path: Path, content: Any) -> None:

@@ -21,7 +21,9 @@ from converters.samples.drawn_shapes import (
     SampleBox,
     SampleBoxes,
     write_cvat,
+    write_geojson,
     write_labelme,
+    write_masks,
     write_supervisely,
 )
 from converters.samples.noise import Rng
@@ -61,6 +63,8 @@ def write(
         "labelme": write_labelme,
         "cvat": write_cvat,
         "supervisely": write_supervisely,
+        "masks": write_masks,
+        "geojson": write_geojson,
     }
     for split, count in counts.items():
         if format == "folders":
@@ -101,7 +105,9 @@ def _description(format: str, splits: list[str]) -> dict[str, Any]:
     own |= places.get(format, {"images": "images/{split}", "annotations": "labels/{split}"})
     own["splits"] = splits
     if format != "llava":
-        own["classes"] = list(SAMPLE_LABELS)
+        own["classes"] = [*(["background"] if format == "masks" else []), *SAMPLE_LABELS]
+    if format == "geojson":
+        own["options"] = {"label_property": "class"}
     return own
 
 

@@ -8,8 +8,10 @@ from converters.own_data.formats.class_folders import FOLDERS_FORMAT
 from converters.own_data.formats.coco import COCO_FORMAT
 from converters.own_data.formats.csv_table import CSV_FORMAT
 from converters.own_data.formats.cvat import CVAT_FORMAT
+from converters.own_data.formats.geojson import GEOJSON_FORMAT
 from converters.own_data.formats.labelme import LABELME_FORMAT
 from converters.own_data.formats.llava import LLAVA_FORMAT
+from converters.own_data.formats.masks import MASKS_FORMAT
 from converters.own_data.formats.parquet import PARQUET_FORMAT
 from converters.own_data.formats.supervisely import SUPERVISELY_FORMAT
 from converters.own_data.items import OwnFormat
@@ -27,6 +29,8 @@ OWN_FORMATS: dict[Format, OwnFormat] = {
     "labelme": LABELME_FORMAT,
     "cvat": CVAT_FORMAT,
     "supervisely": SUPERVISELY_FORMAT,
+    "masks": MASKS_FORMAT,
+    "geojson": GEOJSON_FORMAT,
 }
 # Their files may turn boxes, or draw outlines; `find` says whether those of a split do.
 TURNABLE_FORMATS: frozenset[Format] = frozenset({"coco", "voc", "labelme", "cvat"})

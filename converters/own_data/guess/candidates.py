@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from converters.formats.voc import parse_voc
 from converters.formats.yolo import read_class_names
 from converters.mirrors.tables import SUFFIX
 from converters.own_data.description import SPLIT
-from converters.own_data.guess.drawn import cvat_kind, drawn_json_kind
+from converters.own_data.guess.drawn import GEOJSON_SUFFIX, cvat_kind, drawn_json_kind, geojson_kinds, mask_kinds
 from converters.own_data.guess.survey import JSON_FOLDERS, WORDS_OF_SPLITS, FileGroup, groups_by_name
 from converters.own_data.guess.tables import guess_csv, guess_parquet
 from mmrs.errors import BadItem, UserError
@@ -42,6 +43,12 @@ def candidates(root: Path, seen: Mapping[str, Sequence[FileGroup]]) -> Iterator[
     for group, kind in [*((group, kind) for suffix, kind in files for group in seen.get(suffix, ())), *named]:
         if known := kind(root, group):
             yield {**known[0], "annotations": group.template, **_splits(group)}, folders, known[1]
+    for keys, evidence in mask_kinds(root, seen.get("image", ()), partial(_class_names, root)):
+        yield keys, folders, evidence
+    for group in seen.get(GEOJSON_SUFFIX, ()):
+        for same in (group, *groups_by_name(group)):
+            for keys, evidence in geojson_kinds(root, same):
+                yield {**keys, "annotations": same.template, **_splits(same)}, folders, evidence
     for group in seen.get(".csv", ()):
         for table, evidence in guess_csv(root, group):
             yield {"annotations": group.template, **_splits(group), **table}, folders, evidence
@@ -112,7 +119,7 @@ def _txt_kind(root: Path, group: FileGroup) -> tuple[dict[str, Any], tuple[str, 
     said = f"{count} of {kinds.total()} lines in {group.template} that were looked at have the form of {kind}"
     if kind == "dota":
         return {"format": kind, "classes": sorted(labels)}, (said,)
-    names, where = _yolo_names(root, max((int(label) for label in labels if label.isdecimal()), default=0))
+    names, where = _class_names(root, max((int(label) for label in labels if label.isdecimal()), default=0))
     return {"format": kind, "classes": names}, (said, where)
 
 
@@ -137,7 +144,7 @@ def _is_number(word: str) -> bool:
     return True
 
 
-def _yolo_names(root: Path, most: int) -> tuple[list[str], str]:
+def _class_names(root: Path, most: int) -> tuple[list[str], str]:
     for name in _CLASS_FILES:
         for path in (root / name, *sorted(root.glob(f"*/{name}"))):
             with suppress(BadItem, UserError, OSError):

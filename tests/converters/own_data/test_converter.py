@@ -3,8 +3,10 @@ import pickle
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 import converters
 from converters import samples
@@ -29,6 +31,8 @@ FORMATS = (
     "labelme",
     "cvat",
     "supervisely",
+    "masks",
+    "geojson",
 )
 BOXED = tuple(form for form in FORMATS if form not in ("folders", "llava"))
 DOCS = Path(__file__).resolve().parents[3] / "docs" / "your-own-data.md"
@@ -308,6 +312,12 @@ def test_a_row_that_is_not_understood_costs_itself_and_the_claims_of_its_image(o
 
 def _spoil_last_row(item, form, fault):
     path = item.annotations[0]
+    if form == "masks":
+        with Image.open(path) as mask:
+            values = np.array(mask)
+        values[values == values[values < 255].max()] = 77
+        Image.fromarray(values).save(path)
+        return
     text = path.read_text()
     if form == "coco":
         tables = json.loads(text)
@@ -335,6 +345,13 @@ def _spoil_last_row(item, form, fault):
             row["label" if form == "labelme" else "classTitle"] = "boat"
         else:
             row |= {"points": [[1, "x"]], "bitmap": {"data": "?", "origin": [0, 0]}}
+        path.write_text(json.dumps(content))
+        return
+    if form == "geojson":
+        content = json.loads(text)
+        row = content["features"][-1]
+        row["properties"] |= {"class": "boat"} if fault == "class" else {}
+        row["geometry"]["coordinates"][0][0] = ["x", 1] if fault == "number" else row["geometry"]["coordinates"][0][0]
         path.write_text(json.dumps(content))
         return
     if form == "cvat":

@@ -33,6 +33,8 @@ FORMATS = (
     "labelme",
     "cvat",
     "supervisely",
+    "masks",
+    "geojson",
 )
 
 

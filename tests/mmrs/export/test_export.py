@@ -34,6 +34,13 @@ READ_AS = {
     "dota": {"format": "dota", "annotations": "labels/{split}", "classes": ["car", "ship"]},
     "yolo": {"format": "yolo", "annotations": "labels/{split}", "classes": "data.yaml"},
     "yolo-obb": {"format": "yolo-obb", "annotations": "labels/{split}", "classes": "data.yaml"},
+    "geojson": {
+        "format": "geojson",
+        "images": ".",
+        "annotations": "{split}.geojson",
+        "classes": ["car", "ship"],
+        "options": {"label_property": "label", "image_property": "image", "coordinates": "pixels"},
+    },
     "llava": {
         "format": "llava",
         "annotations": "{split}.json",
