@@ -126,7 +126,7 @@ def test_other_pixels_are_refused(model, pixels):
 
 
 def test_the_maps_of_a_dinov3_convnext_are_its_own():
-    """The last map is what the model returns behind its pooled cell; an earlier one is read by the next stage's norm."""
+    """The last map is what the model returns; an earlier one is read by the norm that the next stage begins with."""
     config = DINOv3ConvNextConfig(depths=[1, 2, 1], hidden_sizes=[8, 12, 16], layer_scale_init_value=0.5)
     encoder = encoder_of_type("dinov3_convnext")
     torch.manual_seed(0)
