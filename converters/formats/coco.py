@@ -85,6 +85,38 @@ def parse_coco(data: bytes, path: str, box_order: str | None = None) -> CocoFile
     return CocoFile(tuple(by_name.values()), names, problems, tuple((path, reason) for reason in unread))
 
 
+def parse_coco_captions(data: bytes, path: str) -> CocoFile:
+    """Parse the bytes of one file of COCO captions; `path` names it in errors.
+
+    It has the tables ``images`` and ``annotations`` of a COCO file, each annotation row a ``caption``; a table of
+    categories it has not, or nobody asks for it. Rows without a caption are among `unread_rows`.
+
+    Raises:
+        BadItem: not JSON, not these tables, or not one row with a caption.
+    """
+    tables = parse_json(data, path)
+    if not isinstance(tables, dict):
+        raise BadItem(f"top level is a {type(tables).__name__}, an object with images and annotations expected", path)
+    key = _annotation_key(tables, path)
+    images, bad_images = _image_rows(_table(tables, "images", path), path)
+    rows, unread = _joined(_table(tables, key, path), key, images, {})
+    by_name: dict[str, CocoImage] = {}
+    for image_id, image in images.items():
+        known = by_name.setdefault(image.file_name, image)
+        captioned = []
+        for row in rows[image_id]:
+            if isinstance(row.get("caption"), str) and row["caption"].strip():
+                captioned.append(row)
+            else:
+                found = f"{shown(row.get('caption'))} ({kind(row.get('caption'))})"
+                unread.append(f"annotation {shown(row.get('id'))} has the caption {found}; a text is expected")
+        by_name[image.file_name] = replace(known, rows=known.rows + tuple(captioned))
+    if not any(image.rows for image in by_name.values()):
+        raise BadItem("no row of `annotations` has a caption of an image of the file", path)
+    problems = tuple((path, reason) for reason in bad_images)
+    return CocoFile(tuple(by_name.values()), {}, problems, tuple((path, reason) for reason in unread))
+
+
 def known_category(row: dict[str, Any], path: str) -> str:
     """The category name of an annotation row. Raises `BadItem` where the file's category table lacks its id."""
     label = row.get("label")

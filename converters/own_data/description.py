@@ -25,6 +25,7 @@ from mmrs.storage.plain_files import follows_links, reading_below
 
 Format = Literal[
     "coco",
+    "coco-captions",
     "voc",
     "dota",
     "yolo",
@@ -50,6 +51,7 @@ _HORIZONTAL: tuple[TaskName, ...] = ("detection-hbb",)
 BOTH: tuple[TaskName, ...] = ("detection-hbb", "detection-obb")
 TASKS: dict[Format, tuple[TaskName, ...]] = {
     "coco": _HORIZONTAL,
+    "coco-captions": ("captioning",),
     "voc": _HORIZONTAL,
     "dota": BOTH,
     "yolo": _HORIZONTAL,
@@ -116,8 +118,8 @@ class Description(StrictModel):
         name: of the source in records and shards.
         format: how it is annotated.
         images: folder of the images, with folders below it; the root itself where it is not said for Parquet tables.
-        annotations: the annotation file (coco, llava, csv, cvat), what the paths of the tables start with (parquet), or
-            the folder of label files (all others).
+        annotations: the annotation file (coco, coco-captions, llava, csv, cvat), what the paths of the tables start
+            with (parquet), or the folder of label files (all others).
         columns: of the table (csv, parquet).
         splits: names, where ``{split}`` tells them apart; or name -> list file; or name -> share of all images.
         classes: label -> category, or labels alone (in order of their index for YOLO); a file with ``names`` or one
@@ -241,6 +243,8 @@ class Description(StrictModel):
         """Whether objects or labels have classes: all formats but texts and conversations that are no class names."""
         if self.columns is not None:
             return bool(self.columns.label or self.columns.boxes)
+        if self.format == "coco-captions":
+            return False
         return self.format != "llava" or self.options.task == "classification"
 
     @property

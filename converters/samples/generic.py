@@ -53,6 +53,7 @@ def write(
     rng = np.random.default_rng(seed)
     writers: dict[str, Callable[[Path, str, SampleBoxes], None]] = {
         "coco": _coco,
+        "coco-captions": _coco_captions,
         "voc": _voc,
         "dota": _dota,
         "yolo": _yolo,
@@ -85,6 +86,7 @@ def write(
 def _description(format: str, splits: list[str]) -> dict[str, Any]:
     places: dict[str, dict[str, Any]] = {
         "coco": {"images": "images/{split}", "annotations": "annotations/{split}.json"},
+        "coco-captions": {"images": "images/{split}", "annotations": "annotations/captions_{split}.json"},
         "llava": {"images": "images", "annotations": "annotations/{split}.json"},
         "folders": {"images": "{split}"},
         "csv": {
@@ -104,7 +106,7 @@ def _description(format: str, splits: list[str]) -> dict[str, Any]:
     own: dict[str, Any] = {"name": "my-harbour", "format": format, "sensor": "optical", "licence": "CC-BY-4.0"}
     own |= places.get(format, {"images": "images/{split}", "annotations": "labels/{split}"})
     own["splits"] = splits
-    if format != "llava":
+    if format not in ("llava", "coco-captions"):
         own["classes"] = [*(["background"] if format == "masks" else []), *SAMPLE_LABELS]
     if format == "geojson":
         own["options"] = {"label_property": "class"}
@@ -141,6 +143,16 @@ def _coco(root: Path, split: str, boxes: SampleBoxes) -> None:
     categories = [{"id": number + 1, "name": label} for number, label in enumerate(SAMPLE_LABELS)]
     content = {"images": images, "annotations": annotations, "categories": categories}
     _text(root / "annotations" / f"{split}.json", json.dumps(content))
+
+
+def _coco_captions(root: Path, split: str, boxes: SampleBoxes) -> None:
+    images = [{"id": 10 + number, "file_name": f"{stem}.jpg"} for number, stem in enumerate(boxes)]
+    rows = [
+        {"id": 2 * number + other, "image_id": 10 + number, "caption": f"{words} {len(objects)} objects."}
+        for number, objects in enumerate(boxes.values())
+        for other, words in enumerate(("There are", "A harbour with"))
+    ]
+    _text(root / "annotations" / f"captions_{split}.json", json.dumps({"images": images, "annotations": rows}))
 
 
 def _voc(root: Path, split: str, boxes: SampleBoxes) -> None:

@@ -1,13 +1,15 @@
-"""COCO JSON: one file for all images of a split."""
+"""COCO JSON, of boxes and of captions: one file for all images of a split."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
 
-from converters.formats.coco import box_fields, read_coco, row_object
+from converters.formats.captions import distinct_captions
+from converters.formats.coco import CocoFile, box_fields, parse_coco_captions, read_coco, row_object
 from converters.formats.rows import rows_apart
 from converters.formats.shared_file import read_shared
+from converters.formats.text import read_bytes
 from converters.formats.tree import list_tree
 from converters.formats.turned import states_rotation
 from converters.own_data.box_rows import BoxRows, boxes_of_classes
@@ -20,7 +22,8 @@ from converters.own_data.items import (
     images_named_in,
     shared_annotations,
 )
-from mmrs.record import Annotations
+from mmrs.errors import BadItem
+from mmrs.record import Annotations, Provenance
 from mmrs.source import Item
 
 
@@ -46,3 +49,35 @@ def _read(own: Description, item: Item) -> Annotations:
 
 
 COCO_FORMAT = OwnFormat(_find, _read)
+
+
+def _find_captions(described: DescribedSet, root: Path, split: str) -> FoundItems:
+    own = described.content
+    images = list_tree(images_folder(own, root, split), root)
+    source = shared_annotations(own, root, split)
+
+    def read(path: Path) -> CocoFile:
+        return parse_coco_captions(read_bytes(path), str(path))
+
+    parsed = read_shared("generic", root, source, read, "mend it", described.command_options)
+    rows = (
+        (row.file_name, {"size": row.size, "captions": [str(one["caption"]) for one in row.rows]})
+        for row in parsed.images
+    )
+    return replace(images_named_in(images, source, rows, parsed.problems), unread_rows=parsed.unread_rows)
+
+
+def _read_captions(own: Description, item: Item) -> Annotations:
+    path = str(item.annotations[0])
+    captions = distinct_captions(item.payload["captions"])
+    if not captions.texts:
+        raise BadItem(f"{item.image} has no caption with a letter", path)
+    size = item.payload["size"]
+    return Annotations(
+        captions=captions.texts,
+        declared_size=tuple(size) if size else None,
+        provenance=Provenance(annotation=item.annotations[0].name, original_id=str(item.image)),
+    )
+
+
+COCO_CAPTIONS_FORMAT = OwnFormat(_find_captions, _read_captions)

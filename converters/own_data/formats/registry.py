@@ -5,7 +5,7 @@ from __future__ import annotations
 from converters.own_data.description import Format
 from converters.own_data.formats.box_files import DOTA_FORMAT, VOC_FORMAT, YOLO_FORMAT
 from converters.own_data.formats.class_folders import FOLDERS_FORMAT
-from converters.own_data.formats.coco import COCO_FORMAT
+from converters.own_data.formats.coco import COCO_CAPTIONS_FORMAT, COCO_FORMAT
 from converters.own_data.formats.csv_table import CSV_FORMAT
 from converters.own_data.formats.cvat import CVAT_FORMAT
 from converters.own_data.formats.geojson import GEOJSON_FORMAT
@@ -18,6 +18,7 @@ from converters.own_data.items import OwnFormat
 
 OWN_FORMATS: dict[Format, OwnFormat] = {
     "coco": COCO_FORMAT,
+    "coco-captions": COCO_CAPTIONS_FORMAT,
     "voc": VOC_FORMAT,
     "dota": DOTA_FORMAT,
     "yolo": YOLO_FORMAT,

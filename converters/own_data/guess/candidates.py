@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from converters.formats.coco import parse_coco
+from converters.formats.coco import parse_coco, parse_coco_captions
 from converters.formats.llava import parse_llava
 from converters.formats.text import decode, read_bytes
 from converters.formats.voc import parse_voc
@@ -79,6 +79,9 @@ def _json_kind(root: Path, group: FileGroup) -> tuple[dict[str, Any], tuple[str,
     path = root / next(iter(group.paths.values()))[0]
     if path.stat().st_size > _MOST_JSON_BYTES:
         return None
+    with suppress(BadItem):
+        captioned = sum(bool(image.rows) for image in parse_coco_captions(read_bytes(path), str(path)).images)
+        return {"format": "coco-captions"}, (f"{path} has the tables of COCO's captions, of {captioned} images",)
     with suppress(BadItem):
         coco = parse_coco(read_bytes(path), str(path))
         labels = sorted({label for label in coco.categories.values() if label})

@@ -20,6 +20,7 @@ from mmrs.verify.dataset import verify_dataset
 
 FORMATS = (
     "coco",
+    "coco-captions",
     "voc",
     "dota",
     "yolo",
@@ -34,7 +35,7 @@ FORMATS = (
     "masks",
     "geojson",
 )
-BOXED = tuple(form for form in FORMATS if form not in ("folders", "llava"))
+BOXED = tuple(form for form in FORMATS if form not in ("folders", "llava", "coco-captions"))
 DOCS = Path(__file__).resolve().parents[3] / "docs" / "your-own-data.md"
 QUIET = Progress(quiet=True)
 
@@ -90,6 +91,7 @@ def test_tasks_follow_the_format(own):
     assert own("dota")[1].tasks == own("yolo-obb")[1].tasks == ("detection-hbb", "detection-obb")
     assert own("folders")[1].tasks == ("classification",)
     assert own("llava")[1].tasks == ("vqa",)
+    assert own("coco-captions")[1].tasks == ("captioning",)
 
 
 @pytest.mark.parametrize("block", re.findall(r"```yaml\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL))
@@ -192,6 +194,36 @@ def test_llava_tasks(own):
     classed = own("llava", options={"task": "classification"}, classes=["ship"])[1]
     with pytest.raises(BadItem, match=r"unknown class 'There are 1'"):
         classed.read(classed.discover(root, "train").items[1])
+
+
+def test_captions_of_coco(own):
+    """Rows of one image in file order, repeats once; what has no caption, no letter or no image is told, never lost."""
+    root, converter = own("coco-captions")
+    source = root / "annotations" / "captions_train.json"
+    tables = json.loads(source.read_text())
+    tables["images"][1]["width"], tables["images"][1]["height"] = 64, 48
+    tables["annotations"] = [
+        {"id": 1, "image_id": 10, "caption": " A harbour. "},
+        {"id": 2, "image_id": 11, "caption": "Two ships."},
+        {"id": 3, "image_id": 10, "caption": "Water."},
+        {"id": 4, "image_id": 10, "caption": "A harbour."},
+        {"id": 5, "image_id": 10, "caption": None},
+        {"id": 6, "image_id": 12, "caption": "12."},
+        {"id": 7, "image_id": 99, "caption": "Of no image."},
+    ]
+    source.write_text(json.dumps(tables))
+    found = converter.discover(root, "train")
+    assert [item.stem for item in found.items] == ["train0", "train1", "train2", "train3"]
+    first, second, *others = found.items
+    assert converter.read(first).captions == ("A harbour.", "Water.")
+    assert (converter.read(second).captions, converter.read(second).declared_size) == (("Two ships.",), (64, 48))
+    for item in others:
+        with pytest.raises(BadItem, match="no caption with a letter"):
+            converter.read(item)
+    assert sorted(reason.split(" ")[1] for _, reason in found.unread_rows) == ["(id", "5"]
+    source.write_text(json.dumps({"images": tables["images"], "annotations": []}))
+    with pytest.raises(UserError, match="has a caption"):
+        converter.discover(root, "train")
 
 
 def test_llava_labels(own):

@@ -22,6 +22,7 @@ from mmrs.errors import UserError
 
 FORMATS = (
     "coco",
+    "coco-captions",
     "voc",
     "dota",
     "yolo",
