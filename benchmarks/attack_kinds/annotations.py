@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.attack_kinds.scene import Attempt, Scene
 
-SUFFIXES = (".xml", ".json", ".txt", ".csv", ".yaml", ".parquet", ".mat", ".jsonl", ".tfw")
+SUFFIXES = (".xml", ".json", ".txt", ".csv", ".yaml", ".parquet", ".mat", ".jsonl", ".tfw", ".geojson")
 XML_BOMB = (
     '<!DOCTYPE a [<!ENTITY a "ha">'
     + "".join(f'<!ENTITY {new} "{f"&{old};" * 9}">' for old, new in zip("abcdefgh", "bcdefghi", strict=True))
@@ -97,30 +97,53 @@ WAYS: dict[str, tuple[str, Callable[[Scene, Path], None]]] = {
 
 
 def attempts() -> Iterator[Attempt]:
-    """Every source with every way, and the same for a description of one's own data."""
+    """Every source and every format of one's own data with every way, and the same for a description of such data."""
     import converters
+    from converters.own_data.formats.registry import OWN_FORMATS
 
     for name in converters.names():
         if name != "generic":
             for way, (kind, spoil) in WAYS.items():
                 yield Attempt(kind, f"{name}: {way}", partial(_of_source, name, spoil))
+    for name in OWN_FORMATS:
+        for way, (kind, spoil) in WAYS.items():
+            yield Attempt(kind, f"own {name}: {way}", partial(_of_format, name, spoil))
     for way, (kind, spoil) in WAYS.items():
         yield Attempt(kind, f"own description: {way}", partial(_of_description, spoil))
 
 
 def _of_source(name: str, spoil: Callable[[Scene, Path], None], scene: Scene) -> None:
     root = scene.copy(f"samples/{name}")
+    _spoil_one_of_each(root, spoil, scene)
+    scene.mmrs("scan", name, root)
+    recipe = ("--workers", 1, "--set", "quarantine_ceiling=1.0")
+    scene.mmrs("build", name, "--root", f"{name}={root}", "--out", scene.folder / "out", *recipe)
+    shutil.rmtree(root)
+    scene.check_files()
+
+
+def _of_format(name: str, spoil: Callable[[Scene, Path], None], scene: Scene) -> None:
+    root = scene.copy(f"formats/{name}")
+    truth = root.parent / "true.yaml"
+    (root / "mmrs.yaml").rename(truth)
+    _spoil_one_of_each(root, spoil, scene)
+    described = ("--option", f"description={truth}")
+    scene.mmrs("scan", "generic", root, *described)
+    scene.mmrs("scan", "generic", root, "--guess")
+    recipe = ("--workers", 1, "--set", "quarantine_ceiling=1.0")
+    scene.mmrs("build", "generic", "--root", f"own={root}", *described, "--out", scene.folder / "out", *recipe)
+    shutil.rmtree(root)
+    scene.check_files()
+
+
+def _spoil_one_of_each(root: Path, spoil: Callable[[Scene, Path], None], scene: Scene) -> None:
+    """Spoil the first file of every kind that may hold annotations."""
     chosen: dict[str, Path] = {}
     for path in sorted(root.rglob("*")):
         if path.is_file() and path.suffix in SUFFIXES:
             chosen.setdefault(path.suffix, path)
     for path in chosen.values():
         spoil(scene, path)
-    scene.mmrs("scan", name, root)
-    recipe = ("--workers", 1, "--set", "quarantine_ceiling=1.0")
-    scene.mmrs("build", name, "--root", f"{name}={root}", "--out", scene.folder / "out", *recipe)
-    shutil.rmtree(root)
-    scene.check_files()
 
 
 def _of_description(spoil: Callable[[Scene, Path], None], scene: Scene) -> None:

@@ -19,6 +19,10 @@ DATA_COMMANDS = {
     "--set out={out}/run --set epochs=null --set max_steps=1 --set workers=0",
     "eval": "eval {model} {data} --split train --task classification --out {out}/eval --limit 1",
     "score": "score {answers} {data} --split train --out {out}/score",
+    "merge": "merge {data} {further} --out {out}/both --workers 1",
+    "merge into": "merge {further} --out {data} --workers 1",
+    "split": "split {data} --by split --out {out}/parts --workers 1",
+    "export": "export {data} --format llava --out {out}/export",
     "push": "push {data} org/toy --dry-run --endpoint http://127.0.0.1:9",
 }
 MODEL_COMMANDS = {
@@ -59,6 +63,7 @@ def _data_set(damage: str, command: str, scene: Scene) -> None:
     out = scene.folder / "out"
     out.mkdir()
     places = {"data": data, "out": out, "model": scene.base / "model", "answers": scene.base / "answers.jsonl"}
+    places["further"] = scene.base / "further"
     is_found = command == "verify" and damage not in UNSEEN
     scene.mmrs(*DATA_COMMANDS[command].format(**places).split(), may_pass=not is_found)
 

@@ -50,6 +50,14 @@ WRITERS: Mapping[str, Writer] = {
         "--set epochs=null --set max_steps=1 --set workers=0 --set out={out}",
         ("config.yaml", "metrics.jsonl", "checkpoints/step-00000001/x", "model/config.json"),
     ),
+    "merge": Writer("merge {base}/shards {base}/further --workers 1 --out {out}", ("manifest.json", "toy/x.tar")),
+    "split": Writer(
+        "split {base}/further --by split --workers 1 --out {out}", ("train/manifest.json", "test/ssdd/x.tar")
+    ),
+    "export": Writer("export {base}/further --format coco --out {out}", ("README.md", "train.json", "images/x.png")),
+    "predict": Writer(
+        "predict {base}/whole-model {base}/own/images --max-tokens 4 --out {out}", ("predictions.json", "coco.json")
+    ),
     "release ingest": Writer("release ingest {base}/archive --out {out}", ("archive.json", "rows.parquet")),
     "demo": Writer("demo --workers 1 --out {out}", ("raw/hit-uav/thesis.tex",)),
 }

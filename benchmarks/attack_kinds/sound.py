@@ -51,6 +51,7 @@ def _make(base: Path) -> None:
     import converters
     from cli import main
     from converters import samples
+    from converters.own_data.formats.registry import OWN_FORMATS
     from converters.samples import release
     from tests.support.damaged_data_sets import Damaged
     from tests.support.models import save_tiny_model
@@ -58,11 +59,18 @@ def _make(base: Path) -> None:
     from tests.training.shard_folder import make_shard_folder
 
     write_own_data(base / "own")
-    (base / "samples").mkdir()
+    for name in ("samples", "formats"):
+        (base / name).mkdir()
     for name in converters.names():
         if name != "generic":
             samples.write(name, base / "samples" / name)
+    for name in OWN_FORMATS:
+        samples.write("generic", base / "formats" / name, format=name)
     Damaged(make_shard_folder(base / "shards", samples=2, shards=1)).seal()
+    recipe = ("--root", f"ssdd={base}/samples/ssdd", "--workers", "1", "--out", str(base / "further"))
+    built = CliRunner().invoke(main, ["--quiet", "build", "ssdd", *recipe])
+    if built.exit_code:
+        raise RuntimeError(built.output)
     make_model_folder(base / "model")
     save_tiny_model(base / "whole-model")
     release.write(base / "archive", parts=2)

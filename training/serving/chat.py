@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 
 from PIL import Image, ImageDraw
@@ -11,6 +13,7 @@ from PIL import Image, ImageDraw
 from mmrs.errors import RunFailure, UserError
 from mmrs.instructions import prompts
 from mmrs.instructions.dialects import Dialect
+from mmrs.storage.atomic import write_atomic
 from training.model.inputs.conversation import ChatTurn, Conversation
 from training.serving.engine import AnswerEngine, Finished, PromptTooLong, Sampling
 from training.serving.found_boxes import NamedBox, found_boxes
@@ -40,6 +43,7 @@ class ChatSession:
     sampling: Sampling = field(default_factory=Sampling)
     picture: Image.Image | None = None
     turns: list[ChatTurn] = field(default_factory=list)
+    _drawn: set[Path] = field(default_factory=set)
 
     def look(self, path: Path) -> str:
         """Take another image and begin anew; says what it is. Raises UserError where it cannot be read."""
@@ -76,15 +80,27 @@ class ChatSession:
         return found_boxes(self.turns[-1][1], self.picture.width, self.picture.height, self.dialect)
 
     def draw(self, out: Path) -> int:
-        """Write the image with the boxes of the last answer; returns their number."""
+        """Write the image with the boxes of the last answer; returns their number.
+
+        Raises:
+            UserError: as `boxes`; a file is there that this chat did not draw, or no picture has such a suffix.
+        """
         boxes = self.boxes()
+        if os.path.lexists(out) and out not in self._drawn:
+            raise UserError(f"{out} is there already, and not of this chat; name a new file")
+        form = Image.registered_extensions().get(out.suffix.lower())
+        if form not in Image.SAVE:
+            raise UserError(f"{out}: no picture has the suffix {out.suffix!r}; name a .png")
         drawn = self.picture.convert("RGB") if self.picture is not None else Image.new("RGB", (1, 1))
         drawing = ImageDraw.Draw(drawn)
         width = max(1, round(max(drawn.size) / 400))
         for box in boxes:
             drawing.polygon([*box.quad], outline="#ff7f0e", width=width)
             drawing.text(box.quad[0], box.name, fill="#ff7f0e")
-        drawn.save(out)
+        content = BytesIO()
+        drawn.save(content, form)
+        write_atomic(out, content.getvalue())
+        self._drawn.add(out)
         return len(boxes)
 
 

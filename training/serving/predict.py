@@ -1,10 +1,4 @@
-"""Detections of image files: asked window by window where a scene is large, written in four forms.
-
-OUT/predictions.json    for each image its size, the texts of the model, and boxes in pixels of the upright image
-OUT/coco.json           boxes of all images, oriented ones as segmentation
-OUT/dota/NAME.txt       eight numbers, the class with "-" for blanks, difficulty 0
-OUT/geojson/NAME.geojson    for a GeoTIFF: polygons in the coordinate system of the image, which the file names
-"""
+"""Detections of image files, asked window by window where a scene is large, and what is left of them."""
 
 from __future__ import annotations
 
@@ -14,12 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import orjson
 from PIL import Image
 
 from mmrs.errors import RunFailure, UserError
-from mmrs.geometry import as_quads, hbb_from_quad
+from mmrs.geometry import as_quads
 from mmrs.imaging.limits import SCENE, WHOLE_IMAGE
 from mmrs.imaging.windows import plan_windows
 from mmrs.instructions import prompts
@@ -27,13 +19,13 @@ from mmrs.instructions.dialects import Dialect
 from mmrs.progress import Progress
 from mmrs.record import Window
 from mmrs.source import Tiling
-from mmrs.storage.atomic import write_atomic
 from mmrs.text import nearest
 from training.evaluation.boxes.windows import WindowBoxes, merge_windows
 from training.model.inputs.conversation import Conversation
 from training.serving.engine import AnswerEngine, Finished, Sampling
 from training.serving.found_boxes import found_boxes
-from training.serving.pictures import ImageFile, ground_place, open_file
+from training.serving.pictures import ImageFile, open_file
+from training.serving.prediction_files import Prediction, check_own_predictions, write_predictions
 
 DETECTIONS = tuple(prompts.DETECTION_ALL)
 # The released prompt of each task that can be asked of a whole image.
@@ -79,16 +71,6 @@ class PredictOptions:
         if self.category:
             return prompts.DETECTION_CLASS[self.task].format(plural=prompts.plural(self.category))
         return _PROMPTS[self.task]
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What was found in one image. `quads_N42` are in pixels of the upright image."""
-
-    image: ImageFile
-    texts: tuple[str, ...]
-    names: tuple[str, ...]
-    quads_N42: npt.NDArray[np.float64]
 
 
 def predict(
@@ -183,6 +165,7 @@ def run_predict(
 
     Raises:
         UserError: not one image can be read, or two images have one name.
+        FileExistsError: a file of the folder that would be replaced is somebody else's.
         RunFailure: the model failed.
     """
     limit = SCENE if options.window and options.task in DETECTIONS else WHOLE_IMAGE
@@ -202,6 +185,7 @@ def run_predict(
     for stem in stems:
         if stems.count(stem) > 1:
             raise UserError(f"two images are named {stem}; predict them into different --out folders")
+    check_own_predictions(out, [image.path for image in images])
     total = sum(len(planned(image, options)) for image in images)
     found = []
     with progress.stage("predict", total, "windows" if total > len(images) else "images") as advance:
@@ -212,92 +196,5 @@ def run_predict(
                 leave_out(error)
     if not found:
         raise UserError(unread[0] if len(unread) == 1 else f"no image can be read; the first: {unread[0]}")
-    return PredictSummary(_write_forms(found, out, options, total), tuple(unread))
-
-
-def _write_forms(found: Sequence[Prediction], out: Path, options: PredictOptions, total: int) -> str:
-    out.mkdir(parents=True, exist_ok=True)
-    _write(out / "predictions.json", {"prompt": options.prompt, "images": [_as_json(each) for each in found]})
-    if options.task not in DETECTIONS:
-        return f"{out}/predictions.json: {len(found)} answers"
-    _write(out / "coco.json", coco(found))
-    grounds = 0
-    for each in found:
-        stem = each.image.path.stem
-        _write_bytes(out / "dota" / f"{stem}.txt", dota(each).encode())
-        content = geojson(each)
-        if content is not None:
-            grounds += 1
-            _write(out / "geojson" / f"{stem}.geojson", content)
-    boxes = sum(len(each.names) for each in found)
-    also = f", {grounds} geojson" if grounds else ""
-    return f"{out}: {boxes} boxes in {len(found)} images ({total} questions); predictions.json, coco.json, dota{also}"
-
-
-def coco(found: Sequence[Prediction]) -> dict[str, Any]:
-    """The COCO form of boxes: ids from 1; the polygon of every box as its segmentation."""
-    names = sorted({name for each in found for name in each.names})
-    ids = {name: number for number, name in enumerate(names, 1)}
-    annotations: list[dict[str, Any]] = []
-    for image_id, each in enumerate(found, 1):
-        for name, quad in zip(each.names, each.quads_N42, strict=True):
-            left, top, right, bottom = hbb_from_quad(quad[None])[0].tolist()
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": image_id,
-                    "category_id": ids[name],
-                    "bbox": [left, top, right - left, bottom - top],
-                    "area": _area(quad),
-                    "iscrowd": 0,
-                    "segmentation": [quad.reshape(-1).tolist()],
-                }
-            )
-    return {
-        "images": [
-            {"id": number, "file_name": each.image.path.name, "width": each.image.width, "height": each.image.height}
-            for number, each in enumerate(found, 1)
-        ],
-        "annotations": annotations,
-        "categories": [{"id": ids[name], "name": name} for name in names],
-    }
-
-
-def dota(found: Prediction) -> str:
-    """The lines of DOTA: eight numbers, class, difficulty."""
-    return "".join(
-        f"{' '.join(f'{value:.1f}' for value in quad.reshape(-1))} {'-'.join(name.split()) or 'object'} 0\n"
-        for name, quad in zip(found.names, found.quads_N42, strict=True)
-    )
-
-
-def geojson(found: Prediction) -> dict[str, Any] | None:
-    """Polygons in the coordinate system of the image, which ``crs`` names; None where it states none."""
-    place = ground_place(found.image)
-    if place is None:
-        return None
-    return place.polygons(list(zip(found.names, found.quads_N42.tolist(), strict=True)))
-
-
-def _area(quad: npt.NDArray[np.float64]) -> float:
-    x, y = quad[:, 0], quad[:, 1]
-    return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2)
-
-
-def _as_json(found: Prediction) -> dict[str, Any]:
-    boxes = [
-        {"name": name, "quad": np.round(quad, 2).tolist()}
-        for name, quad in zip(found.names, found.quads_N42, strict=True)
-    ]
-    image = found.image
-    stated = {"file": image.path.name, "width": image.width, "height": image.height}
-    return stated | {"texts": list(found.texts), "boxes": boxes}
-
-
-def _write(path: Path, content: Any) -> None:
-    _write_bytes(path, orjson.dumps(content, option=orjson.OPT_INDENT_2))
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, content)
+    told = write_predictions(found, out, options.prompt, options.task in DETECTIONS, total)
+    return PredictSummary(told, tuple(unread))

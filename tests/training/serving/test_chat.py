@@ -57,5 +57,10 @@ def test_boxes_are_drawn_where_the_answer_says(tmp_path):
     assert told[-1].startswith("1 boxes in")
     with Image.open(tmp_path / "boxes.png") as drawn:
         assert drawn.size == (100, 60) and drawn.getpixel((10, 20)) == (255, 127, 14) != drawn.getpixel((80, 50))
+    mine = (tmp_path / "scene.png").read_bytes()
+    for name, reason in (("scene.png", "there already"), ("boxes", "no picture has the suffix")):
+        assert run_command(session, f"/boxes {tmp_path / name}", told.append) and reason in told[-1]
+    assert (tmp_path / "scene.png").read_bytes() == mine and not (tmp_path / "boxes").exists()
+    assert run_command(session, f"/boxes {tmp_path / 'boxes.png'}", told.append) and told[-1].startswith("1 boxes in")
     assert run_command(session, "/reset", told.append) and session.turns == []
     assert not run_command(session, "/quit", told.append)

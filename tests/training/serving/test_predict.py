@@ -1,6 +1,7 @@
 """Boxes of image files in four forms; large scenes by windows; answers are those of the engine and of eval."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,12 +13,14 @@ from rasterio.transform import from_origin
 from cli import main
 from mmrs.errors import UserError
 from mmrs.instructions.dialects import dialect
+from mmrs.progress import Progress
 from training.model.inputs.conversation import Conversation
 from training.serving.engine import Finished, Sampling
 from training.serving.found_boxes import found_boxes
 from training.serving.pictures import open_file
 from training.serving.predict import PredictOptions, planned, predict, run_predict
 
+QUIET = Progress(quiet=True)
 QUESTION = "Please detect all objects in this image."
 
 
@@ -102,6 +105,33 @@ def test_the_four_forms(tmp_path, scene):
     np.testing.assert_allclose(ring.min(0), [500_040, 4_000_000 - 160], atol=1)
     np.testing.assert_allclose(ring.max(0), [500_120, 4_000_000 - 80], atol=1)
     assert (ring[0] == ring[-1]).all() and not (out / "geojson" / "empty.geojson").exists()
+
+
+@pytest.mark.parametrize("name", ["predictions.json", "coco.json", "dota/scene.txt", "geojson/scene.geojson"])
+@pytest.mark.parametrize("is_link", [False, True])
+def test_other_people_s_files_are_refused_before_the_work_and_earlier_predictions_replaced(tmp_path, name, is_link):
+    write_geotiff(tmp_path / "scene.tif", 200, [(20, 40, 60, 80)])
+    out, engine = tmp_path / "out", Told(bright_box)
+    run = partial(run_predict, engine, [tmp_path / "scene.tif"], out, PredictOptions(), dialect("mmrs"), QUIET)
+    run()
+    first = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    run()
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == first and len(first) == 4
+    asked = engine.asked
+    if name.startswith(("dota", "geojson")) and not is_link:
+        # Not among what the predictions that are there list.
+        listed = json.loads((out / "predictions.json").read_text())
+        listed["images"][0]["file"] = "other.tif"
+        (out / "predictions.json").write_text(json.dumps(listed))
+    (out / name).unlink()
+    mine = out / name
+    if is_link:
+        mine = tmp_path / "mine"
+        (out / name).symlink_to(mine)
+    mine.write_text("all that I wrote in three years")
+    with pytest.raises(FileExistsError, match="nothing is replaced"):
+        run()
+    assert mine.read_text() == "all that I wrote in three years" and engine.asked == asked
 
 
 def test_the_command_answers_as_the_engine_does(served_folder, engine, scene, tmp_path):
