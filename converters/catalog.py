@@ -6,10 +6,9 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import Field, model_validator
 
-from mmrs.config import StrictModel
+from mmrs.config import StrictModel, load_shipped_yaml
 from mmrs.errors import UserError
 from mmrs.record import Sensor, TaskName, Text
 from mmrs.text import nearest
@@ -93,7 +92,7 @@ def load_catalog(folder: Path = FACTS) -> dict[str, SourceFacts]:
     """
     rows: dict[str, Any] = {}
     for path in sorted(folder.glob("*.yaml")):
-        for name, row in yaml.safe_load(path.read_text(encoding="utf-8")).items():
+        for name, row in load_shipped_yaml(path).items():
             if name in rows:
                 raise ValueError(f"{path}: source {name!r} stands in another file already")
             rows[name] = row

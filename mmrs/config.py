@@ -80,6 +80,14 @@ def _load(text: str, resolvers: tuple[_Resolver, ...]) -> Any:
         loader.dispose()
 
 
+def load_shipped_yaml(path: Path) -> Any:
+    """The values of a YAML file of the project's own packages: no bound, and read by libyaml where PyYAML has it, in a
+    tenth of the time."""
+    import yaml
+
+    return yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
 @cache
 def _loader(resolvers: tuple[_Resolver, ...]) -> Any:
     import yaml

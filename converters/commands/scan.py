@@ -43,16 +43,19 @@ def scan(progress: Progress, asked: ScanOptions) -> None:
     Annotations are parsed, images are not opened, nothing is written. The layout may lie up to two folders below ROOT,
     or in parts; archives that are still packed are named with the command that unpacks them.
     """
-    from converters.own_data.guess.trial import guess_description
-    from converters.scan import compare_source_layouts, scan_source
-
     if asked.guess and asked.source != "generic":
         raise click.UsageError("--guess is for data of your own: the source is then generic")
     if asked.guess:
+        from converters.own_data.guess.trial import guess_description
+
         shown = guess_description(asked.root).render(asked.root)
     elif asked.compare_layouts:
+        from converters.scan import compare_source_layouts
+
         shown = compare_source_layouts(asked.source, asked.root, asked.as_json)
     else:
+        from converters.scan import scan_source
+
         found = scan_source(asked.source, asked.root, asked.options, progress, asked.follow_links)
         shown = found.render(asked.as_json)
     click.echo(shown)

@@ -9,14 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from converters.formats.folders import normal_form
 from converters.formats.shared_file import read_shared
 from converters.layout import Problem, layout_error
-from converters.mirrors.columns import LabelledRow, read_image_table, read_labelled_rows
 from mmrs.errors import UserError
 from mmrs.imaging.suffixes import NAMED_SUFFIXES, without_known_suffix
 from mmrs.source import Item, RowImage
+
+if TYPE_CHECKING:
+    from converters.mirrors.columns import LabelledRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,9 @@ def read_class_tables(root: Path, base: Path, tables: Sequence[Path], names: Cla
 
 def _read_table(path: Path) -> tuple[str, list[LabelledRow]]:
     """Column of the images, and the rows without them."""
+    # pyarrow takes as long to load as all else of a scan, and few hold their images in tables.
+    from converters.mirrors.columns import read_image_table, read_labelled_rows
+
     table = read_image_table(path)
     return table.image, list(read_labelled_rows(path, table))
 
