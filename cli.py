@@ -6,6 +6,7 @@ at the top of such a module costs every `mmrs --help`, so what a command runs is
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import sys
@@ -141,6 +142,9 @@ def main(ctx: click.Context, debug: bool, quiet: bool) -> None:
     ctx.call_on_close(partial(setattr, sys, "stdout", sys.stdout))
     sys.stdout = HarmlessOutput(sys.stdout)
     ctx.obj = Progress(quiet=quiet)
+    # Read by OpenMP when torch is loaded, of which it is a part. While another program has the processor that a thread
+    # waits for, spinning wastes this one; benchmarks/README.md has what that costs.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.machine import describe
-from benchmarks.trial import workers_peak
+from benchmarks.trial import cpu_seconds_of_all, workers_peak
 from converters.samples.noise import make_pool
 from converters.samples.scenes import SCENES, paint_scene
 from mmrs.curation.fingerprints import Thumbnails, thumbnails_of
@@ -347,6 +347,7 @@ def curate_indexes(folder: Path, count: int, seed: int) -> dict[str, Any]:
         return np.stack([load(position, share)] * 3)
 
     before, seconds, started = peak_mib(), {}, time.perf_counter()
+    processor = sum(cpu_seconds_of_all())
     shards = ShardSet(folder)
     rows = load_rows(shards, 1, Progress(quiet=True))
     seconds["read_indexes"] = time.perf_counter() - started
@@ -375,6 +376,7 @@ def curate_indexes(folder: Path, count: int, seed: int) -> dict[str, Any]:
         "removals": len(removals),
         "report_bytes": written,
         "seconds": seconds,
+        "processor_seconds": sum(cpu_seconds_of_all()) - processor,
         "before_mib": before,
         "peak_mib": peak_mib(),
         "workers": WORKERS,

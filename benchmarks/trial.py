@@ -27,9 +27,8 @@ def measured(work: Callable[[], Mapping[str, Any] | None]) -> dict[str, Any]:
     own, children, started = _cpu_seconds(), _cpu_seconds(resource.RUSAGE_CHILDREN), time.perf_counter()
     extra = work() or {}
     seconds = time.perf_counter() - started
-    # The process that workers were forked from counts, and what they took through it, once it has ended.
-    forkserver._forkserver._stop()  # type: ignore[attr-defined]
-    own, children = _cpu_seconds() - own, _cpu_seconds(resource.RUSAGE_CHILDREN) - children
+    own_end, children_end = cpu_seconds_of_all()
+    own, children = own_end - own, children_end - children
     times = {"seconds": seconds, "cpu_seconds": own + children, "children_cpu_seconds": children}
     return {**times, "peak_rss_bytes": peak_rss(), **extra}
 
@@ -74,6 +73,15 @@ def peak_rss() -> int:
     """Largest resident size of this process so far, in bytes. (`ru_maxrss` starts with the parent's size.)"""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024
+
+
+def cpu_seconds_of_all() -> tuple[float, float]:
+    """Processor seconds so far of this process, and of its children that have ended.
+
+    The process that workers are forked from is ended for it: what they took counts through it.
+    """
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]
+    return _cpu_seconds(), _cpu_seconds(resource.RUSAGE_CHILDREN)
 
 
 def _cpu_seconds(whose: int = resource.RUSAGE_SELF) -> float:

@@ -6,7 +6,7 @@ bucket are compared. The search is therefore complete up to `EXACT_BITS` = 15 di
 bits that share a band are reported too; as bands hold rising frequencies and the low ones hardly ever change in a copy,
 few of those are missed.
 
-Memory is a few arrays of N numbers and, for each process, one block of `_CANDIDATES` candidate pairs (about 300 MB),
+Memory is a few arrays of N numbers and, for each process, one block of `_CANDIDATES` candidate pairs (about 130 MB),
 whatever the buckets; time grows with the pairs that share a bucket, about 16 * 8 * N^2 / 2 / 65,536 for evenly spread
 hashes.
 """
@@ -81,10 +81,14 @@ def _search_variant(
 
 def bit_distance(first: Hashes, second: Hashes) -> npt.NDArray[np.uint16]:
     """Number of differing bits of ``(..., W)`` uint64 rows."""
-    different = first ^ second
+    return _bit_counts(first ^ second).sum(axis=-1, dtype=np.uint16)
+
+
+def _bit_counts(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
     if hasattr(np, "bitwise_count"):
-        return np.bitwise_count(different).sum(axis=-1, dtype=np.uint16)
-    return np.unpackbits(np.ascontiguousarray(different).view(np.uint8), axis=-1).sum(axis=-1, dtype=np.uint16)
+        return np.bitwise_count(words)
+    bits = np.unpackbits(np.ascontiguousarray(words)[..., None].view(np.uint8), axis=-1)
+    return bits.sum(axis=-1, dtype=np.uint8)
 
 
 def _collapsed(hashes: Hashes) -> tuple[Hashes, Index, NearPairs]:
@@ -109,10 +113,8 @@ def _join(first: Hashes, second: Hashes, limit: int, same: bool) -> tuple[Index,
     found: list[tuple[Index, Index, npt.NDArray[np.uint16]]] = []
     first_bands, second_bands = _bands(first), _bands(second)
     for band in range(_BANDS):
-        for i, j in _sharing(first_bands[:, band], second_bands[:, band], same):
-            # Half of each hash tells nearly all strangers, at half the cost.
-            close = bit_distance(first[i, :2], second[j, :2]) <= limit
-            i, j = i[close], j[close]
+        one, other = _Buckets.of(first, first_bands[:, band]), _Buckets.of(second, second_bands[:, band])
+        for i, j in _close(one, other, limit, same):
             distance = bit_distance(first[i], second[j])
             near = distance <= limit
             found.append((i[near], j[near], distance[near]))
@@ -127,36 +129,63 @@ def _bands(hashes: Hashes) -> npt.NDArray[np.uint16]:
     return np.ascontiguousarray(hashes).view(np.uint16)
 
 
-def _sharing(
-    first: npt.NDArray[np.uint16], second: npt.NDArray[np.uint16], same: bool
-) -> Iterator[tuple[Index, Index]]:
-    """Blocks of all pairs (i, j) with ``first[i] == second[j]``, and i < j where `same`."""
-    order = np.argsort(second, kind="stable")
-    ends = np.cumsum(np.bincount(second, minlength=_BUCKETS))
-    starts = ends - np.bincount(second, minlength=_BUCKETS)
-    low, high = starts[first], ends[first]
+@dataclass(frozen=True, slots=True)
+class _Buckets:
+    """Hashes in the order of one band, and of their rows where that is equal, so that partners lie side by side.
+
+    In the order of rows, each half of a candidate pair would come from memory instead of from a cache.
+
+    `rows` and `keys` (the band) are ``(N,)``; `words` are the first half of each hash, `starts` where each key begins.
+    """
+
+    rows: Index
+    keys: npt.NDArray[np.uint16]
+    words: tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]
+    starts: Index
+
+    @classmethod
+    def of(cls, hashes: Hashes, keys: npt.NDArray[np.uint16]) -> _Buckets:
+        rows = np.argsort(keys, kind="stable")
+        starts = np.concatenate([[0], np.cumsum(np.bincount(keys, minlength=_BUCKETS))])
+        return cls(rows, keys[rows], (hashes[rows, 0], hashes[rows, 1]), starts)
+
+    @property
+    def places(self) -> Index:
+        """Rising numbers of (key, row)."""
+        return self.keys.astype(np.int64) * (len(self.rows) + 1) + self.rows
+
+
+def _close(one: _Buckets, other: _Buckets, limit: int, same: bool) -> Iterator[tuple[Index, Index]]:
+    """Blocks of the pairs of rows (i, j) with equal keys whose first halves differ in at most `limit` bits, and i < j
+    where `same`. Half of each hash tells nearly all strangers, at half the cost."""
+    low, high = other.starts[one.keys], other.starts[one.keys.astype(np.int64) + 1]
     if same:
         # Rows of a bucket are in rising order, so those above i are its tail.
-        places = second[order].astype(np.int64) * len(second) + order
-        low = np.searchsorted(places, first.astype(np.int64) * len(second) + np.arange(len(first)), "right")
-    totals = np.cumsum(high - low)
+        low = np.searchsorted(other.places, one.places, "right")
+    ends = np.concatenate([[0], np.cumsum(high - low)])
     begin = 0
-    while begin < len(first):
-        done = totals[begin - 1] if begin else 0
-        end = max(begin + 1, int(np.searchsorted(totals, done + _CANDIDATES, "right")))
-        yield from _block(order, low[begin:end], high[begin:end], begin)
+    while begin < len(low):
+        end = max(begin + 1, int(np.searchsorted(ends, ends[begin] + _CANDIDATES, "right")) - 1)
+        # More than one part only where a single row has more partners than a block holds.
+        for skipped in range(0, int(ends[end] - ends[begin]), _CANDIDATES):
+            lows = low[begin:end] + skipped
+            counts = np.minimum(high[begin:end] - lows, _CANDIDATES)
+            yield from _block(one, other, begin, lows, counts, limit)
         begin = end
 
 
-def _block(order: Index, low: Index, high: Index, begin: int) -> Iterator[tuple[Index, Index]]:
-    counts = high - low
-    ends = np.cumsum(counts)
-    total = int(ends[-1])
-    for start in range(0, total, _CANDIDATES):
-        # More than one part only where a single row has more partners than a block holds.
-        part = np.arange(start, min(start + _CANDIDATES, total))
-        row = np.searchsorted(ends, part, "right")
-        yield begin + row, order[low[row] + part - (ends[row] - counts[row])]
+def _block(
+    one: _Buckets, other: _Buckets, begin: int, lows: Index, counts: Index, limit: int
+) -> Iterator[tuple[Index, Index]]:
+    # Each row beside its partners, which follow each other: place k of the block is partner k - (before) of its row.
+    partners = np.arange(int(counts.sum())) + np.repeat(lows - (np.cumsum(counts) - counts), counts)
+    distance = np.zeros(len(partners), np.uint8)
+    for mine, theirs in zip(one.words, other.words, strict=True):
+        distance += _bit_counts(np.repeat(mine[begin : begin + len(counts)], counts) ^ theirs[partners])
+    close = np.flatnonzero(distance <= limit)
+    if len(close):
+        rows = begin + np.searchsorted(np.cumsum(counts), close, "right")
+        yield one.rows[rows], other.rows[partners[close]]
 
 
 def _nearest(found: list[NearPairs]) -> NearPairs:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import click
@@ -32,8 +31,6 @@ def train(
 
     A run that was stopped continues from its newest checkpoint when the same command is given again.
     """
-    # Threads that spin for long while they wait make a busy machine many times slower; read when torch is imported.
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     from training.commands.recipe import find_train_recipe
     from training.config import load_config
 
