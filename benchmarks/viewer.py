@@ -250,7 +250,9 @@ def first_paint(page, port: int) -> dict:
     start = time.monotonic()
     page.goto(f"http://127.0.0.1:{port}/", wait_until="commit")
     page.locator(".cell image").first.wait_for(state="attached")
-    page.wait_for_function("performance.getEntriesByType('resource').some((each) => each.name.includes('?small'))")
+    page.wait_for_function(
+        "() => performance.getEntriesByType('resource').some((each) => each.name.includes('?small'))"
+    )
     pictures = time.monotonic() - start
     # A page counts from its own request.
     paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? null")

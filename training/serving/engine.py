@@ -1,8 +1,9 @@
 """One engine for everybody who asks: waiting requests join the running ones between two steps of decoding.
 
-A thread of its own owns the model. A request that joins is read alone, image and prompt; then its keys and values stand
-beside those of the running ones, padded on the left, and every step makes one more token of each row. Rows that end
-leave at once. So a short answer never waits for a long one, and a step costs little more for sixteen rows than for one.
+A thread of its own owns the model. Requests that wait are read together, images and prompts; then their keys and values
+stand beside those of the running ones, padded on the left, and every step makes one more token of each row. Rows that
+end leave at once. So a short answer never waits for a long one, and a step costs little more for sixteen rows than for
+one.
 
 The queue is bounded: whoever comes when it is full is told when to come again. An image that was asked about lately is
 not encoded again.
@@ -23,11 +24,15 @@ import torch
 
 from training.model import EarthGPTForConditionalGeneration, EarthGPTProcessor
 from training.model.inputs.conversation import Conversation
-from training.serving.rows import RunningRows
+from training.serving.rows import Newcomer, RunningRows
 
 EndReason = Literal["stop", "length", "cancelled", "failed"]
 _REMEMBERED_IMAGES = 32
 _IDLE_SECONDS = 0.2
+# Of one call of the encoders.
+_IMAGES_AT_ONCE = 16
+# Prompts that are read together are padded to the longest; none to more than so many times its length.
+_MOST_PADDED = 2
 # Of float32, logits divided by less are infinite, and then no token is probable.
 _LEAST_TEMPERATURE = 1e-5
 
@@ -149,6 +154,7 @@ class AnswerEngine:
         self.most_waiting = most_waiting
         self.most_running = most_running
         self._model = model.eval()
+        self._end_token_id = processor.tokenizer.eos_token_id
         self._rows: RunningRows[Ticket] = RunningRows(model)
         self._features: OrderedDict[bytes, torch.Tensor] = OrderedDict()
         self._waiting: queue.Queue[Ticket] = queue.Queue(most_waiting)
@@ -265,70 +271,92 @@ class AnswerEngine:
                     self._step()
 
     def _join_waiting(self) -> None:
-        while len(self._rows.keys) < self.most_running:
+        """Read what waits and there is room for; an idle engine waits for the first."""
+        taken: list[Ticket] = []
+        while len(self._rows.keys) + len(taken) < self.most_running:
             try:
-                idle = not self._rows.keys
+                idle = not self._rows.keys and not taken
                 ticket = self._waiting.get(block=idle, timeout=_IDLE_SECONDS if idle else None)
             except queue.Empty:
-                return
+                break
             if ticket.cancelled.is_set():
                 self._finish(ticket, "cancelled")
-                continue
-            try:
-                logits_K = self._rows.join(ticket, ticket.ids, self._image_features(ticket.squares_NCHW))
-            except Exception as error:
-                self._fail(ticket, error)
-                continue
-            self.counts.prompt_tokens += len(ticket.ids)
-            self._take(ticket, logits_K)
+            else:
+                taken.append(ticket)
+        for alike in _of_like_lengths(taken):
+            self._read(alike)
+
+    def _read(self, tickets: Sequence[Ticket]) -> None:
+        """Let requests join; where reading them together fails, each is read alone, and what fails fails alone."""
+        try:
+            features = self._image_features([ticket.squares_NCHW for ticket in tickets])
+            logits_RK = self._rows.join(
+                [Newcomer(ticket, ticket.ids, own) for ticket, own in zip(tickets, features, strict=True)]
+            )
+        except Exception as error:
+            if len(tickets) == 1:
+                self._fail(tickets[0], error)
+                return
+            for ticket in tickets:
+                self._read([ticket])
+            return
+        self.counts.prompt_tokens += sum(len(ticket.ids) for ticket in tickets)
+        self._take(tickets, logits_RK)
 
     def _step(self) -> None:
         tickets = list(self._rows.keys)
         try:
             logits_BK = self._rows.step([ticket.tokens[-1] for ticket in tickets])
         except Exception as error:
+            self._rows.leave(tickets)
             for ticket in tickets:
-                self._rows.leave(ticket)
                 self._fail(ticket, error)
             return
         self.counts.steps += 1
-        for ticket, logits_K in zip(tickets, logits_BK, strict=True):
-            self._take(ticket, logits_K)
+        self._take(tickets, logits_BK)
 
-    def _take(self, ticket: Ticket, logits_K: torch.Tensor) -> None:
-        try:
-            self._advance(ticket, logits_K)
-        except Exception as error:
-            self._rows.leave(ticket)
-            self._fail(ticket, error)
-
-    def _advance(self, ticket: Ticket, logits_K: torch.Tensor) -> None:
-        """Choose a row's next token, tell what it adds, and let the row leave if that was its last."""
-        if self.processor.image_token_id < len(logits_K):
+    def _take(self, tickets: Sequence[Ticket], logits_BK: torch.Tensor) -> None:
+        """Choose the next token of each row, tell what it adds, and let the rows leave of which it was the last."""
+        if self.processor.image_token_id < logits_BK.shape[1]:
             # A generated placeholder would ask for an image that is not there.
-            logits_K[self.processor.image_token_id] = -torch.inf
-        token = _chosen(logits_K, ticket)
-        reason: EndReason | None = "stop" if token == self.processor.tokenizer.eos_token_id else None
+            logits_BK[:, self.processor.image_token_id] = -torch.inf
+        best = logits_BK.argmax(-1).tolist()
+        ended: list[tuple[Ticket, Finished]] = []
+        for ticket, logits_K, most_probable in zip(tickets, logits_BK, best, strict=True):
+            try:
+                token = most_probable if ticket.generator is None else _drawn(logits_K, ticket)
+                end = self._advance(ticket, token)
+                if end is not None:
+                    ended.append((ticket, end))
+            except Exception as error:
+                self._rows.leave([ticket])
+                self._fail(ticket, error)
+        # Whoever hears of an end finds its row gone.
+        self._rows.leave([ticket for ticket, _ in ended])
+        for ticket, end in ended:
+            self._tell(ticket, end)
+
+    def _advance(self, ticket: Ticket, token: int) -> Finished | None:
+        """Take a row's next token and tell what it adds; what ends the row, if that was its last."""
+        reason: EndReason | None = "stop" if token == self._end_token_id else None
         if reason is None:
             ticket.tokens.append(token)
             self.counts.answer_tokens += 1
             if len(ticket.tokens) >= ticket.limit:
                 reason = "length"
         text = self.processor.decode_text(ticket.tokens) if ticket.tokens else ""
-        ended = _stopped(text, ticket.sampling.stop)
-        if ended is not None:
-            text, reason = ended, "stop"
+        cut = _stopped(text, ticket.sampling.stop)
+        if cut is not None:
+            text, reason = cut, "stop"
         safe = len(text) if reason else _safe_length(text, ticket.sampling.stop)
         if safe > ticket.shown:
             self._tell(ticket, TextPiece(text[ticket.shown : safe]))
             ticket.shown = safe
-        if reason:
-            self._rows.leave(ticket)
-            self._tell(ticket, Finished(text, reason, len(ticket.ids), len(ticket.tokens)))
+        return Finished(text, reason, len(ticket.ids), len(ticket.tokens)) if reason else None
 
     def _leave_cancelled(self) -> None:
         for ticket in [each for each in list(self._rows.keys) if each.cancelled.is_set()]:
-            self._rows.leave(ticket)
+            self._rows.leave([ticket])
             self._finish(ticket, "cancelled")
 
     def _finish(self, ticket: Ticket, reason: EndReason) -> None:
@@ -349,26 +377,46 @@ class AnswerEngine:
             # Whoever listened is gone, a closed event loop for instance; the others go on.
             ticket.cancel()
 
-    def _image_features(self, squares_NCHW: torch.Tensor | None) -> torch.Tensor | None:
-        if squares_NCHW is None:
-            return None
-        found: list[torch.Tensor] = []
-        for square_CHW in squares_NCHW:
-            key = hashlib.sha256(square_CHW.numpy().tobytes()).digest()
-            if key not in self._features:
-                pixels_NCHW = square_CHW[None].to(self._model.device)
-                self._features[key] = self._model.get_image_features(pixels_NCHW).pooler_output[0]
-            self._features.move_to_end(key)
-            found.append(self._features[key])
-            while len(self._features) > _REMEMBERED_IMAGES:
-                self._features.popitem(last=False)
-        return torch.stack(found)
+    def _image_features(self, squares: Sequence[torch.Tensor | None]) -> list[torch.Tensor | None]:
+        """Features (N, S, D) of each request's images; those that are not remembered are encoded together."""
+        digests = [
+            [hashlib.sha256(square_CHW.numpy().tobytes()).digest() for square_CHW in squares_NCHW]
+            if squares_NCHW is not None
+            else None
+            for squares_NCHW in squares
+        ]
+        asked: dict[bytes, torch.Tensor] = {}
+        for squares_NCHW, own in zip(squares, digests, strict=True):
+            if squares_NCHW is not None and own is not None:
+                asked.update(zip(own, squares_NCHW, strict=True))
+        # Of their own: to remember the last of many may mean to forget the first.
+        found = {digest: self._features[digest] for digest in asked if digest in self._features}
+        new = [digest for digest in asked if digest not in found]
+        for start in range(0, len(new), _IMAGES_AT_ONCE):
+            part = new[start : start + _IMAGES_AT_ONCE]
+            pixels_NCHW = torch.stack([asked[digest] for digest in part]).to(self._model.device)
+            encoded_NSD = self._model.get_image_features(pixels_NCHW).pooler_output
+            found.update((digest, encoded_SD.clone()) for digest, encoded_SD in zip(part, encoded_NSD, strict=True))
+        for digest, features_SD in found.items():
+            self._features[digest] = features_SD
+            self._features.move_to_end(digest)
+        while len(self._features) > _REMEMBERED_IMAGES:
+            self._features.popitem(last=False)
+        return [None if own is None else torch.stack([found[digest] for digest in own]) for own in digests]
 
 
-def _chosen(logits_K: torch.Tensor, ticket: Ticket) -> int:
+def _of_like_lengths(tickets: Sequence[Ticket]) -> list[list[Ticket]]:
+    """Groups in which no prompt is much shorter than the longest."""
+    groups: list[list[Ticket]] = []
+    for ticket in sorted(tickets, key=lambda each: len(each.ids)):
+        if not groups or len(ticket.ids) > _MOST_PADDED * len(groups[-1][0].ids):
+            groups.append([])
+        groups[-1].append(ticket)
+    return groups
+
+
+def _drawn(logits_K: torch.Tensor, ticket: Ticket) -> int:
     sampling = ticket.sampling
-    if ticket.generator is None:
-        return int(logits_K.argmax())
     probabilities_K = (logits_K.float().cpu() / sampling.temperature).softmax(-1)
     ordered, places = probabilities_K.sort(descending=True)
     # The token that passes the share belongs to it, so that one is left at least.

@@ -19,8 +19,10 @@ import openai
 import pytest
 from PIL import Image
 
+from mmrs.instructions.dialects import dialect
 from training.model.inputs.conversation import Conversation
-from training.serving.engine import Finished, Sampling
+from training.serving.api.app import ApiOptions, _Answer
+from training.serving.engine import Finished, Sampling, TextPiece
 
 QUESTION = "Please detect all objects in this image."
 
@@ -75,6 +77,17 @@ def test_the_openai_client_gets_whole_answers(client, server, scene):
     assert [model.id for model in client.models.list().data] == ["tiny"] == [client.models.retrieve("tiny").id]
     both = client.chat.completions.create(model="tiny", messages=chat(scene), max_tokens=3, max_completion_tokens=5)
     assert both.usage.completion_tokens <= 5 and both.choices[0].message.content == direct(server, scene, 5).text
+
+
+def test_a_chunk_holds_what_has_come_by_then():
+    """Whoever is slow to send sends longer chunks, and the end with the last of them."""
+    answer = _Answer(None, ApiOptions("tiny", dialect("mmrs")), None, [], Sampling())
+    end = Finished("abcde", "stop", 1, 5)
+    for event in (TextPiece("b"), TextPiece("c")):
+        answer._events.put_nowait(event)
+    assert answer._joined(TextPiece("a")) == ("abc", None)
+    answer._events.put_nowait(end)
+    assert answer._joined(TextPiece("de")) == ("de", end) and answer._joined(end) == ("", end)
 
 
 def test_and_streams(client, server, scene):

@@ -1,6 +1,7 @@
 """Whoever is answered beside it, an answer is the one of `generate`; the queue is bounded; who leaves makes room."""
 
 import queue
+import threading
 import time
 
 import pytest
@@ -80,6 +81,56 @@ def test_sixteen_at_once_are_answered_faster_than_one_after_the_other(engine, sc
     # By steps, which no other program on the machine changes; by the clock only that it is no slower.
     assert engine.counts.steps - steps - alone < 3 * alone
     assert sixteen < 16 * one
+
+
+def held(engine, monkeypatch):
+    """A function that lets what was submitted meanwhile be read, all at once."""
+    gate, read = threading.Event(), engine._read
+    monkeypatch.setattr(engine, "_read", lambda tickets: gate.wait(30) and read(tickets))
+    blocker = submitted(engine, asked("There?"), Sampling(1))[1]
+    while engine.waiting:
+        time.sleep(0.001)
+    return lambda: (gate.set(), awaited(blocker))
+
+
+def test_what_waits_is_read_together(engine, reference, scene, monkeypatch):
+    """Images in one call of the encoders, prompts of like lengths in one of the decoder."""
+    calls, original, join = [], engine._model.get_image_features, engine._rows.join
+    monkeypatch.setattr(
+        engine._model, "get_image_features", lambda pixels: calls.append(len(pixels)) or original(pixels)
+    )
+    monkeypatch.setattr(engine._rows, "join", lambda newcomers: calls.append(newcomers) or join(newcomers))
+    release = held(engine, monkeypatch)
+    pictures = [Image.effect_noise((40 + n, 30), 90) for n in range(3)]
+    requests = [(question, picture) for question, picture in zip(QUESTIONS, [*pictures, pictures[0]], strict=True)]
+    running = [submitted(engine, asked(*request), Sampling(6))[1] for request in requests]
+    far_longer = submitted(engine, asked("There " * 200), Sampling(6))[1]
+    release()
+    for (question, picture), events in zip(requests, running, strict=True):
+        assert awaited(events)[0] == reference(question, picture, 6)
+    assert awaited(far_longer)[1].answer_tokens == 6
+    # The blocker; then four requests about three pictures, and the prompt that would pad all of them.
+    assert [call if isinstance(call, int) else len(call) for call in calls] == [1, 3, 4, 1]
+
+
+def test_of_those_read_together_one_that_fails_fails_alone(engine, reference, scene, monkeypatch):
+    join, sizes = engine._rows.join, []
+
+    def failing(newcomers):
+        sizes.append(len(newcomers))
+        if bad[0] in [each.key for each in newcomers]:
+            raise RuntimeError("no memory left")
+        return join(newcomers)
+
+    monkeypatch.setattr(engine._rows, "join", failing)
+    release = held(engine, monkeypatch)
+    failed = engine.counts.failed
+    good = [submitted(engine, asked(question, scene), Sampling(5))[1] for question in QUESTIONS[:2]]
+    bad = submitted(engine, asked(QUESTIONS[2], scene), Sampling(5))
+    release()
+    assert awaited(bad[1])[1].reason == "failed" and engine.counts.failed == failed + 1
+    assert [awaited(events)[0] for events in good] == [reference(question, scene, 5) for question in QUESTIONS[:2]]
+    assert sizes == [1, 3, 1, 1, 1]
 
 
 def test_draws_depend_on_the_seed_alone(engine, scene):

@@ -130,7 +130,7 @@ def make_app(engine: AnswerEngine, options: ApiOptions) -> FastAPI:
             stop=asked.stops,
         )
         answer = _Answer(engine, options, prompt, sizes, sampling)
-        answer.start()
+        answer.start(in_pieces=asked.stream)
         if asked.stream:
             with_usage = asked.stream_options is not None and asked.stream_options.include_usage
             return EventSourceResponse(
@@ -162,12 +162,13 @@ class _Answer:
         self._ticket: Ticket | None = None
         self._head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": options.model_id}
 
-    def start(self) -> None:
-        """Hand the request in. Raises ApiError where it is not taken."""
+    def start(self, in_pieces: bool) -> None:
+        """Hand the request in; without pieces nothing is told but the end. Raises ApiError where it is not taken."""
         loop = asyncio.get_running_loop()
 
         def deliver(event: Event) -> None:
-            loop.call_soon_threadsafe(self._events.put_nowait, event)
+            if in_pieces or isinstance(event, Finished):
+                loop.call_soon_threadsafe(self._events.put_nowait, event)
 
         try:
             self._ticket = self._engine.submit(self._prompt, self._sampling, deliver)
@@ -182,9 +183,10 @@ class _Answer:
         try:
             yield _data(head | {"choices": [_choice({"role": "assistant", "content": ""})]})
             while True:
-                event = await self._events.get()
-                if not isinstance(event, Finished):
-                    yield _data(head | {"choices": [_choice({"content": event.text})]})
+                piece, event = self._joined(await self._events.get())
+                if piece:
+                    yield _data(head | {"choices": [_choice({"content": piece})]})
+                if event is None:
                     continue
                 if event.reason in ("failed", "cancelled"):
                     yield _data(_error_of(event).body())
@@ -197,6 +199,19 @@ class _Answer:
                 return
         finally:
             self._cancel()
+
+    def _joined(self, event: Event) -> tuple[str, Finished | None]:
+        """The pieces that are there by now as one, and the end if that is there too.
+
+        A chunk costs a server as much as a token of a tiny model: where many are answered, it sends fewer, longer ones.
+        """
+        piece = ""
+        while not isinstance(event, Finished):
+            piece += event.text
+            if self._events.empty():
+                return piece, None
+            event = self._events.get_nowait()
+        return piece, event
 
     async def whole(self, request: Request) -> Response:
         """The reply once the answer is there; a client that leaves before ends it."""
