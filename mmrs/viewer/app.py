@@ -1,5 +1,6 @@
 """The application of `mmrs view`: a page, and what it asks for.
 
+    /api/first                  the first rows, without a query; before all is read where that can be
     /api/about                  what there is to choose from, with counts
     /api/rows?...&offset=       a part of the rows that a query finds, with their boxes
     /api/sample?row=            a record with all that is known of it
@@ -41,6 +42,8 @@ from mmrs.viewer.guard import LocalGuard
 from mmrs.viewer.query import Finder, parse_query
 
 MOST_ROWS = 200
+# A block of the grid.
+_FIRST_ROWS = 120
 _SMALL_BOXES = 60
 _MOST_BODY_BYTES = 64 * 2**10
 _KINDS = {"html": "text/html", "js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
@@ -65,23 +68,29 @@ class ViewedData:
     answers: AnswerTable | None = None
 
 
-def make_viewer(data: ViewedData | Future[ViewedData], names: tuple[str, ...] = ()) -> ASGIApp:
+def make_viewer(
+    data: ViewedData | Future[ViewedData],
+    names: tuple[str, ...] = (),
+    first: Future[ViewedData | None] | None = None,
+) -> ASGIApp:
     """The application, guarded.
 
     Args:
         data: what is shown. The page itself is there before it, and what asks for the data waits until it is read.
         names: those that a browser may call it by.
+        first: the first rows of the data, by the same numbers, which are shown meanwhile.
     """
-    viewer = _WaitingViewer(data)
+    viewer = _WaitingViewer(data, first)
     routes = [
         Route("/", page_file("view.html")),
         *(Route(f"/static/{name}", page_file(name)) for name in _PAGE),
+        Route("/api/first", viewer.first),
         Route("/api/about", viewer.answers(_Viewer.about)),
         Route("/api/rows", viewer.answers(_Viewer.rows)),
         Route("/api/sample", viewer.answers(_Viewer.sample)),
         Route("/api/not-stored", viewer.answers(_Viewer.not_stored)),
         Route("/api/exclude", viewer.exclude, methods=["POST"]),
-        Route("/image/{data_set}/{row:int}", viewer.answers(_Viewer.image)),
+        Route("/image/{data_set}/{row:int}", viewer.image),
     ]
     return LocalGuard(Starlette(routes=routes), names)
 
@@ -112,28 +121,48 @@ def harmless_values(value: Any) -> Any:
 
 
 class _WaitingViewer:
-    """A viewer of data that may still be read: whoever asks waits."""
+    """A viewer of data that may still be read: whoever asks waits, but for the first rows and their images."""
 
-    def __init__(self, data: ViewedData | Future[ViewedData]):
-        self._data, self._lock = data, threading.Lock()
+    def __init__(self, data: ViewedData | Future[ViewedData], first: Future[ViewedData | None] | None):
+        self._data, self._first, self._lock = data, first, threading.Lock()
         self._viewer: _Viewer | None = None
+        self._first_viewer: _Viewer | None = None
 
     def answers(self, method: Callable[[_Viewer, Request], Response]) -> Callable[[Request], Awaitable[Response]]:
         """An endpoint that answers by a method of the viewer, on a thread; errors become its answer."""
 
-        def answer(request: Request) -> Response:
-            try:
-                return method(self._ready(), request)
-            except UserError as error:
-                return answer_json({"error": harmless(str(error))}, 400)
-            except (RunFailure, OSError, ValueError) as error:
-                return answer_json({"error": harmless(str(error))}, 500)
-
         async def endpoint(request: Request) -> Response:
             await self._until_read()
-            return await run_in_threadpool(answer, request)
+            return await run_in_threadpool(_answered, lambda: method(self._ready(), request))
 
         return endpoint
+
+    async def first(self, request: Request) -> Response:
+        """The first rows; none where nothing can be shown yet."""
+        early = await self._early()
+        if early is None:
+            return answer_json({"rows": [], "total": 0})
+        return await run_in_threadpool(_answered, early.first)
+
+    async def image(self, request: Request) -> Response:
+        early = await self._early()
+        if early is None or not early.has(request.path_params["row"]):
+            return await self.answers(_Viewer.image)(request)
+        return await run_in_threadpool(_answered, lambda: early.image(request))
+
+    async def _early(self) -> _Viewer | None:
+        """That of all rows if they are read, or else that of the first ones, which may be waited for."""
+        if isinstance(self._data, Future) and self._first is not None:
+            waited = [asyncio.wrap_future(each) for each in (self._data, self._first)]
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        if not isinstance(self._data, Future) or (self._data.done() and self._data.exception() is None):
+            return self._ready()
+        if self._first is None or not self._first.done():
+            return None
+        data = self._first.result()
+        if data is not None and self._first_viewer is None:
+            self._first_viewer = _Viewer(data)
+        return self._first_viewer
 
     async def exclude(self, request: Request) -> Response:
         await self._until_read()
@@ -149,6 +178,16 @@ class _WaitingViewer:
             if self._viewer is None:
                 self._viewer = _Viewer(self._data.result() if isinstance(self._data, Future) else self._data)
             return self._viewer
+
+
+def _answered(answer: Callable[[], Response]) -> Response:
+    """An answer, or what went wrong with it in its place."""
+    try:
+        return answer()
+    except UserError as error:
+        return answer_json({"error": harmless(str(error))}, 400)
+    except (RunFailure, OSError, ValueError) as error:
+        return answer_json({"error": harmless(str(error))}, 500)
 
 
 class _Viewer:
@@ -198,6 +237,17 @@ class _Viewer:
         chosen = found.rows[offset : offset + min(limit or MOST_ROWS, MOST_ROWS)].tolist()
         progress = {"read": found.read, "of": found.total, "failure": harmless(found.failure)}
         return answer_json({"total": len(found.rows), "rows": [self._row(row) for row in chosen], "contents": progress})
+
+    def has(self, row: int) -> bool:
+        """Whether this knows the row of that number."""
+        return row < len(self._catalogue)
+
+    def first(self) -> Response:
+        """As `rows` without a query, and of how many images of which data set they are."""
+        catalogue = self._catalogue
+        rows = [self._row(row) for row in range(min(_FIRST_ROWS, len(catalogue)))]
+        images = sum(shard.records for shard in catalogue.shards.manifest.shards)
+        return answer_json({"data_set": catalogue.data_set_id, "images": images, "total": len(rows), "rows": rows})
 
     def sample(self, request: Request) -> Response:
         row = self._asked_row(request)

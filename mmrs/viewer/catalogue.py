@@ -29,7 +29,8 @@ _COLUMNS = (
 )  # fmt: skip
 _KEPT = ("id", "image_offset", "image_size", "record_offset", "record_size", "width", "height", "objects")
 _WORDS = {"task": ("dialogue_tasks",), "class": ("categories", "label"), "reencoded": ("reencoded",)}
-_THREADS = 4
+# At a URL most of the time is waiting.
+_THREADS, _URL_THREADS = 4, 16
 
 RowMask = npt.NDArray[np.bool_]
 
@@ -105,37 +106,74 @@ class Catalogue:
             return self.shards.record_bytes(self.row(number))
 
 
-def load_catalogue(location: Path | str) -> Catalogue:
+def load_catalogue(location: Path | str, ended: threading.Event | None = None) -> Catalogue:
     """Read the indexes of a finished data set.
+
+    Args:
+        location: its folder or URL.
+        ended: nobody waits any more once this is set.
 
     Raises:
         UserError: there is none, or what was found out about it belongs to another.
-        RunFailure: an index is damaged, or a URL does not answer.
+        RunFailure: an index is damaged, a URL does not answer, or nobody waits any more.
     """
+    shards = _opened(location)
+    ended = ended or threading.Event()
+
+    def read(number: int) -> _IndexPart:
+        if ended.is_set():
+            raise RunFailure("nobody waits for the indexes any more")
+        return _read_part(shards, number)
+
+    threads = _THREADS if isinstance(shards.location, Path) else _URL_THREADS
+    with ThreadPoolExecutor(threads) as pool:
+        parts = list(pool.map(read, range(len(shards.manifest.shards))))
+    frame, words = _assembled(shards, parts)
+    return Catalogue(shards, frame, words, load_findings(shards, frame["id"]))
+
+
+def load_first_shard(location: Path | str) -> Catalogue:
+    """The first rows of the same, by the same numbers, from one index: what can be shown while the others are read.
+
+    Raises:
+        UserError, RunFailure: as `load_catalogue`.
+    """
+    shards = _opened(location)
+    frame, words = _assembled(shards, [_read_part(shards, 0)])
+    return Catalogue(shards, frame, words, Findings())
+
+
+_IndexPart = tuple[pa.Table, list[WordColumn]]
+
+
+def _opened(location: Path | str) -> ShardSet:
     shards = ShardSet(location)
-    manifest = shards.manifest
-    if not manifest.shards:
+    if not shards.manifest.shards:
         raise RunFailure(f"{location} holds no image: `mmrs build` stored none, see its quarantine.jsonl.")
-    shards.index_files()
+    return shards
 
-    def read(number: int) -> tuple[pa.Table, list[WordColumn]]:
-        table = shards.index(number, _COLUMNS)
-        return table.select(list(_KEPT)), [_words_of(table.select(list(columns))) for columns in _WORDS.values()]
 
-    with ThreadPoolExecutor(_THREADS) as pool:
-        parts = list(pool.map(read, range(len(manifest.shards))))
+def _read_part(shards: ShardSet, number: int) -> _IndexPart:
+    table = shards.index(number, _COLUMNS)
+    return table.select(list(_KEPT)), [_words_of(table.select(list(columns))) for columns in _WORDS.values()]
+
+
+def _assembled(shards: ShardSet, parts: Sequence[_IndexPart]) -> tuple[pl.DataFrame, dict[str, WordColumn]]:
+    """Rows and words of the first shards, as many as there are parts."""
+    manifest = shards.manifest
+    entries = manifest.shards[: len(parts)]
     sizes = [len(table) for table, _ in parts]
     shard_N = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
     words = {
-        "source": _of_shards([shard.source for shard in manifest.shards], shard_N),
-        "split": _of_shards([shard.split for shard in manifest.shards], shard_N),
-        "sensor": _of_shards([manifest.sources[shard.source].sensor for shard in manifest.shards], shard_N),
+        "source": _of_shards([shard.source for shard in entries], shard_N),
+        "split": _of_shards([shard.split for shard in entries], shard_N),
+        "sensor": _of_shards([manifest.sources[shard.source].sensor for shard in entries], shard_N),
     }
     for number, name in enumerate(_WORDS):
         words[name] = _joined([columns[number] for _, columns in parts], sizes)
     table = pa.concat_tables([table for table, _ in parts])
     frame = pl.DataFrame(pl.from_arrow(table)).with_columns(shard=pl.Series(shard_N))
-    return Catalogue(shards, frame.rechunk(), words, load_findings(shards, frame["id"]))
+    return frame.rechunk(), words
 
 
 def _of_shards(values: Sequence[str], shard_N: npt.NDArray[np.int32]) -> WordColumn:

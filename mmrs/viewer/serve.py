@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from mmrs.errors import UserError
 from mmrs.storage.urls import parse_location
 from mmrs.viewer.answers import AnswerTable, ShownAnswer
 from mmrs.viewer.app import ViewedData, make_viewer
-from mmrs.viewer.catalogue import Catalogue, load_catalogue
+from mmrs.viewer.catalogue import Catalogue, load_catalogue, load_first_shard
 from mmrs.viewer.exclusions import ExclusionList
 
 # What is being sent when a server is told to end is sent for so long.
@@ -42,7 +43,10 @@ class ListenOptions:
 
 
 def load_viewed(
-    location: Path | str, exclude: Path, answers: Mapping[str, list[ShownAnswer]] | None = None
+    location: Path | str,
+    exclude: Path,
+    answers: Mapping[str, list[ShownAnswer]] | None = None,
+    ended: threading.Event | None = None,
 ) -> ViewedData:
     """Read what is shown.
 
@@ -50,29 +54,74 @@ def load_viewed(
         location: of the data set.
         exclude: the list that "exclude this" writes.
         answers: of a model, by the id of their record.
+        ended: nobody waits any more once this is set.
 
     Raises:
         UserError: no finished data set, or a list that is none; answers of which none is about an image of it.
-        RunFailure: an index is damaged, or a URL does not answer.
+        RunFailure: an index is damaged, a URL does not answer, or nobody waits any more.
     """
     exclusions = ExclusionList(exclude)
-    catalogue = load_catalogue(location)
+    catalogue = load_catalogue(location, ended)
     table = None if answers is None else _by_row(answers, catalogue)
+    return ViewedData(_title(location), catalogue, exclusions, table)
+
+
+def load_first_viewed(location: Path | str, exclude: Path) -> ViewedData | None:
+    """What can be shown before all indexes are read; None at a URL, where each image wants its whole shard.
+
+    Raises:
+        UserError, RunFailure: as `load_viewed`.
+    """
+    if not isinstance(parse_location(location), Path):
+        return None
+    return ViewedData(_title(location), load_first_shard(location), ExclusionList(exclude))
+
+
+def _title(location: Path | str) -> str:
     where = parse_location(location)
-    title = where.resolve().name if isinstance(where, Path) else where.rpartition("/")[2]
-    return ViewedData(title, catalogue, exclusions, table)
+    return where.resolve().name if isinstance(where, Path) else where.rpartition("/")[2]
 
 
-def serve_viewer(load: Callable[[], ViewedData], options: ListenOptions, say: Callable[[str], None]) -> None:
+def serve_viewer(
+    load: Callable[[threading.Event], ViewedData],
+    options: ListenOptions,
+    say: Callable[[str], None],
+    load_first: Callable[[], ViewedData | None] = lambda: None,
+) -> None:
     """Listen until the process is told to end; the page is there while `load` reads what it shows.
+
+    Args:
+        load: told by the event that nobody waits any more.
+        options: where.
+        say: told the address.
+        load_first: what can be shown before all is read, or None; runs before `load`.
 
     Raises:
         UserError: as `listen`; and what `load` raises, once the server has ended for it.
     """
-    with ThreadPoolExecutor(1) as pool:
-        loading = pool.submit(load)
-        listen(make_viewer(loading, options.allow_hosts), options, "the data set", say, loading)
-    loading.result()
+    ended = threading.Event()
+    first: Future[ViewedData | None] = Future()
+    loading: Future[ViewedData] = Future()
+
+    def read() -> None:
+        try:
+            first.set_result(load_first())
+        except Exception:
+            # `load` meets the same and tells it.
+            first.set_result(None)
+        try:
+            loading.set_result(load(ended))
+        except BaseException as error:
+            loading.set_exception(error)
+
+    threading.Thread(target=read, name="indexes", daemon=True).start()
+    try:
+        listen(make_viewer(loading, options.allow_hosts, first), options, "the data set", say, loading)
+    finally:
+        was_read = loading.done()
+        ended.set()
+    if was_read:
+        loading.result()
 
 
 def listen(

@@ -36,15 +36,22 @@ def view(
 
     Only this machine is answered by default. At a URL the shards that are looked at are fetched whole, into the cache.
     """
-    from mmrs.viewer.app import ViewedData
-    from mmrs.viewer.serve import ListenOptions, load_viewed, serve_viewer
+    import threading
 
-    def load() -> ViewedData:
+    from mmrs.viewer.app import ViewedData
+    from mmrs.viewer.serve import ListenOptions, load_first_viewed, load_viewed, serve_viewer
+
+    def load(ended: threading.Event) -> ViewedData:
         shown = None
         if answers is not None:
             from training.evaluation.page.shown_answers import shown_answers
 
             shown = shown_answers(location, answers, dialect)
-        return load_viewed(location, exclude, shown)
+        return load_viewed(location, exclude, shown, ended)
 
-    serve_viewer(load, ListenOptions(host, port, allow_hosts), lambda words: click.echo(words, err=True))
+    serve_viewer(
+        load,
+        ListenOptions(host, port, allow_hosts),
+        lambda words: click.echo(words, err=True),
+        lambda: load_first_viewed(location, exclude),
+    )

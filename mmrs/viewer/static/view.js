@@ -12,11 +12,14 @@ const KEYS = [["arrows", "move in the grid; in an image: previous, next"], ["Ent
   ["x", "exclude this, or take it off the list"], ["g", "copies side by side"], ["/", "search"], ["?", "this list"]];
 
 const at = (id) => document.getElementById(id);
-const image = (row, isSmall) => `/image/${about.data_set.slice(0, 16)}/${row}${isSmall ? "?small" : ""}`;
-let about, values, grid, sample, current = -1;
+const image = (row, isSmall) => `/image/${dataSet.slice(0, 16)}/${row}${isSmall ? "?small" : ""}`;
+let about, dataSet, values, grid, sample, current = -1;
 
 async function start() {
+  // What is known of all images may take seconds to read; the first ones are there before.
+  if (!location.search) showFirst().catch(tell);
   about = await ask("/api/about");
+  dataSet = about.data_set;
   document.title = `${about.title} – mmrs view`;
   at("title").textContent = about.title;
   at("title").title = about.data_set;
@@ -32,11 +35,20 @@ async function start() {
   }
   values = readAddress();
   sample = new SampleView(at("sample"), { image, onStep: step, onClose: closed, onExclude: excluded });
-  grid = new Grid(at("grid"), { fetchRows, makeCard, onAnswer, onError: tell });
+  if (grid) grid.takeOver({ fetchRows, makeCard, onAnswer, onError: tell });
+  else grid = new Grid(at("grid"), { fetchRows, makeCard, onAnswer, onError: tell });
   showFields();
   listen();
   if (new URLSearchParams(location.search).has("sample")) await returned();
   at("grid").focus({ preventScroll: true });
+}
+
+async function showFirst() {
+  const first = await ask("/api/first");
+  if (about || !first.rows.length) return;
+  dataSet = first.data_set;
+  const onAnswer = () => { at("count").textContent = `the first of ${count(first.images)}; reading the indexes …`; };
+  grid = new Grid(at("grid"), { fetchRows: async () => first, makeCard, onAnswer, onError: tell });
 }
 
 function showFields() {
@@ -125,6 +137,7 @@ function mark(words, title, bad) {
 }
 
 async function open(index) {
+  if (!sample) return;
   const row = await grid.rowAt(index);
   if (!row) return;
   current = index;

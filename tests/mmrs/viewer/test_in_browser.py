@@ -1,9 +1,14 @@
 """A user's way through the page in Chromium; nothing of the data runs, nothing goes to another host."""
 
+from concurrent.futures import Future
+
 import orjson
 import pytest
 
 from mmrs.data_set.data_set import open_data_set
+from mmrs.viewer.app import make_viewer
+from mmrs.viewer.serve import load_first_viewed, load_viewed
+from tests.support.applications import serving
 from tests.support.browser import BROWSER, open_page
 
 pytest.importorskip("playwright")
@@ -64,6 +69,25 @@ def test_find_open_zoom_compare_exclude(viewer):
         page.locator("#sample").wait_for(state="hidden")
         assert page.faults == []
     viewer.exclude.write_bytes(b"")
+
+
+def test_the_first_images_are_shown_while_the_indexes_are_read(viewed_set, tmp_path):
+    """They stay where they are, and can be opened once the rest is there."""
+    whole, loading, first = load_viewed(viewed_set, tmp_path / "x"), Future(), Future()
+    first.set_result(load_first_viewed(viewed_set, tmp_path / "x"))
+    with serving(make_viewer(loading, first=first)) as port, open_page(f"http://127.0.0.1:{port}/") as page:
+        page.locator(".cell image").first.wait_for()
+        total = len(whole.catalogue)
+        count(page, f"the first of {total}; reading the indexes")
+        early = page.locator(".cell").count()
+        page.locator(".cell").first.click()
+        assert not page.locator("#sample").is_visible()
+        loading.set_result(whole)
+        count(page, f"{total} of {total}")
+        assert 0 < early < page.locator(".cell").count()
+        page.locator(".cell").first.click()
+        page.locator(".bar .name").wait_for()
+        assert page.faults == []
 
 
 def test_on_a_phone(viewer):
