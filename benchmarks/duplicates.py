@@ -40,8 +40,9 @@ from mmrs.curation.groups import Groups, find_groups
 from mmrs.curation.guard import Policy, guard, shared_by_benchmarks, straddling
 from mmrs.curation.image_table import Rows, load_rows, open_reduced
 from mmrs.curation.known_copies import load_aliases
-from mmrs.curation.report import CurationReport
+from mmrs.curation.report import CurationReport, RowOrigin
 from mmrs.curation.search import DEFAULT_LIMIT, EXACT_BITS, bit_distance, near_pairs
+from mmrs.engines.processes import ProcessPool
 from mmrs.imaging.hashing import FINGERPRINT_BYTES, MIN_SIDE, VARIANTS, fingerprint, turned_hashes
 from mmrs.progress import Progress
 from mmrs.shards.index import write_index
@@ -349,7 +350,7 @@ def curate_indexes(folder: Path, count: int, seed: int) -> dict[str, Any]:
     before, seconds, started = peak_mib(), {}, time.perf_counter()
     processor = sum(cpu_seconds_of_all())
     shards = ShardSet(folder)
-    rows = load_rows(shards, 1, Progress(quiet=True))
+    rows = load_rows(shards, ProcessPool(1), Progress(quiet=True))
     seconds["read_indexes"] = time.perf_counter() - started
     started = time.perf_counter()
     with workers_peak() as workers:
@@ -361,7 +362,8 @@ def curate_indexes(folder: Path, count: int, seed: int) -> dict[str, Any]:
     removals = guard(groups, evaluation)
     shared = shared_by_benchmarks(groups.labels, splits, evaluation)
     policy = Policy(frozenset({"made/train"}))
-    report = CurationReport(shards.manifest.id, rows, groups, policy, removals, (), (), shared)
+    origin = RowOrigin(np.zeros(len(rows), np.int32), (str(folder),))
+    report = CurationReport(shards.manifest.id, rows, groups, policy, removals, (), (), shared, origin)
     written = sum(len(line) for line in report.lines())
     seconds["guard_and_report"] = time.perf_counter() - started
     order = [int(name.rpartition("_")[2]) for name in rows.ids]

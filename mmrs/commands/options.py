@@ -72,6 +72,18 @@ def filled(kind: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
 workers_option = click.option(
     "--workers", default=os.cpu_count() or 1, show_default=True, type=click.IntRange(1), help="Processes."
 )
+engine_option = click.option(
+    "--engine",
+    type=click.Choice(["processes", "ray"]),
+    default="processes",
+    show_default=True,
+    help="Where shards are read; the outcome is the same.",
+)
+address_option = click.option(
+    "--address",
+    metavar="HOST:PORT",
+    help="A Ray cluster that runs already (default RAY_ADDRESS; else one of --workers).",
+)
 copy_option = click.option("--copy", is_flag=True, help="Copy files and check their digests; default: hard links.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 converter_options = click.option(

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 def split(progress: Progress, location: Path | str, out: Path | str, workers: int, **options: Any) -> None:
     """Cut a data set into several by its shards, without writing an image anew.
 
-    What is held out is for evaluation alone; other splits stay in kept/. `mmrs merge` puts parts by source, split or
-    sensor together again.
+    What is held out is for evaluation alone; other splits stay in kept/. `mmrs curate kept held-out` finds copies
+    across the two. `mmrs merge` puts parts by source, split or sensor together again.
     """
     from mmrs.builder.reuse.merge import describe_reuse
     from mmrs.builder.reuse.split import HeldOutShare, split_data_set

@@ -28,7 +28,7 @@ from mmrs.curation.image_table import Rows, open_reduced
 from mmrs.curation.links import LinkKind, Links, joined, make_links
 from mmrs.curation.search import NearPairs, near_pairs
 from mmrs.imaging.hashing import CENTRE_SHARE, HASH_BITS, VARIANTS, PictureVariant, grey_thumbnail
-from mmrs.shards.reader import ShardSet
+from mmrs.shards.several import NumberedShards
 
 LEAST_CORRELATION = 0.97
 LEAST_LOCAL = 0.7
@@ -125,8 +125,8 @@ def _cells(thumbnail: Thumbnail) -> Thumbnail:
     return cells - cells.mean(axis=1, keepdims=True)
 
 
-def stored_thumbnails(shards: ShardSet, rows: Rows) -> Thumbnails:
-    """Thumbnails of a data set's stored images."""
+def stored_thumbnails(shards: NumberedShards, rows: Rows) -> Thumbnails:
+    """Thumbnails of stored images."""
     return thumbnails_of(lambda row: rows.image(shards, row), rows.ids)
 
 

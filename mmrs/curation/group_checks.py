@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -11,21 +11,21 @@ from mmrs.curation.groups import Groups
 from mmrs.curation.image_table import Rows
 from mmrs.curation.links import LinkKind, Links, components
 from mmrs.curation.text_checks import TextFault, contradiction
-from mmrs.shards.reader import ShardSet
+from mmrs.shards.several import NumberedShards
 
 
-def check_groups(
-    rows: Rows, groups: Groups, shards: ShardSet, categories: Mapping[str, tuple[str, ...]]
-) -> list[TextFault]:
+def check_groups(rows: Rows, groups: Groups, shards: NumberedShards) -> list[tuple[int, TextFault]]:
     """Warnings about pictures with two labels in one source, and about captions against another source's label.
 
-    Only images that show the same picture are compared; tiles of one scene show different ones. `categories` are the
-    unified names of each source.
+    Only images that show the same picture are compared; tiles of one scene show different ones.
+
+    Returns:
+        (row, warning) pairs.
     """
-    findings: list[TextFault] = []
+    findings: list[tuple[int, TextFault]] = []
     for members in _pictures(rows, groups.links):
         findings += _labels(rows, members)
-        findings += _captions(rows, members, shards, categories)
+        findings += _captions(rows, members, shards)
     return findings
 
 
@@ -40,7 +40,7 @@ def _pictures(rows: Rows, links: Links) -> Iterator[list[int]]:
     yield from members.values()
 
 
-def _labels(rows: Rows, members: list[int]) -> Iterator[TextFault]:
+def _labels(rows: Rows, members: list[int]) -> Iterator[tuple[int, TextFault]]:
     first: dict[str, int] = {}
     for row in members:
         label = rows.labels[row]
@@ -49,18 +49,16 @@ def _labels(rows: Rows, members: list[int]) -> Iterator[TextFault]:
         earlier = first.setdefault(rows.source(row), row)
         if label != rows.labels[earlier]:
             what = f"{label!r}, but {rows.ids[earlier]} shows the same picture and is {rows.labels[earlier]!r}"
-            yield TextFault(rows.ids[row], "warning", "two labels", "label", what)
+            yield row, TextFault(rows.ids[row], "warning", "two labels", "label", what)
 
 
-def _captions(
-    rows: Rows, members: list[int], shards: ShardSet, categories: Mapping[str, tuple[str, ...]]
-) -> Iterator[TextFault]:
+def _captions(rows: Rows, members: list[int], shards: NumberedShards) -> Iterator[tuple[int, TextFault]]:
     labelled = [row for row in members if rows.labels[row] is not None]
     for row in members:
         if not labelled or rows.labels[row] is not None or not rows.captions[row]:
             continue
-        label, source = rows.labels[labelled[0]], rows.source(labelled[0])
+        label, known = rows.labels[labelled[0]], shards.source_entry(int(rows.shard[labelled[0]])).categories
         captions = rows.record(shards, row).captions
-        if label is not None and (why := contradiction(label, captions, categories[source])):
+        if label is not None and (why := contradiction(label, captions, known)):
             what = f"{why} (label of {rows.ids[labelled[0]]}, the same picture)"
-            yield TextFault(rows.ids[row], "warning", "label against captions", "captions", what)
+            yield row, TextFault(rows.ids[row], "warning", "label against captions", "captions", what)

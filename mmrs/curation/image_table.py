@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -12,13 +11,14 @@ import numpy.typing as npt
 import pyarrow as pa
 from PIL import Image
 
-from mmrs.engines.processes import run_tasks
+from mmrs.engines.base import Engine
 from mmrs.errors import RunFailure
 from mmrs.imaging.hashing import FINGERPRINT_BYTES, FLAT, HASH_BYTES, MIN_SIDE, fingerprint, reduced_size
 from mmrs.imaging.probe import in_mode, open_stored
 from mmrs.progress import Progress
 from mmrs.record import Record
-from mmrs.shards.reader import ShardSet
+from mmrs.shards.reader import OneShard
+from mmrs.shards.several import NumberedShards
 
 # How the build names the tiles of a scene: `<scene>__<x>___<y>`.
 _TILE = re.compile(r"(?P<scene>.+)__\d+___\d+")
@@ -28,9 +28,10 @@ _COLUMNS = ("id", "sha256", "label", "captions", *_PLACES)
 
 @dataclass(frozen=True)
 class Rows:
-    """N images of a data set in manifest order; every column has N entries.
+    """N images in the order of their shards; every column has N entries.
 
-    `shard` numbers ``manifest.shards``; `fingerprints` is ``(N, 64)`` uint8 (`mmrs.imaging.hashing.fingerprint`).
+    `shard` numbers the shards that they were read from; `fingerprints` is ``(N, 64)`` uint8
+    (`mmrs.imaging.hashing.fingerprint`).
     """
 
     ids: tuple[str, ...]
@@ -47,11 +48,11 @@ class Rows:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def image(self, shards: ShardSet, row: int) -> bytes:
+    def image(self, shards: NumberedShards, row: int) -> bytes:
         """The stored image bytes of a row."""
         return shards.read(int(self.shard[row]), int(self.image_offset[row]), int(self.image_size[row]))
 
-    def record(self, shards: ShardSet, row: int) -> Record:
+    def record(self, shards: NumberedShards, row: int) -> Record:
         """The record of a row."""
         data = shards.read(int(self.shard[row]), int(self.record_offset[row]), int(self.record_size[row]))
         return Record.from_json(data)
@@ -82,18 +83,18 @@ class Rows:
         return np.ascontiguousarray(part).view(np.uint64)
 
 
-def load_rows(shards: ShardSet, workers: int, progress: Progress) -> Rows:
+def load_rows(shards: NumberedShards, engine: Engine, progress: Progress) -> Rows:
     """Read the indexes of all shards; fingerprints that an index lacks (built with L0) are made from the images.
 
     Raises:
         UserError: the folder is no finished data set.
         RunFailure: a stored image cannot be decoded.
     """
-    shards.index_files()
+    shards.fetch_indexes()
     tables = []
     missing = []
-    for number in range(len(shards.manifest.shards)):
-        table = shards.index(number)
+    for number in range(len(shards.entries)):
+        table = shards.index(number, [*_COLUMNS, "perceptual_hash"])
         known = table["perceptual_hash"].null_count == 0
         fingerprints = table["perceptual_hash"].to_pylist() if known else [FLAT] * len(table)
         if not known:
@@ -103,7 +104,7 @@ def load_rows(shards: ShardSet, workers: int, progress: Progress) -> Rows:
     table = pa.concat_tables(tables).combine_chunks()
     columns = {name: table[name].to_numpy() for name in ("shard", "captions", *_PLACES)}
     values = np.frombuffer(b"".join(table["fingerprint"].to_pylist()), np.uint8).reshape(-1, FINGERPRINT_BYTES).copy()
-    _fill(values, columns["shard"], missing, shards, workers, progress)
+    _fill(values, columns["shard"], missing, shards, engine, progress)
     return Rows(
         ids=tuple(table["id"].to_pylist()),
         sha256=tuple(table["sha256"].to_pylist()),
@@ -117,25 +118,26 @@ def _fill(
     values: npt.NDArray[np.uint8],
     shard: npt.NDArray[np.int32],
     missing: list[int],
-    shards: ShardSet,
-    workers: int,
+    shards: NumberedShards,
+    engine: Engine,
     progress: Progress,
 ) -> None:
-    total = sum(shards.manifest.shards[number].records for number in missing)
-    if not total:
+    tasks = [shards.one(number) for number in missing]
+    if not tasks:
         return
-    with progress.stage("fingerprints", total, "images") as advance:
-        for position, made in run_tasks(partial(_shard_fingerprints, shards), missing, workers):
+    run = engine.run(_shard_fingerprints, tasks, lambda task: task.entry.path, progress.note)
+    with progress.stage("fingerprints", sum(task.entry.records for task in tasks), "images") as advance:
+        for position, made in run:
             values[shard == missing[position]] = np.frombuffer(made, np.uint8).reshape(-1, FINGERPRINT_BYTES)
             advance(len(made) // FINGERPRINT_BYTES)
 
 
-def _shard_fingerprints(shards: ShardSet, number: int) -> bytes:
+def _shard_fingerprints(shard: OneShard) -> bytes:
     made = []
-    for row in shards.index(number).to_pylist():
-        data = shards.read(number, row["image_offset"], row["image_size"])
-        made.append(fingerprint(open_reduced(data, "L", MIN_SIDE, row["id"])))
-    shards.close()
+    with shard.opened() as read:
+        for row in shard.index(["id", "image_offset", "image_size"]).to_pylist():
+            data = read(row["image_offset"], row["image_size"])
+            made.append(fingerprint(open_reduced(data, "L", MIN_SIDE, row["id"])))
     return b"".join(made)
 
 

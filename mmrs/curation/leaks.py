@@ -16,6 +16,7 @@ from mmrs.curation.guard import policy_of
 from mmrs.curation.image_table import Rows, load_rows
 from mmrs.curation.links import Index
 from mmrs.curation.search import near_pairs
+from mmrs.engines.processes import ProcessPool
 from mmrs.imaging.hashing import VARIANTS
 from mmrs.progress import Progress
 from mmrs.shards.reader import ShardSet
@@ -45,7 +46,8 @@ def find_leaks(evaluated: ShardSet, split: str, trained: ShardSet, workers: int,
     Raises:
         RunFailure: a stored image cannot be decoded.
     """
-    asked, seen = load_rows(evaluated, workers, progress), load_rows(trained, workers, progress)
+    engine = ProcessPool(workers)
+    asked, seen = load_rows(evaluated, engine, progress), load_rows(trained, engine, progress)
     policy = policy_of(trained.manifest)
     here = np.array([row for row in range(len(asked)) if asked.split(row) == split], dtype=np.int64)
     there = np.array(

@@ -35,9 +35,9 @@ class Links:
     def __len__(self) -> int:
         return len(self.reasons)
 
-    def counts(self) -> dict[str, int]:
-        """Number of links by kind (lower-case names)."""
-        return {kind.name.lower(): int((self.kinds == kind).sum()) for kind in LinkKind}
+    def counts(self, chosen: npt.NDArray[np.bool_] | slice = slice(None)) -> dict[str, int]:
+        """Number of links by kind (lower-case names), of the `chosen` ``(L,)`` alone where they are named."""
+        return {kind.name.lower(): int((self.kinds[chosen] == kind).sum()) for kind in LinkKind}
 
 
 def make_links(kind: LinkKind, first: npt.ArrayLike, second: npt.ArrayLike, reasons: Sequence[str]) -> Links:

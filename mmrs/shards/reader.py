@@ -8,8 +8,9 @@ for row in shards.table("test", sources=("dota",)).to_pylist():
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,11 +22,41 @@ from mmrs.errors import RunFailure, UserError
 from mmrs.record import Record
 from mmrs.shards.checked_index import read_checked_index
 from mmrs.shards.files import Downloads, ShardFiles, open_files
-from mmrs.shards.manifest import Manifest, ShardEntry, load_manifest
+from mmrs.shards.manifest import Manifest, ShardEntry, SourceEntry, load_manifest
 from mmrs.shards.quarantine import QUARANTINE_NAME
 from mmrs.storage.place import read_digested
 from mmrs.storage.urls import parse_location
 from mmrs.text import nearest, see_verify
+
+
+@dataclass(frozen=True, slots=True)
+class OneShard:
+    """One shard of a data set, small to send to another process."""
+
+    location: Path | str
+    files: ShardFiles
+    entry: ShardEntry
+
+    def index(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Its index, as `ShardSet.index` gives it."""
+        path, advice = self.files.index_file(self.entry), see_verify(self.location)
+        return read_checked_index(path, self.entry, f"{self.location}/{self.entry.index_path}", advice, columns)
+
+    @contextmanager
+    def opened(self) -> Iterator[Callable[[int, int], bytes]]:
+        """A function of offset and size that reads bytes of the tar. Raises OSError, or as `ShardSet.prepare`."""
+        descriptor = self.files.open_shard(self.entry)
+        try:
+            yield lambda offset, size: _read_at(descriptor, self.entry, offset, size)
+        finally:
+            os.close(descriptor)
+
+
+def _read_at(descriptor: int, entry: ShardEntry, offset: int, size: int) -> bytes:
+    data = os.pread(descriptor, size, offset)
+    if len(data) != size:
+        raise OSError(f"{entry.path}: {len(data)} of {size} bytes at offset {offset}")
+    return data
 
 
 @dataclass
@@ -104,6 +135,27 @@ class ShardSet:
         return numbers
 
     @property
+    def entries(self) -> tuple[ShardEntry, ...]:
+        """All shards, by their numbers."""
+        return self.manifest.shards
+
+    def one(self, shard: int) -> OneShard:
+        """The numbered shard alone, to be sent to another process: whole manifests would weigh more than most tasks."""
+        return OneShard(self.location, self._files, self.manifest.shards[shard])
+
+    def source_entry(self, shard: int) -> SourceEntry:
+        """What the manifest says of the source of the numbered shard."""
+        return self.manifest.sources[self.manifest.shards[shard].source]
+
+    def dialect_name(self, shard: int) -> str:
+        """The box dialect that the text of the numbered shard is written in."""
+        return self.manifest.dialect_name
+
+    def fetch_indexes(self) -> None:
+        """Have the indexes of all shards on this machine, several at a time. Raises as `prepare`."""
+        self._files.fetch_indexes(self.manifest.shards)
+
+    @property
     def parts(self) -> list[str]:
         """``<source>/<split>`` of all that the data set holds, sorted."""
         return sorted({f"{shard.source}/{shard.split}" for shard in self.manifest.shards})
@@ -122,16 +174,11 @@ class ShardSet:
 
         Every row lies in its tar where columns say where. Raises as `read_checked_index`.
         """
-        entry = self.manifest.shards[shard]
-        advice = see_verify(self.location)
-        return read_checked_index(self.index_file(shard), entry, self.index_location(shard), advice, columns)
+        return self.one(shard).index(columns)
 
     def read(self, shard: int, offset: int, size: int) -> bytes:
         """`size` bytes at `offset` of the numbered shard. Raises OSError when the shard ends before them."""
-        data = os.pread(self._descriptor(shard), size, offset)
-        if len(data) != size:
-            raise OSError(f"{self.manifest.shards[shard].path}: {len(data)} of {size} bytes at offset {offset}")
-        return data
+        return _read_at(self._descriptor(shard), self.manifest.shards[shard], offset, size)
 
     def record(self, row: dict) -> Record:
         """The record of an index row (a dict with `id`, `shard`, `record_offset`, `record_size`).
@@ -166,12 +213,12 @@ class ShardSet:
 
     def index_files(self) -> list[Path]:
         """The indexes of all shards, in manifest order, as files of this machine; fetched several at a time."""
-        self._files.fetch_indexes(self.manifest.shards)
+        self.fetch_indexes()
         return [self.index_file(shard) for shard in range(len(self.manifest.shards))]
 
     def check_indexes(self, columns: Sequence[str] | None = None) -> None:
         """Look at all indexes, several at a time, as `index` does at one. Raises as `read_checked_index`."""
-        self._files.fetch_indexes(self.manifest.shards)
+        self.fetch_indexes()
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             for _ in pool.map(lambda shard: len(self.index(shard, columns)), range(len(self.manifest.shards))):
                 pass

@@ -13,7 +13,8 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
-from mmrs.engines.processes import run_tasks
+from mmrs.engines.base import Engine
+from mmrs.engines.processes import ProcessPool
 from mmrs.errors import RunFailure, UserError
 from mmrs.progress import Progress
 from mmrs.shards.checked_index import check_index
@@ -37,13 +38,21 @@ class Verification:
 
 
 def verify_dataset(
-    location: Path | str, workers: int, progress: Progress, patience: Patience = DEFAULT_PATIENCE
+    location: Path | str,
+    workers: int,
+    progress: Progress,
+    patience: Patience = DEFAULT_PATIENCE,
+    engine: Engine | None = None,
 ) -> Verification:
     """Check every shard of a data set.
 
     Digests of tar and index; adjacency, names and order of members; one record per image, valid against the schema and
     in canonical form; offsets, sizes and columns of the index; sha256, size and full decode of every image; keys and
     ids unique over the data set; done-files in agreement; the quarantine's digest; counts of splits and their shards.
+
+    Args:
+        workers: processes, where no `engine` is given.
+        engine: where shards are checked; all of its machines must see `location`.
 
     Raises:
         UserError: there is no finished data set at `location`, a folder or a URL, or it cannot be reached.
@@ -59,7 +68,10 @@ def verify_dataset(
     ids: list[np.ndarray] = []
     pieces = [piece for shard in manifest.shards for piece in cut_into_pieces(place, shard)]
     with progress.stage("verify", sum(shard.records for shard in manifest.shards), "samples") as advance:
-        for position, checked in run_tasks(partial(check_piece, place), pieces, workers):
+        run = (engine or ProcessPool(workers)).run(
+            partial(check_piece, place), pieces, lambda piece: piece.shard.path, progress.note
+        )
+        for position, checked in run:
             findings |= set(checked.findings)
             keys.append(checked.keys)
             ids.append(checked.ids)

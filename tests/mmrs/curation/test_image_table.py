@@ -6,6 +6,7 @@ from mmrs.builder.recipe import BuildRecipe
 from mmrs.builder.run import build, plan_build
 from mmrs.curation.image_table import load_rows, open_reduced
 from mmrs.curation.search import bit_distance
+from mmrs.engines.processes import ProcessPool
 from mmrs.errors import RunFailure
 from mmrs.progress import Progress
 from mmrs.shards.reader import ShardSet
@@ -27,7 +28,7 @@ def shards(tmp_path):
 
 
 def test_fingerprints_are_made_where_the_index_has_none(shards):
-    rows = load_rows(shards, 1, QUIET)
+    rows = load_rows(shards, ProcessPool(1), QUIET)
     assert len(rows) == 8
     assert len(shards.manifest.shards) > 2
     assert not rows.flat.any()
@@ -39,11 +40,11 @@ def test_fingerprints_are_made_where_the_index_has_none(shards):
 
 def test_fingerprints_of_the_index_are_those_of_the_stored_images(shards, tmp_path, monkeypatch):
     """What the build hashes while it validates is what curation would make: JPEGs pass through, at any level."""
-    made = load_rows(shards, 1, QUIET)
+    made = load_rows(shards, ProcessPool(1), QUIET)
     for level in ("L1", "L2"):
         other = build_set(tmp_path, level)
         monkeypatch.setattr(ShardSet, "read", lambda *_: pytest.fail("an image was read"))
-        rows = load_rows(other, 1, QUIET)
+        rows = load_rows(other, ProcessPool(1), QUIET)
         monkeypatch.undo()
         assert rows.ids == made.ids
         distance = bit_distance(rows.hashes(), made.hashes())
@@ -52,7 +53,7 @@ def test_fingerprints_of_the_index_are_those_of_the_stored_images(shards, tmp_pa
 
 
 def test_names(shards):
-    rows = load_rows(shards, 1, QUIET)
+    rows = load_rows(shards, ProcessPool(1), QUIET)
     row = rows.ids.index("toy/test/test0001")
     assert (rows.source(row), rows.split(row), rows.stem(row), rows.scene(row)) == ("toy", "test", "test0001", None)
 

@@ -13,11 +13,16 @@ from click.testing import CliRunner
 import cli
 from mmrs.builder.recipe import BuildRecipe
 from mmrs.builder.run import build, plan_build
+from mmrs.curation.guard import policy_of
+from mmrs.curation.report import CURATION_NAME, SUMMARY_NAME
+from mmrs.curation.run import CuratedSet, curate_sets
 from mmrs.engines.base import MAX_LOST_WORKERS
 from mmrs.engines.choose import choose_engine
+from mmrs.engines.processes import ProcessPool
 from mmrs.engines.ray import RayCluster
 from mmrs.errors import BadItem, RunFailure, UserError
 from mmrs.progress import Progress
+from mmrs.shards.reader import ShardSet
 from mmrs.verify.dataset import verify_dataset
 from tests.support import tasks
 from tests.support.sources import FatalSource, toy_build, write_toy
@@ -108,6 +113,30 @@ def test_errors_come_through_and_a_deadly_task_is_named(cluster, tmp_path):
     with pytest.raises(RunFailure, match=rf"number 2: given up after {MAX_LOST_WORKERS} attempts.*WorkerCrashedError"):
         list(engine.run(tasks.die_always, work, lambda task: f"number {task[0]}", said.append))
     assert len(said) == MAX_LOST_WORKERS - 1 and all(line.startswith("number 2: ") for line in said)
+
+
+@pytest.mark.nightly
+def test_data_sets_are_verified_and_curated_as_in_processes(cluster, toy, tmp_path):
+    # Without fingerprints in the index the images are read too.
+    level = SMALL.model_copy(update={"validation": "L0"})
+    for name, splits in (("one", ("train",)), ("two", ("test",))):
+        build(plan_build([toy_build(toy, splits=splits)], level, 1, QUIET), level, tmp_path / name, 1, QUIET)
+    damaged = next((tmp_path / "one").glob("toy/*.tar"))
+    engines = RayCluster(cluster.address, 1), ProcessPool(1)
+    sets = [ShardSet(tmp_path / name) for name in ("one", "two")]
+    policies = [policy_of(one.manifest) for one in sets]
+    written = []
+    for number, engine in enumerate(engines):
+        outs = [tmp_path / f"out{number}" / name for name in ("one", "two")]
+        curate_sets([CuratedSet(*values) for values in zip(sets, policies, outs, strict=True)], QUIET, engine)
+        written.append([(out / name).read_bytes() for out in outs for name in (CURATION_NAME, SUMMARY_NAME)])
+    assert written[0] == written[1]
+    assert verify_dataset(tmp_path / "one", 1, QUIET, engine=engines[0]).findings == ()
+    content = bytearray(damaged.read_bytes())
+    content[-20_000] ^= 1
+    damaged.write_bytes(content)
+    found = [verify_dataset(tmp_path / "one", 1, QUIET, engine=engine).findings for engine in engines]
+    assert found[0] == found[1] and found[0]
 
 
 @pytest.mark.nightly
