@@ -12,6 +12,8 @@ from mmrs.commands.options import FILE, LocalFolder
 if TYPE_CHECKING:
     from mmrs.progress import Progress
 
+_VIEWER_PIXELS = 384
+
 
 @click.command()
 @click.argument("folder", type=LocalFolder("the Hub client uploads files of this machine"))
@@ -22,18 +24,43 @@ if TYPE_CHECKING:
 @click.option(
     "--scores", type=FILE, multiple=True, help="scores.json of `mmrs eval` on this data set, for the card; repeatable."
 )
+@click.option(
+    "--viewer-parquet",
+    "viewer_images",
+    type=click.IntRange(1),
+    is_flag=False,
+    flag_value=1000,
+    metavar="[IMAGES]",
+    help="A second repository, REPO-viewer, for the Hub's viewer: thumbnails with texts of 1,000 images a split.",
+)
 @click.option("--endpoint", help="Another Hub than the default.")
 @click.pass_obj
-def push(progress: Progress, folder: Path, repo: str, scores: tuple[Path, ...], **options: Any) -> None:
+def push(
+    progress: Progress, folder: Path, repo: str, scores: tuple[Path, ...], viewer_images: int | None, **options: Any
+) -> None:
     """Publish a data set on the Hugging Face Hub as REPO (ORG/NAME): shards first, manifest and card last.
 
     A push that was interrupted continues; a second push of the same data uploads nothing. The token is that of
     `hf auth login` or HF_TOKEN and is never printed.
     """
-    from converters.describe import source_notes
-    from mmrs.hub.push import PushOptions, describe_push
-    from mmrs.hub.push import push as run_push
-    from mmrs.report.plots import card_plots
+    import tempfile
+    from functools import partial
 
-    plots = card_plots(folder, progress)
-    click.echo(describe_push(run_push(folder, repo, PushOptions(**options), progress, source_notes(), plots, scores)))
+    from converters.describe import source_notes
+    from mmrs.hub.push import BesideShards, PushOptions, describe_push, push_viewer
+    from mmrs.hub.push import push as run_push
+    from mmrs.hub.viewer import write_viewer_tables
+    from mmrs.report.plots import card_plots
+    from mmrs.report.thumbnail import thumbnail
+    from mmrs.shards.manifest import load_manifest
+
+    chosen = PushOptions(**options)
+    notes = source_notes()
+    beside = BesideShards(notes, card_plots(folder, progress), scores)
+    click.echo(describe_push(run_push(folder, repo, chosen, progress, beside)))
+    if viewer_images is None:
+        return
+    small = partial(thumbnail, side_pixels=_VIEWER_PIXELS)
+    with tempfile.TemporaryDirectory(prefix="mmrs-viewer-") as made:
+        tables = write_viewer_tables(folder, Path(made), viewer_images, small, progress)
+        click.echo(describe_push(push_viewer(load_manifest(folder), repo, tables, chosen, progress, notes)))

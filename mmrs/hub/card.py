@@ -90,7 +90,7 @@ def make_card(
         _usage(manifest, configs, repo),
         _counts(manifest),
         _configurations(configs),
-        _sources(manifest, notes),
+        licence_section(manifest, notes),
         _plots(plots),
         _scores(scores),
         _integrity(manifest),
@@ -103,26 +103,31 @@ def _front_matter(manifest: Manifest, configs: Sequence[CardConfig], repo: str) 
     for info in infos:
         info["features"] = _Flow(info["features"])
     tasks = {task for source in manifest.sources.values() for task in source.tasks}
-    records = sum(shard.records for shard in manifest.shards)
-    size = next((name for limit, name in _SIZES if records < limit), "n>10M")
     tags = ["remote-sensing", "earth-observation", "webdataset"]
     return {
         "pretty_name": repo.rpartition("/")[2],
         "language": ["en"],
-        **_licence(manifest),
+        **licence_entries(manifest, repo),
         "task_categories": sorted({_HUB_TASKS[task] for task in tasks if task in _HUB_TASKS}),
         "tags": tags + sorted({source.sensor for source in manifest.sources.values()}),
-        "size_categories": [size],
+        "size_categories": [size_category(sum(shard.records for shard in manifest.shards))],
         "configs": list(entries),
         "dataset_info": list(infos),
     }
 
 
-def _licence(manifest: Manifest) -> dict[str, str]:
+def size_category(rows: int) -> str:
+    """The Hub's word for so many rows."""
+    return next((name for limit, name in _SIZES if rows < limit), "n>10M")
+
+
+def licence_entries(manifest: Manifest, repo: str) -> dict[str, str]:
+    """The licence of a data set as a card says it: one that the Hub lists, or a name and a link to the card's table."""
     licences = {source.licence for source in manifest.sources.values()}
     if len(licences) == 1 and (only := next(iter(licences)).lower()) in _HUB_LICENCES:
         return {"license": only}
-    return {"license": "other", "license_name": "per-source"}
+    link = f"https://huggingface.co/datasets/{repo}#licences"
+    return {"license": "other", "license_name": "per-source", "license_link": link}
 
 
 def _summary(manifest: Manifest) -> str:
@@ -179,7 +184,8 @@ def _configurations(configs: Sequence[CardConfig]) -> str:
     return "## Configurations\n\n" + intro + _table(("name", "images by split", "size", "sources"), rows)
 
 
-def _sources(manifest: Manifest, notes: Mapping[str, SourceNote]) -> str:
+def licence_section(manifest: Manifest, notes: Mapping[str, SourceNote]) -> str:
+    """The part of a card that names the licence of each source, with its evidence, and what is to be cited."""
     rows, citations = [], []
     for name, source in sorted(manifest.sources.items()):
         note = notes.get(name, SourceNote())
@@ -238,6 +244,8 @@ def _integrity(manifest: Manifest) -> str:
     counts = [part for source in manifest.sources.values() for part in source.splits.values()]
     lost, excluded = sum(part.quarantined_items for part in counts), sum(part.excluded for part in counts)
     absent = sum(part.absent for part in counts)
+    builds = len(manifest.parents)
+    parents = f" It is put together of {builds} builds, which `manifest.json` names." if builds else ""
     missing = f" {absent} things of the sources are absent." if absent else ""
     left_out = f" {excluded} sound images were left out by name." if excluded else ""
     level = _CHECKED.get(str(manifest.recipe.get("validation", "")), "")
@@ -250,7 +258,7 @@ def _integrity(manifest: Manifest) -> str:
     return (
         "## Integrity\n\n"
         f"Data set id `{manifest.id}` (sha256 of the canonical `manifest.json`, which names every shard with its "
-        f"digest); built by mmrs {_escaped(manifest.tool_version)}.{level} Beside each tar lies its index "
+        f"digest); built by mmrs {_escaped(manifest.tool_version)}.{parents}{level} Beside each tar lies its index "
         f"(`.parquet`). {lost} images were found and could not be used.{missing}{left_out} `quarantine.jsonl` names "
         f"each with its reason. Meant for training: {trained or 'nothing'}; all else for evaluation. `mmrs verify "
         "FOLDER` checks a copy byte by byte."

@@ -138,6 +138,10 @@ class HubClient:
         """The files of shards that the repository's own manifest names; empty where it has no such manifest."""
         return self._tried("read the old manifest", self._older_files)
 
+    def content(self, name: str) -> bytes:
+        """A small file of the repository; nothing where there is none."""
+        return self._tried(f"read {name}", self._content, name)
+
     def _tried(self, what: str, function: Callable[..., Value], *arguments) -> Value:
         """``function(*arguments)``, again after each wait while the failure may pass."""
         from huggingface_hub.errors import HfHubHTTPError, HTTPError
@@ -212,17 +216,23 @@ class HubClient:
             self._listed |= {file.name: file.sha256 for file in files}
 
     def _older_files(self) -> set[str]:
+        try:
+            manifest = Manifest.model_validate(orjson.loads(self._content(MANIFEST_NAME)))
+        except (ValidationError, orjson.JSONDecodeError):
+            return set()
+        return {name for shard in manifest.shards for name in (shard.path, shard.index_path, done_path(shard.path))}
+
+    def _content(self, name: str) -> bytes:
         from huggingface_hub.errors import RemoteEntryNotFoundError, RepositoryNotFoundError
 
         with tempfile.TemporaryDirectory(prefix="mmrs-push-") as folder:
             try:
-                content = self._api.hf_hub_download(
-                    self.repo, MANIFEST_NAME, repo_type="dataset", local_dir=folder, force_download=True
+                path = self._api.hf_hub_download(
+                    self.repo, name, repo_type="dataset", local_dir=folder, force_download=True
                 )
-                manifest = Manifest.model_validate(orjson.loads(Path(content).read_bytes()))
-            except (RemoteEntryNotFoundError, RepositoryNotFoundError, ValidationError, orjson.JSONDecodeError):
-                return set()
-        return {name for shard in manifest.shards for name in (shard.path, shard.index_path, done_path(shard.path))}
+            except (RemoteEntryNotFoundError, RepositoryNotFoundError):
+                return b""
+            return Path(path).read_bytes()
 
 
 @contextmanager

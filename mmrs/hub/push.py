@@ -8,14 +8,16 @@ that was stopped continues, and a second push of the same data sends nothing and
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmrs.errors import RunFailure, UserError
 from mmrs.hub.card import SourceNote, make_card
 from mmrs.hub.client import HubClient, HubFile, made_file, missing
-from mmrs.hub.scores import CardScore, read_card_scores
+from mmrs.hub.croissant import CROISSANT_NAME, croissant_json
+from mmrs.hub.scores import read_card_scores
+from mmrs.hub.viewer import VIEWER_LIST_NAME, ViewerTable, listed_tables, viewer_card, viewer_list
 from mmrs.progress import Progress
 from mmrs.shards.manifest import MANIFEST_NAME, Manifest, done_path, load_manifest
 from mmrs.shards.quarantine import QUARANTINE_NAME
@@ -23,6 +25,7 @@ from mmrs.text import bytes_text
 
 CARD_NAME = "README.md"
 UNKNOWN_LICENCE = "unknown"
+DEFAULT_HUB = "https://huggingface.co"
 # The Hub's published limits: files of a repository, entries of a folder, bytes of a file.
 MAX_FILES, MAX_FOLDER_ENTRIES, MAX_FILE_BYTES = 100_000, 10_000, 20 * 10**9
 _COMMIT_FILES, _COMMIT_BYTES = 96, 4 * 2**30
@@ -68,14 +71,27 @@ class PushOptions:
     waits_seconds: tuple[float, ...] = (2.0, 15.0, 60.0)
 
 
+@dataclass(frozen=True, slots=True)
+class BesideShards:
+    """What is published with the shards.
+
+    Args:
+        notes: what the card says of each source beyond the manifest.
+        plots: PNG images for the card, by name without suffix.
+        scores: ``scores.json`` files of this data set, for the card.
+    """
+
+    notes: Mapping[str, SourceNote] = field(default_factory=dict)
+    plots: Mapping[str, bytes] = field(default_factory=dict)
+    scores: Sequence[Path] = ()
+
+
 def push(
     folder: Path,
     repo: str,
     options: PushOptions,
     progress: Progress,
-    notes: Mapping[str, SourceNote] | None = None,
-    plots: Mapping[str, bytes] | None = None,
-    scores: Sequence[Path] = (),
+    beside: BesideShards | None = None,
 ) -> PushResult:
     """Upload a data set that `mmrs build` finished.
 
@@ -83,9 +99,7 @@ def push(
         folder: the data set.
         repo: ``ORG/NAME``; made when it does not exist.
         options: how.
-        notes: what the card says of each source beyond the manifest.
-        plots: PNG images for the card, by name without suffix.
-        scores: ``scores.json`` files of this data set, for the card.
+        beside: what is published with the shards.
 
     Raises:
         UserError: no finished data set, a source without licence, a limit of the Hub, no token or no right to write,
@@ -95,15 +109,57 @@ def push(
     """
     manifest = load_manifest(folder)
     check_licences(manifest, options.allow_unknown_licences)
-    shards, last = publication(folder, manifest, repo, notes, plots, read_card_scores(scores, manifest))
-    files = [*shards, *last]
-    check_limits(files)
+    beside = beside or BesideShards()
+    shards, last = publication(folder, manifest, repo, beside, options.endpoint)
+    check_limits([*shards, *last])
     client = HubClient(repo, options.endpoint, options.token, () if options.dry_run else options.waits_seconds)
+    return _publish(client, shards, last, client.older_files, options, progress)
+
+
+def push_viewer(
+    manifest: Manifest,
+    repo: str,
+    tables: Sequence[ViewerTable],
+    options: PushOptions,
+    progress: Progress,
+    notes: Mapping[str, SourceNote] | None = None,
+) -> PushResult:
+    """Upload the viewer's tables of a data set into the repository ``REPO-viewer``; tables of an older push go.
+
+    Raises:
+        UserError: there is such a repository and no push of tables made it; otherwise as `push`.
+        RunFailure: as `push`.
+    """
+    name = f"{repo}-viewer"
+    client = HubClient(name, options.endpoint, options.token, () if options.dry_run else options.waits_seconds)
+    card = viewer_card(manifest, repo, tables, notes)
+    last = [made_file(VIEWER_LIST_NAME, viewer_list(tables)), made_file(CARD_NAME, card.encode())]
+    files = [HubFile(table.name, table.bytes, table.sha256, table.path) for table in tables]
+
+    def older() -> set[str]:
+        listed = listed_tables(client.content(VIEWER_LIST_NAME))
+        if not listed and client.held().keys() - {".gitattributes"}:
+            raise UserError(f"{name} exists and holds other things than tables of a viewer. Move it, or push without.")
+        return {table for table, digest in listed.items() if client.held().get(table) == digest}
+
+    return _publish(client, files, last, older, options, progress)
+
+
+def _publish(
+    client: HubClient,
+    first: list[HubFile],
+    last: list[HubFile],
+    older: Callable[[], set[str]],
+    options: PushOptions,
+    progress: Progress,
+) -> PushResult:
+    """Bring a repository to hold the files; of the `older` ones of ours, those that are none of them are removed."""
+    files = [*first, *last]
     try:
         _check_access(client, options)
         created = client.private is None
         held = {} if created else client.held()
-        stale = [] if created else sorted((client.older_files() & set(held)) - {file.name for file in files})
+        stale = [] if created else sorted((older() & set(held)) - {file.name for file in files})
     except RunFailure as error:
         if not options.dry_run:
             raise
@@ -113,10 +169,12 @@ def push(
     if not options.dry_run and (lacking or stale):
         if created:
             client.create(options.private)
-        commits = _upload(client, shards, last, stale, progress)
+        commits = _upload(client, first, last, stale, progress)
     uploaded, size = tuple(file.name for file in lacking), sum(file.size for file in lacking)
     unchanged = len(files) - len(lacking)
-    return PushResult(repo, client.url, options.dry_run, created, uploaded, size, unchanged, tuple(stale), commits)
+    return PushResult(
+        client.repo, client.url, options.dry_run, created, uploaded, size, unchanged, tuple(stale), commits
+    )
 
 
 def _offline(client: HubClient, files: Sequence[HubFile], reason: str) -> PushResult:
@@ -165,12 +223,7 @@ def check_limits(files: Sequence[HubFile]) -> None:
 
 
 def publication(
-    folder: Path,
-    manifest: Manifest,
-    repo: str,
-    notes: Mapping[str, SourceNote] | None = None,
-    plots: Mapping[str, bytes] | None = None,
-    scores: Sequence[CardScore] = (),
+    folder: Path, manifest: Manifest, repo: str, beside: BesideShards, endpoint: str | None = None
 ) -> tuple[list[HubFile], list[HubFile]]:
     """The files of a publication: shards with index and done-file, and what is committed last.
 
@@ -194,12 +247,15 @@ def publication(
         if not (folder / done).is_file():
             raise RunFailure(f"{folder / done} is missing. Run the same `mmrs build` again.")
         shards.append(made_file(done, (folder / done).read_bytes()))
-    images = {f"assets/{name}.png": data for name, data in sorted((plots or {}).items())}
+    images = {f"assets/{name}.png": data for name, data in sorted(beside.plots.items())}
     last = [made_file(name, data) for name, data in images.items()]
     if (folder / QUARANTINE_NAME).is_file():
         last.append(made_file(QUARANTINE_NAME, (folder / QUARANTINE_NAME).read_bytes()))
+    scores = read_card_scores(beside.scores, manifest)
+    card = make_card(manifest, repo, beside.notes, list(images), scores)
     last.append(made_file(MANIFEST_NAME, manifest.to_json()))
-    last.append(made_file(CARD_NAME, make_card(manifest, repo, notes, list(images), scores).encode()))
+    last.append(made_file(CROISSANT_NAME, croissant_json(manifest, repo, endpoint or DEFAULT_HUB, beside.notes)))
+    last.append(made_file(CARD_NAME, card.encode()))
     return shards, last
 
 

@@ -12,15 +12,15 @@ _SIDE_PIXELS = 512
 _JPEG_QUALITY = 82
 
 
-def thumbnail(image: bytes) -> bytes:
-    """A JPEG of at most 512 px, for an HTML page. Raises ValueError when the image cannot be decoded."""
+def thumbnail(image: bytes, side_pixels: int = _SIDE_PIXELS) -> bytes:
+    """A JPEG of at most so many pixels a side, for a page. Raises ValueError when the image cannot be decoded."""
     try:
         with open_stored(image) as picture:
-            picture.draft("RGB" if picture.mode == "RGB" else "L", (_SIDE_PIXELS, _SIDE_PIXELS))
+            picture.draft("RGB" if picture.mode == "RGB" else "L", (side_pixels, side_pixels))
             small = in_mode(picture, "L" if picture.mode == "L" else "RGB")
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"the image cannot be decoded: {error}") from error
-    small.thumbnail((_SIDE_PIXELS, _SIDE_PIXELS), Image.Resampling.LANCZOS)
+    small.thumbnail((side_pixels, side_pixels), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=_JPEG_QUALITY)
     return buffer.getvalue()

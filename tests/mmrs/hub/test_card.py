@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from mmrs.errors import UserError
-from mmrs.hub.card import SourceNote, make_card
+from mmrs.hub.card import _HUB_TASKS, SourceNote, make_card
 from mmrs.hub.configs import card_configs
 from mmrs.hub.features import record_features, shard_features
 from mmrs.hub.scores import read_card_scores
@@ -112,6 +112,23 @@ def test_datasets_reads_the_whole_front_matter():
     assert list(infos) == list(configs) == ["all", "rsicd", "ssdd", "captioning", "detection-hbb"]
     assert configs.get_default_config_name() == "all"
     assert infos["ssdd"].splits["train"].num_examples == 30
+
+
+def test_every_term_of_the_front_matter_is_one_of_the_hub():
+    """By the lists that `datasets` ships of them; the licence links to where each source's stands."""
+    metadata = pytest.importorskip("datasets.utils.metadata")
+    from importlib.resources import files
+
+    from huggingface_hub import DatasetCard
+
+    every = {"ssdd": {"train": ("jpg", 200, dict.fromkeys(_HUB_TASKS, 1))}}
+    for licence in ("academic-only", "CC-BY-4.0"):
+        data = DatasetCard(make_card(manifest(every, licence), "org/name")).data
+        assert set(data.task_categories) <= metadata.known_task_ids.keys() and len(data.task_categories) == 4
+        (resource,) = [path for path in files("datasets.utils.resources").iterdir() if path.name.startswith("size_cat")]
+        assert set(data.size_categories) <= set(json.loads(resource.read_text()))
+        assert (data.license == "other") == hasattr(data, "license_link")
+    assert data.to_dict()["language"] == ["en"]
 
 
 def test_the_text_says_counts_licences_and_citations():

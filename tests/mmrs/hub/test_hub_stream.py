@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import partial
 
 import orjson
 import pytest
@@ -12,8 +13,11 @@ import pytest
 from mmrs.builder.recipe import BuildRecipe
 from mmrs.builder.run import build, plan_build
 from mmrs.hub import push as hub
+from mmrs.hub.viewer import write_viewer_tables
 from mmrs.progress import Progress
 from mmrs.record import Annotations, AnsweredQuestion, Expression
+from mmrs.report.thumbnail import thumbnail
+from mmrs.shards.manifest import load_manifest
 from mmrs.shards.reader import ShardSet
 from tests.support.hub_server import TOKEN, serve_hub
 from tests.support.sources import ToySource, toy_build, write_toy
@@ -25,12 +29,16 @@ import hashlib, json, sys
 from datasets import Image, load_dataset
 out = {}
 for config, split, streaming in json.loads(sys.argv[1]):
-    data = load_dataset("org/toy", *([config] if config else []), split=split, streaming=streaming)
+    where = ["org/toy-viewer"] if config == "viewer" else ["org/toy", *([config] if config else [])]
+    data = load_dataset(*where, split=split, streaming=streaming)
     images = [name for name, kind in data.features.items() if isinstance(kind, Image)]
     for name in images:
         data = data.cast_column(name, Image(decode=False))
     rows = []
     for row in data:
+        if config == "viewer":
+            rows.append([{name: row[name] for name in row if name != "image"}, row["image"]["path"]])
+            continue
         stored = {name: hashlib.sha256(row[name]["bytes"]).hexdigest() for name in images if row[name]}
         rows.append([row["__key__"], stored, row["json"]])
     out[f"{config}/{split}/{streaming}"] = rows
@@ -74,14 +82,18 @@ def published(tmp_path_factory):
     recipe = BuildRecipe.model_validate({"sources": [{"name": "toy"}, {"name": "rare"}], "shard_bytes": 45_000})
     sources = [toy_build(folder / "toy"), rare_build(folder / "rare", recipe)]
     build(plan_build(sources, recipe, 1, QUIET), recipe, folder / "out", 1, QUIET)
+    (folder / "viewer").mkdir()
+    tables = write_viewer_tables(folder / "out", folder / "viewer", 7, partial(thumbnail, side_pixels=32), QUIET)
     with pytest.MonkeyPatch.context() as patch, serve_hub() as server:
         patch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
-        hub.push(folder / "out", "org/toy", hub.PushOptions(endpoint=server.url, token=TOKEN), QUIET)
+        options = hub.PushOptions(endpoint=server.url, token=TOKEN)
+        hub.push(folder / "out", "org/toy", options, QUIET)
+        hub.push_viewer(load_manifest(folder / "out"), "org/toy", tables, options, QUIET)
         # The client fixes its endpoint when it is imported, so it reads in a process of its own.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
         environment |= {"HF_ENDPOINT": server.url, "HF_HOME": str(folder / "hf"), "HF_HUB_DISABLE_XET": "1"}
-        wanted = [[name, "train", True] for name in ("toy", "rare", "detection-hbb", "vqa", "all", None)]
-        wanted += [["toy", "test", True], ["all", "train", False], ["rare", "train", False]]
+        wanted = [[name, "train", True] for name in ("toy", "rare", "detection-hbb", "vqa", "all", None, "viewer")]
+        wanted += [["toy", "test", True], ["all", "train", False], ["rare", "train", False], ["viewer", "test", False]]
         command = [sys.executable, "-c", READER, orjson.dumps(wanted).decode()]
         run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180)
     assert run.returncode == 0, run.stderr
@@ -120,6 +132,28 @@ def test_every_image_and_every_field_arrives(published, name, split, sources):
     found = {key: (image, record) for key, image, record in read[name]}
     assert len(read[name]) == len(found)
     assert found == wanted
+
+
+@pytest.mark.parametrize(("name", "split"), [("viewer/train/True", "train"), ("viewer/test/False", "test")])
+def test_the_viewer_has_the_first_images_of_each_split_with_their_texts(published, name, split):
+    out, read = published
+    data = ShardSet(out)
+    wanted = []
+    for source in ("rare", "toy"):
+        for row in data.table(split, (source,)).to_pylist()[:7]:
+            record = data.record(row)
+            turns = [turn.value for turn in record.dialogues[0].turns] if record.dialogues else [None, None]
+            wanted.append((record.id, record.label, *record.captions[:1], turns[0], turns[1]))
+    found = [
+        (texts["id"], texts["label"], *([texts["caption"]] if texts["caption"] else ()), *_dialogue(texts))
+        for texts, _ in read[name]
+    ]
+    assert sorted(found, key=str) == sorted(wanted, key=str) and len(found) == (14 if split == "train" else 7)
+    assert {texts["caption"] for texts, _ in read["viewer/train/True"]} >= {None}
+
+
+def _dialogue(texts):
+    return texts["question"], texts["answer"]
 
 
 def test_the_set_does_what_it_is_for(published):

@@ -1,5 +1,6 @@
 """Publication with the real `huggingface_hub` client against a server on loopback."""
 
+import io
 import os
 import signal
 import subprocess
@@ -8,6 +9,7 @@ import time
 import traceback
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from hypothesis import given
@@ -15,13 +17,16 @@ from hypothesis import strategies as st
 
 import cli
 from mmrs.builder.recipe import BuildRecipe
+from mmrs.builder.reuse.split import split_data_set
 from mmrs.builder.run import build, plan_build
 from mmrs.errors import RunFailure, UserError
 from mmrs.hub import push as hub
 from mmrs.hub.client import HubFile, made_file, without_token
+from mmrs.hub.viewer import write_viewer_tables
 from mmrs.progress import Progress
+from mmrs.report.thumbnail import thumbnail
 from mmrs.shards.manifest import load_manifest
-from tests.support.hub_server import TOKEN, Fault, serve_hub
+from tests.support.hub_server import TOKEN, Fault, Repo, serve_hub
 from tests.support.sources import ToySource, toy_build, write_toy
 
 pytest.importorskip("huggingface_hub")
@@ -55,9 +60,9 @@ def server(monkeypatch):
 
 
 def push(folder, server, repo=REPO, **options):
-    plots = options.pop("plots", None)
+    beside = hub.BesideShards(plots=options.pop("plots", {}))
     options = {"token": TOKEN, "waits_seconds": (0.01, 0.01), "endpoint": server.url} | options
-    return hub.push(folder, repo, hub.PushOptions(**options), QUIET, plots=plots)
+    return hub.push(folder, repo, hub.PushOptions(**options), QUIET, beside)
 
 
 def writes(server):
@@ -92,16 +97,16 @@ def test_shards_go_first_and_the_card_last(data, server, monkeypatch):
     *shards, last = [set(commit["paths"]) for commit in server.repos[REPO].commits]
     assert len(shards) == 4
     assert all(name.startswith("toy/") for part in shards for name in part)
-    assert last == {"assets/images-by-source.png", "quarantine.jsonl", "manifest.json", "README.md"}
+    assert last == {"assets/images-by-source.png", "quarantine.jsonl", "manifest.json", "croissant.json", "README.md"}
     assert b"](assets/images-by-source.png)" in server.repos[REPO].files["README.md"][1]
 
 
 def test_a_dry_run_writes_nothing_and_says_all(data, server):
     result = push(data, server, dry_run=True)
     assert writes(server) == [] and server.repos == {}
-    assert result.created and len(result.uploaded) == 24
+    assert result.created and len(result.uploaded) == 25
     said = hub.describe_push(result)
-    assert "would create org/toy" in said and "would upload 24 files" in said
+    assert "would create org/toy" in said and "would upload 25 files" in said
     push(data, server)
     server.log.clear()
     assert push(data, server, dry_run=True).uploaded == ()
@@ -111,9 +116,9 @@ def test_a_dry_run_writes_nothing_and_says_all(data, server):
 def test_a_dry_run_needs_no_network(data, server):
     server.faults = [Fault("GET", "/api/", times=99, status=503)]
     result = push(data, server, dry_run=True, waits_seconds=(60.0,))
-    assert len(result.uploaded) == 24 and result.not_asked and writes(server) == []
+    assert len(result.uploaded) == 25 and result.not_asked and writes(server) == []
     said = hub.describe_push(result)
-    assert "would upload 24 files" in said and "the Hub was not asked" in said and "would create" not in said
+    assert "would upload 25 files" in said and "the Hub was not asked" in said and "would create" not in said
     server.faults = [Fault("GET", "/api/", times=99, status=503)]
     with pytest.raises(RunFailure):
         push(data, server)
@@ -226,6 +231,88 @@ def test_shards_of_an_older_push_are_removed_and_strangers_stay(tmp_path, server
     assert "notes/stranger.txt" in server.repos[REPO].files
     assert "toy/train-00000-of-00005.tar" in result.deleted
     assert "removed" in hub.describe_push(result)
+
+
+def sent_bytes(server):
+    """Of large files; what a commit itself carries is small."""
+    return sum(size for method, path, size in server.log if method == "PUT")
+
+
+def test_only_what_changed_is_sent(tmp_path, server):
+    write_toy(tmp_path / "toy", images=20)
+    before = load_manifest(push_and_forget(make_set(tmp_path, shard_bytes=8_000), server))
+    assert sent_bytes(server) >= sum(shard.bytes for shard in before.shards)
+    server.log.clear()
+    box = next(path for path in (tmp_path / "toy" / "test").glob("*.json") if "car" in path.read_text())
+    box.write_text(box.read_text().replace("car", "ship"))
+    data = make_set(tmp_path, shard_bytes=8_000)
+    result = push(data, server)
+    after = load_manifest(data)
+    known = {shard.sha256 for shard in before.shards}
+    changed = [shard for shard in after.shards if shard.sha256 not in known]
+    assert 0 < len(changed) < len(after.shards)
+    names = {
+        f"{shard.path.removesuffix('.tar')}{end}" for shard in changed for end in (".tar", ".parquet", ".done.json")
+    }
+    assert {name for name in result.uploaded if "/" in name} == names
+    assert sum(shard.bytes for shard in changed) <= sent_bytes(server) < 2 * sum(shard.bytes for shard in changed)
+
+
+def push_and_forget(data, server):
+    push(data, server)
+    return data
+
+
+def test_shards_under_other_names_are_not_sent_again(data, tmp_path, server):
+    """As after `mmrs merge`: the Hub knows their content."""
+    push(data, server)
+    server.log.clear()
+    push(data, server, repo="org/other")
+    manifest = load_manifest(data)
+    assert server.repos["org/other"].files.keys() >= {shard.path for shard in manifest.shards}
+    assert sent_bytes(server) < min(shard.bytes for shard in manifest.shards)
+
+
+def push_viewer(data, folder, images, server, **options):
+    folder.mkdir()
+    tables = write_viewer_tables(data, folder, images, thumbnail, QUIET)
+    given = hub.PushOptions(token=TOKEN, waits_seconds=(0.01, 0.01), endpoint=server.url, **options)
+    return hub.push_viewer(load_manifest(data), REPO, tables, given, QUIET)
+
+
+def test_tables_for_the_viewer_come_change_and_go(data, tmp_path, server):
+    first = push_viewer(data, tmp_path / "one", 3, server)
+    files = server.repos[f"{REPO}-viewer"].files
+    names = {"toy/train.parquet", "toy/test.parquet", "viewer.json", "README.md"}
+    assert names == set(first.uploaded) == files.keys() - {".gitattributes"}
+    with pq.ParquetFile(io.BytesIO(files["toy/train.parquet"][1])) as opened:
+        assert opened.metadata.num_rows == 3 and opened.metadata.row_group(0).column(0).has_offset_index
+    assert b"](https://huggingface.co/datasets/org/toy)" in files["README.md"][1]
+    server.log.clear()
+    assert push_viewer(data, tmp_path / "two", 3, server).uploaded == () and writes(server) == []
+    assert set(push_viewer(data, tmp_path / "three", 4, server).uploaded) == names
+    split_data_set(data, tmp_path / "parts", "split", QUIET, 1)
+    server.repos[f"{REPO}-viewer"].files["toy/test.parquet"] = ("lfs", b"of somebody else by now")
+    assert push_viewer(tmp_path / "parts" / "train", tmp_path / "four", 4, server).deleted == ()
+    assert server.repos[f"{REPO}-viewer"].files["toy/test.parquet"][1] == b"of somebody else by now"
+    push_viewer(data, tmp_path / "five", 4, server)
+    assert push_viewer(tmp_path / "parts" / "train", tmp_path / "six", 4, server).deleted == ("toy/test.parquet",)
+
+
+def test_a_repository_of_somebody_else_gets_no_tables(data, tmp_path, server):
+    server.repos[f"{REPO}-viewer"] = Repo(False, {"mine.txt": ("regular", b"mine")})
+    with pytest.raises(UserError, match="org/toy-viewer exists and holds other things"):
+        push_viewer(data, tmp_path / "one", 3, server)
+    assert writes(server) == []
+
+
+def test_the_command_makes_the_tables(data, server, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: TOKEN)
+    words = ["--quiet", "push", str(data), REPO, "--endpoint", server.url, "--viewer-parquet", "2"]
+    done = CliRunner().invoke(cli.main, words)
+    assert done.exit_code == 0, done.output
+    assert "created org/toy-viewer" in done.output and "croissant.json" in server.repos[REPO].files
+    assert "toy/train.parquet" in server.repos[f"{REPO}-viewer"].files
 
 
 def test_a_changed_shard_is_not_published(tmp_path, server):
