@@ -57,8 +57,8 @@ def hit_uav(tmp_path_factory):
 
 def test_the_commands_are_those_of_the_readme():
     words = (
-        "build chat compare curate demo demo-web eval export export-checkpoint export-model fetch init inspect predict "
-        "push release report sample scan score serve sources split stats train verify view"
+        "build chat compare curate demo demo-web eval export export-checkpoint export-model fetch init inspect merge "
+        "predict push release report sample scan score serve sources split stats train verify view"
     )
     assert " ".join(COMMANDS) == words
 

@@ -196,6 +196,9 @@ SCENARIOS = (
 TEMPLATES = {
     Hint("cli.py", "mmrs --debug ..."),
     Hint("converters/describe.py", "--option {}=VALUE"),
+    Hint("mmrs/builder/reuse/combination.py", "--set seed=..."),
+    Hint("mmrs/builder/reuse/combination.py", "--set {}=..."),
+    Hint("mmrs/builder/reuse/split.py", "--set shard_bytes=..."),
     Hint("mmrs/curation/report.py", "mmrs build RECIPE --out {} --set exclude={}"),
     Hint("mmrs/hub/card.py", "mmrs verify FOLDER"),
     Hint("mmrs/hub/client.py", "mmrs push DIR my-lab/remote-sensing"),
@@ -306,6 +309,7 @@ def test_answers_that_carry_their_truth_are_scored_as_it_says(tmp_path, monkeypa
 
 
 SHOWN = {hint for scenario in SCENARIOS for hint in scenario.covers} | {
+    Hint("mmrs/builder/reuse/merge.py", "mmrs verify {}"),
     Hint("mmrs/builder/summary.py", "mmrs verify {}"),
     Hint("mmrs/release/ingest.py", "mmrs release audit {}"),
     Hint("mmrs/text.py", "rm -r {}"),

@@ -35,7 +35,9 @@ def verify(
     chosen = choose_engine(engine, workers, address)
     if isinstance(location, Path) and not _is_built(location):
         if engine != "processes":
-            raise click.UsageError(f"{location} is no data set of mmrs build: tars of others are checked here alone.")
+            raise click.UsageError(
+                f"{location} is no data set of `mmrs build`: tars of others are checked without --engine."
+            )
         tars = verify_webdataset(location, workers, progress, repair_index)
         click.echo(describe_webdataset(tars))
         sound = not tars.findings
