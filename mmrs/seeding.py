@@ -10,10 +10,12 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_GOLDEN = 0x9E3779B97F4A7C15
 
 
 def seeded_order(names: Sequence[str], seed: int, purpose: str) -> list[int]:
@@ -46,6 +48,9 @@ def seeded_shares(names: Sequence[str], seed: int, shares: Sequence[float]) -> l
 
 def permutation(count: int, *key: str | int) -> np.ndarray:
     """Permutation (count,) of 0..count-1, equal for equal keys on any machine."""
+    # Loaded where it is used: names are drawn by commands that need no arrays, and it takes a tenth of a second.
+    import numpy as np
+
     return np.argsort(random_words(count, *key), kind="stable")
 
 
@@ -54,9 +59,11 @@ def random_words(count: int, *key: str | int) -> np.ndarray:
 
     SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) rather than numpy's generators, whose streams may change with numpy.
     """
+    import numpy as np
+
     state = np.uint64(int.from_bytes(_digest("/", *key)[:8], "little"))
     with np.errstate(over="ignore"):
-        z = state + np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN
+        z = state + np.arange(1, count + 1, dtype=np.uint64) * np.uint64(_GOLDEN)
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return z ^ (z >> np.uint64(31))

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import shapely
 
 from converters.formats.shapes import BoxObject
 from converters.formats.text import finite, shown
@@ -25,6 +24,9 @@ def min_area_corners(points: npt.ArrayLike) -> Array:
     smallest angle (0 to below 90 degrees) with the x axis is taken, so that the result depends on the points alone.
     Points on one line give a rectangle without area.
     """
+    # A scan of a small folder takes as long as its imports, and few sets have polygons.
+    import shapely
+
     hull = shapely.get_coordinates(shapely.convex_hull(shapely.multipoints(np.asarray(points, dtype=np.float64))))
     edges = np.diff(hull, axis=0)
     angles = np.unique(np.round(np.arctan2(edges[:, 1], edges[:, 0]) % (np.pi / 2), 12)) if len(edges) else np.zeros(1)
