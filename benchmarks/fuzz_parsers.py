@@ -34,9 +34,27 @@ from benchmarks.machine import describe
 from converters import samples
 from converters.detection import fair1m, hrsc2016, nwpu_vhr10, rsod, ucas_aod, visdrone
 from converters.detection.ssdd import xml as ssdd_xml
-from converters.formats import captions, class_map, coco, dota, labels, llava, voc, vqa, yolo
+from converters.formats import (
+    captions,
+    class_map,
+    coco,
+    csv_table,
+    cvat,
+    dota,
+    geojson,
+    labelme,
+    labels,
+    llava,
+    masks,
+    supervisely,
+    voc,
+    vqa,
+    yolo,
+)
 from converters.formats import split_lists as listed
+from converters.formats.rows import rows_apart
 from converters.grounding import dior_rsvg
+from converters.mirrors.cells import find_image_column, read_table_cells
 from converters.own_data.description import load_description
 from mmrs.builder.recipe import BuildRecipe
 from mmrs.builder.run import build, plan_build
@@ -91,6 +109,7 @@ REFUSALS = (BadItem, NoArray, UserError, RunFailure)
 # Their callers say which file it was.
 ALSO: dict[str, tuple[type[Exception], ...]] = {"index": (ValueError,), "record": (ValueError,)}
 MOST_SECONDS = 5.0
+SHARED_MEMORY = Path("/dev/shm")
 
 
 DESCRIPTION = (
@@ -103,11 +122,11 @@ ANSWERS = (
 )
 
 
-def picture(kind: str, **options: Any) -> bytes:
+def picture(kind: str, mode: str = "RGB", **options: Any) -> bytes:
     """A small picture of noise."""
     pixels = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
     buffer = BytesIO()
-    Image.fromarray(pixels).save(buffer, kind, **options)
+    Image.fromarray(pixels).convert(mode).save(buffer, kind, **options)
     return buffer.getvalue()
 
 
@@ -129,12 +148,29 @@ def decode(name: str, data: bytes) -> None:
     read_upright(Path(name), header, "optical", data=data)
 
 
+def read_parquet(path: Path) -> None:
+    """The names and the boxes of a described table."""
+    image = find_image_column(path, "image")
+    list(read_table_cells(path, image.name, ["objects.bbox", "objects.category"]))
+
+
+def read_csv(data: bytes) -> None:
+    """A described CSV table."""
+    csv_table.parse_csv_table(data, "x").places(("filename", "class"), "x")
+
+
+def read_cvat(data: bytes) -> None:
+    """A file of CVAT with the shapes of its images."""
+    for image in cvat.parse_cvat(data, "x").images:
+        rows_apart(image.shapes, lambda shape: cvat.shape_object(shape, "x"))
+
+
 def first_stem(data: bytes) -> str:
     """The image's stem in the first line of an RSOD label file."""
     return data.partition(b"\t")[0].decode("latin-1").rpartition(".")[0]
 
 
-# Name -> (source whose sample has the seeds, pattern of its files, parser).
+# Name -> (source whose sample has the seeds, with the format of one's own data; pattern of its files; parser).
 FROM_SAMPLES: dict[str, tuple[str, str, Parse]] = {
     "voc": ("hit-uav", "normal_xml/Annotations/*.xml", lambda data: voc.parse_voc(data, "x")),
     "robndbox": ("hit-uav", "rotate_xml/Annotations/*.xml", lambda data: voc.parse_voc(data, "x")),
@@ -143,6 +179,17 @@ FROM_SAMPLES: dict[str, tuple[str, str, Parse]] = {
     "dota": ("dota", "**/labelTxt*/*.txt", lambda data: dota.parse_dota(data, "x", DOTA)),
     "captions": ("rsicd", "**/*.json", lambda data: captions.parse_captions(data, "x")),
     "class captions": ("nwpu-captions", "**/*.json", lambda data: captions.parse_class_captions(data, "x")),
+    "csv": ("generic csv", "annotations/*.csv", read_csv),
+    "labelme": ("generic labelme", "labels/**/*.json", lambda data: labelme.parse_labelme(data, "x")),
+    "cvat": ("generic cvat", "*.xml", read_cvat),
+    "supervisely": ("generic supervisely", "*/ann/*.json", lambda data: supervisely.parse_supervisely(data, "x")),
+    "masks": (
+        "generic masks",
+        "labels/**/*.png",
+        lambda data: masks.parse_mask(data, "x", {1: "ship", 2: "storage-tank"}, {0}),
+    ),
+    "geojson": ("generic geojson", "labels/**/*.geojson", lambda data: geojson.parse_geojson(data, "x")),
+    "parquet": ("generic parquet", "data/*.parquet", lambda data: read_in_file(data, "x.parquet", read_parquet)),
     "labels": ("dscr", "**/*.csv", lambda data: labels.parse_labels(data, "x")),
     "question lines": ("rsivqa", "**/*.txt", lambda data: vqa.parse_question_lines(data, "x")),
     "question text": ("crsvqa", "**/*.txt", lambda data: vqa.parse_question_text(data, "x")),
@@ -157,6 +204,11 @@ FROM_SAMPLES: dict[str, tuple[str, str, Parse]] = {
 }
 FROM_BYTES: dict[str, tuple[bytes, Parse]] = {
     "llava": (LLAVA, lambda data: llava.parse_llava(data, "x")),
+    # A PNG has a sum that finds damage; what gets past it is a picture of another format.
+    "mask pixels": (
+        picture("BMP", mode="L"),
+        lambda data: masks.parse_mask(data, "x", {value: str(value) for value in range(1, 5)}, {0}),
+    ),
     "yolo": (YOLO, lambda data: yolo.parse_yolo(data, "x", "hbb", 3)),
     "yolo-obb": (YOLO_OBB, lambda data: yolo.parse_yolo(data, "x", "obb", 3)),
     "class map": (b"ship: ship\n0: oil tank\nclouds:\n", lambda data: class_map.parse_class_map(data, "x")),
@@ -218,7 +270,8 @@ def main() -> None:
 def sampled(folder: Path) -> dict[str, tuple[list[bytes], Parse]]:
     """Seeds from the generated samples."""
     for source in sorted({source for source, _, _ in FROM_SAMPLES.values()}):
-        samples.write(source, folder / source)
+        name, _, form = source.partition(" ")
+        samples.write(name, folder / source, **({"format": form} if form else {}))
     return {
         name: ([path.read_bytes() for path in sorted((folder / source).glob(pattern)) if path.is_file()], parse)
         for name, (source, pattern, parse) in FROM_SAMPLES.items()
@@ -251,6 +304,12 @@ def given(folder: Path) -> dict[str, tuple[list[bytes], Parse]]:
         name: ([seed], reader_of_file(folder / file_name, read)) for name, (seed, file_name, read) in FROM_FILES.items()
     }
     return of_bytes | of_files
+
+
+def read_in_file(data: bytes, name: str, read: Callable[[Path], Any]) -> Any:
+    """`read` of a file of that name with the damaged content."""
+    with tempfile.TemporaryDirectory(dir=SHARED_MEMORY if SHARED_MEMORY.is_dir() else None) as folder:
+        return reader_of_file(Path(folder, name), read)(data)
 
 
 def reader_of_file(path: Path, read: Callable[[Path], Any]) -> Parse:

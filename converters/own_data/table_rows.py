@@ -14,7 +14,7 @@ from converters.formats.llava import conversation_exchanges
 from converters.formats.objects import annotated, known_label, labelled_rows
 from converters.formats.rows import apart
 from converters.formats.shapes import BoxObject
-from converters.formats.text import NUMBER, finite, shown
+from converters.formats.text import NUMBER, finite, plain_numbers, shown
 from converters.formats.turned import MODE_KEYS, box_object
 from converters.own_data.description import Description
 from mmrs.errors import BadItem
@@ -45,11 +45,12 @@ def row_annotations(own: Description, rows: Sequence[SaidRow], path: str, proven
     questions, unasked = _each(whole, _questions, path)
     objects, unread = _each(whole, lambda row: _boxes(row, own.options.box_order or "", path), path)
     boxes, unknown = labelled_rows(objects, own.classes, path, own.options.ignored)
+    things = annotated([boxes])[0] if objects else ()
     metadata: dict[str, Any] = {"caption_counts": list(captions.counts)} if columns.captions else {}
     if captions.empty:
         metadata["captions_without_words"] = len(captions.empty)
     return Annotations(
-        objects=annotated([boxes])[0],
+        objects=things,
         label=None if label is None else own.classes[label],
         source_label=label,
         captions=captions.texts,
@@ -142,5 +143,5 @@ def _box(numbers: Any, label: Any, order: str, path: str, line: int | None) -> B
     texts = _texts(label)
     if len(texts) != 1 or not texts[0].strip():
         raise BadItem(f"the box {shown(numbers)} has the class {shown(label)}", path, line)
-    values = tuple(finite(part, "box", path, line) for part in parts)
+    values = plain_numbers(parts) or tuple(finite(part, "box", path, line) for part in parts)
     return box_object(values, {MODE_KEYS[0]: order}, texts[0].strip(), path, line)
