@@ -38,16 +38,17 @@ class BoxConverter(Converter):
 
     def read(self, item: Item) -> Annotations:
         """Parse one image's annotation. Raises `BadItem` when it cannot be used."""
-        return _finished([self.parse(item)])[0]
+        return finished_boxes([self.parse(item)])[0]
 
     def read_block(self, items: Sequence[Item]) -> list[Annotations | BadItem]:
         """As `read`, for several items."""
         parsed = [read_or_fault(self.parse, item) for item in items]
-        finished = iter(_finished([one for one in parsed if isinstance(one, BoxAnnotations)]))
+        finished = iter(finished_boxes([one for one in parsed if isinstance(one, BoxAnnotations)]))
         return [one if isinstance(one, BadItem) else next(finished) for one in parsed]
 
 
-def _finished(parsed: Sequence[BoxAnnotations]) -> list[Annotations]:
+def finished_boxes(parsed: Sequence[BoxAnnotations]) -> list[Annotations]:
+    """The annotations of each image; the geometry of all objects is computed at once."""
     objects = annotated([one.boxes for one in parsed])
     return [
         Annotations(

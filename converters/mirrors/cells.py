@@ -25,6 +25,7 @@ from mmrs.errors import BadItem
 
 # One long text said often takes a few bytes of a table: a block of it is not read in one go.
 _ROWS_AT_ONCE = 128
+_LOOKED_AT, _BYTES = 32, "bytes"
 _MOST_BYTES_AT_ONCE = 256 << 20
 
 
@@ -78,7 +79,7 @@ def find_image_column(path: Path, column: str, name: str | None = None) -> Image
         if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
             has_paths = kind.get_field_index("path") >= 0
             beside = f"{column}.path" if has_paths else ""
-            content = "" if has_paths and _is_always_null(table.metadata, f"{column}.bytes") else f"{column}.bytes"
+            content = "" if has_paths and _has_no_bytes(table, f"{column}.{_BYTES}") else f"{column}.{_BYTES}"
             return ImageColumn(content, name or beside)
     if holds_bytes(kind):
         return ImageColumn(column, name or "")
@@ -231,14 +232,13 @@ def _unwrapped(feature: Any) -> Any:
             return feature
 
 
-def _is_always_null(metadata: Any, column: str) -> bool:
-    """Whether the statistics of the table say that a column has no value at all."""
-    if not metadata.num_rows:
-        return False
-    places = [place for place in range(metadata.num_columns) if metadata.schema.column(place).path == column]
-    for group in range(metadata.num_row_groups):
-        part = metadata.row_group(group)
-        statistics = part.column(places[0]).statistics if places else None
-        if statistics is None or not statistics.has_null_count or statistics.null_count != part.num_rows:
+def _has_no_bytes(table: Any, column: str) -> bool:
+    """Whether the first rows have no bytes. They are read: pyarrow ends the process at damaged statistics."""
+    rows = 0
+    for batch in table.iter_batches(1, columns=[column], use_threads=False):
+        if batch.column(0).field(_BYTES).null_count < len(batch):
             return False
-    return True
+        rows += len(batch)
+        if rows >= _LOOKED_AT:
+            break
+    return rows > 0

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from converters.formats.objects import annotated, known_label, labelled_rows
+from converters.boxes import BoxAnnotations
+from converters.formats.objects import known_label, labelled_rows
 from converters.formats.shapes import BoxObject
 from converters.layout import last_parts
 from converters.own_data.description import Description
@@ -23,12 +24,12 @@ class BoxRows:
     size: tuple[int, int] | None = None
 
 
-def boxes_of_classes(own: Description, item: Item, rows: BoxRows) -> Annotations:
+def boxes_of_classes(own: Description, item: Item, rows: BoxRows) -> BoxAnnotations:
     """The annotations of an image's boxes; rows of unknown classes are named beside the others."""
     path = str(item.annotations[0]) if item.annotations else str(item.image)
     boxes, unknown = labelled_rows(rows.objects, own.classes, path, own.options.ignored)
-    return Annotations(
-        objects=annotated([boxes])[0],
+    return BoxAnnotations(
+        boxes,
         provenance=Provenance(
             annotation=last_parts(item.annotations[0], 1) if item.annotations else None, original_id=item.image.name
         ),

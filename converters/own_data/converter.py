@@ -15,18 +15,19 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BeforeValidator, WithJsonSchema
 
 from converters.base import Converter, register
+from converters.boxes import BoxAnnotations, finished_boxes
 from converters.catalog import SourceFacts
 from converters.formats.shared_file import read_shared
 from converters.formats.text import numbered_lines, read_bytes
 from converters.layout import Problem, plain_stem
 from converters.own_data.description import DESCRIPTION_NAME, EXAMPLE, DescribedSet, Description, own_layout_error
 from converters.own_data.formats.registry import OWN_FORMATS, TURNABLE_FORMATS
-from converters.own_data.items import TURNED_BOX_TASKS
-from mmrs.errors import UserError
+from converters.own_data.items import TURNED_BOX_TASKS, ReadImage
+from mmrs.errors import BadItem, UserError
 from mmrs.imaging.suffixes import without_known_suffix
 from mmrs.record import Annotations, TaskName, canonical_json
 from mmrs.seeding import seeded_shares
-from mmrs.source import Absent, Discovery, Item, Tiling
+from mmrs.source import Absent, Discovery, Item, Tiling, read_or_fault
 
 
 def _loaded(value: Any) -> Any:
@@ -100,6 +101,16 @@ class Generic(Converter):
 
     def read(self, item: Item) -> Annotations:
         """Parse one image's annotation in the described format."""
+        (known,) = _finished([self._parse(item)])
+        return known
+
+    def read_block(self, items: Sequence[Item]) -> list[Annotations | BadItem]:
+        """As `read`, for several items: the geometry of all boxes is computed at once."""
+        parsed = [read_or_fault(self._parse, item) for item in items]
+        finished = iter(_finished([one for one in parsed if not isinstance(one, BadItem)]))
+        return [one if isinstance(one, BadItem) else next(finished) for one in parsed]
+
+    def _parse(self, item: Item) -> ReadImage:
         own = self._described().content
         return OWN_FORMATS[own.format].read(own, item)
 
@@ -112,6 +123,11 @@ class Generic(Converter):
                 f"`options: {{description: FILE}}`). {EXAMPLE}"
             )
         return self.description
+
+
+def _finished(parsed: Sequence[ReadImage]) -> list[Annotations]:
+    boxes = iter(finished_boxes([one for one in parsed if isinstance(one, BoxAnnotations)]))
+    return [next(boxes) if isinstance(one, BoxAnnotations) else one for one in parsed]
 
 
 def _listed(

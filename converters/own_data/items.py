@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from converters.boxes import BoxAnnotations
 from converters.formats.tree import FileTree, list_tree
 from converters.layout import Problem
 from converters.own_data.description import DescribedSet, Description, own_layout_error
@@ -35,6 +36,10 @@ class FoundItems:
     consulted: frozenset[Path] = frozenset()
 
 
+ReadImage = Annotations | BoxAnnotations
+"""What is known of an image; boxes are left as their file states them, for the geometry of many images at once."""
+
+
 @dataclass(frozen=True, slots=True)
 class OwnFormat:
     """One format: `find` lists the items of a split below the root, `read` parses one image's annotation.
@@ -44,7 +49,7 @@ class OwnFormat:
     """
 
     find: Callable[[DescribedSet, Path, str], FoundItems]
-    read: Callable[[Description, Item], Annotations]
+    read: Callable[[Description, Item], ReadImage]
 
 
 def images_folder(own: Description, root: Path, split: str) -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from converters.boxes import BoxAnnotations
 from converters.formats.captions import distinct_captions
 from converters.formats.llava import conversation_exchanges
 from converters.formats.objects import annotated, known_label, labelled_rows
@@ -17,6 +18,7 @@ from converters.formats.shapes import BoxObject
 from converters.formats.text import NUMBER, finite, plain_numbers, shown
 from converters.formats.turned import MODE_KEYS, box_object
 from converters.own_data.description import Description
+from converters.own_data.items import ReadImage
 from mmrs.errors import BadItem
 from mmrs.instructions import prompts
 from mmrs.record import Annotations, AnsweredQuestion, Provenance, UnreadRow
@@ -27,7 +29,7 @@ _NESTED = 4
 SaidRow = Mapping[str, Any]
 
 
-def row_annotations(own: Description, rows: Sequence[SaidRow], path: str, provenance: Provenance) -> Annotations:
+def row_annotations(own: Description, rows: Sequence[SaidRow], path: str, provenance: Provenance) -> ReadImage:
     """What the rows of one image say of it; `path` names their table or the image in it.
 
     Raises:
@@ -45,19 +47,21 @@ def row_annotations(own: Description, rows: Sequence[SaidRow], path: str, proven
     questions, unasked = _each(whole, _questions, path)
     objects, unread = _each(whole, lambda row: _boxes(row, own.options.box_order or "", path), path)
     boxes, unknown = labelled_rows(objects, own.classes, path, own.options.ignored)
-    things = annotated([boxes])[0] if objects else ()
+    problems = (*faults, *unasked, *unread, *unknown)
+    if columns.tasks == ("detection-hbb",):
+        return BoxAnnotations(boxes, problems, provenance=provenance)
     metadata: dict[str, Any] = {"caption_counts": list(captions.counts)} if columns.captions else {}
     if captions.empty:
         metadata["captions_without_words"] = len(captions.empty)
     return Annotations(
-        objects=things,
+        objects=annotated([boxes])[0] if objects else (),
         label=None if label is None else own.classes[label],
         source_label=label,
         captions=captions.texts,
         questions=tuple(dict.fromkeys(questions)),
         metadata=metadata,
         provenance=provenance,
-        unread=(*faults, *unasked, *unread, *unknown),
+        unread=problems,
     )
 
 

@@ -16,11 +16,17 @@ from converters.formats.voc import parse_voc
 from converters.formats.yolo import YoloObject, parse_yolo, yolo_boxes, yolo_quads
 from converters.own_data.box_rows import BoxRows, boxes_of_classes
 from converters.own_data.description import DescribedSet, Description
-from converters.own_data.items import LOOKED_AT_FOR_BOXES, TURNED_BOX_TASKS, FoundItems, OwnFormat, labelled_images
+from converters.own_data.items import (
+    LOOKED_AT_FOR_BOXES,
+    TURNED_BOX_TASKS,
+    FoundItems,
+    OwnFormat,
+    ReadImage,
+    labelled_images,
+)
 from mmrs.errors import BadItem
 from mmrs.imaging.limits import SCENE
 from mmrs.imaging.probe import probe
-from mmrs.record import Annotations
 from mmrs.source import Item
 
 
@@ -39,7 +45,7 @@ def _states_turns(item: Item) -> bool:
     return b"<robndbox" in data or b"<rotation>" in data or b">rotation<" in data
 
 
-def _read_voc(own: Description, item: Item) -> Annotations:
+def _read_voc(own: Description, item: Item) -> ReadImage:
     path = str(item.annotations[0])
     voc = parse_voc(read_bytes(item.annotations[0]), path)
     objects = tuple(map(from_inclusive, voc.objects)) if own.options.one_based else voc.objects
@@ -50,7 +56,7 @@ def _find_dota(described: DescribedSet, root: Path, split: str) -> FoundItems:
     return labelled_images(described.content, root, split, ".txt")
 
 
-def _read_dota(own: Description, item: Item) -> Annotations:
+def _read_dota(own: Description, item: Item) -> ReadImage:
     path, labels = str(item.annotations[0]), (*own.classes, *own.options.ignored)
     dota, unread = lines_apart(read_bytes(item.annotations[0]), lambda lines: parse_dota(lines, path, labels))
     return boxes_of_classes(own, item, BoxRows(tuple(dota.boxes), unread))
@@ -61,7 +67,7 @@ def _find_yolo(described: DescribedSet, root: Path, split: str) -> FoundItems:
     return labelled_images(described.content, root, split, ".txt", "images without objects")
 
 
-def _read_yolo(own: Description, item: Item) -> Annotations:
+def _read_yolo(own: Description, item: Item) -> ReadImage:
     if not item.annotations:
         return boxes_of_classes(own, item, BoxRows(()))
     path, count = str(item.annotations[0]), len(own.classes)

@@ -18,6 +18,7 @@ from converters.own_data.items import (
     TURNED_BOX_TASKS,
     FoundItems,
     OwnFormat,
+    ReadImage,
     images_folder,
     images_named_in,
     shared_annotations,
@@ -41,7 +42,7 @@ def _find(described: DescribedSet, root: Path, split: str) -> FoundItems:
     return replace(found, unread_rows=parsed.unread_rows, tasks=TURNED_BOX_TASKS if turned else ())
 
 
-def _read(own: Description, item: Item) -> Annotations:
+def _read(own: Description, item: Item) -> ReadImage:
     path = str(item.annotations[0])
     objects, unread = rows_apart(item.payload["rows"], lambda row: row_object(row, path))
     width_height = item.payload["size"]
@@ -67,7 +68,7 @@ def _find_captions(described: DescribedSet, root: Path, split: str) -> FoundItem
     return replace(images_named_in(images, source, rows, parsed.problems), unread_rows=parsed.unread_rows)
 
 
-def _read_captions(own: Description, item: Item) -> Annotations:
+def _read_captions(own: Description, item: Item) -> ReadImage:
     path = str(item.annotations[0])
     captions = distinct_captions(item.payload["captions"])
     if not captions.texts:

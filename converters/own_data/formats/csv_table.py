@@ -13,10 +13,17 @@ from converters.formats.shared_file import read_shared
 from converters.formats.tree import list_tree
 from converters.own_data.columns import Columns
 from converters.own_data.description import DescribedSet, Description
-from converters.own_data.items import FoundItems, OwnFormat, images_folder, images_named_in, shared_annotations
+from converters.own_data.items import (
+    FoundItems,
+    OwnFormat,
+    ReadImage,
+    images_folder,
+    images_named_in,
+    shared_annotations,
+)
 from converters.own_data.table_rows import row_annotations
 from mmrs.errors import BadItem
-from mmrs.record import Annotations, Provenance
+from mmrs.record import Provenance
 from mmrs.source import Item
 
 
@@ -82,7 +89,7 @@ def _cell(cells: tuple[str, ...], places: tuple[int, ...]) -> str | list[str]:
     return cells[places[0]] if len(places) == 1 else [cells[place] for place in places]
 
 
-def _read(own: Description, item: Item) -> Annotations:
+def _read(own: Description, item: Item) -> ReadImage:
     source = item.annotations[0]
     payload: Mapping[str, Any] = item.payload
     return row_annotations(

@@ -15,11 +15,11 @@ from converters.own_data.items import (
     TURNED_BOX_TASKS,
     FoundItems,
     OwnFormat,
+    ReadImage,
     images_folder,
     images_named_in,
     shared_annotations,
 )
-from mmrs.record import Annotations
 from mmrs.source import Item
 
 
@@ -46,7 +46,7 @@ def _left_out(count: int, what: str, task: str) -> tuple[str, ...]:
     return (f"{count} {what} are not read: they are for {task}",) if count else ()
 
 
-def _read(own: Description, item: Item) -> Annotations:
+def _read(own: Description, item: Item) -> ReadImage:
     if own.options.task == "classification":
         return class_of_tags(own, item, item.payload["tags"])
     path = str(item.annotations[0])

@@ -35,6 +35,7 @@ from converters.own_data.description import DescribedSet, Description
 from converters.own_data.items import (
     FoundItems,
     OwnFormat,
+    ReadImage,
     images_folder,
     images_named_in,
     labelled_images,
@@ -42,7 +43,7 @@ from converters.own_data.items import (
 )
 from mmrs.errors import BadItem
 from mmrs.geometry import Array
-from mmrs.record import Annotations, UnreadRow
+from mmrs.record import UnreadRow
 from mmrs.source import Item
 
 _SUFFIX = ".geojson"
@@ -123,7 +124,7 @@ class _Places:
         return [self._features[place] for place in np.flatnonzero(is_there).tolist()]
 
 
-def _read(own: Description, item: Item) -> Annotations:
+def _read(own: Description, item: Item) -> ReadImage:
     source = item.annotations[0]
     path = str(source)
     if item.payload is None:

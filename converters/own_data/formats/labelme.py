@@ -10,9 +10,15 @@ from converters.formats.text import read_bytes
 from converters.layout import plain_stem
 from converters.own_data.box_rows import BoxRows, boxes_of_classes
 from converters.own_data.description import DescribedSet, Description
-from converters.own_data.items import LOOKED_AT_FOR_BOXES, TURNED_BOX_TASKS, FoundItems, OwnFormat, labelled_images
+from converters.own_data.items import (
+    LOOKED_AT_FOR_BOXES,
+    TURNED_BOX_TASKS,
+    FoundItems,
+    OwnFormat,
+    ReadImage,
+    labelled_images,
+)
 from mmrs.errors import BadItem
-from mmrs.record import Annotations
 from mmrs.source import Item
 
 
@@ -31,7 +37,7 @@ def _has_outlines(item: Item) -> bool:
     return b'"polygon"' in data or b'"rotation"' in data
 
 
-def _read(own: Description, item: Item) -> Annotations:
+def _read(own: Description, item: Item) -> ReadImage:
     path = str(item.annotations[0])
     parsed = parse_labelme(read_bytes(item.annotations[0]), path)
     parsed.check_names_image(plain_stem(item.stem, item.image).rpartition("/")[2], path)

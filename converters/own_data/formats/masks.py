@@ -8,8 +8,7 @@ from converters.formats.masks import parse_mask
 from converters.formats.text import read_bytes
 from converters.own_data.box_rows import BoxRows, boxes_of_classes
 from converters.own_data.description import DescribedSet, Description
-from converters.own_data.items import FoundItems, OwnFormat, labelled_images
-from mmrs.record import Annotations
+from converters.own_data.items import FoundItems, OwnFormat, ReadImage, labelled_images
 from mmrs.source import Item
 
 
@@ -17,7 +16,7 @@ def _find(described: DescribedSet, root: Path, split: str) -> FoundItems:
     return labelled_images(described.content, root, split, ".png")
 
 
-def _read(own: Description, item: Item) -> Annotations:
+def _read(own: Description, item: Item) -> ReadImage:
     path = str(item.annotations[0])
     cut = {value: label for value, label in enumerate(own.classes) if label not in own.options.background}
     rest = set(range(len(own.classes))) - set(cut)

@@ -20,11 +20,11 @@ from converters.mirrors.cells import ImageColumn, TableCells, find_image_column,
 from converters.mirrors.tables import SUFFIX, TableSet, find_tables
 from converters.own_data.columns import Columns
 from converters.own_data.description import DescribedSet, Description, own_layout_error
-from converters.own_data.items import FoundItems, OwnFormat, images_folder, images_named_in
+from converters.own_data.items import FoundItems, OwnFormat, ReadImage, images_folder, images_named_in
 from converters.own_data.table_rows import row_annotations
 from mmrs.errors import BadItem
 from mmrs.imaging.suffixes import without_known_suffix
-from mmrs.record import Annotations, Provenance
+from mmrs.record import Provenance
 from mmrs.source import Item, RowImage, ensure_unique_stems
 
 
@@ -140,7 +140,7 @@ def _merged(first: FoundItems, second: FoundItems) -> FoundItems:
     )
 
 
-def _read_item(own: Description, item: Item) -> Annotations:
+def _read_item(own: Description, item: Item) -> ReadImage:
     table = item.image.file if isinstance(item.image, RowImage) else item.annotations[0]
     provenance = Provenance(annotation=table.name, original_id=item.payload["name"])
     return row_annotations(own, item.payload["rows"], str(item.image), provenance)

@@ -10,8 +10,7 @@ from converters.formats.tree import list_tree
 from converters.layout import Problem
 from converters.own_data.box_rows import BoxRows, boxes_of_classes, class_of_tags
 from converters.own_data.description import DescribedSet, Description
-from converters.own_data.items import FoundItems, OwnFormat, images_folder, label_folder
-from mmrs.record import Annotations
+from converters.own_data.items import FoundItems, OwnFormat, ReadImage, images_folder, label_folder
 from mmrs.source import Absent, Item
 
 _SUFFIX = ".json"
@@ -38,7 +37,7 @@ def _find(described: DescribedSet, root: Path, split: str) -> FoundItems:
     return FoundItems(tuple(items), problems=tuple(problems))
 
 
-def _read(own: Description, item: Item) -> Annotations:
+def _read(own: Description, item: Item) -> ReadImage:
     path = str(item.annotations[0])
     parsed = parse_supervisely(read_bytes(item.annotations[0]), path)
     if own.options.task == "classification":

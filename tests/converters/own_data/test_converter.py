@@ -15,7 +15,7 @@ from mmrs.builder.run import build, plan_build
 from mmrs.errors import BadItem, UserError
 from mmrs.progress import Progress
 from mmrs.shards.reader import ShardSet
-from mmrs.source import Absent, Source, SourceBuild
+from mmrs.source import Absent, Source, SourceBuild, read_block
 from mmrs.verify.dataset import verify_dataset
 
 FORMATS = (
@@ -84,6 +84,21 @@ def test_all_box_formats_say_the_same(own):
     assert sum(map(len, expected.values())) == 3
     for form in BOXED[1:]:
         assert boxes(read_all(*own(form))[1]) == expected
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_block_of_images_is_read_as_each_alone(own, form):
+    root, converter = own(form)
+    items = converter.discover(root, "train").items
+    lost = next((item for item in items if item.annotations and not item.payload), None)
+    expected = [converter.read(item) for item in items]
+    if lost is not None:
+        lost.annotations[0].unlink()
+    known = read_block(converter, items)
+    assert [isinstance(one, BadItem) for one in known] == [item is lost for item in items]
+    assert [one for one in known if not isinstance(one, BadItem)] == [
+        one for item, one in zip(items, expected, strict=True) if item is not lost
+    ]
 
 
 def test_tasks_follow_the_format(own):
