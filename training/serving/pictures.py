@@ -67,8 +67,11 @@ def _absent(path: Path) -> UserError:
 
 
 def images_of_paths(paths: Sequence[Path]) -> list[Path]:
-    """Files as they are, and the images of folders, sorted. Raises UserError for a folder without any, and for what is
-    not there."""
+    """Files as they are, and the images of folders, sorted; a file that is named twice counts once.
+
+    Raises:
+        UserError: a folder without any image, or what is not there.
+    """
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
@@ -80,7 +83,11 @@ def images_of_paths(paths: Sequence[Path]) -> list[Path]:
             raise _absent(path)
         else:
             found.append(path)
-    return found
+    # A folder and a file of it, or two patterns of a shell that overlap.
+    once: dict[Path, Path] = {}
+    for path in found:
+        once.setdefault(path.resolve(), path)
+    return list(once.values())
 
 
 @dataclass(frozen=True)

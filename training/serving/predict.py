@@ -181,10 +181,14 @@ def run_predict(
             images.append(open_file(path, options.sensor, limit))
         except UserError as error:
             leave_out(error)
-    stems = [image.path.stem for image in images]
-    for stem in stems:
-        if stems.count(stem) > 1:
-            raise UserError(f"two images are named {stem}; predict them into different --out folders")
+    by_stem: dict[str, Path] = {}
+    for image in images:
+        other = by_stem.setdefault(image.path.stem, image.path)
+        if other is not image.path:
+            raise UserError(
+                f"{other} and {image.path} are both named {image.path.stem}, which their files would be named after; "
+                "predict them into different --out folders"
+            )
     check_own_predictions(out, [image.path for image in images])
     total = sum(len(planned(image, options)) for image in images)
     found = []

@@ -17,7 +17,7 @@ from mmrs.progress import Progress
 from training.model.inputs.conversation import Conversation
 from training.serving.engine import Finished, Sampling
 from training.serving.found_boxes import found_boxes
-from training.serving.pictures import open_file
+from training.serving.pictures import images_of_paths, open_file
 from training.serving.predict import PredictOptions, planned, predict, run_predict
 
 QUIET = Progress(quiet=True)
@@ -188,3 +188,18 @@ def test_boxes_of_an_answer():
     assert found_boxes("[0.1,0.1,0.2,0.2]", 100, 100, dialect("mmrs"), asked="ship")[0].name == "ship"
     with pytest.raises(UserError, match="--class goes with"):
         PredictOptions(task="captioning", category="ship")
+
+
+def test_a_file_that_is_named_twice_is_asked_about_once(tmp_path):
+    """By itself and by its folder; two files of one name are two."""
+    for name in ("b/x.png", "b/a.png", "c/x.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("L", (30, 20)).save(tmp_path / name)
+    given = [tmp_path / "b" / "x.png", tmp_path / "b", tmp_path / "c" / ".." / "b" / "a.png"]
+    assert images_of_paths(given) == [tmp_path / "b" / "x.png", tmp_path / "b" / "a.png"]
+    both = images_of_paths([tmp_path / "b", tmp_path / "c"])
+    assert len(both) == 3
+    with pytest.raises(UserError, match=r"b/x.png and .*c/x.png are both named x"):
+        run_predict(
+            Told(lambda picture: ""), both, tmp_path / "out", PredictOptions(), dialect("mmrs"), Progress(quiet=True)
+        )
