@@ -11,7 +11,7 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
-from converters.formats.text import decode, read_bytes, shown
+from converters.formats.text import decode, listed_names, read_bytes, shown
 from mmrs.errors import BadItem
 
 _SEPARATORS = ",;\t|"
@@ -30,9 +30,8 @@ class CsvTable:
         for column in columns:
             count = self.header.count(column)
             if count != 1:
-                listed = ", ".join(self.header[:20])
                 fault = "no column" if not count else f"{count} columns"
-                raise BadItem(f"has {fault} {column!r}; its columns are {listed}", path, 1)
+                raise BadItem(f"has {fault} {column!r}; its columns are {listed_names(self.header)}", path, 1)
         return tuple(map(self.header.index, columns))
 
 

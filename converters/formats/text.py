@@ -12,6 +12,7 @@ import orjson
 
 from mmrs.errors import BadItem
 from mmrs.storage.plain_files import read_plain_file
+from mmrs.text import shorten
 
 # No real scene is a million pixels wide; a bound keeps areas finite and finds garbled numbers.
 _MAX_PIXELS = 1_000_000.0
@@ -158,6 +159,11 @@ def flag(value: object, what: str, path: str, line: int | None = None) -> bool:
 def kind(value: object) -> str:
     """What a JSON value is, for a message."""
     return _KINDS.get(type(value), type(value).__name__)
+
+
+def listed_names(names: Sequence[str]) -> str:
+    """The first names of columns for a message, each by its beginning."""
+    return ", ".join(shorten(name, 40) for name in names[:12])
 
 
 def shown(value: object) -> str:

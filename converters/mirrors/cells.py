@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from converters.formats.text import listed_names
 from converters.mirrors.columns import (
     BLOCK_ROWS,
     class_label_names,
@@ -193,7 +194,7 @@ def _type_at(schema: pa.Schema, column: str, path: Path) -> pa.DataType:
             kind = kind.field(part).type
         else:
             return kind
-    listed = ", ".join(schema.names[:20])
+    listed = listed_names(schema.names)
     raise BadItem(f"has no column {column!r}, or several; its columns are {listed}", str(path))
 
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from converters.formats.csv_table import CsvTable, read_csv_table
 from converters.formats.folders import normal_form, split_of_word
-from converters.formats.text import NUMBER
+from converters.formats.text import NUMBER, listed_names
 from converters.mirrors.cells import column_classes, read_table_cells, table_schema
 from converters.mirrors.columns import holds_bytes
 from converters.own_data.guess.survey import FileGroup
@@ -75,7 +75,7 @@ def guess_csv(root: Path, group: FileGroup) -> Iterator[TableGuess]:
             return
     if not group.splits and (split := _split_column(by_form, values)) is not None:
         columns["split"], known["splits"] = split
-    where = f"{next(iter(tables))} is a table of {', '.join(header[:12])}"
+    where = f"{next(iter(tables))} is a table of {listed_names(header)}"
     for column in [by_form[form] for form in _IMAGES if form in by_form][:3]:
         yield known | {"columns": {"image": column, **columns}}, (where, *said)
 

@@ -19,7 +19,8 @@ import yaml
 from pydantic import ValidationError
 
 from converters import catalog
-from converters.formats.text import decode, read_bytes
+from converters.formats.text import decode, listed_names, read_bytes
+from converters.mirrors.cells import table_schema
 from converters.own_data.converter import Generic
 from converters.own_data.description import DESCRIPTION_NAME, DescribedSet, Description
 from converters.own_data.guess.candidates import candidates
@@ -71,8 +72,8 @@ def guess_description(root: Path) -> Guess:
     with reading_below(root):
         seen = survey_files(root)
         tried = [guess for candidate in candidates(root, seen) if (guess := _try(root, *candidate)) is not None]
-    if not tried:
-        raise UserError(f"{root}: nothing that a description can read was recognised. {_seen_text(root, seen)}")
+        if not tried:
+            raise UserError(f"{root}: nothing that a description can read was recognised. {_seen_text(root, seen)}")
     return max(tried, key=_worth)
 
 
@@ -145,7 +146,7 @@ def _seen_text(root: Path, seen: Mapping[str, Sequence[FileGroup]]) -> str:
     for kind in (".parquet", ".csv"):
         for group in seen.get(kind, ())[:3]:
             path = root / next(iter(group.paths.values()))[0]
-            columns = ", ".join(_columns(path)[:12]) or "columns that cannot be read"
+            columns = listed_names(_columns(path)) or "columns that cannot be read"
             said.append(f"{path} is a table of {columns}; which of them hold images and labels is not known.")
     return " ".join(said)
 
@@ -155,10 +156,6 @@ def _columns(path: Path) -> list[str]:
         with suppress(BadItem):
             return decode(read_bytes(path)[: 2**16], str(path)).partition("\n")[0].split(",")
         return []
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        return list(pyarrow.parquet.read_schema(path).names)
-    except (OSError, pyarrow.ArrowException):
-        return []
+    with suppress(BadItem):
+        return list(table_schema(path).names)
+    return []

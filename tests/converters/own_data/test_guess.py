@@ -219,6 +219,34 @@ def test_no_link_leads_out_and_no_pipe_is_waited_for(made, tmp_path):
         guess_description(root)
 
 
+@pytest.mark.parametrize("name", ["train.csv", "train.parquet", "train.json"])
+def test_nothing_of_a_linked_table_is_told_where_nothing_is_recognised(tmp_path, name):
+    secret = tmp_path / "secret"
+    if name.endswith("parquet"):
+        pq.write_table(pa.table({"hunter2": [1]}), secret)
+    else:
+        secret.write_text("root:hunter2:0\n")
+    root = tmp_path / "set"
+    root.mkdir()
+    Image.new("L", (5, 5)).save(root / "a.png")
+    (root / name).symlink_to(secret)
+    shown = mmrs("scan", "generic", root, "--guess")
+    assert shown.exit_code == 2 and "nothing that a description can read" in shown.output
+    assert "hunter2" not in shown.output
+
+
+def test_names_of_columns_are_told_by_their_beginning(tmp_path):
+    Image.new("L", (5, 5)).save(tmp_path / "a.png")
+    (tmp_path / "train.csv").write_text("," + "[" * 100_000 + "\na.png,ship\n")
+    (tmp_path / "mmrs.yaml").write_text(
+        "name: own\nformat: csv\nsensor: optical\nimages: .\nannotations: train.csv\nsplits: [train]\nclasses: [ship]\n"
+        "columns: {image: filename, label: class}\n"
+    )
+    for words in (["--guess"], ["--option", f"description={tmp_path}/mmrs.yaml"]):
+        shown = mmrs("scan", "generic", tmp_path, *words)
+        assert shown.exit_code == 2 and len(shown.output) < 1_500, shown.output[:300]
+
+
 @pytest.mark.parametrize(
     ("line", "kind"),
     [
