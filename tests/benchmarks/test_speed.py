@@ -63,6 +63,7 @@ def test_ratios_are_taken_round_by_round():
     assert ratio == {"median": 2.5, "min": 2.0, "max": 3.0, "best_of_each": 3.0}
 
 
+@pytest.mark.nightly
 def test_a_build_opens_each_image_twice_whatever_the_size(tmp_path):
     """Once for its header, once for its bytes: the cost that grows with a data set, counted instead of timed."""
     script = (
@@ -85,6 +86,7 @@ def test_a_build_opens_each_image_twice_whatever_the_size(tmp_path):
     assert others[0] == others[1]
 
 
+@pytest.mark.nightly
 def test_what_is_done_by_hand_is_measured_against_its_library(tmp_path, monkeypatch):
     monkeypatch.setattr(by_hand, "_CALLS", 2)
     monkeypatch.setattr(sys, "argv", ["by_hand", "--out", str(tmp_path / "result.json")])

@@ -103,6 +103,7 @@ def test_a_killed_node_loses_no_shard(cluster, toy, tmp_path):
     assert published(tmp_path / "ray") == published(tmp_path / "pool")
 
 
+@pytest.mark.nightly
 def test_errors_come_through_and_a_deadly_task_is_named(cluster, tmp_path):
     engine = RayCluster(cluster.address, 1)
     with pytest.raises(BadItem) as caught:

@@ -334,6 +334,7 @@ def test_a_missing_program_is_named(placing, monkeypatch):
         unpack(placing, rar_of(FILES))
 
 
+@pytest.mark.nightly
 def test_what_a_program_writes_beside_what_it_listed_ends_it(tmp_path, monkeypatch):
     """A program that is deceived by its archive: it writes more than it lists, or a link."""
     archive = tmp_path / "x.rar"

@@ -145,6 +145,7 @@ def forget_process(url):
     place.write(LOCK_NAME, json.dumps(held | {"pid": 2**22 + 1}).encode())
 
 
+@pytest.mark.nightly
 def test_killed_builds_are_taken_over_at_once(toy, url, tmp_path):
     run(toy, tmp_path / "out")
     script = (

@@ -136,6 +136,7 @@ def test_workers_do_not_change_the_result(straight, shards, model_folder, tmp_pa
     assert_same_run(tmp_path / "out", straight.out)
 
 
+@pytest.mark.nightly
 def test_stopped_after_any_step_and_resumed(straight, shards, model_folder, tmp_path, signal_after_step):
     for step in range(1, straight.steps):
         config = make_config(tmp_path / f"out-{step}", shards, model_folder)

@@ -26,6 +26,7 @@ def published(out):
     return place.read_many([name for name in place.sizes() if not name.startswith(".build")])
 
 
+@pytest.mark.nightly
 @needs_servers
 def test_urls_give_the_bytes_of_folders(make, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

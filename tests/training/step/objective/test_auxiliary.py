@@ -304,7 +304,7 @@ def test_each_part_of_the_run_trains_its_own_and_no_head_is_saved(straight):
     assert not [name for name in load_file(straight.model / "model.safetensors") if "auxiliary" in name]
 
 
-@pytest.mark.parametrize("stop", [1, 4])
+@pytest.mark.parametrize("stop", [1, pytest.param(4, marks=pytest.mark.nightly)])
 def test_a_run_resumes_bit_for_bit_in_either_part(straight, found_shards, model_folder, tmp_path, monkeypatch, stop):
     from training.report.monitor import Monitor
 
