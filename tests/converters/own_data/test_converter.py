@@ -10,6 +10,7 @@ from PIL import Image
 
 import converters
 from converters import samples
+from converters.own_data.formats.registry import OWN_FORMATS
 from mmrs.builder.recipe import BuildRecipe
 from mmrs.builder.run import build, plan_build
 from mmrs.errors import BadItem, UserError
@@ -18,23 +19,7 @@ from mmrs.shards.reader import ShardSet
 from mmrs.source import Absent, Source, SourceBuild, read_block
 from mmrs.verify.dataset import verify_dataset
 
-FORMATS = (
-    "coco",
-    "coco-captions",
-    "voc",
-    "dota",
-    "yolo",
-    "yolo-obb",
-    "folders",
-    "llava",
-    "csv",
-    "parquet",
-    "labelme",
-    "cvat",
-    "supervisely",
-    "masks",
-    "geojson",
-)
+FORMATS = tuple(OWN_FORMATS)
 BOXED = tuple(form for form in FORMATS if form not in ("folders", "llava", "coco-captions"))
 DOCS = Path(__file__).resolve().parents[3] / "docs" / "your-own-data.md"
 QUIET = Progress(quiet=True)

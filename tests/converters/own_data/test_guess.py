@@ -16,27 +16,12 @@ from PIL import Image
 import cli
 from converters import samples
 from converters.own_data.description import Description
+from converters.own_data.formats.registry import OWN_FORMATS
 from converters.own_data.guess.candidates import line_kind
 from converters.own_data.guess.trial import guess_description
 from mmrs.errors import UserError
 
-FORMATS = (
-    "coco",
-    "coco-captions",
-    "voc",
-    "dota",
-    "yolo",
-    "yolo-obb",
-    "folders",
-    "llava",
-    "csv",
-    "parquet",
-    "labelme",
-    "cvat",
-    "supervisely",
-    "masks",
-    "geojson",
-)
+FORMATS = tuple(OWN_FORMATS)
 
 
 def mmrs(*words):
