@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from converters.boxes import BoxAnnotations
+from converters.formats.shared_file import read_shared
 from converters.formats.tree import FileTree, list_tree
 from converters.layout import Problem
 from converters.own_data.description import DescribedSet, Description, own_layout_error
 from mmrs.errors import BadItem
 from mmrs.record import Annotations, TaskName
 from mmrs.source import Absent, Item
+
+T = TypeVar("T")
 
 TURNED_BOX_TASKS: tuple[TaskName, ...] = ("detection-obb",)
 # Label files that are looked into for the kind of their boxes before they are read.
@@ -74,6 +77,19 @@ def shared_annotations(own: Description, root: Path, split: str) -> Path:
     if not source.is_file():
         raise own_layout_error(root, f"has no file {source.relative_to(root)}", [str(source)])
     return source
+
+
+def images_and_file(
+    described: DescribedSet, root: Path, split: str, read: Callable[[Path], T]
+) -> tuple[FileTree, Path, T]:
+    """The images of a split, its one annotation file, and what `read` makes of that.
+
+    Raises:
+        UserError: either is not there, or the file cannot be used.
+    """
+    images = list_tree(images_folder(described.content, root, split), root)
+    source = shared_annotations(described.content, root, split)
+    return images, source, read_shared("generic", root, source, read, "mend it", described.command_options)
 
 
 def labelled_images(own: Description, root: Path, split: str, suffix: str, without_label: str = "") -> FoundItems:

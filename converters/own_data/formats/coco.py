@@ -8,9 +8,7 @@ from pathlib import Path
 from converters.formats.captions import distinct_captions
 from converters.formats.coco import CocoFile, box_fields, parse_coco_captions, read_coco, row_object
 from converters.formats.rows import rows_apart
-from converters.formats.shared_file import read_shared
 from converters.formats.text import read_bytes
-from converters.formats.tree import list_tree
 from converters.formats.turned import states_rotation
 from converters.own_data.box_rows import BoxRows, boxes_of_classes
 from converters.own_data.description import DescribedSet, Description
@@ -19,9 +17,8 @@ from converters.own_data.items import (
     FoundItems,
     OwnFormat,
     ReadImage,
-    images_folder,
+    images_and_file,
     images_named_in,
-    shared_annotations,
 )
 from mmrs.errors import BadItem
 from mmrs.record import Annotations, Provenance
@@ -29,13 +26,8 @@ from mmrs.source import Item
 
 
 def _find(described: DescribedSet, root: Path, split: str) -> FoundItems:
-    own = described.content
-    images = list_tree(images_folder(own, root, split), root)
-    source = shared_annotations(own, root, split)
-    order = own.options.box_order
-    parsed = read_shared(
-        "generic", root, source, lambda path: read_coco(path, order), "mend it", described.command_options
-    )
+    order = described.content.options.box_order
+    images, source, parsed = images_and_file(described, root, split, lambda path: read_coco(path, order))
     rows = ((row.file_name, {"size": row.size, "rows": [box_fields(one) for one in row.rows]}) for row in parsed.images)
     found = images_named_in(images, source, rows, parsed.problems)
     turned = any(states_rotation(row) for item in found.items for row in item.payload["rows"])
@@ -53,14 +45,10 @@ COCO_FORMAT = OwnFormat(_find, _read)
 
 
 def _find_captions(described: DescribedSet, root: Path, split: str) -> FoundItems:
-    own = described.content
-    images = list_tree(images_folder(own, root, split), root)
-    source = shared_annotations(own, root, split)
-
     def read(path: Path) -> CocoFile:
         return parse_coco_captions(read_bytes(path), str(path))
 
-    parsed = read_shared("generic", root, source, read, "mend it", described.command_options)
+    images, source, parsed = images_and_file(described, root, split, read)
     rows = (
         (row.file_name, {"size": row.size, "captions": [str(one["caption"]) for one in row.rows]})
         for row in parsed.images

@@ -9,17 +9,14 @@ from typing import Any
 
 from converters.formats.csv_table import CsvTable, read_csv_table
 from converters.formats.folders import split_of_word
-from converters.formats.shared_file import read_shared
-from converters.formats.tree import list_tree
 from converters.own_data.columns import Columns
 from converters.own_data.description import DescribedSet, Description
 from converters.own_data.items import (
     FoundItems,
     OwnFormat,
     ReadImage,
-    images_folder,
+    images_and_file,
     images_named_in,
-    shared_annotations,
 )
 from converters.own_data.table_rows import row_annotations
 from mmrs.errors import BadItem
@@ -32,13 +29,11 @@ def _find(described: DescribedSet, root: Path, split: str) -> FoundItems:
     columns = own.columns
     if columns is None:
         raise BadItem("the description names no columns")
-    images = list_tree(images_folder(own, root, split), root)
-    source = shared_annotations(own, root, split)
 
     def read(path: Path) -> _Rows:
         return _rows_of(read_csv_table(path), columns, split, tuple(own.splits), str(path))
 
-    rows = read_shared("generic", root, source, read, "mend it", described.command_options)
+    images, source, rows = images_and_file(described, root, split, read)
     found = images_named_in(images, source, ((name, {"rows": own_rows}) for name, own_rows in rows.by_image.items()))
     found = replace(found, unread_rows=tuple((f"{source}:{line}", reason) for line, reason in rows.nameless))
     if columns.split is None:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from converters.formats.cvat import CvatFile, read_cvat, shape_object
+from converters.formats.cvat import read_cvat, shape_object
 from converters.formats.rows import rows_apart
-from converters.formats.shared_file import read_shared
-from converters.formats.tree import list_tree
 from converters.own_data.box_rows import BoxRows, boxes_of_classes, class_of_tags
 from converters.own_data.description import DescribedSet, Description
 from converters.own_data.items import (
@@ -16,18 +14,15 @@ from converters.own_data.items import (
     FoundItems,
     OwnFormat,
     ReadImage,
-    images_folder,
+    images_and_file,
     images_named_in,
-    shared_annotations,
 )
 from mmrs.source import Item
 
 
 def _find(described: DescribedSet, root: Path, split: str) -> FoundItems:
     own = described.content
-    images = list_tree(images_folder(own, root, split), root)
-    source = shared_annotations(own, root, split)
-    parsed: CvatFile = read_shared("generic", root, source, read_cvat, "mend it", described.command_options)
+    images, source, parsed = images_and_file(described, root, split, read_cvat)
     rows = (
         (image.name, {"size": image.size, "shapes": list(image.shapes), "tags": list(image.tags)})
         for image in parsed.images

@@ -26,9 +26,8 @@ from converters.formats.geojson import (
 from converters.formats.polygons import outlined_object
 from converters.formats.rows import rows_apart
 from converters.formats.shapes import BoxObject
-from converters.formats.shared_file import read_shared
 from converters.formats.text import read_bytes, shown
-from converters.formats.tree import FileTree, list_tree
+from converters.formats.tree import FileTree
 from converters.layout import Problem
 from converters.own_data.box_rows import BoxRows, boxes_of_classes
 from converters.own_data.description import DescribedSet, Description
@@ -36,10 +35,9 @@ from converters.own_data.items import (
     FoundItems,
     OwnFormat,
     ReadImage,
-    images_folder,
+    images_and_file,
     images_named_in,
     labelled_images,
-    shared_annotations,
 )
 from mmrs.errors import BadItem
 from mmrs.geometry import Array
@@ -54,9 +52,7 @@ def _find(described: DescribedSet, root: Path, split: str) -> FoundItems:
     own = described.content
     if (root / own.path(own.annotations or "", split)).is_dir():
         return labelled_images(own, root, split, _SUFFIX)
-    images = list_tree(images_folder(own, root, split), root)
-    source = shared_annotations(own, root, split)
-    parsed: GeoJsonFile = read_shared("generic", root, source, read_geojson, "mend it", described.command_options)
+    images, source, parsed = images_and_file(described, root, split, read_geojson)
     if own.options.image_property is None:
         return _by_place(images, source, parsed)
     by_image: dict[str, list[dict[str, Any]]] = {}

@@ -8,10 +8,8 @@ from pathlib import Path
 
 from converters.formats.llava import read_llava
 from converters.formats.objects import known_label
-from converters.formats.shared_file import read_shared
-from converters.formats.tree import list_tree
 from converters.own_data.description import DescribedSet, Description
-from converters.own_data.items import FoundItems, OwnFormat, images_folder, images_named_in, shared_annotations
+from converters.own_data.items import FoundItems, OwnFormat, images_and_file, images_named_in
 from mmrs.errors import BadItem
 from mmrs.instructions import prompts
 from mmrs.record import Annotations, AnsweredQuestion, Provenance
@@ -19,10 +17,7 @@ from mmrs.source import Item
 
 
 def _find(described: DescribedSet, root: Path, split: str) -> FoundItems:
-    own = described.content
-    images = list_tree(images_folder(own, root, split), root)
-    source = shared_annotations(own, root, split)
-    parsed = read_shared("generic", root, source, read_llava, "mend it", described.command_options)
+    images, source, parsed = images_and_file(described, root, split, read_llava)
     rows = (
         (row.name, {"ids": list(row.ids), "conversations": [[list(pair) for pair in one] for one in row.conversations]})
         for row in parsed.images
