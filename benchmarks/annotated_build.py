@@ -8,7 +8,8 @@ at once; processor seconds are its own and its children's. The trials ``command-
 
 The floor of a set is what no build of L1 can leave out: read every image, decode it at 1/8 and fingerprint it, parse
 the files of the layout in use with the bare parser (`orjson`, `xml.etree.ElementTree`, `str.split`), sha256 of every
-image and of the tar, write the tar with the images alone.
+image and of the tar, write the tar with the images alone. `scan` is `mmrs scan` of the set, whose floor `bare-parse`
+reads and parses each of these files once.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from benchmarks.corpus import genuine, with_comment
 from benchmarks.machine import describe
 from benchmarks.trial import in_fresh_process, interleaved, measured, paired, peak_rss, warm, workers_peak
 from converters.commands.build import WORKER_MODULES
+from converters.scan import scan_source
 from mmrs.builder.recipe import BuildRecipe
 from mmrs.builder.run import build, plan_build
 from mmrs.engines.processes import warm_up
@@ -54,7 +56,7 @@ _SIDE = 800
 _SECONDS_TO_LOAD = 2.0
 _FILENAME = re.compile(rb"<filename>[^<]*</filename>")
 HIT_UAV_IMAGES = {"train": 2_029, "val": 290, "test": 579}
-TRIALS = ("floor", "one", "two", "command-one", "command-two")
+TRIALS = ("floor", "one", "two", "command-one", "command-two", "bare-parse", "scan")
 SMALLEST = 2_898
 
 
@@ -133,6 +135,8 @@ def _summary(runs: dict[str, list[dict[str, Any]]], images: int) -> dict[str, An
     }
     if "floor" in runs and "one" in runs:
         summary["of_floor"] = paired(runs["floor"], runs["one"], "cpu_seconds")
+    if "bare-parse" in runs and "scan" in runs:
+        summary["scan_of_bare_parse"] = paired(runs["bare-parse"], runs["scan"], "cpu_seconds")
     for one, two in (("one", "two"), ("command-one", "command-two")):
         if one in runs and two in runs:
             summary[f"{two}_faster_by"] = paired(runs[two], runs[one])
@@ -152,6 +156,10 @@ def _trial(one: AnnotatedSet, trial: str, folder: Path) -> dict[str, Any]:
     workers = 2 if trial.endswith("two") else 1
     if trial == "floor":
         work = lambda out: floor(found, out)  # noqa: E731
+    elif trial == "bare-parse":
+        work = lambda out: _bare_pass(found)  # noqa: E731
+    elif trial == "scan":
+        work = lambda out: _scan(one)  # noqa: E731
     elif trial.startswith("command"):
         work = lambda out: _command(one, workers, out)  # noqa: E731
     else:
@@ -175,9 +183,7 @@ def _trial(one: AnnotatedSet, trial: str, folder: Path) -> dict[str, Any]:
 
 def floor(found: Sequence[Discovery], out: Path) -> dict[str, Any]:
     """What no build can leave out, in one process."""
-    shared = {item.annotations[0] for part in found for item in part.items if item.annotations[0].suffix == ".json"}
-    for path in sorted(shared):
-        orjson.loads(path.read_bytes())
+    _parse_shared(found)
     images = 0
     for number, part in enumerate(found):
         with (out / f"{number}.tar").open("wb") as file:
@@ -195,6 +201,26 @@ def floor(found: Sequence[Discovery], out: Path) -> dict[str, Any]:
                 images += 1
             writer.finish()
     return {"images": images}
+
+
+def _parse_shared(found: Sequence[Discovery]) -> None:
+    shared = {item.annotations[0] for part in found for item in part.items if item.annotations[0].suffix == ".json"}
+    for path in sorted(shared):
+        orjson.loads(path.read_bytes())
+
+
+def _bare_pass(found: Sequence[Discovery]) -> dict[str, Any]:
+    _parse_shared(found)
+    for part in found:
+        for item in part.items:
+            for path in item.annotations:
+                _bare_parse(path)
+    return {}
+
+
+def _scan(one: AnnotatedSet) -> dict[str, Any]:
+    splits = scan_source(one.source, one.root, dict(one.options), Progress(quiet=True)).splits
+    return {"images": sum(split.images for split in splits), "objects": sum(split.objects for split in splits)}
 
 
 def _bare_parse(path: Path) -> None:

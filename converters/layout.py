@@ -20,7 +20,7 @@ from converters.catalog import facts
 from mmrs.errors import BadItem, UserError
 from mmrs.imaging.suffixes import NAMED_SUFFIXES, SOURCE_SUFFIXES, without_known_suffix
 from mmrs.source import JUNK_FOLDERS, Absent, RowImage, unpacked_name
-from mmrs.storage.plain_files import FOLLOW_OPTION, NO_PLAIN_FILE, follows_links, reading_also_beside
+from mmrs.storage.plain_files import FOLLOW_OPTION, NO_PLAIN_FILE, follows_links, kept_of_folders, reading_also_beside
 
 SHOWN_ENTRIES = 8
 DEEPEST = 2
@@ -74,6 +74,8 @@ class FileList:
         # Nearly every name is written as it is found.
         if (as_written := self.by_name.get(name)) is not None:
             return as_written
+        if "." not in name and (of_stem := self.by_stem.get(name)) is not None:
+            return of_stem
         for written in spellings(name):
             if found := self.by_name.get(written) or self.by_stem.get(without_known_suffix(written)):
                 return found
@@ -158,6 +160,11 @@ def list_files(folder: Path, root: Path, suffixes: Collection[str] = SOURCE_SUFF
     Raises:
         UserError: the folder itself leads out of `root` through a symbolic link.
     """
+    key = ("list_files", folder, root, frozenset(suffixes), follows_links())
+    return kept_of_folders(key, lambda: _list_files(folder, root, suffixes))
+
+
+def _list_files(folder: Path, root: Path, suffixes: Collection[str]) -> FileList:
     if not folder.is_dir():
         return FileList({}, {})
     if not _inside(folder, root):

@@ -22,7 +22,7 @@ from mmrs.errors import BadItem, UserError
 from mmrs.progress import Progress
 from mmrs.record import Annotations
 from mmrs.source import Discovery, Item, read_block, without_strange_names
-from mmrs.storage.plain_files import reading_below
+from mmrs.storage.plain_files import folders_stay, reading_below
 from mmrs.text import table
 
 _SHOWN_PROBLEMS = 5
@@ -160,7 +160,7 @@ def scan_source(
     Raises:
         UserError: unknown source or option, or no split of the source is under `root`.
     """
-    with reading_below(root, follow_links), rare_collections():
+    with reading_below(root, follow_links), folders_stay(), rare_collections():
         return _scan_source(name, root, options, progress)
 
 
@@ -227,12 +227,13 @@ def _scan_split(
             for row in annotations.unread:
                 place = row.path or own
                 problems.append((f"{place}:{row.line}" if row.line else place, f"{item.stem}: {row.reason}"))
+            counted = [thing.category for thing in annotations.objects if not thing.ignore]
             counts["images"] += 1
-            counts["ignored"] += sum(thing.ignore for thing in annotations.objects)
-            counts["objects"] += sum(not thing.ignore for thing in annotations.objects)
+            counts["ignored"] += len(annotations.objects) - len(counted)
+            counts["objects"] += len(counted)
             counts["captions"] += len(annotations.captions)
             counts["questions"] += len(annotations.questions)
-            categories.update(thing.category for thing in annotations.objects if not thing.ignore)
+            categories.update(counted)
             if annotations.label is not None:
                 categories[annotations.label] += 1
     published = source.published_found(split, found)

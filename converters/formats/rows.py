@@ -28,14 +28,11 @@ def each_row(rows: Iterable[R], read: Callable[[R], T]) -> tuple[T | UnreadRow, 
 
 def apart(rows: Iterable[T | UnreadRow]) -> tuple[tuple[T, ...], tuple[UnreadRow, ...]]:
     """The rows that were understood and those that were not, both in order."""
-    found: list[T] = []
-    unread: list[UnreadRow] = []
-    for row in rows:
-        if isinstance(row, UnreadRow):
-            unread.append(row)
-        else:
-            found.append(row)
-    return tuple(found), tuple(unread)
+    rows = tuple(rows)
+    unread = tuple([row for row in rows if isinstance(row, UnreadRow)])
+    # Nearly every file is understood as a whole.
+    found = tuple([row for row in rows if not isinstance(row, UnreadRow)]) if unread else rows
+    return found, unread  # type: ignore[return-value]
 
 
 def rows_apart(rows: Iterable[R], read: Callable[[R], T]) -> tuple[tuple[T, ...], tuple[UnreadRow, ...]]:

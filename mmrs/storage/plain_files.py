@@ -15,18 +15,20 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, TypeVar
 
 from mmrs.errors import RunFailure
 
 NO_PLAIN_FILE = "no plain file but a pipe, a socket or a device"
 FOLLOW_OPTION = "--follow-links"
 _LONGEST_NAME = 200
+T = TypeVar("T")
 # tarfile stands these characters for bytes that are no UTF-8.
 _NO_UTF8 = re.compile("[\udc80-\udcff]")
 
@@ -62,6 +64,29 @@ def reading_also_beside(folder: Path) -> None:
         _BOUNDS.set(_Bounds(os.path.realpath(folder), bounds.follow_links))
 
 
+_KEPT: ContextVar[dict[Hashable, Any] | None] = ContextVar("what is kept of folders", default=None)
+
+
+@contextmanager
+def folders_stay() -> Iterator[None]:
+    """While it is held, `kept_of_folders` finds once what several splits of a source ask for."""
+    token = _KEPT.set({} if _KEPT.get() is None else _KEPT.get())
+    try:
+        yield
+    finally:
+        _KEPT.reset(token)
+
+
+def kept_of_folders(key: Hashable, find: Callable[[], T]) -> T:
+    """``find()``, or while `folders_stay` is held what it gave for an equal `key`; nobody may change it."""
+    kept = _KEPT.get()
+    if kept is None:
+        return find()
+    if key not in kept:
+        kept[key] = find()
+    return kept[key]
+
+
 def follows_links() -> bool:
     """Whether the user allowed links to lead out of the source that is being read."""
     bounds = _BOUNDS.get()
@@ -75,10 +100,20 @@ def open_to_read(path: Path) -> int:
         OSError: there is no such file, it is a pipe, a socket or a device, or a link leads to it out of the folder that
             is being read (`reading_below`).
     """
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
     bounds = _BOUNDS.get()
-    if bounds is not None and not bounds.follow_links:
+    if bounds is None or bounds.follow_links:
+        return _checked(os.open(path, flags), path)
+    folder, name = os.path.split(path)
+    if name in ("", ".", "..") or not _is_below(_real_folder(os.path.abspath(folder)), bounds.root):
         _check_inside(path, bounds.root)
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(path, flags | os.O_NOFOLLOW)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        _check_inside(path, bounds.root)
+        descriptor = os.open(path, flags)
     return _checked(descriptor, path)
 
 
@@ -120,9 +155,13 @@ def _check_inside(path: Path, root: str) -> None:
     target = os.path.join(_real_folder(folder), name)
     if os.path.islink(target):
         target = os.path.realpath(target)
-    if target != root and not target.startswith(root.rstrip(os.sep) + os.sep):
+    if not _is_below(target, root):
         reason = f"leads to {target}, outside of {root}; {FOLLOW_OPTION} reads what lies elsewhere on purpose"
         raise OSError(errno.ELOOP, reason, str(path))
+
+
+def _is_below(target: str, root: str) -> bool:
+    return target == root or target.startswith(root.rstrip(os.sep) + os.sep)
 
 
 @lru_cache(maxsize=4096)

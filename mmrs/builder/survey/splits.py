@@ -31,7 +31,7 @@ from mmrs.source import (
     read_block,
     without_strange_names,
 )
-from mmrs.storage.plain_files import reading_below
+from mmrs.storage.plain_files import folders_stay, reading_below
 
 _IMAGES_PER_TASK, _SCENES_PER_TASK = 1024, 64
 # An item's way to another process and back costs this process more than a plain JPEG's header.
@@ -90,8 +90,9 @@ def survey_splits(
     Raises:
         UserError: a source's layout is not there, or there is no image in any of its splits.
     """
-    found = [one for build in builds for one in _discover_source(build, seed)]
-    unread = {build.source.name: _find_unread(build, found, skipped) for build in builds}
+    with folders_stay():
+        found = [one for build in builds for one in _discover_source(build, seed)]
+        unread = {build.source.name: _find_unread(build, found, skipped) for build in builds}
     parts = [
         _Part(number, one.build.source, one.build.root, one.split, seed, items)
         for number, one in enumerate(found)

@@ -161,6 +161,10 @@ _FLAGS = st.sampled_from(["", "<difficult>0</difficult>", "<difficult>1</difficu
 _OTHERS = st.sampled_from(
     ["", "<pose>Left</pose>", "<angle>3</angle>", "<rotation>30</rotation>", "<x/>", "<name>B</name>"]
 )
+_PLAIN = (
+    "<object><name>B</name><truncated>1</truncated>"
+    "<bndbox><xmin>1</xmin><ymin>2</ymin><xmax>3</xmax><ymax>4</ymax></bndbox></object>"
+)
 
 
 @given(st.lists(_TEXTS, min_size=8, max_size=8), st.sampled_from(["bndbox", "robndbox", "corners"]), _FLAGS, _OTHERS)
@@ -168,8 +172,9 @@ def test_ordinary_objects_are_read_as_all_others_are(texts, kind, flag, other):
     tags = {"bndbox": voc_module._EDGES, "robndbox": voc_module._ROTATED, "corners": voc_module._CORNERS}[kind]
     inner = "".join(f"<{tag}>{text}</{tag}>" for tag, text in zip(tags, texts, strict=False))
     box = "robndbox" if kind == "corners" else kind
-    data = voc_object(f"<{box}>{inner}</{box}>{flag}{other}")
+    one = f"<object><name>A</name><{box}>{inner}</{box}>{flag}{other}</object>"
+    data = f"<annotation>{_PLAIN}{one}{_PLAIN}</annotation>".encode()
     found = parse_voc(data, "a.xml")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(voc_module, "_ordinary", lambda node, line: None)
+        patch.setattr(voc_module, "_ordinary_objects", lambda nodes, lines: [None] * len(nodes))
         assert found == parse_voc(data, "a.xml")

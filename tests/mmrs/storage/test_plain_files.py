@@ -12,7 +12,15 @@ from mmrs.storage.cache import FileCache
 from mmrs.storage.local import LocalPlace
 from mmrs.storage.locks import record_lock, whole_file_lock
 from mmrs.storage.place import LOCK_NAME
-from mmrs.storage.plain_files import follows_links, open_no_link, open_to_read, read_plain_file, reading_below
+from mmrs.storage.plain_files import (
+    folders_stay,
+    follows_links,
+    kept_of_folders,
+    open_no_link,
+    open_to_read,
+    read_plain_file,
+    reading_below,
+)
 
 
 @pytest.fixture
@@ -145,3 +153,14 @@ def test_pipes_sockets_and_devices_are_no_files(tmp_path, monkeypatch):
             open_no_link(tmp_path / "pipe", os.O_RDWR)
         with pytest.raises(IsADirectoryError):
             open_to_read(tmp_path)
+
+
+def test_folders_are_listed_once_while_they_stay():
+    found = iter(range(9))
+    assert [kept_of_folders("a", lambda: next(found)) for _ in range(2)] == [0, 1]
+    with folders_stay():
+        first = [kept_of_folders(key, lambda: next(found)) for key in ("a", "b", "a")]
+        with folders_stay():
+            inner = kept_of_folders("a", lambda: next(found))
+    assert first == [2, 3, 2] and inner == 2
+    assert kept_of_folders("a", lambda: next(found)) == 4
