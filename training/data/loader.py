@@ -171,8 +171,11 @@ class PackDataset(Dataset):
             return encoded, upright
         turned = []
         order = self._order(row)
-        for task, dialogue, old in zip(tasks, moved, encoded, strict=True):
+        for task, dialogue, upright_turns, old in zip(tasks, moved, turns, encoded, strict=True):
             told = dialogue if order is None else ordered_turns(task, dialogue, order)
+            if told == upright_turns:
+                turned.append(old)
+                continue
             ids, is_target = self.processor.encode_dialogue(told)
             if len(ids) != len(old.ids):
                 return encoded, upright
