@@ -27,6 +27,7 @@ TaskName = Literal[
     "visual-grounding",
     "region-captioning",
 ]
+_ONE_EXCHANGE = ["human", "gpt"]
 # Key of `Record.metadata`.
 UNREAD_ROWS = "unread_rows"
 Text = Annotated[str, Field(min_length=1)]
@@ -141,7 +142,7 @@ class Dialogue(StrictModel):
     @model_validator(mode="after")
     def _alternates(self) -> Dialogue:
         senders = [turn.sender for turn in self.turns]
-        if senders != ["human", "gpt"] * (len(senders) // 2):
+        if senders != _ONE_EXCHANGE and senders != _ONE_EXCHANGE * (len(senders) // 2):
             raise ValueError(f"turns must alternate human, gpt; found {senders}")
         return self
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +17,7 @@ import orjson
 
 from mmrs.errors import RunFailure, UserError
 from mmrs.export.format import PlacedSample, image_path, write_into
-from mmrs.shards.reader import ShardSet
+from mmrs.shards.reader import OneShard
 
 ImageRule = Literal["copy", "link", "reference", "none"]
 STATE_NAME = "export.json"
@@ -38,29 +38,29 @@ class ImagePlacement:
     linked: Path | None
     are_embedded: bool
 
-    def samples(self, shards: ShardSet, shard: int, folder: Path) -> Iterator[PlacedSample]:
-        """The samples of the numbered shard, each with its image in its place.
+    def samples(self, shard: OneShard, suffix: str, folder: Path) -> Iterator[PlacedSample]:
+        """The samples of a shard, each with its image in its place.
 
         Raises:
             RunFailure: a sample is damaged.
             UserError: an image to link is not there, or lies on another disk.
         """
-        entry = shards.manifest.shards[shard]
-        suffix = shards.manifest.sources[entry.source].image_suffix[entry.split]
-        for row in shards.rows([shard], _PLACES).to_pylist():
-            record = shards.record(row)
-            path = image_path(record, suffix, shards.location)
-            image, content = path, b""
-            if self.rule == "reference":
-                image = f"tar://{row['key']}.{suffix}::{_shard_location(shards, entry.path)}"
-            elif self.are_embedded or self.rule == "copy":
-                content = _content(shards, row)
-            if not self.are_embedded:
-                if self.rule == "copy":
-                    write_into(folder, path, content)
+        location = _shard_location(shard) if self.rule == "reference" else ""
+        rows = shard.index(_PLACES).to_pylist()
+        with shard.opened() as read:
+            for row in rows:
+                record = shard.record(row, read)
+                path = image_path(record, suffix, shard.location)
+                image, content = path, b""
+                if location:
+                    image = f"tar://{row['key']}.{suffix}::{location}"
+                elif self.are_embedded:
+                    content = _content(shard, row, read)
+                elif self.rule == "copy":
+                    write_into(folder, path, _content(shard, row, read))
                 elif self.rule == "link":
                     self._link(folder, path)
-            yield PlacedSample(record, path, image, content)
+                yield PlacedSample(record, path, image, content)
 
     def _link(self, folder: Path, path: str) -> None:
         if self.linked is None:
@@ -96,15 +96,15 @@ def check_linked(linked: Path, data_set: str) -> None:
         raise UserError(f"{linked} is an export of the data set {str(found)[:12]}, not of {data_set[:12]}.")
 
 
-def _content(shards: ShardSet, row: dict[str, Any]) -> bytes:
+def _content(shard: OneShard, row: dict[str, Any], read: Callable[[int, int], bytes]) -> bytes:
     try:
-        return shards.image(row)
+        return read(row["image_offset"], row["image_size"])
     except OSError as error:
-        raise shards.damaged(row, f"the image cannot be read: {error}") from error
+        raise shard.damaged(row["id"], f"the image cannot be read: {error}") from error
 
 
-def _shard_location(shards: ShardSet, path: str) -> str:
-    location = shards.location
+def _shard_location(shard: OneShard) -> str:
+    location, path = shard.location, shard.entry.path
     if isinstance(location, Path):
         return str(location.resolve() / path)
     if not location.startswith(("s3://", "https://", "http://", "hf://")):

@@ -85,7 +85,7 @@ class PrefixStyle:
     ) -> Iterator[ChatExchange]:
         marks = (IMAGE_MARK, *self.boxes.marks)
         is_horizontal_too = any(dialogue.task == "detection-hbb" for dialogue in record.dialogues)
-        for question in box_questions(record, part.wording, StyleRegions(self.boxes, objects.image)):
+        for question in box_questions(record, part.wording, StyleRegions(self.boxes, objects)):
             if question.kind.endswith(" region"):
                 left_out[NO_TASK_WORD] += 1
                 continue

@@ -38,7 +38,8 @@ def exchanges(
         counts.images += len(block)
         styled_block = style([sample.record for sample in block], part)
         for sample, styled in zip(block, styled_block, strict=True):
-            counts.left_out += styled.left_out
+            if styled.left_out:
+                counts.left_out.update(styled.left_out)
             if not styled.exchanges:
                 counts.left_out[NO_DIALOGUE] += 1
             counts.dialogues += len(styled.exchanges)
@@ -69,10 +70,12 @@ def join_list(written: WrittenExport) -> None:
 
 def llava_row(name: str, sample: PlacedSample, exchange: ChatExchange) -> dict[str, Any]:
     """``id``, ``image``, ``conversations`` of ``from`` and ``value``."""
-    return {"id": name, "image": sample.image, "conversations": list(as_turns(exchange))}
+    return {"id": name, "image": sample.image, "conversations": as_turns(exchange)}
 
 
 def sized_row(name: str, sample: PlacedSample, exchange: ChatExchange) -> dict[str, Any]:
     """The same with the size of the image, which InternVL's trainer plans batches by."""
     size = sample.record.image
-    return llava_row(name, sample, exchange) | {"width": size.width, "height": size.height}
+    row = llava_row(name, sample, exchange)
+    row["width"], row["height"] = size.width, size.height
+    return row

@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from mmrs.engines.garbage import rare_collections
 from mmrs.errors import UserError
 from mmrs.export.format import (
     PARTS_FOLDER,
@@ -149,7 +150,9 @@ class _Export:
             )
             done = part.file("done.json")
             if not done.exists():
-                written = self.form.write(images.samples(self.shards, shard, self.folder), part)
+                suffix = source.image_suffix[entry.split]
+                with rare_collections():
+                    written = self.form.write(images.samples(self.shards.one(shard), suffix, self.folder), part)
                 write_atomic(done, _counts_json(written))
             counts.add(_read_counts(done))
             advance(entry.records)

@@ -6,10 +6,12 @@ the shards is never searched for numbers.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -29,8 +31,7 @@ NO_ORIENTED_FORM = "dialogues of oriented boxes, for which the format has no for
 HOLDS_A_MARK = "dialogues whose words hold a mark of the format"
 
 
-@dataclass(frozen=True, slots=True)
-class ChatExchange:
+class ChatExchange(NamedTuple):
     """A dialogue as it is exported.
 
     Args:
@@ -48,8 +49,7 @@ class ChatExchange:
     boxes: Numbers = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Styled:
+class Styled(NamedTuple):
     """The dialogues of a record, and those that the style cannot write, by reason."""
 
     exchanges: list[ChatExchange]
@@ -114,7 +114,7 @@ class BoxStyle:
             else:
                 head = self.head(dialogue.task, dialogue.task, record.sensor)
                 exchanges.append(ChatExchange(dialogue.task, turns, head))
-        for question in box_questions(record, part.wording, StyleRegions(self, objects.image)):
+        for question in box_questions(record, part.wording, StyleRegions(self, objects)):
             if question.task == "detection-obb" and self.oriented is None:
                 if part.obb == "refuse":
                     left_out[NO_ORIENTED_FORM] += 1
@@ -145,7 +145,7 @@ class BoxStyle:
                 answer = self.grounding(question.text, groups[0][1][0])
             else:
                 answer = self.detections(groups) if groups else self.nothing(question.place)
-                labels = tuple(category for category, rows in groups for _ in rows)
+                labels = tuple([category for category, rows in groups for _ in rows])
         return ChatExchange(question.task, (("human", prompt), ("gpt", answer)), head, labels, boxes)
 
 
@@ -159,15 +159,20 @@ def as_in_shards(records: Sequence[Record], part: ExportPart) -> Iterator[Styled
         yield Styled(exchanges, Counter())
 
 
-def holds_mark(marks: Sequence[str], *texts: str) -> bool:
-    """Whether a text holds one of the marks."""
-    return any(mark in text for text in texts for mark in marks)
+def holds_mark(marks: tuple[str, ...], *texts: str) -> bool:
+    """Whether a text holds one of the marks, none of which has a line break in it."""
+    return _any_of(marks).search("\n".join(texts)) is not None
+
+
+@cache
+def _any_of(marks: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(map(re.escape, marks)))
 
 
 def as_horizontal(question: BoxQuestion) -> BoxQuestion:
     """The same question about horizontal boxes."""
     kind = question.kind.replace("detection-obb", "detection-hbb")
-    return replace(question, task="detection-hbb", kind=kind)
+    return question._replace(task="detection-hbb", kind=kind)
 
 
 class _AllBoxes:
@@ -176,6 +181,7 @@ class _AllBoxes:
     def __init__(self, records: Sequence[Record], style: BoxStyle, max_pixels: int):
         self._records, self._style = records, style
         sizes = [(one.image.width, one.image.height) for one in records for _ in one.objects]
+        self.max_pixels = max_pixels
         self._image = ImageFrame(np.array(sizes), max_pixels)
 
     @cached_property
@@ -193,21 +199,23 @@ class _AllBoxes:
         return self._style.oriented(np.array(quads), self._image)
 
 
-@dataclass(frozen=True, slots=True)
 class RecordBoxes:
     """The numbers of one record: those of all from `first` on. `image` is the record's alone."""
 
-    image: ImageFrame
-    _style: BoxStyle
-    _boxes: _AllBoxes
-    _first: int
+    def __init__(self, record: Record, style: BoxStyle, boxes: _AllBoxes, first: int):
+        self._record, self._style, self._boxes, self._first = record, style, boxes, first
+
+    @cached_property
+    def image(self) -> ImageFrame:
+        size = self._record.image
+        return ImageFrame([size.width, size.height], self._boxes.max_pixels)
 
     def of(self, question: BoxQuestion) -> list[tuple[str, Numbers]]:
         """(class, rows) in the order of the answer."""
         if not question.groups:
             return []
-        rows = self._boxes.oriented if question.task == "detection-obb" else self._boxes.horizontal
-        return [(category, [rows[self._first + place] for place in places]) for category, places in question.groups]
+        rows, first = self._boxes.oriented if question.task == "detection-obb" else self._boxes.horizontal, self._first
+        return [(category, [rows[first + place] for place in places]) for category, places in question.groups]
 
     def region(self, question: BoxQuestion) -> Numbers:
         """The one row of the region that is asked about."""
@@ -218,8 +226,7 @@ def record_boxes(records: Sequence[Record], style: BoxStyle, max_pixels: int) ->
     """Each record with its numbers."""
     boxes, first = _AllBoxes(records, style, max_pixels), 0
     for record in records:
-        image = ImageFrame([record.image.width, record.image.height], max_pixels)
-        yield record, RecordBoxes(image, style, boxes, first)
+        yield record, RecordBoxes(record, style, boxes, first)
         first += len(record.objects)
 
 
@@ -228,15 +235,15 @@ class StyleRegions:
     """Regions on the grid of a style: `mmrs.instructions.regions.RegionBoxes`."""
 
     style: BoxStyle
-    image: ImageFrame
+    of: RecordBoxes
 
     def format_hbb(self, boxes: npt.ArrayLike, frame: SquareFrame) -> str:
-        rows = self.style.horizontal(np.asarray(boxes, dtype=np.float64).reshape(-1, 4), self.image)
+        rows = self.style.horizontal(np.asarray(boxes, dtype=np.float64).reshape(-1, 4), self.of.image)
         return "[" + ";".join(",".join(map(repr, row)) for row in rows) + "]"
 
     def parse(self, text: str, frame: SquareFrame) -> ParsedBoxes:
         rows = [[float(number) for number in piece.split(",")] for piece in text.split(";")]
-        boxes = np.array([self.style.to_pixels(row, self.image) for row in rows]).reshape(-1, 4)
+        boxes = np.array([self.style.to_pixels(row, self.of.image) for row in rows]).reshape(-1, 4)
         sound = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
         return ParsedBoxes(boxes[sound], None, tuple(sound.tolist()))
 
@@ -258,10 +265,11 @@ def corners(boxes: Array) -> Array:
 
 def listed(numbers: Sequence[float]) -> str:
     """``[1, 2, 3, 4]``."""
-    return "[" + ", ".join(map(str, numbers)) + "]"
+    return str([*numbers])
 
 
-def as_turns(exchange: ChatExchange) -> Iterator[dict[str, str]]:
+def as_turns(exchange: ChatExchange) -> list[dict[str, str]]:
     """The turns in LLaVA form, the mark of the image at the start of the first."""
-    for number, (sender, text) in enumerate(exchange.turns):
-        yield {"from": sender, "value": text if number else f"{exchange.head}{IMAGE_MARK}\n{text}"}
+    turns = [{"from": sender, "value": text} for sender, text in exchange.turns]
+    turns[0]["value"] = f"{exchange.head}{IMAGE_MARK}\n{turns[0]['value']}"
+    return turns

@@ -7,9 +7,8 @@ than those that lie in it as written.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from pydantic import Field, ValidationError
 
@@ -20,7 +19,7 @@ from mmrs.instructions.answers import AskedPlace
 from mmrs.instructions.regions import RegionBoxes
 from mmrs.instructions.render import object_lists
 from mmrs.instructions.templates import TEMPLATES
-from mmrs.record import HBB, Record, TaskName
+from mmrs.record import HBB, AnnotatedObject, Record, TaskName
 
 BOX_TASKS: frozenset[str] = frozenset({"detection-hbb", "detection-obb", "visual-grounding", "region-captioning"})
 NO_REGION: HBB = (0.0, 0.0, 0.0, 0.0)
@@ -37,12 +36,11 @@ class Wording(StrictModel):
 
     def prompt(self, question: BoxQuestion, box: str) -> str:
         """The question in the words of the shards, `box` being the region's where it has one."""
-        parts = dict(question.parts) | ({"box": box} if "box" in question.parts else {})
+        parts = {**question.parts, "box": box} if "box" in question.parts else question.parts
         return TEMPLATES[self.templates].prompt(question.kind, self.seed, question.record, question.number, **parts)
 
 
-@dataclass(frozen=True, slots=True)
-class BoxQuestion:
+class BoxQuestion(NamedTuple):
     """A question about boxes of one record.
 
     Args:
@@ -94,6 +92,8 @@ def box_questions(record: Record, wording: Wording, regions: RegionBoxes) -> Ite
         regions: writes and reads a region on the grid of the target.
     """
     tasks = {dialogue.task for dialogue in record.dialogues}
+    if tasks.isdisjoint(BOX_TASKS):
+        return
     number = sum(dialogue.task not in BOX_TASKS for dialogue in record.dialogues)
     for expression in record.expressions:
         target = record.objects[expression.object]
@@ -119,17 +119,29 @@ def box_questions(record: Record, wording: Wording, regions: RegionBoxes) -> Ite
     detections: list[TaskName] = [task for task in ("detection-hbb", "detection-obb") if task in tasks]  # type: ignore[misc]
     if not detections:
         return
-    frame = SquareFrame(record.image.width, record.image.height)
     position = {id(thing): place for place, thing in enumerate(record.objects)}
-    lists = list(object_lists(record, wording, regions))
+    lists = [
+        (asked.kind, asked.parts, _grouped(asked.objects, position), _region(asked.parts, record, regions))
+        for asked in object_lists(record, wording, regions)
+    ]
     for task in detections:
-        for asked in lists:
-            groups: dict[str, list[int]] = {}
-            for thing in asked.objects:
-                groups.setdefault(thing.category, []).append(position[id(thing)])
-            region = NO_REGION
-            if "box" in asked.parts:
-                region = tuple(regions.parse(asked.parts["box"][1:-1], frame).hbb[0].tolist())
-            ordered = tuple((category, tuple(places)) for category, places in groups.items())
-            yield BoxQuestion(task, task + asked.kind, record.id, number, asked.parts, ordered, region=region)
+        for kind, parts, groups, region in lists:
+            yield BoxQuestion(task, task + kind, record.id, number, parts, groups, "", region)
             number += 1
+
+
+def _grouped(
+    objects: Sequence[AnnotatedObject], position: Mapping[int, int]
+) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """`BoxQuestion.groups` of a list of objects, whose positions are known by their `id`."""
+    groups: dict[str, list[int]] = {}
+    for thing in objects:
+        groups.setdefault(thing.category, []).append(position[id(thing)])
+    return tuple([(category, tuple(places)) for category, places in groups.items()])
+
+
+def _region(parts: Mapping[str, str], record: Record, regions: RegionBoxes) -> HBB:
+    if "box" not in parts:
+        return NO_REGION
+    frame = SquareFrame(record.image.width, record.image.height)
+    return tuple(regions.parse(parts["box"][1:-1], frame).hbb[0].tolist())

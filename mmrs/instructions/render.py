@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from pydantic import TypeAdapter
@@ -80,8 +80,7 @@ class Rendered:
     objects_in_no_dialogue: int
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectList:
+class ObjectList(NamedTuple):
     """A list of objects that is asked for: the kind of prompt (after the task's name) and its parts, the objects, and
     what is said to hold them all."""
 

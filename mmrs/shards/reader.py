@@ -51,6 +51,20 @@ class OneShard:
         finally:
             os.close(descriptor)
 
+    def record(self, row: Mapping[str, Any], read: Callable[[int, int], bytes]) -> Record:
+        """The record of an index row, `read` as of `opened`. Raises as `ShardSet.record`."""
+        try:
+            record = Record.from_json(read(row["record_offset"], row["record_size"]))
+        except (OSError, ValueError) as error:
+            raise self.damaged(row["id"], f"the record cannot be read: {error}") from error
+        if record.id != row["id"]:
+            raise self.damaged(row["id"], f"the record is that of {record.id}")
+        return record
+
+    def damaged(self, name: str, what: str) -> RunFailure:
+        """The failure of the sample with that id, whose image or record is not what it should be."""
+        return RunFailure(f"{self.location}/{self.entry.path}: {name}: {what}. {see_verify(self.location)}")
+
 
 def _read_at(descriptor: int, entry: ShardEntry, offset: int, size: int) -> bytes:
     data = os.pread(descriptor, size, offset)
@@ -186,18 +200,12 @@ class ShardSet:
         Raises:
             RunFailure: it cannot be read, or is that of another image.
         """
-        try:
-            record = Record.from_json(self.record_bytes(row))
-        except (OSError, ValueError) as error:
-            raise self.damaged(row, f"the record cannot be read: {error}") from error
-        if record.id != row["id"]:
-            raise self.damaged(row, f"the record is that of {record.id}")
-        return record
+        shard = row["shard"]
+        return self.one(shard).record(row, lambda offset, size: self.read(shard, offset, size))
 
     def damaged(self, row: Mapping[str, Any], what: str) -> RunFailure:
         """The failure of an index row whose image or record is not what it should be."""
-        entry = self.manifest.shards[row["shard"]]
-        return RunFailure(f"{self.location}/{entry.path}: {row['id']}: {what}. {see_verify(self.location)}")
+        return self.one(row["shard"]).damaged(row["id"], what)
 
     def record_bytes(self, row: dict) -> bytes:
         """The record of an index row as canonical JSON, not parsed."""
