@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import click
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
@@ -29,6 +30,7 @@ from tests.support.hints import (
     pattern,
     words_of,
 )
+from tests.support.mirrors import captions_copy, rsvg_copy
 from tests.support.models import save_tiny_model
 from training.config.run import TrainConfig
 
@@ -196,6 +198,8 @@ SCENARIOS = (
 TEMPLATES = {
     Hint("cli.py", "mmrs --debug ..."),
     Hint("converters/describe.py", "--option {}=VALUE"),
+    Hint("converters/grounding/dior_rsvg.py", "mmrs fetch {} --to DATA"),
+    Hint("converters/mirrors/named.py", "mmrs fetch {} --to DATA --dry-run"),
     Hint("mmrs/builder/reuse/combination.py", "--set seed=..."),
     Hint("mmrs/builder/reuse/combination.py", "--set {}=..."),
     Hint("mmrs/builder/reuse/split.py", "--set shard_bytes=..."),
@@ -308,7 +312,25 @@ def test_answers_that_carry_their_truth_are_scored_as_it_says(tmp_path, monkeypa
     assert done.exit_code == 0, done.output
 
 
+def test_what_is_told_of_tables_that_are_no_copy_of_a_source_works(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("rsicd", "dior-rsvg"):
+        mmrs("sample", name, "--out", f"made/{name}")
+    rsvg_copy(tmp_path / "made/dior-rsvg", tmp_path / "copies/dior-rsvg")
+    captions_copy("arampacha/rsicd", tmp_path / "made/rsicd", tmp_path / "copies/rsicd", {"train": "train"})
+    (table,) = (tmp_path / "copies/rsicd/data").iterdir()
+    pq.write_table(pq.read_table(table).rename_columns(["filename", "caption", "image"]), table)
+    for name, position in (("dior-rsvg", 0), ("rsicd", -1)):
+        failed = ["scan", name, f"copies/{name}"]
+        told = mmrs(*failed)
+        assert told.exit_code == 2
+        done = typed(commands_in(told.output)[position], failed)
+        assert done.exit_code == 0, done.output
+
+
 SHOWN = {hint for scenario in SCENARIOS for hint in scenario.covers} | {
+    Hint("converters/grounding/dior_rsvg.py", "--option mirror_splits=true"),
+    Hint("converters/mirrors/named.py", "mmrs scan generic {} --guess"),
     Hint("mmrs/builder/reuse/merge.py", "mmrs verify {}"),
     Hint("mmrs/builder/summary.py", "mmrs verify {}"),
     Hint("mmrs/release/ingest.py", "mmrs release audit {}"),
@@ -336,6 +358,7 @@ COMPOSED = {
     "converters/downloads.py": "tests/converters/downloads/test_fetch.py",
     "converters/formats/shared_file.py": "a file of all images is broken and another layout is there",
     "converters/layout.py": "the folder of a source is empty",
+    "converters/mirrors/tables.py": "tests/converters/mirrors/test_known.py",
     "converters/own_data/guess/trial.py": "tests/converters/own_data/test_guess.py",
     "converters/resolve.py": "tests/converters/test_resolve.py",
     "converters/scan.py": "test_the_next_steps_lead_from_a_sample_to_a_verified_data_set",

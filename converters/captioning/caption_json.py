@@ -1,23 +1,27 @@
 """Captioned images with one JSON file that names the images, their split and their sentences.
 
 The base of the sources that share the schema of `converters.formats.captions`; a source states where its images and
-its file lie, and overrides `parse` or `images` where it differs.
+its file lie, and overrides `parse` or `images` where it differs. Known copies of a source as tables are read where
+neither is there.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from converters.base import Converter
 from converters.formats.captions import CaptionFile, distinct_captions, read_captions
 from converters.formats.shared_file import read_shared
 from converters.layout import FileList, Problem, found_image, layout_error, list_files, locate_root
-from mmrs.errors import BadItem
+from converters.mirrors.named import MirrorTables, locate_mirror, read_mirror
+from mmrs.errors import BadItem, UserError
 from mmrs.imaging.suffixes import without_known_suffix
 from mmrs.record import Annotations, Provenance
-from mmrs.source import Discovery, Item, ensure_unique_stems
+from mmrs.source import Discovery, Item, RowImage, ensure_unique_stems
 
 
 @dataclass(frozen=True)
@@ -37,8 +41,13 @@ class CaptionJson(Converter):
 
     def discover(self, root: Path, split: str) -> Discovery:
         """List the split's images. A caption without words is a detail, an image without a usable caption a problem."""
-        self.check_split(split)
-        base, notes = locate_root(self.name, root, self._holds, self._top_folders())
+        self.check_split(split, root)
+        try:
+            base, notes = locate_root(self.name, root, self._holds, self._top_folders())
+        except UserError:
+            if (tables := locate_mirror(self.name, root)) is None:
+                raise
+            return _in_mirror(tables, split)
         source, folder = self._source(base), self._folder(base)
         annotation_name = PurePosixPath(self.annotation_files[0]).name
         if source is None:
@@ -53,18 +62,29 @@ class CaptionJson(Converter):
         own = problems + repeats
         return Discovery(unique, notes, own, details=details, shared_problems=shared, consulted=frozenset((source,)))
 
+    def splits_in(self, root: Path) -> Sequence[str]:
+        """The splits of a copy that lacks some, else those of the source."""
+        try:
+            locate_root(self.name, root, self._holds, self._top_folders())
+        except UserError:
+            with suppress(UserError):
+                if (tables := locate_mirror(self.name, root)) is not None:
+                    return tuple(split for split in self.splits if split in tables.by_split)
+        return self.splits
+
     def read(self, item: Item) -> Annotations:
         """Distinct captions; ``caption_counts``: occurrences of each, ``captions_without_words``: how many fell out."""
         captions = distinct_captions(item.payload["raw"])
+        source = item.image.file if isinstance(item.image, RowImage) else item.annotations[0]
         if not captions.texts:
-            raise BadItem(f"{item.image.name} has no caption with words", str(item.annotations[0]))
+            raise BadItem(f"{item.image.name} has no caption with words", str(source))
         metadata: dict[str, object] = {"caption_counts": list(captions.counts)}
         if captions.empty:
             metadata["captions_without_words"] = len(captions.empty)
         return Annotations(
             captions=captions.texts,
             metadata=metadata,
-            provenance=Provenance(annotation=item.annotations[0].name, original_id=item.payload["image_id"]),
+            provenance=Provenance(annotation=source.name, original_id=item.payload["image_id"]),
         )
 
     def _holds(self, root: Path) -> bool:
@@ -116,3 +136,36 @@ def _items(
         elif image is not None:
             problems.append((str(image), "no caption with words"))
     return items, tuple(problems), tuple(details)
+
+
+def _in_mirror(tables: MirrorTables, split: str) -> Discovery:
+    """The split's rows of a copy, as the images that its caption file would name."""
+    rows, problems = read_mirror(tables, split)
+    items: list[Item] = []
+    faults: list[Problem] = []
+    details: list[Problem] = []
+    others = 0
+    for row in rows:
+        raw = _sentences(row.cells["captions"])
+        cleaned = distinct_captions(raw)
+        others += len(raw) != (tables.mirror.captions_per_image or len(raw))
+        reasons = (f"caption {at + 1} of {len(raw)} has no words: {raw[at]!r}" for at in cleaned.empty)
+        details += [(str(row.image), reason) for reason in reasons]
+        if cleaned.texts:
+            payload = {"raw": raw, "image_id": str(row.cells.get("image_id", row.image.name))}
+            items.append(Item(without_known_suffix(row.image.name), row.image, (), payload))
+        else:
+            faults.append((str(row.image), "no caption with words"))
+    unique, repeats = ensure_unique_stems(sorted(items, key=lambda item: item.stem))
+    notes = tables.notes
+    if others:
+        count = tables.mirror.captions_per_image
+        notes += (f"{others} images of {split} have not the {count} sentences of the source: the copy may be altered",)
+    consulted = frozenset(tables.by_split[split])
+    found = (*problems, *faults, *repeats)
+    return Discovery(unique, notes, found, details=tuple(details), shared_problems=tables.problems, consulted=consulted)
+
+
+def _sentences(cell: Any) -> list[str]:
+    """The sentences of a cell; one that is no text is an empty one, as in a caption file."""
+    return [text if isinstance(text, str) else "" for text in (cell if isinstance(cell, list) else [cell])]

@@ -21,9 +21,9 @@ from converters.formats.folders import (
     read_class_folders,
     split_of_word,
 )
-from converters.layout import Problem, find_below, last_parts, layout_error, locate_parts, several_places
+from converters.layout import Problem, last_parts, layout_error, locate_parts
 from converters.mirrors.class_tables import ClassNames, read_class_tables
-from converters.mirrors.tables import find_tables
+from converters.mirrors.tables import locate_tables
 from converters.splits import SeededSplit
 from mmrs.errors import BadItem, UserError
 from mmrs.imaging.suffixes import SOURCE_SUFFIXES
@@ -167,17 +167,10 @@ class ClassFolders(Converter):
 
     def _locate_tables(self, root: Path) -> LocatedClasses | None:
         """Tables of a mirror, None where there are none; a single word that names no split is all of them."""
-        if not root.is_dir():
+        located = locate_tables(self.name, root, self.expected())
+        if located is None:
             return None
-        holders = (root,) if find_tables(root).is_any else find_below(root, lambda folder: find_tables(folder).is_any)
-        if not holders:
-            return None
-        if len(holders) > 1:
-            raise several_places(self.name, root, holders, self.expected(), "folders with tables")
-        found = find_tables(holders[0])
-        if not found.by_word:
-            path, fault = found.problems[0]
-            raise layout_error(self.name, root, f"has a table that cannot be read: {path}: {fault}", self.expected())
+        inside, found = located
         parts: dict[str, tuple[Path, ...]] = {}
         for word, tables in found.by_word.items():
             split = split_of_word(word) or ALL_SPLITS
@@ -187,7 +180,7 @@ class ClassFolders(Converter):
             reason = f"has tables by split beside others that name none ({listed})"
             raise layout_error(self.name, root, reason, self.expected())
         ordered = {split: parts[split] for split in (ALL_SPLITS, *SPLIT_WORDS) if split in parts}
-        return LocatedClasses(ordered, holders[0], (), are_tables=True, problems=found.problems)
+        return LocatedClasses(ordered, inside, (), are_tables=True, problems=found.problems)
 
     def _folders(self, root: Path) -> dict[str, tuple[Path, ...]]:
         """Folders of class folders at the first usual place that has any: of the whole set, else by split."""

@@ -4,6 +4,8 @@
 ``val.txt`` and ``test.txt`` hold neither images nor objects of an image but running numbers: all objects of all XML
 files, sorted by name, in document order, from 0. One image's expressions fall into several splits, so an image can be
 in train and in test; a record has the expressions, and the objects, of its own split only.
+
+A known copy as tables is read where that layout is not there.
 """
 
 from __future__ import annotations
@@ -11,23 +13,29 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 from converters.base import register
 from converters.boxes import BoxAnnotations, BoxConverter
 from converters.catalog import Counts
 from converters.formats.objects import from_inclusive, known_objects, labelled
 from converters.formats.rows import apart, each_row
-from converters.formats.shapes import BoxObject
+from converters.formats.shapes import BoxObject, check_box
 from converters.formats.shared_file import read_shared
 from converters.formats.split_lists import list_folders
-from converters.formats.text import integer, numbered_lines, read_bytes
+from converters.formats.text import finite, integer, numbered_lines, read_bytes, shown
 from converters.formats.voc import read_voc
 from converters.layout import FileList, Problem, last_parts, layout_error, list_files, locate_archive
+from converters.mirrors.known import ColumnRole
+from converters.mirrors.named import MirrorTables, locate_mirror, read_mirror
 from mmrs.errors import BadItem, UserError
+from mmrs.imaging.suffixes import without_known_suffix
 from mmrs.record import Expression, Provenance, UnreadRow
-from mmrs.source import Absent, Discovery, Item
+from mmrs.source import Absent, Discovery, Item, RowImage, ensure_unique_stems
 
 _ARCHIVE_FOLDER = "DIOR_RSVG"
+_EDGES = 4
+_ROW_ROLES: tuple[ColumnRole, ...] = ("boxes", "category", "expressions")
 # Objects are counted without parsing: discovery reads thousands of files, and a broken one must not shift the others.
 OBJECT = re.compile(rb"<object[\s>]")
 
@@ -37,12 +45,22 @@ OBJECT = re.compile(rb"<object[\s>]")
 class DiorRsvg(BoxConverter):
     """Expressions by running number."""
 
+    finding_options: ClassVar[frozenset[str]] = frozenset({"mirror_splits"})
+
     image_disjoint: bool = False
     """Whether each image belongs to one split only, test before val before train; else its expressions decide."""
+
+    mirror_splits: bool = False
+    """Whether a copy as tables is read although its splits are its own: none of them may be compared with others."""
 
     def published(self, split: str) -> Counts:
         """Published size of the official lists; nothing is known where images are kept apart."""
         return Counts() if self.image_disjoint else super().published(split)
+
+    def published_found(self, split: str, found: Discovery) -> Counts:
+        """Nothing is published of the splits of a copy."""
+        in_tables = any(isinstance(item.image, RowImage) for item in found.items)
+        return Counts() if in_tables else self.published(split)
 
     def discover(self, root: Path, split: str) -> Discovery:
         """List the images that have expressions in `split`, with the positions of these expressions in their file.
@@ -51,7 +69,12 @@ class DiorRsvg(BoxConverter):
             UserError: no such layout, or lists that do not number the objects of the XML files exactly once.
         """
         self.check_split(split)
-        base, notes = locate_archive(self.name, root, _ARCHIVE_FOLDER, _has_layout, {"Annotations", "JPEGImages"})
+        try:
+            base, notes = locate_archive(self.name, root, _ARCHIVE_FOLDER, _has_layout, {"Annotations", "JPEGImages"})
+        except UserError:
+            if (tables := locate_mirror(self.name, root)) is None:
+                raise
+            return self._in_mirror(tables, split)
         labels = list_files(base / "Annotations", base, {".xml"})
         places = _places(self.name, base, labels)
         numbers = self._numbers(base, split, len(places))
@@ -79,6 +102,8 @@ class DiorRsvg(BoxConverter):
 
     def parse(self, item: Item) -> BoxAnnotations:
         """The split's objects in file order and one expression for each."""
+        if isinstance(item.image, RowImage):
+            return self._parse_row(item, item.image)
         path = item.annotations[0]
         voc, positions = read_voc(path), item.payload["positions"]
         if max(positions) >= len(voc.rows):
@@ -95,6 +120,39 @@ class DiorRsvg(BoxConverter):
             unread=unread + unknown,
             provenance=Provenance(annotation=last_parts(path, 2), original_id=item.stem),
             declared_size=voc.size,
+        )
+
+    def _in_mirror(self, tables: MirrorTables, split: str) -> Discovery:
+        """The rows of a copy's split: an image each, with those of its objects that the split has."""
+        own = tables.mirror.own_splits
+        if own is not None and not self.mirror_splits:
+            raise UserError(
+                f"{self.name}: {tables.inside} is the copy {tables.mirror.repo}: {own}. To train on it and compare "
+                "with nothing, add `--option mirror_splits=true`; the official lists come with "
+                f"`mmrs fetch {self.name} --to DATA`."
+            )
+        if self.image_disjoint:
+            raise UserError(f"{self.name}: image_disjoint=true needs the official lists, which a copy does not have.")
+        rows, problems = read_mirror(tables, split)
+        items = [Item(without_known_suffix(row.image.name), row.image, (), dict(row.cells)) for row in rows]
+        unique, repeats = ensure_unique_stems(sorted(items, key=lambda item: item.stem))
+        notes = (*tables.notes, f"the splits are those of the copy: {own}") if own else tables.notes
+        consulted = frozenset(tables.by_split.get(split, ()))
+        return Discovery(unique, notes, (*problems, *repeats), shared_problems=tables.problems, consulted=consulted)
+
+    def _parse_row(self, item: Item, image: RowImage) -> BoxAnnotations:
+        """The objects of a row and one expression for each."""
+        path = str(image)
+        edges, labels, texts = (_cell_list(item.payload[role], role, path) for role in _ROW_ROLES)
+        if not len(edges) == len(labels) == len(texts):
+            raise BadItem(f"{len(edges)} boxes with {len(labels)} classes and {len(texts)} expressions", path)
+        described, unread = apart(each_row(zip(edges, labels, texts, strict=True), lambda one: _row_object(*one, path)))
+        known, unknown = known_objects(described, tuple(self.facts.classes), path)
+        return BoxAnnotations(
+            labelled([from_inclusive(obj) for obj in known], self.facts.classes, path, repeats=True),
+            expressions=tuple(Expression(text=str(obj.text), object=place) for place, obj in enumerate(known)),
+            unread=unread + unknown,
+            provenance=Provenance(annotation=image.file.name, original_id=item.stem),
         )
 
     def _numbers(self, base: Path, split: str, total: int) -> dict[str, tuple[int, ...]]:
@@ -129,6 +187,23 @@ class DiorRsvg(BoxConverter):
             return (f"{left_out} images of {split} were left out: they have expressions in a later split too",)
         advice = "image_disjoint=true keeps each image in one split"
         return (f"{count} images of {split} also have expressions in another split; {advice}",)
+
+
+def _cell_list(cell: Any, role: str, path: str) -> list[Any]:
+    if not isinstance(cell, list):
+        raise BadItem(f"the row has no list of {role}", path)
+    return cell
+
+
+def _row_object(edges: Any, label: Any, text: Any, path: str) -> BoxObject:
+    """An object of a copy's row: edges as the XML file has them. Raises `BadItem`."""
+    if not isinstance(edges, list) or len(edges) != _EDGES:
+        raise BadItem(f"box {shown(edges)}; {_EDGES} edges are expected", path)
+    if not isinstance(label, str) or not isinstance(text, str) or not text.strip():
+        raise BadItem(f"the object {shown(label)} has the expression {shown(text)}", path)
+    xmin, ymin, xmax, ymax = (finite(edge, "edge", path) for edge in edges)
+    box = check_box((xmin, ymin, xmax, ymax), path)
+    return BoxObject(label, box, text=text)
 
 
 def _described(row: BoxObject | UnreadRow, position: int, path: str) -> BoxObject | UnreadRow:

@@ -182,18 +182,29 @@ def _parts(schema: pa.Schema, column: str) -> tuple[str, tuple[str, ...]]:
     return top, tuple(parts)
 
 
-def _type_at(schema: pa.Schema, column: str, path: Path) -> pa.DataType:
+def has_column(schema: pa.Schema, column: str) -> bool:
+    """Whether a table has that column, once; dotted where it is part of another one."""
+    return _found_type(schema, column) is not None
+
+
+def _found_type(schema: pa.Schema, column: str) -> pa.DataType | None:
     top, parts = _parts(schema, column)
-    if schema.names.count(top) == 1:
-        kind = schema.field(top).type
-        for part in parts:
-            while _is_list(kind):
-                kind = kind.value_type
-            if not pa.types.is_struct(kind) or kind.get_field_index(part) < 0:
-                break
-            kind = kind.field(part).type
-        else:
-            return kind
+    if schema.names.count(top) != 1:
+        return None
+    kind = schema.field(top).type
+    for part in parts:
+        while _is_list(kind):
+            kind = kind.value_type
+        if not pa.types.is_struct(kind) or kind.get_field_index(part) < 0:
+            return None
+        kind = kind.field(part).type
+    return kind
+
+
+def _type_at(schema: pa.Schema, column: str, path: Path) -> pa.DataType:
+    kind = _found_type(schema, column)
+    if kind is not None:
+        return kind
     listed = listed_names(schema.names)
     raise BadItem(f"has no column {column!r}, or several; its columns are {listed}", str(path))
 

@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from converters.formats.folders import split_of_word
-from converters.layout import Problem, list_files, subfolders
+from converters.layout import Problem, find_below, layout_error, list_files, several_places, subfolders
 from mmrs.errors import UserError
 from mmrs.source import Absent
+from mmrs.storage.plain_files import FOLLOW_OPTION
 
 SUFFIX = ".parquet"
 TABLE_PART = re.compile(r"(?P<word>.+?)-(?P<number>\d{5})-of-(?P<count>\d{5})(-[0-9a-f]+)?")
@@ -61,6 +63,33 @@ def find_tables(folder: Path) -> TableSet:
     for word, counts in numbered.items():
         problems += _missing_parts(folder, word, counts)
     return TableSet({word: tuple(paths) for word, paths in parts.items()}, tuple(problems))
+
+
+def locate_tables(source: str, root: Path, expected: Sequence[str] = ()) -> tuple[Path, TableSet] | None:
+    """The one folder at or below `root` that has tables, and these; None where there are none.
+
+    Args:
+        expected: the layouts that an error names, by default all of the source.
+
+    Raises:
+        UserError: several folders have tables, or none of them can be read.
+    """
+    if not root.is_dir():
+        return None
+    holders = (root,) if find_tables(root).is_any else find_below(root, lambda folder: find_tables(folder).is_any)
+    if not holders:
+        return None
+    if len(holders) > 1:
+        raise several_places(source, root, holders, expected, "folders with tables")
+    found = find_tables(holders[0])
+    if not found.by_word:
+        path, fault = found.problems[0]
+        linked = f"`{FOLLOW_OPTION}` reads tables that links lead to, as the cache of the Hub has them"
+        following = (linked,) if Path(path).is_symlink() else ()
+        raise layout_error(
+            source, root, f"has a table that cannot be read: {path}: {fault}", expected, next_lines=following
+        )
+    return holders[0], found
 
 
 def _missing_parts(folder: Path, word: str, counts: dict[int, set[int]]) -> list[Problem]:

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 import cli
 from converters import downloads, samples
+from converters.mirrors.known import load_mirrors
 from mmrs.fetch.catalogue import (
     DrivePart,
     GithubLfsPart,
@@ -25,6 +26,7 @@ from mmrs.fetch.catalogue import (
     ZenodoPart,
 )
 from tests.support.hub_server import Repo, serve_hub
+from tests.support.mirrors import captions_copy
 
 # Options of the sample whose layout is that of the copy, and how its files lie in the archives: by the beginning of
 # their paths, or by a part of it. "*" is all that is not listed by name.
@@ -178,6 +180,38 @@ def test_an_entry_brings_what_a_scan_reads(source, server, tmp_path, monkeypatch
     expected, found = (json.loads(mmrs("scan", source, root, "--json", *words).output) for root in roots)
     assert counted(found) == counted(expected)
     assert found["packed"] == []
+
+
+def test_a_copy_is_fetched_and_read_as_its_source(server, tmp_path, monkeypatch):
+    samples.write("rsicd", tmp_path / "made")
+    words = {"train": "train", "val": "valid", "test": "test"}
+    captions_copy("arampacha/rsicd", tmp_path / "made", tmp_path / "copy", words)
+    with serve_hub() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        repo = hub.repos.setdefault("arampacha/rsicd", Repo(False))
+        for path in (tmp_path / "copy").rglob("*.parquet"):
+            data = path.read_bytes()
+            repo.files[path.relative_to(tmp_path / "copy").as_posix()] = ("lfs", data)
+            hub.objects[hashlib.sha256(data).hexdigest()] = data
+        done = mmrs("fetch", "rsicd", "--variant", "rsicd=mirror", "--to", tmp_path / "data", "--accept")
+    assert done.exit_code == 0, done.output
+    scanned = [
+        json.loads(mmrs("scan", "rsicd", root, "--json").output)
+        for root in (tmp_path / "made", tmp_path / "data/rsicd")
+    ]
+    assert counted(scanned[1]) == counted(scanned[0]) and len(counted(scanned[1])) == 3
+
+
+def test_copies_are_fetched_at_the_commit_that_their_facts_are_about():
+    mirrors = {mirror.repo: mirror for known in load_mirrors().values() for mirror in known.copies}
+    fetched = 0
+    for known in downloads.source_downloads().values():
+        for variant in known.variants.values():
+            for part in variant.parts:
+                if isinstance(part, HubPart) and part.repo in mirrors:
+                    assert part.revision == mirrors[part.repo].revision and not mirrors[part.repo].refused
+                    fetched += 1
+    assert fetched == 2
 
 
 def counted(scan):
