@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from training.data.collate import Pack
 from training.model.modeling.generation import EarthGPTForConditionalGeneration
 from training.step.attention import SPARSE, pack_mask
+from training.step.last_block import last_block_at
 from training.step.objective.coordinates import CoordinateTargets
 from training.step.unpacked import RowBatch, row_batches
 
@@ -105,13 +106,16 @@ def _row_states(
         mask = None
         if not batch.causal:
             mask = pack_mask(model.language_model, batch.image_segment_RS, batch.dialogue_segment_RS)
-        states_RSD = model.hidden_states(
-            input_ids=batch.input_ids_RS,
-            attention_mask=mask,
-            position_ids=None if batch.causal else batch.position_ids_RS,
-            image_features=features_NSD[batch.images_N] if features_NSD is not None and len(batch.images_N) else None,
-        )
-        states.append(states_RSD.flatten(0, 1).index_select(0, batch.target_positions_T))
+        own_NSD = features_NSD[batch.images_N] if features_NSD is not None and len(batch.images_N) else None
+        with last_block_at(model.language_model, batch.target_positions_T) as at_targets:
+            found = model.hidden_states(
+                input_ids=batch.input_ids_RS,
+                attention_mask=mask,
+                position_ids=None if batch.causal else batch.position_ids_RS,
+                image_features=own_NSD,
+            )
+        flat = found.flatten(0, 1)
+        states.append(flat if at_targets else flat.index_select(0, batch.target_positions_T))
     order_T = torch.cat([batch.targets_T for batch in batches])
     return torch.cat(states)[order_T.argsort()]
 
