@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmrs.commands.options import LOCATION
+from mmrs.commands.options import LOCATION, address_option, engine_option, workers_option
 
 if TYPE_CHECKING:
     from mmrs.progress import Progress
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
         "qwen3-vl, qwen2.5-vl, internvl, geochat, earthdial, paligemma, florence-2, messages (TRL and `datasets`)."
     ),
 )
-@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIRECTORY", help="A new folder.")
+@click.option(
+    "--out", type=LOCATION, required=True, metavar="DIR_OR_URL", help="A new folder, or a URL such as s3://BUCKET/NAME."
+)
 @click.option("--split", "splits", multiple=True, help="Only this split; repeatable. Default: all.")
 @click.option("--source", "sources", multiple=True, help="Only this source; repeatable. Default: all.")
 @click.option(
@@ -64,15 +66,21 @@ if TYPE_CHECKING:
     metavar="EXPORT",
     help="The export that `--images link` links to.",
 )
+@workers_option
+@engine_option
+@address_option
 @click.pass_obj
 def export(progress: Progress, location: Path | str, **options: Any) -> None:
     """Write a data set in the files of another program: detection labels or conversations, with their images.
 
     A README.md inside says in which frame boxes are written and how they are rounded, what was left out and why, and
-    the licence of every source. A stopped export goes on when its command is given again.
+    the licence of every source. A stopped export goes on when its command is given again. The bytes are the same for
+    any number of workers and on Ray.
     """
+    from mmrs.engines.choose import choose_engine
     from mmrs.export.run import ExportConfig, describe_export, write_export
 
+    engine = choose_engine(options.pop("engine"), options.pop("workers"), options.pop("address"))
     config = ExportConfig(
         location,
         options.pop("form"),
@@ -81,4 +89,4 @@ def export(progress: Progress, location: Path | str, **options: Any) -> None:
         options.pop("sources") or None,
         **options,
     )
-    click.echo(describe_export(write_export(config, progress)))
+    click.echo(describe_export(write_export(config, progress, engine)))

@@ -1,7 +1,8 @@
 """The contract of an export format: samples of one shard in, a part of the files out, what was left out counted.
 
-A part is all that is written of one shard. It can be written again over itself, so an export that was stopped goes on
-with the first part that is not whole. Files of a whole split are joined from the parts at the end.
+A part is all that is written of one shard, and knows nothing of the others, which other processes write. It can be
+written again over itself, so an export that was stopped goes on with the parts that are not whole. Files of a whole
+split are joined from the parts at the end.
 """
 
 from __future__ import annotations
@@ -72,7 +73,6 @@ class ExportPart:
         split: of the data set.
         number: of the shard in its split.
         of: shards of the split.
-        before: what the parts before it in the split hold.
         categories: of all chosen sources, sorted; their positions are the class numbers of every split.
         source_categories: of the shard's source.
         wording: of questions about boxes, as in the shards.
@@ -85,7 +85,6 @@ class ExportPart:
     split: str
     number: int
     of: int
-    before: ExportCounts
     categories: tuple[str, ...]
     source_categories: tuple[str, ...]
     wording: Wording
@@ -95,7 +94,12 @@ class ExportPart:
 
     def file(self, kind: str) -> Path:
         """The part's piece of a file that is joined from all parts of the split."""
-        return self.folder / PARTS_FOLDER / f"{self.split}-{self.number:05d}.{kind}"
+        return self.folder / PARTS_FOLDER / f"{self.name}.{kind}"
+
+    @property
+    def name(self) -> str:
+        """Of the part, in the export."""
+        return f"{self.split}-{self.number:05d}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +116,26 @@ class WrittenExport:
         for number in range(self.parts[split]):
             yield self.folder / PARTS_FOLDER / f"{split}-{number:05d}.{kind}"
 
+    def lines(self, split: str, kind: str) -> Iterator[bytes]:
+        """The lines of all pieces of a split, without their ends."""
+        for piece in self.pieces(split, kind):
+            with piece.open("rb") as content:
+                for line in content:
+                    yield line.removesuffix(b"\n")
+
     def append(self, file: BinaryIO, split: str, kind: str) -> None:
         """Write all pieces of a split into an open file."""
         for piece in self.pieces(split, kind):
             with piece.open("rb") as content:
                 shutil.copyfileobj(content, file, 1 << 20)
+
+
+def write_items(file: BinaryIO, items: Iterable[bytes]) -> None:
+    """Write the items of a JSON list or object, each on a line of its own, with commas between them."""
+    separator = b"\n"
+    for item in items:
+        file.write(separator + item)
+        separator = b",\n"
 
 
 def _finish_nothing(written: WrittenExport) -> None:

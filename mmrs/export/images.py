@@ -17,10 +17,10 @@ import orjson
 
 from mmrs.errors import RunFailure, UserError
 from mmrs.export.format import PlacedSample, image_path, write_into
+from mmrs.export.target import EXPORT_STATE_NAME
 from mmrs.shards.reader import OneShard
 
 ImageRule = Literal["copy", "link", "reference", "none"]
-STATE_NAME = "export.json"
 _PLACES = ("key", "id", "image_offset", "image_size", "record_offset", "record_size")
 
 
@@ -88,7 +88,7 @@ def check_linked(linked: Path, data_set: str) -> None:
         UserError: it is none, or one of another data set.
     """
     try:
-        state = orjson.loads((linked / STATE_NAME).read_bytes())
+        state = orjson.loads((linked / EXPORT_STATE_NAME).read_bytes())
         found = state["data_set"]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(f"{linked} is no finished export: {error}. Name one for --images-from.") from error

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from mmrs.export.format import NO_DIALOGUE, ExportCounts, ExportPart, PlacedSample, WrittenExport
+from mmrs.export.format import NO_DIALOGUE, ExportCounts, ExportPart, PlacedSample, WrittenExport, write_items
 from mmrs.export.style import ChatExchange, Styled, as_turns
 from mmrs.record import Record
 
@@ -59,12 +59,7 @@ def join_list(written: WrittenExport) -> None:
     for split in written.counts:
         with (written.folder / f"{split}.json").open("wb") as file:
             file.write(b"[")
-            is_first = True
-            for piece in written.pieces(split, "jsonl"):
-                with piece.open("rb") as lines:
-                    for line in lines:
-                        file.write((b"\n" if is_first else b",\n") + line.removesuffix(b"\n"))
-                        is_first = False
+            write_items(file, written.lines(split, "jsonl"))
             file.write(b"\n]\n")
 
 

@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from mmrs.engines.garbage import rare_collections
+from mmrs.engines.base import Engine
+from mmrs.engines.processes import ProcessPool
 from mmrs.errors import UserError
 from mmrs.export.format import (
-    PARTS_FOLDER,
     ExportCounts,
     ExportFormat,
     ExportPart,
     ObbRule,
     WrittenExport,
 )
-from mmrs.export.images import STATE_NAME, ImagePlacement, ImageRule, check_linked
+from mmrs.export.images import ImagePlacement, ImageRule, check_linked
 from mmrs.export.registry import export_format
+from mmrs.export.target import FolderTarget, UrlTarget, export_target
 from mmrs.export.wording import read_wording
 from mmrs.progress import Progress
 from mmrs.shards.manifest import Manifest
-from mmrs.shards.reader import ShardSet
-from mmrs.storage.atomic import write_atomic
-from mmrs.storage.locks import whole_file_lock
-from mmrs.text import nearest, not_empty, removal
+from mmrs.shards.reader import OneShard, ShardSet
+from mmrs.storage.urls import without_secrets
+from mmrs.text import nearest
 
-_PARTIAL, _LOCK_NAME = ".partial", ".lock"
+ONE_PROCESS = ProcessPool(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +40,7 @@ class ExportConfig:
     Args:
         location: of the data set.
         form: name of the format.
-        out: a new folder.
+        out: a new folder, or a URL that takes objects.
         splits: of the data set.
         sources: of the data set.
         obb: what becomes of oriented objects where the format has horizontal boxes alone.
@@ -54,7 +52,7 @@ class ExportConfig:
 
     location: Path | str
     form: str
-    out: Path
+    out: Path | str
     splits: tuple[str, ...] | None = None
     sources: tuple[str, ...] | None = None
     obb: ObbRule = "refuse"
@@ -66,17 +64,18 @@ class ExportConfig:
 
 @dataclass(frozen=True, slots=True)
 class ExportResult:
-    """Counts of each split, and the folder."""
+    """Counts of each split, and the folder or URL."""
 
-    out: Path
+    out: Path | str
     counts: dict[str, ExportCounts] = field(default_factory=dict)
 
 
-def write_export(config: ExportConfig, progress: Progress) -> ExportResult:
-    """Read every chosen sample once and write images, the format's files and a README into a new folder.
+def write_export(config: ExportConfig, progress: Progress, engine: Engine = ONE_PROCESS) -> ExportResult:
+    """Read every chosen sample once and write images, the format's files and a README into a new folder or to a URL.
 
-    Samples come in the order of the manifest, so equal data sets give equal bytes. Until it is whole an export lies
-    beside its place, as ``OUT.partial``; one that was stopped there goes on after its last whole shard.
+    Samples come in the order of the manifest, so equal data sets give equal bytes, whatever the engine. Until it is
+    whole an export lies beside its place, as ``OUT.partial``, or at its URL without `export.json`; one that was stopped
+    there goes on with the shards that are not whole.
 
     Raises:
         UserError: no such format, box style, data set, split or source, or `out` has something in it, or what was
@@ -85,27 +84,20 @@ def write_export(config: ExportConfig, progress: Progress) -> ExportResult:
     """
     form = export_format(config.form)
     boxes = _box_style(form, config.boxes)
-    if _is_taken(config.out):
-        raise UserError(not_empty(config.out))
+    target = export_target(config.out)
     shards = ShardSet(config.location)
     manifest = shards.manifest
     positions = _positions(shards, config)
     _check_images(config, form, manifest.id)
-    state = _state(config, boxes, manifest.id)
-    partial = config.out.with_name(config.out.name + _PARTIAL)
-    with _opened(partial, state, config) as folder:
-        export = _Export(config, form, boxes, shards, folder, _categories(manifest, config.sources))
-        result = ExportResult(config.out)
-        total = sum(manifest.shards[shard].records for chosen in positions.values() for shard in chosen)
-        with progress.stage("export", total, "images") as advance:
-            for split, chosen in positions.items():
-                result.counts[split] = export.write_split(split, chosen, advance)
+    state = orjson.dumps(_state(config, boxes, manifest.id), option=orjson.OPT_INDENT_2)
+    export = _Export(config, form, boxes, shards, target, _categories(manifest, config.sources), positions)
+    with target.held(state, progress.note):
+        result = ExportResult(config.out, export.write_parts(engine, progress))
         parts = {split: len(chosen) for split, chosen in positions.items()}
-        form.finish(WrittenExport(folder, result.counts, export.categories, parts))
-        (folder / "README.md").write_text(_readme(form, config, boxes, manifest, result), encoding="utf-8")
-        shutil.rmtree(folder / PARTS_FOLDER)
-        (folder / _LOCK_NAME).unlink()
-        os.replace(folder, config.out)
+        with target.joining() as folder:
+            form.finish(WrittenExport(folder, result.counts, export.categories, parts))
+            (folder / "README.md").write_text(_readme(form, config, boxes, manifest, result), encoding="utf-8")
+            target.finish(folder, state)
     shards.close()
     return result
 
@@ -117,78 +109,74 @@ def describe_export(result: ExportResult) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class _PartTask:
+    """One part, small to send to another process; `part.folder` is where it is written."""
+
+    name: str
+    form: str
+    part: ExportPart
+    shard: OneShard
+    suffix: str
+    images: ImagePlacement
+    target: FolderTarget | UrlTarget
+
+
+def _write_part(task: _PartTask) -> ExportCounts:
+    with task.target.writing() as folder:
+        samples = task.images.samples(task.shard, task.suffix, folder)
+        counts = export_format(task.form).write(samples, replace(task.part, folder=folder))
+        task.target.keep(folder, task.name, _counts_json(counts))
+    return counts
+
+
+@dataclass(frozen=True, slots=True)
 class _Export:
     config: ExportConfig
     form: ExportFormat
     boxes: str
     shards: ShardSet
-    folder: Path
+    target: FolderTarget | UrlTarget
     categories: tuple[str, ...]
+    positions: Mapping[str, Sequence[int]]
 
-    def write_split(self, split: str, positions: Sequence[int], advance: Callable[[int], None]) -> ExportCounts:
-        """Write the parts of a split that are not there, and count all."""
+    def write_parts(self, engine: Engine, progress: Progress) -> dict[str, ExportCounts]:
+        """Write the parts that are not there, and count all by split."""
+        tasks = [
+            self._task(split, number, shard)
+            for split, positions in self.positions.items()
+            for number, shard in enumerate(positions)
+        ]
+        found = {name: _read_counts(counts) for name, counts in self.target.done([one.name for one in tasks]).items()}
+        missing = [task for task in tasks if task.name not in found]
+        run = engine.run(_write_part, missing, lambda task: task.shard.entry.path, progress.note)
+        with progress.stage("export", sum(task.shard.entry.records for task in tasks), "images") as advance:
+            advance(sum(task.shard.entry.records for task in tasks if task.name in found))
+            for position, counts in run:
+                found[missing[position].name] = counts
+                advance(missing[position].shard.entry.records)
+        counted = {split: ExportCounts() for split in self.positions}
+        for task in tasks:
+            counted[task.part.split].add(found[task.name])
+        return counted
+
+    def _task(self, split: str, number: int, shard: int) -> _PartTask:
         manifest = self.shards.manifest
+        source = manifest.sources[manifest.shards[shard].source]
+        part = ExportPart(
+            folder=Path(),
+            split=split,
+            number=number,
+            of=len(self.positions[split]),
+            categories=self.categories,
+            source_categories=source.categories,
+            wording=read_wording(manifest.recipe, split in source.train_splits, self.shards.location),
+            boxes=self.boxes,
+            max_pixels=self.config.max_pixels,
+            obb=self.config.obb,
+        )
         images = ImagePlacement(self.config.images, self.config.images_from, self.form.embeds_images)
-        counts = ExportCounts()
-        for number, shard in enumerate(positions):
-            entry = manifest.shards[shard]
-            source = manifest.sources[entry.source]
-            before = ExportCounts()
-            before.add(counts)
-            part = ExportPart(
-                folder=self.folder,
-                split=split,
-                number=number,
-                of=len(positions),
-                before=before,
-                categories=self.categories,
-                source_categories=source.categories,
-                wording=read_wording(manifest.recipe, split in source.train_splits, self.shards.location),
-                boxes=self.boxes,
-                max_pixels=self.config.max_pixels,
-                obb=self.config.obb,
-            )
-            done = part.file("done.json")
-            if not done.exists():
-                suffix = source.image_suffix[entry.split]
-                with rare_collections():
-                    written = self.form.write(images.samples(self.shards.one(shard), suffix, self.folder), part)
-                write_atomic(done, _counts_json(written))
-            counts.add(_read_counts(done))
-            advance(entry.records)
-        return counts
-
-
-class _opened:
-    """The folder of an export that is not whole yet, held against a second writer."""
-
-    def __init__(self, partial: Path, state: dict[str, Any], config: ExportConfig):
-        self._partial, self._state, self._config = partial, state, config
-
-    def __enter__(self) -> Path:
-        path, content = self._partial / STATE_NAME, orjson.dumps(self._state, option=orjson.OPT_INDENT_2)
-        if self._partial.exists():
-            try:
-                found = path.read_bytes()
-            except OSError:
-                found = b""
-            if found != content:
-                raise UserError(
-                    f"{self._partial} holds another export, which was stopped: give its command again and it goes on, "
-                    f"or remove it: {removal(self._partial)}"
-                )
-        else:
-            (self._partial / PARTS_FOLDER).mkdir(parents=True)
-            write_atomic(path, content)
-        self._lock = whole_file_lock(self._partial / _LOCK_NAME)
-        try:
-            self._lock.__enter__()
-        except BlockingIOError as error:
-            raise UserError(f"{self._partial} is being written to by another `mmrs export`.") from error
-        return self._partial
-
-    def __exit__(self, *error: Any) -> None:
-        self._lock.__exit__(*error)
+        suffix = source.image_suffix[split]
+        return _PartTask(part.name, self.config.form, part, self.shards.one(shard), suffix, images, self.target)
 
 
 def _box_style(form: ExportFormat, asked: str) -> str:
@@ -203,6 +191,11 @@ def _box_style(form: ExportFormat, asked: str) -> str:
 
 
 def _check_images(config: ExportConfig, form: ExportFormat, data_set: str) -> None:
+    if config.images == "link" and not isinstance(config.out, Path):
+        raise UserError(
+            f"{without_secrets(config.out)}: hard links lie on one disk. Use `--images copy`, or `--images reference`, "
+            "which leaves them in the shards."
+        )
     if (config.images == "link") != (config.images_from is not None):
         raise UserError("`--images link` and `--images-from EXPORT` go together: the first says how, the second whose.")
     if config.images_from is not None:
@@ -226,10 +219,6 @@ def _state(config: ExportConfig, boxes: str, data_set: str) -> dict[str, Any]:
     }
 
 
-def _is_taken(out: Path) -> bool:
-    return os.path.lexists(out) and (out.is_symlink() or not out.is_dir() or any(out.iterdir()))
-
-
 def _positions(shards: ShardSet, config: ExportConfig) -> dict[str, list[int]]:
     """Positions in the manifest of the shards of each split, in its order."""
     entries = shards.manifest.shards
@@ -251,8 +240,8 @@ def _counts_json(counts: ExportCounts) -> bytes:
     return orjson.dumps(content | {"left_out": dict(counts.left_out)})
 
 
-def _read_counts(path: Path) -> ExportCounts:
-    content = orjson.loads(path.read_bytes())
+def _read_counts(written: bytes) -> ExportCounts:
+    content = orjson.loads(written)
     return ExportCounts(**content | {"left_out": Counter(content["left_out"])})
 
 

@@ -7,12 +7,21 @@ Objects that count as nothing are crowds of their class; regions of no class are
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import orjson
 
-from mmrs.export.format import IGNORED, ExportCounts, ExportFormat, ExportPart, PlacedSample, WrittenExport, fixed_frame
+from mmrs.export.format import (
+    IGNORED,
+    ExportCounts,
+    ExportFormat,
+    ExportPart,
+    PlacedSample,
+    WrittenExport,
+    fixed_frame,
+    write_items,
+)
 from mmrs.record import AnnotatedObject, Quad
 
 
@@ -22,19 +31,17 @@ def _write(samples: Iterable[PlacedSample], part: ExportPart) -> ExportCounts:
     with part.file("images").open("wb") as images, part.file("annotations").open("wb") as annotations:
         for sample in samples:
             counts.images += 1
-            image = part.before.images + counts.images
             size = sample.record.image
-            row = {"id": image, "file_name": _name(sample), "width": size.width, "height": size.height}
-            images.write((b",\n" if image > 1 else b"\n") + orjson.dumps(row))
+            row = {"file_name": _name(sample), "width": size.width, "height": size.height}
+            images.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
             for thing in sample.record.objects:
                 if thing.category not in number:
                     # Regions of no class: a crowd has to be one of some class.
                     counts.left_out[IGNORED] += 1
                     continue
                 counts.objects += 1
-                place = part.before.objects + counts.objects
-                written = _annotation(thing, place, image, number[thing.category])
-                annotations.write((b",\n" if place > 1 else b"\n") + orjson.dumps(written))
+                row = _annotation(thing, number[thing.category])
+                annotations.write(b"%d %b\n" % (counts.images, orjson.dumps(row)))
     return counts
 
 
@@ -46,17 +53,35 @@ def _finish(written: WrittenExport) -> None:
     for split in written.counts:
         with (written.folder / "annotations" / f"{split}.json").open("wb") as file:
             file.write(b'{"categories":' + orjson.dumps(categories) + b',"images":[')
-            written.append(file, split, "images")
+            write_items(file, _numbered_images(written, split))
             file.write(b'],"annotations":[')
-            written.append(file, split, "annotations")
+            write_items(file, _numbered_annotations(written, split))
             file.write(b"]}\n")
 
 
-def _annotation(thing: AnnotatedObject, number: int, image: int, category: int) -> dict[str, Any]:
+def _numbered_images(written: WrittenExport, split: str) -> Iterator[bytes]:
+    for number, line in enumerate(written.lines(split, "images"), start=1):
+        yield b'{"id":%d,%b' % (number, line[1:])
+
+
+def _numbered_annotations(written: WrittenExport, split: str) -> Iterator[bytes]:
+    """Lines of a part begin with the number of their image in it, to which the images of the parts before are added."""
+    place, before = 1, 0
+    pieces = (written.pieces(split, kind) for kind in ("images", "annotations"))
+    for of_images, of_annotations in zip(*pieces, strict=True):
+        with of_annotations.open("rb") as lines:
+            for line in lines:
+                number, _, row = line.rstrip(b"\n").partition(b" ")
+                yield b'{"id":%d,"image_id":%d,%b' % (place, before + int(number), row[1:])
+                place += 1
+        with of_images.open("rb") as lines:
+            before += sum(1 for _ in lines)
+
+
+def _annotation(thing: AnnotatedObject, category: int) -> dict[str, Any]:
+    """An annotation without the ids, which follow from the parts before."""
     x1, y1, x2, y2 = thing.extent()
     return {
-        "id": number,
-        "image_id": image,
         "category_id": category,
         "bbox": [round(value, 2) for value in (x1, y1, x2 - x1, y2 - y1)],
         "area": round(_area(thing.quad), 2),

@@ -25,6 +25,7 @@ from mmrs.export.format import (
     WrittenExport,
     fixed_frame,
     horizontal_box,
+    write_items,
 )
 
 
@@ -35,10 +36,8 @@ def _write(samples: Iterable[PlacedSample], part: ExportPart) -> ExportCounts:
             counts.images += 1
             detections = _detections(sample, part, counts)
             counts.objects += len(detections)
-            is_first = part.before.images + counts.images == 1
             name = sample.path.removeprefix(f"images/{part.split}/").rpartition(".")[0]
-            line = orjson.dumps(name) + b":" + orjson.dumps(detections)
-            file.write((b"\n" if is_first else b",\n") + line)
+            file.write(orjson.dumps(name) + b":" + orjson.dumps(detections, option=orjson.OPT_APPEND_NEWLINE))
     return counts
 
 
@@ -69,7 +68,7 @@ def _finish(written: WrittenExport) -> None:
         with (folder / "labels.json").open("wb") as file:
             # Without a list of classes labels are read as names, not as numbers.
             file.write(b'{"classes":null,"labels":{')
-            written.append(file, split, "labels")
+            write_items(file, written.lines(split, "labels"))
             file.write(b"\n}}\n")
 
 

@@ -19,6 +19,7 @@ from mmrs.export.format import (
     PlacedSample,
     WrittenExport,
     fixed_frame,
+    write_items,
 )
 from mmrs.record import AnnotatedObject, Record
 
@@ -31,8 +32,7 @@ def _write(samples: Iterable[PlacedSample], part: ExportPart) -> ExportCounts:
             of_image = _image_properties(sample)
             for thing in sample.record.objects:
                 counts.objects += 1
-                is_first = part.before.objects + counts.objects == 1
-                file.write((b"\n" if is_first else b",\n") + orjson.dumps(_feature(thing, of_image)))
+                file.write(orjson.dumps(_feature(thing, of_image), option=orjson.OPT_APPEND_NEWLINE))
     return counts
 
 
@@ -70,7 +70,7 @@ def _finish(written: WrittenExport) -> None:
     for split in written.counts:
         with (written.folder / f"{split}.geojson").open("wb") as file:
             file.write(b'{"type":"FeatureCollection","features":[')
-            written.append(file, split, "features")
+            write_items(file, written.lines(split, "features"))
             file.write(b"\n]}\n")
 
 

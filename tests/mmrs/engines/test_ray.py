@@ -21,6 +21,7 @@ from mmrs.engines.choose import choose_engine
 from mmrs.engines.processes import ProcessPool
 from mmrs.engines.ray import RayCluster
 from mmrs.errors import BadItem, RunFailure, UserError
+from mmrs.export.run import ExportConfig, write_export
 from mmrs.progress import Progress
 from mmrs.shards.reader import ShardSet
 from mmrs.verify.dataset import verify_dataset
@@ -101,6 +102,17 @@ def test_a_killed_node_loses_no_shard(cluster, toy, tmp_path):
     killer.join(10)
     assert not killer.is_alive()
     assert published(tmp_path / "ray") == published(tmp_path / "pool")
+
+
+@pytest.mark.nightly
+def test_an_export_has_the_bytes_of_one_process(cluster, toy, tmp_path):
+    run(toy, tmp_path / "shards")
+    engine = RayCluster(cluster.address, 1)
+    for form in ("coco", "internvl", "messages"):
+        alone, spread = (tmp_path / f"{form}-{kind}" for kind in ("alone", "ray"))
+        write_export(ExportConfig(tmp_path / "shards", form, alone), QUIET)
+        write_export(ExportConfig(tmp_path / "shards", form, spread), QUIET, engine)
+        assert published(spread) == published(alone)
 
 
 @pytest.mark.nightly

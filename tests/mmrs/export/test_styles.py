@@ -19,7 +19,7 @@ from mmrs.export.chat.ms_swift import _STYLE as MS_SWIFT
 from mmrs.export.chat.paligemma import _STYLE as PALIGEMMA
 from mmrs.export.chat.qwen2_5_vl import QWEN2_5_VL_STYLE
 from mmrs.export.chat.qwen3_vl import QWEN3_VL_STYLE
-from mmrs.export.format import ExportCounts, ExportPart
+from mmrs.export.format import ExportPart
 from mmrs.export.frames import angle_boxes, resized_for_qwen
 from mmrs.export.style import HOLDS_A_MARK, NO_ORIENTED_FORM
 from mmrs.export.wording import Wording
@@ -61,7 +61,6 @@ def part(tmp_path, **fields):
         "train",
         0,
         1,
-        ExportCounts(),
         ("car", "ship"),
         ("car", "ship"),
         **{"wording": Wording(), "boxes": "", "max_pixels": MAX_PIXELS, **fields},
