@@ -185,7 +185,8 @@ class TrainConfig(Section):
     """Where it computes."""
 
     threads: ResumeFree[PositiveInt] = 2
-    """Threads of torch on the CPU. Results are bit-exact for an equal number only."""
+    """Threads on the CPU: the packs of a step share them, or the parts of each operation where a step has one pack.
+    Results are bit-exact for an equal number only."""
 
     workers: ResumeFree[NonNegativeInt] = 0
     """Processes that read and decode for each rank; 0: the rank itself does."""

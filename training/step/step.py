@@ -3,7 +3,7 @@
 Count the target tokens of the whole step on all ranks, run each of this rank's packs forward and backward with its
 summed loss divided by that count (or weighed as `training.step.objective.balance` says), sum gradients over ranks,
 clip, check that all is finite, update. So the gradient depends neither on how the tokens are spread over packs nor on
-the number of ranks.
+the number of ranks. On a CPU several packs are computed at once (`training.step.pack_threads`).
 
 Shape legend: L tokens per pack, T targets of all packs of a rank.
 """
@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 
 import torch
 from torch import nn
@@ -28,6 +28,7 @@ from training.step.objective.auxiliary import NAMES, AuxiliaryHeads, Phase, auxi
 from training.step.objective.balance import StepWeights, step_weights
 from training.step.objective.coordinates import CoordinateTargets
 from training.step.objective.loss import PackLosses, target_losses
+from training.step.pack_threads import draws_at_random, in_threads, threads_for
 from training.step.precision import has_half_weights, precision
 from training.step.ranks import Ranks
 from training.step.sharding import gathered, is_sharded, sum_gradients, sum_in_backward
@@ -76,6 +77,16 @@ class Training:
     def parameters(self) -> list[nn.Parameter]:
         """The tensors that train."""
         return [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
+
+    def threads_for(self, packs: int) -> int:
+        """How many of a step's packs are computed at once, see `training.step.pack_threads`."""
+        numbers = sum(parameter.numel() for parameter in self.parameters)
+        return threads_for(packs, numbers, self.ranks.device, self._draws_at_random)
+
+    @cached_property
+    def _draws_at_random(self) -> bool:
+        parts = [self.model] if self.heads is None else [self.model, self.heads]
+        return draws_at_random(parts, self.model.config.to_dict())
 
     def parameters_of(self, phase: Phase) -> list[nn.Parameter]:
         """Those that a step of a phase trains. The optimiser leaves the others alone, which have no gradient."""
@@ -179,18 +190,18 @@ def optimiser_step(training: Training, packs: Sequence[Pack], step: int, phase: 
         weights = step_weights(training.config.loss, training.labels.tasks, packs, training.ranks)
     heads = _HeadWeights.of(training, packs) if phase.heads else None
     training.optimiser.zero_grad(set_to_none=True)
-    losses: list[tuple[Pack, torch.Tensor]] = []
-    for number, pack in enumerate(packs, start=1):
-        # Ranks that share weights compute together, a pack of nothing but padding included.
-        if pack.targets == 0 and not is_sharded(training.config.parallel, training.ranks):
-            continue
-        sum_in_backward(training.pack_losses, number == len(packs) or training.config.parallel.sum_every_pack)
-        if training.heads is None:
-            losses_T = pack_losses(training, pack)
-            _weighed(losses_T, pack, counts, weights).backward()
-        else:
-            losses_T = _backward_beside_heads(training, pack, phase, counts, weights, heads)
-        losses.append((pack, losses_T.detach()))
+    objective = partial(_objective, training, phase=phase, counts=counts, weights=weights, heads=heads)
+    # Ranks that share weights compute together, a pack of nothing but padding included.
+    sharded = is_sharded(training.config.parallel, training.ranks)
+    wanted = [pack for pack in packs if pack.targets or sharded]
+    threads = 1 if sharded or training.config.parallel.compile else training.threads_for(len(wanted))
+    if threads > 1:
+        found = _add_gradients(training.parameters, objective, wanted, threads)
+    else:
+        found = _backward(training, objective, wanted)
+    losses = [(pack, result.losses_T.detach()) for pack, result in zip(wanted, found, strict=True)]
+    if heads is not None:
+        heads.add([result.head_sums for result in found])
     active = training.parameters_of(phase)
     sum_gradients(active, training.ranks)
     norm = float(gathered(nn.utils.clip_grad_norm_(active, training.config.optimiser.clip_norm)))
@@ -215,24 +226,84 @@ class _HeadWeights:
         tasks, eos_id = training.labels.tasks, training.model.config.text.eos_token_id
         return cls(auxiliary_counts(packs, tasks, eos_id, training.ranks, grid), torch.zeros(len(NAMES)))
 
+    def add(self, sums: Sequence[torch.Tensor | None]) -> None:
+        """The sums of packs, in their order."""
+        for each in sums:
+            if each is not None:
+                self.sums += each
+
     def means(self, ranks: Ranks) -> dict[str, float]:
         """Of all ranks, those that are not zero throughout; a collective."""
         means = (ranks.total(self.sums.double()) / self.counts).tolist()
         return {name: value for name, value in zip(NAMES, means, strict=True) if value}
 
 
-def _backward_beside_heads(
+@dataclass(frozen=True)
+class _PackResult:
+    """What a pack adds to the step's objective; the loss of its targets (T,), and the sums of the heads' losses."""
+
+    total: torch.Tensor
+    losses_T: torch.Tensor
+    head_sums: torch.Tensor | None = None
+
+
+def _backward(training: Training, objective: Callable[[Pack], _PackResult], packs: Sequence[Pack]) -> list[_PackResult]:
+    """One pack after the other."""
+    found = []
+    for number, pack in enumerate(packs, start=1):
+        sum_in_backward(training.pack_losses, number == len(packs) or training.config.parallel.sum_every_pack)
+        result = objective(pack)
+        if result.total.requires_grad:
+            result.total.backward()
+        found.append(_without_graph(result))
+    return found
+
+
+def _add_gradients(
+    parameters: Sequence[nn.Parameter], objective: Callable[[Pack], _PackResult], packs: Sequence[Pack], threads: int
+) -> list[_PackResult]:
+    """So many packs at once; their gradients are summed in the order of the packs, as `_backward` does."""
+
+    def work(pack: Pack) -> tuple[_PackResult, Sequence[torch.Tensor | None]]:
+        result = objective(pack)
+        if not result.total.requires_grad:
+            return result, ()
+        gradients = torch.autograd.grad(result.total, parameters, allow_unused=True)
+        return _without_graph(result), gradients
+
+    found = []
+    for result, gradients in in_threads(work, packs, threads):
+        for parameter, gradient in zip(parameters, gradients, strict=False):
+            if gradient is None:
+                continue
+            if parameter.grad is None:
+                # One of its own, laid out as the parameter: what autograd returns may be shared, or transposed.
+                parameter.grad = torch.empty_like(parameter).copy_(gradient)
+            else:
+                parameter.grad += gradient
+        found.append(result)
+    return found
+
+
+def _without_graph(result: _PackResult) -> _PackResult:
+    return replace(result, total=result.total.detach(), losses_T=result.losses_T.detach())
+
+
+def _objective(
     training: Training,
     pack: Pack,
     phase: Phase,
     counts: StepCounts,
     weights: StepWeights | None,
     heads: _HeadWeights | None,
-) -> torch.Tensor:
-    """`pack_losses` and its backward pass, and that of the heads; images are encoded once. Without text (0,)."""
+) -> _PackResult:
+    """A pack forward, beside the heads where there are some: images are encoded once. Without text losses are (0,)."""
+    if training.heads is None:
+        losses_T = pack_losses(training, pack)
+        return _PackResult(_weighed(losses_T, pack, counts, weights), losses_T)
     pack = pack.to(training.ranks.device)
     model, total = training.model, torch.zeros((), device=training.ranks.device)
-    losses_T, features_NSD = total.new_zeros(0), None
+    losses_T, features_NSD, head_sums = total.new_zeros(0), None, None
     _seed(training, pack)
     with precision(training.ranks.device, training.half):
         if len(pack.pixel_values_NCHW):
@@ -241,17 +312,15 @@ def _backward_beside_heads(
         if phase.text:
             losses_T = target_losses(model, pack, features_NSD=features_NSD, coordinates=training.coordinates)
             total = total + _weighed(losses_T, pack, counts, weights)
-        if heads is not None and training.heads is not None and features_NSD is not None:
+        if heads is not None and features_NSD is not None:
             eos_id = model.config.text.eos_token_id
             sums = training.heads(features_NSD[:, 1:-1], pack, training.labels.tasks, eos_id)
-            heads.sums += sums.detach().cpu()
+            head_sums = sums.detach().cpu()
             auxiliary = training.config.auxiliary
             total = (
                 total + (1.0 if auxiliary is None else auxiliary.weight) * (sums / heads.counts.to(sums.device)).sum()
             )
-    if total.requires_grad:
-        total.backward()
-    return losses_T
+    return _PackResult(total, losses_T, head_sums)
 
 
 def _weighed(losses_T: torch.Tensor, pack: Pack, counts: StepCounts, weights: StepWeights | None) -> torch.Tensor:

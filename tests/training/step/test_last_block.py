@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -77,3 +79,23 @@ def test_a_block_with_another_forward_is_left_alone(llama):
             assert block.__dict__["forward"] is own
     finally:
         del block.__dict__["forward"]
+
+
+def test_another_thread_sees_all_positions(llama):
+    embeddings_BLD, inside, seen = torch.randn(2, 9, 32), threading.Event(), threading.Event()
+    found = {}
+
+    def plain():
+        assert inside.wait(30)
+        found["plain"] = llama(inputs_embeds=embeddings_BLD, use_cache=False).last_hidden_state
+        seen.set()
+
+    thread = threading.Thread(target=plain)
+    thread.start()
+    with last_block_at(llama, torch.tensor([3])):
+        inside.set()
+        assert seen.wait(30)
+        found["chosen"] = llama(inputs_embeds=embeddings_BLD, use_cache=False).last_hidden_state
+    thread.join()
+    assert found["plain"].shape == (2, 9, 32) and found["chosen"].shape == (1, 1, 32)
+    torch.testing.assert_close(found["chosen"][0, 0], found["plain"][0, 3])
