@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -21,7 +22,9 @@ import torch
 
 from benchmarks.machine import describe
 from benchmarks.plain_cnn import interval
+from benchmarks.real_evaluation import official_names
 from converters.resolve import resolve
+from converters.samples.rsicd import write as write_drawn_captions
 from mmrs.builder.recipe import BuildRecipe
 from mmrs.builder.run import build, plan_build
 from mmrs.progress import Progress
@@ -38,10 +41,14 @@ RECIPES = Path(__file__).parents[1] / "training" / "recipes"
 
 @dataclass(frozen=True)
 class LearningTask:
-    """A source, how it is built, what is trained with changes of which recipe, and what is scored."""
+    """A source, how it is built, what is trained with changes of which recipe, and what is scored.
+
+    `prepare` makes of the given root, in a folder to write to, the one that is built.
+    """
 
     source: str
     tasks: tuple[str, ...]
+    prepare: Callable[[Path | None, Path], Path] | None = None
     options: dict[str, Any] = field(default_factory=dict)
     build: dict[str, Any] = field(default_factory=dict)
     recipe: str = "tiny"
@@ -49,7 +56,25 @@ class LearningTask:
     max_new_tokens: int = 16
 
 
+def _drawn_captions(_root: Path | None, out: Path) -> Path:
+    write_drawn_captions(out, images_per_split={"train": 880, "val": 11, "test": 220})
+    return out
+
+
+def _excerpt(root: Path | None, out: Path) -> Path:
+    return official_names(_given(root), out)
+
+
+def _given(root: Path | None) -> Path:
+    if root is None:
+        raise SystemExit("give --root, the folder of the source")
+    return root
+
+
 TASKS = {
+    # Scenes that `mmrs sample rsicd` paints, of which the sentences are true.
+    "captions": LearningTask("rsicd", ("captioning",), prepare=_drawn_captions, max_new_tokens=40),
+    "rsvqa-lr": LearningTask("rsvqa-lr", ("vqa",), prepare=_excerpt),
     "rsscn7": LearningTask("rsscn7", ("classification",), options={"train_share": 0.8}),
     "ssdd": LearningTask(
         "ssdd",
@@ -66,7 +91,7 @@ def main() -> None:
     """Run a task for each seed and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("task", choices=sorted(TASKS))
-    parser.add_argument("--root", type=Path, required=True, help="where the source lies")
+    parser.add_argument("--root", type=Path, help="where the source lies; captions need none")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--work", type=Path, help="folder that keeps shards, models and runs; default: a temporary one")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
@@ -77,7 +102,8 @@ def main() -> None:
     task = TASKS[given.task]
     with TemporaryDirectory() as temporary:
         work = given.work or Path(temporary)
-        shards = build_shards(task, given.root, work / "shards")
+        root = task.prepare(given.root, work / "root") if task.prepare else _given(given.root)
+        shards = build_shards(task, root, work / "shards")
         changes = [*task.changes, f"threads={given.threads}", *given.changes]
         runs = []
         for seed in given.seeds:

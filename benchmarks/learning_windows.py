@@ -1,9 +1,12 @@
-"""Boxes that `tiny` learns from windows of SSDD: `python -m benchmarks.learning_windows --root DIR --work W --out J`.
+"""Boxes that `tiny` learns from windows of real images: `python -m benchmarks.learning_windows --source ssdd --root DIR
+--work W --out J`.
 
-The images are cut into windows as one's own data is (`tile_size` 256, overlap 64). Encoders and language model are
+The images are cut into windows as one's own data is (`tile_size`, `tile_overlap`). Encoders and language model are
 trained in one run, the language model longer in two more, whose learning rate begins again. Scored are the answers
 about the held-out windows, each as an image of its own, and their boxes merged on the whole images as `mmrs predict`
 merges those of a scene. The work folder keeps shards and runs; a stage whose model is there is not trained again.
+
+Of HIT-UAV the vehicles alone are learnt and asked for; its split val is trained on too.
 """
 
 from __future__ import annotations
@@ -12,6 +15,8 @@ import argparse
 import json
 import time
 from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -19,14 +24,14 @@ from typing import Any
 import torch
 
 import mmrs
-from benchmarks.learning import QUIET, RECIPES, TASKS, build_shards
+from benchmarks.learning import QUIET, RECIPES, LearningTask, build_shards
 from benchmarks.machine import describe
 from converters.resolve import resolve
 from mmrs.builder.recipe import BuildRecipe
 from mmrs.builder.run import build, plan_build
 from mmrs.geometry import as_quads, box_iou, hbb_from_quad
 from mmrs.instructions.dialects import dialect
-from mmrs.record import Window
+from mmrs.record import AnnotatedObject, Record, Window
 from training.config import load_config
 from training.evaluation.answers import read_answers
 from training.evaluation.boxes.windows import WindowBoxes, merge_windows
@@ -38,18 +43,36 @@ from training.report.monitor import read_metrics
 from training.run.train import train
 from training.serving.found_boxes import found_boxes
 
-SOURCE = "ssdd-windows"
-DESCRIPTION = f"""\
-name: {SOURCE}
+
+@dataclass(frozen=True)
+class WindowTask:
+    """A source, how it is cut, and which of its categories are learnt, in pixels where they are sizes."""
+
+    sensor: str
+    categories: tuple[str, ...]
+    trained_splits: tuple[str, ...]
+    tile_size: int
+    tile_overlap: int
+
+    def description(self, source: str) -> str:
+        """The file that says what the windows' images and COCO tables are."""
+        return f"""\
+name: {source}-windows
 format: coco
-sensor: sar
+sensor: {self.sensor}
 licence: unknown
 images: images/{{split}}
 annotations: "{{split}}.json"
 splits: [train, test]
-classes: {{ship: ship}}
-options: {{tile_size: 256, tile_overlap: 64, min_iof: 0.5, keep_empty: 0.1}}
+classes: {{{", ".join(f"{name}: {name}" for name in self.categories)}}}
+options: {{tile_size: {self.tile_size}, tile_overlap: {self.tile_overlap}, min_iof: 0.5, keep_empty: 0.1}}
 """
+
+
+WINDOW_TASKS = {
+    "ssdd": WindowTask("sar", ("ship",), ("train",), 256, 64),
+    "hit-uav": WindowTask("infrared", ("car", "other vehicle"), ("train", "val"), 128, 32),
+}
 COMMON = ["tokens_per_step=1024", "epochs=null", "log.tensorboard=false"]
 LANGUAGE = r"stage.trainable.0.pattern=model\.language_model\..*|model\.projector\..*|lm_head\..*"
 # Name, model it begins from, learning rate, steps, seed of the order, width of the spread of a coordinate's target.
@@ -67,7 +90,8 @@ FIRST = [
 def main() -> None:
     """Train every stage, score after each, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", type=Path, required=True, help="where SSDD lies")
+    parser.add_argument("--source", default="ssdd", choices=sorted(WINDOW_TASKS))
+    parser.add_argument("--root", type=Path, required=True, help="where the source lies")
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=1)
@@ -76,48 +100,56 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=1.0, help="of the steps of every stage")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    whole, windows = make_shards(given.root, given.work)
+    task = WINDOW_TASKS[given.source]
+    whole, windows = make_shards(task, given.source, given.root, given.work)
     stages = []
     for name, *setting in STAGES:
         stages.append({"stage": name} | train_stage(given, windows, name, *setting))
         model = given.work / name / "model"
-        stages[-1] |= score(model, windows, whole, given.work / name / "scores")
+        stages[-1] |= score(task, model, windows, whole, given.work / name / "scores")
         shown = {key: value for key, value in stages[-1].items() if key != "training_loss"}
         print(json.dumps(shown), flush=True)
-        result = {"date": date.today().isoformat(), "machine": describe(), "order": given.order}
+        result = {"date": date.today().isoformat(), "machine": describe(), "source": given.source, "order": given.order}
         result |= {"changes": given.changes, "share": given.share, "stages": stages}
         given.out.write_text(json.dumps(result, indent=2) + "\n")
 
 
-def make_shards(root: Path, work: Path) -> tuple[Path, Path]:
+def make_shards(task: WindowTask, source: str, root: Path, work: Path) -> tuple[Path, Path]:
     """The data sets of the whole images and of their windows."""
-    whole = build_shards(TASKS["ssdd"], root, work / "whole")
+    built = LearningTask(source, ("detection-hbb",), build={"per_class_prompts": False})
+    whole = build_shards(built, root, work / "whole")
     folder, windows = work / "windows", work / "shards"
-    for split in ("train", "test"):
-        write_coco(whole, split, folder)
-    (folder / "mmrs.yaml").write_text(DESCRIPTION)
+    for split, parts in (("train", task.trained_splits), ("test", ("test",))):
+        write_coco(task, whole, split, parts, folder)
+    (folder / "mmrs.yaml").write_text(task.description(source))
     source = {"name": "generic", "tasks": ["detection-hbb"], "options": {"description": str(folder / "mmrs.yaml")}}
     recipe = BuildRecipe.model_validate({"sources": [source], "dialect": "mmrs1m", "per_class_prompts": False})
     build(plan_build(resolve(recipe, {"generic": folder}).builds, recipe, 1, QUIET), recipe, windows, 1, QUIET)
     return whole, windows
 
 
-def write_coco(whole: Path, split: str, folder: Path) -> None:
-    """Images of a split and their boxes as one COCO file."""
+def write_coco(task: WindowTask, whole: Path, split: str, parts: Sequence[str], folder: Path) -> None:
+    """Images of some splits and their boxes of the task's categories as one COCO file."""
     images, annotations = [], []
     (folder / "images" / split).mkdir(parents=True, exist_ok=True)
-    for number, sample in enumerate(mmrs.open(whole).stream(splits=[split])):
+    for number, sample in enumerate(mmrs.open(whole).stream(splits=parts)):
         info = sample.record.image
         suffix = "png" if sample.image_bytes.startswith(b"\x89PNG") else "jpg"
         name = f"{_stem(sample)}.{suffix}"
         (folder / "images" / split / name).write_bytes(sample.image_bytes)
         images.append({"id": number, "file_name": name, "width": info.width, "height": info.height})
-        for item in sample.record.objects:
+        for item in _wanted(task, sample.record):
             left, top, right, bottom = item.extent()
             box = [left, top, right - left, bottom - top]
-            annotations.append({"id": len(annotations), "image_id": number, "category_id": 1, "bbox": box})
-    content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "ship"}]}
+            annotations.append({"id": len(annotations), "image_id": number, "bbox": box})
+            annotations[-1]["category_id"] = task.categories.index(item.category)
+    categories = [{"id": number, "name": name} for number, name in enumerate(task.categories)]
+    content = {"images": images, "annotations": annotations, "categories": categories}
     (folder / f"{split}.json").write_text(json.dumps(content))
+
+
+def _wanted(task: WindowTask, record: Record) -> list[AnnotatedObject]:
+    return [item for item in record.objects if item.category in task.categories and not item.ignore]
 
 
 def train_stage(
@@ -152,15 +184,15 @@ def train_stage(
     return result
 
 
-def score(model: Path, windows: Path, whole: Path, out: Path) -> dict[str, Any]:
+def score(task: WindowTask, model: Path, windows: Path, whole: Path, out: Path) -> dict[str, Any]:
     """Scores of the windows by protocol, and counts, precision, recall and F1 of their boxes on the whole images."""
     scope = QuestionScope("test", tasks=("detection-hbb",))
     result = evaluate(EvaluationConfig(model, windows, out, scope, Decoding(batch_size=32, max_new_tokens=400)), QUIET)
     rows = {row.protocol: round(row.value, 4) for row in result.rows}
-    return {"windows": rows, "merged": merged(out / "answers.jsonl", windows, whole)}
+    return {"windows": rows, "merged": merged(task, out / "answers.jsonl", windows, whole)}
 
 
-def merged(answers: Path, windows: Path, whole: Path) -> dict[str, Any]:
+def merged(task: WindowTask, answers: Path, windows: Path, whole: Path) -> dict[str, Any]:
     """Boxes of all windows of an image against its true ones, at IoU 0.5."""
     texts = {answer.id.partition("#")[0]: answer.text for answer in read_answers(answers)}
     written = dialect("mmrs1m")
@@ -175,7 +207,7 @@ def merged(answers: Path, windows: Path, whole: Path) -> dict[str, Any]:
             found[parent].append(WindowBoxes(place, [box.name for box in boxes], as_quads([box.quad for box in boxes])))
     counts = {"found": 0, "named": 0, "true": 0}
     for sample in mmrs.open(whole).stream(splits=["test"]):
-        info, objects = sample.record.image, sample.record.objects
+        info, objects = sample.record.image, _wanted(task, sample.record)
         names, quads_N42 = merge_windows(found[_stem(sample)], info.width, info.height)
         iou = box_iou(hbb_from_quad(quads_N42), [item.extent() for item in objects])
         matched = match_best_first(iou, same_class(names, [item.category for item in objects]), 0.5)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -88,7 +88,7 @@ class StoredState:
 
     def to_json(self) -> bytes:
         """Canonical JSON, samples as rows."""
-        samples = [list(astuple(sample)) for sample in self.samples]
+        samples = [[each.stem, each.image, each.annotations, each.content] for each in self.samples]
         return canonical_json({"state": FORMAT, "digest": self.digest, "parts": self.parts, "samples": samples})
 
 
