@@ -73,8 +73,10 @@ def _given(root: Path | None) -> Path:
 
 TASKS = {
     # Scenes that `mmrs sample rsicd` paints, of which the sentences are true.
-    "captions": LearningTask("rsicd", ("captioning",), prepare=_drawn_captions, max_new_tokens=40),
-    "rsvqa-lr": LearningTask("rsvqa-lr", ("vqa",), prepare=_excerpt),
+    "captions": LearningTask(
+        "rsicd", ("captioning",), prepare=_drawn_captions, changes=("epochs=6",), max_new_tokens=40
+    ),
+    "rsvqa-lr": LearningTask("rsvqa-lr", ("vqa",), prepare=_excerpt, changes=("epochs=40",)),
     "rsscn7": LearningTask("rsscn7", ("classification",), options={"train_share": 0.8}),
     "ssdd": LearningTask(
         "ssdd",

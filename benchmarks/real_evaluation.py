@@ -62,10 +62,7 @@ def main() -> None:
 
 def measure(given: argparse.Namespace, work: Path) -> dict:
     """All figures, as plain values."""
-    excerpt = official_names(given.samples / SOURCES["rsvqa-lr"], work / "rsvqa-lr")
-    roots = {name: given.samples / folder for name, folder in SOURCES.items()} | {"rsvqa-lr": excerpt}
-    recipe = BuildRecipe.model_validate({"sources": [{"name": name} for name in SOURCES]})
-    build(plan_build(resolve(recipe, roots).builds, recipe, 1, QUIET), recipe, work / "shards", 1, Progress())
+    build_samples(given.samples, work / "rsvqa-lr", work / "shards")
     changes = (f"data.folders={work / 'shards'}", f"out={work / 'run'}", f"epochs={given.epochs}")
     config = load_config(Path("training/recipes/tiny.yaml"), (*changes, f"threads={given.threads}"))
     began = time.perf_counter()
@@ -88,6 +85,14 @@ def measure(given: argparse.Namespace, work: Path) -> dict:
         "first_and_last_losses": losses[:3] + losses[-3:],
         "scores": json.loads(result.scores_path.read_bytes()) | {"model": "run/model"},
     }
+
+
+def build_samples(samples: Path, excerpt: Path, out: Path) -> None:
+    """The data set of all sources; RSVQA's excerpt gets its official names in a folder `excerpt`."""
+    official_names(samples / SOURCES["rsvqa-lr"], excerpt)
+    roots = {name: samples / folder for name, folder in SOURCES.items()} | {"rsvqa-lr": excerpt}
+    recipe = BuildRecipe.model_validate({"sources": [{"name": name} for name in SOURCES]})
+    build(plan_build(resolve(recipe, roots).builds, recipe, 1, QUIET), recipe, out, 1, QUIET)
 
 
 def official_names(excerpt: Path, out: Path) -> Path:
