@@ -102,7 +102,7 @@ def run_part(given: argparse.Namespace, part: str) -> dict[str, Any]:
         "stage-b": [*trainer, "--out", written],
         "tests": ["-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/training/test_cuda.py"],
     }[part]
-    seconds = 60 * given.minutes * (2 if part == "learn" else 1) + 60
+    seconds = 60 * given.minutes * (2 if part == "learn" else 1) + 240
     began = time.perf_counter()
     with (given.out / f"{part}.log").open("wb") as log:
         try:
