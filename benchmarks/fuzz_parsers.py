@@ -25,6 +25,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
 
 import converters
@@ -61,6 +63,7 @@ from mmrs.builder.run import build, plan_build
 from mmrs.errors import BadItem, RunFailure, UserError
 from mmrs.geometry import SquareFrame
 from mmrs.imaging.probe import probe
+from mmrs.imaging.row_images import read_row_images
 from mmrs.imaging.store import read_upright
 from mmrs.instructions.answers import parse_detections
 from mmrs.instructions.dialects import dialect
@@ -72,7 +75,7 @@ from mmrs.shards.checked_index import check_index
 from mmrs.shards.manifest import parse_manifest
 from mmrs.shards.reader import ShardSet
 from mmrs.shards.webdataset import scan_tar
-from mmrs.source import SourceBuild
+from mmrs.source import RowImage, SourceBuild
 from training.evaluation.answers import read_answers
 from training.evaluation.layouts.layout import read_answer_rows
 
@@ -109,6 +112,7 @@ REFUSALS = (BadItem, NoArray, UserError, RunFailure)
 # Their callers say which file it was.
 ALSO: dict[str, tuple[type[Exception], ...]] = {"index": (ValueError,), "record": (ValueError,)}
 MOST_SECONDS = 5.0
+PICTURE_TYPE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 SHARED_MEMORY = Path("/dev/shm")
 
 
@@ -154,6 +158,50 @@ def read_parquet(path: Path) -> None:
     list(read_table_cells(path, image.name, ["objects.bbox", "objects.category"]))
 
 
+def arrow_table() -> bytes:
+    """An Arrow stream of two batches of named pictures with boxes, as `Dataset.save_to_disk` writes it."""
+    objects_type = pa.struct([("bbox", pa.list_(pa.list_(pa.float32()))), ("category", pa.list_(pa.string()))])
+    rows = [
+        {
+            "image": {"bytes": picture("JPEG"), "path": f"{number}.jpg"},
+            "objects": {"bbox": [[1.0, 2.0, 3.0, 4.0]] * number, "category": ["ship"] * number},
+        }
+        for number in range(4)
+    ]
+    table = pa.Table.from_pylist(rows, pa.schema([("image", PICTURE_TYPE), ("objects", objects_type)]))
+    buffer = BytesIO()
+    with pa.ipc.new_stream(buffer, table.schema) as writer:
+        writer.write_table(table, max_chunksize=2)
+    return buffer.getvalue()
+
+
+def caption_copy() -> bytes:
+    """A table as arampacha/rsicd has it."""
+    rows = [
+        {"filename": f"images/a_{number}.jpg", "captions": ["a ship ."] * 5, "image": {"bytes": b"x", "path": None}}
+        for number in range(4)
+    ]
+    texts = pa.list_(pa.string())
+    schema = pa.schema([("filename", pa.string()), ("captions", texts), ("image", PICTURE_TYPE)])
+    buffer = BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows, schema), buffer)
+    return buffer.getvalue()
+
+
+def read_arrow(path: Path) -> None:
+    """The names, the boxes and the images of a described stream."""
+    read_parquet(path)
+    images = [RowImage(path, row, f"{row}.jpg", "image.bytes", "x") for row in range(4)]
+    list(read_row_images(images))
+
+
+def read_copy(path: Path) -> None:
+    """The rows of a known copy, as its source reads them."""
+    source = converters.get("rsicd")
+    for item in source.discover(path.parent, "train").items:
+        source.read(item)
+
+
 def read_csv(data: bytes) -> None:
     """A described CSV table."""
     csv_table.parse_csv_table(data, "x").places(("filename", "class"), "x")
@@ -176,6 +224,11 @@ FROM_SAMPLES: dict[str, tuple[str, str, Parse]] = {
     "robndbox": ("hit-uav", "rotate_xml/Annotations/*.xml", lambda data: voc.parse_voc(data, "x")),
     "dior-r": ("dior", "**/Oriented*/*.xml", lambda data: voc.parse_voc(data, "x")),
     "coco": ("hit-uav", "*_json/annotations/val.json", lambda data: coco.parse_coco(data, "x")),
+    "coco captions": (
+        "generic coco-captions",
+        "annotations/*.json",
+        lambda data: coco.parse_coco_captions(data, "x"),
+    ),
     "dota": ("dota", "**/labelTxt*/*.txt", lambda data: dota.parse_dota(data, "x", DOTA)),
     "captions": ("rsicd", "**/*.json", lambda data: captions.parse_captions(data, "x")),
     "class captions": ("nwpu-captions", "**/*.json", lambda data: captions.parse_class_captions(data, "x")),
@@ -232,6 +285,8 @@ FROM_BYTES: dict[str, tuple[bytes, Parse]] = {
 FROM_FILES: dict[str, tuple[bytes, str, Callable[[Path], Any]]] = {
     "class names": (b"ship\nstorage tank\n", "names.txt", yolo.read_class_names),
     "class names in yaml": (b"names:\n  0: ship\n  1: storage tank\n", "names.yaml", yolo.read_class_names),
+    "arrow": (arrow_table(), "x.arrow", read_arrow),
+    "known copy": (caption_copy(), "copy/train-00000-of-00001.parquet", read_copy),
     "dota meta": (b"acquisition dates:2014-01-01\nimagesource:GF\ngsd:None\n", "meta.txt", dota.read_meta),
     "lists of ids": (b"00001\r\n00053 -1\r\n", "ids.txt", listed.read_ids),
     "lists of numbers": (b"0\n1\n17\n38319\n", "numbers.txt", dior_rsvg.read_numbers),
@@ -314,6 +369,8 @@ def read_in_file(data: bytes, name: str, read: Callable[[Path], Any]) -> Any:
 
 def reader_of_file(path: Path, read: Callable[[Path], Any]) -> Parse:
     """`read` of a file with the damaged content."""
+
+    path.parent.mkdir(exist_ok=True)
 
     def parse(data: bytes) -> Any:
         path.write_bytes(data)

@@ -27,7 +27,7 @@ FLOORS = {
     "mmrs": (
         {"text"},
         {"__init__", "errors", "geometry", "installation", "progress", "seeding"},
-        {"config", "engines", "polygons", "storage"},
+        {"config", "engines", "polygons", "row_tables", "storage"},
         {"record"},
         {"instructions", "source"},
         {"imaging"},

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from converters.mirrors.columns import (
     table_features,
 )
 from mmrs.errors import BadItem
+from mmrs.row_tables.table import RowTable
 
 # One long text said often takes a few bytes of a table: a block of it is not read in one go.
 _ROWS_AT_ONCE = 128
@@ -58,7 +60,7 @@ class TableCells:
 def table_schema(path: Path) -> pa.Schema:
     """The schema of a table. Raises `BadItem`."""
     with opened_table(path) as table:
-        return table.schema_arrow
+        return table.schema
 
 
 def column_classes(path: Path, column: str) -> tuple[str, ...] | None:
@@ -74,9 +76,9 @@ def find_image_column(path: Path, column: str, name: str | None = None) -> Image
         BadItem: no such column, or one that holds neither images nor names of files.
     """
     with opened_table(path) as table:
-        kind = _type_at(table.schema_arrow, column, path)
+        kind = _type_at(table.schema, column, path)
         if name is not None:
-            _check_texts(_type_at(table.schema_arrow, name, path), name, path)
+            _check_texts(_type_at(table.schema, name, path), name, path)
         if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
             has_paths = kind.get_field_index("path") >= 0
             beside = f"{column}.path" if has_paths else ""
@@ -98,15 +100,15 @@ def read_table_cells(path: Path, name: str, columns: Sequence[str]) -> Iterator[
         BadItem: the table cannot be read, lacks a column, or has other values than texts and numbers in it.
     """
     with opened_table(path) as table:
-        schema = table.schema_arrow
+        schema = table.schema
         features = table_features(schema, str(path))
         asked = [column for column in (name, *columns) if column]
         found = [_Column.of(schema, features, column, path) for column in asked]
         projection = list(dict.fromkeys(column.projection for column in found))
         first = 0
-        for group in range(table.num_row_groups):
+        for group, rows in enumerate(table.group_rows):
             row = first
-            for batch in table.iter_batches(_ROWS_AT_ONCE, row_groups=[group], columns=projection, use_threads=False):
+            for batch in table.batches(group, _ROWS_AT_ONCE, projection):
                 if batch.nbytes > _MOST_BYTES_AT_ONCE:
                     raise BadItem(f"rows {row} to {row + len(batch)} have {batch.nbytes:,} bytes of text", str(path))
                 values = [column.values(batch) for column in found] or [[()] * len(batch)]
@@ -114,7 +116,7 @@ def read_table_cells(path: Path, name: str, columns: Sequence[str]) -> Iterator[
                     written, own = (cells[0], cells[1:]) if name else (None, cells)
                     yield _row(row, row - (row - first) % BLOCK_ROWS, written, own)
                     row += 1
-            first += table.metadata.row_group(group).num_rows
+            first += rows
 
 
 def _row(row: int, block_row: int, written: Any, cells: tuple[Any, ...]) -> TableCells:
@@ -244,13 +246,15 @@ def _unwrapped(feature: Any) -> Any:
             return feature
 
 
-def _has_no_bytes(table: Any, column: str) -> bool:
+def _has_no_bytes(table: RowTable, column: str) -> bool:
     """Whether the first rows have no bytes. They are read: pyarrow ends the process at damaged statistics."""
-    rows = 0
-    for batch in table.iter_batches(1, columns=[column], use_threads=False):
-        if batch.column(0).field(_BYTES).null_count < len(batch):
-            return False
-        rows += len(batch)
-        if rows >= _LOOKED_AT:
-            break
-    return rows > 0
+    batches = (batch for group in range(len(table.group_rows)) for batch in table.batches(group, 1, [column]))
+    first = list(islice(batches, _LOOKED_AT))
+    return bool(first) and all(_image_cells(batch).null_count == len(batch) for batch in first)
+
+
+def _image_cells(batch: pa.RecordBatch) -> pa.Array:
+    cells = batch.column(0)
+    while isinstance(cells, pa.StructArray):
+        cells = cells.field(_BYTES if cells.type.get_field_index(_BYTES) >= 0 else 0)
+    return cells

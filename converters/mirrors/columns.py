@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from converters.formats.text import parse_json, shown
 from mmrs.errors import BadItem
+from mmrs.row_tables.table import RowTable, open_row_table
 from mmrs.storage.plain_files import open_to_read
 
 _BYTES, _PATH = "bytes", "path"
@@ -57,10 +57,10 @@ def read_image_table(path: Path) -> ImageTable:
     """Read the schema of a table of images with one class each; no row is read.
 
     Raises:
-        BadItem: no Parquet file, no column (or several) of images or of classes, or numbers without names of classes.
+        BadItem: no table, no column (or several) of images or of classes, or numbers without names of classes.
     """
     with opened_table(path) as table:
-        schema = table.schema_arrow
+        schema = table.schema
     features = table_features(schema, str(path))
     image = _only_column(path, "images", [field.name for field in schema if _is_image(field, features)])
     cell = schema.field(image).type
@@ -80,15 +80,15 @@ def read_labelled_rows(path: Path, table: ImageTable) -> Iterator[LabelledRow]:
     columns = [table.label, *table.names]
     with opened_table(path) as file:
         first = 0
-        for group in range(file.num_row_groups):
+        for group, rows in enumerate(file.group_rows):
             row = first
-            for batch in file.iter_batches(BLOCK_ROWS, row_groups=[group], columns=columns, use_threads=False):
+            for batch in file.batches(group, BLOCK_ROWS, columns):
                 cells = [column_values(batch, column) for column in columns]
                 for label, *names in zip(*cells, strict=True):
                     block = row - (row - first) % BLOCK_ROWS
                     yield _checked(row, label, names, block, table.class_names)
                     row += 1
-            first += file.metadata.row_group(group).num_rows
+            first += rows
 
 
 def _checked(row: int, label: Any, names: Sequence[Any], block_row: int, classes: Sequence[str] | None) -> LabelledRow:
@@ -112,15 +112,15 @@ def is_file_name(name: str) -> bool:
 
 
 @contextmanager
-def opened_table(path: Path) -> Iterator[Any]:
-    """A Parquet file, also while it is read. Every fault of it becomes `BadItem`."""
+def opened_table(path: Path) -> Iterator[RowTable]:
+    """A table, also while it is read. Every fault of it becomes `BadItem`."""
     try:
         with open(open_to_read(path), "rb") as file:
             is_pointer = file.read(len(_LFS)) == _LFS
         if is_pointer:
             remedy = "get the tables themselves with git lfs pull"
             raise BadItem("it is a pointer of Git LFS and no table", str(path), remedy=remedy)
-        with pq.ParquetFile(path, pre_buffer=False) as table:
+        with open_row_table(path) as table:
             yield table
     except BadItem:
         raise

@@ -1,22 +1,23 @@
-"""Which Parquet tables a folder has, by split: as `datasets` uploads them, and as the Hub converts others.
+"""Which tables a folder has, by split: as `datasets` uploads and saves them, and as the Hub converts others.
 
-``data/train-00000-of-00004.parquet`` (a hash may follow), ``train.parquet``, or ``default/train/0000.parquet``.
+``data/train-00000-of-00004.parquet`` (a hash may follow), ``train.parquet``, ``default/train/0000.parquet``; as
+`save_to_disk` lays them, ``train/data-00000-of-00004.arrow``; as its cache does, ``NAME-train.arrow``.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from converters.formats.folders import split_of_word
 from converters.layout import Problem, find_below, layout_error, list_files, several_places, subfolders
 from mmrs.errors import UserError
+from mmrs.row_tables.suffixes import TABLE_SUFFIXES
 from mmrs.source import Absent
 from mmrs.storage.plain_files import FOLLOW_OPTION
 
-SUFFIX = ".parquet"
 TABLE_PART = re.compile(r"(?P<word>.+?)-(?P<number>\d{5})-of-(?P<count>\d{5})(-[0-9a-f]+)?")
 
 
@@ -40,14 +41,14 @@ def find_tables(folder: Path) -> TableSet:
     """The tables in `folder`, or those in its child folders that are named like splits.
 
     Raises:
-        UserError: parts of two versions of one split lie beside each other.
+        UserError: two versions of one split lie beside each other.
     """
-    files = list_files(folder, folder, {SUFFIX})
+    files = list_files(folder, folder, TABLE_SUFFIXES)
     problems = list(files.problems)
     if not files.by_name:
         by_word = {}
         for child in subfolders(folder):
-            inner = list_files(child, folder, {SUFFIX}) if split_of_word(child.name) else None
+            inner = list_files(child, folder, TABLE_SUFFIXES) if split_of_word(child.name) else None
             if inner is not None and (inner.by_name or inner.problems):
                 by_word[child.name] = tuple(inner.by_name.values())
                 problems += inner.problems
@@ -57,11 +58,13 @@ def find_tables(folder: Path) -> TableSet:
     for path in files.by_name.values():
         named = TABLE_PART.fullmatch(path.stem)
         word = named["word"] if named else path.stem
-        parts.setdefault(word, []).append(path)
+        if (first := parts.setdefault(word, [])) and first[0].suffix.lower() != path.suffix.lower():
+            raise UserError(f"{folder} has the tables {word} twice, as {first[0].name} and {path.name}: take one away.")
+        first.append(path)
         if named:
             numbered.setdefault(word, {}).setdefault(int(named["count"]), set()).add(int(named["number"]))
     for word, counts in numbered.items():
-        problems += _missing_parts(folder, word, counts)
+        problems += _missing_parts(folder, word, counts, parts[word][0].suffix)
     return TableSet({word: tuple(paths) for word, paths in parts.items()}, tuple(problems))
 
 
@@ -89,15 +92,24 @@ def locate_tables(source: str, root: Path, expected: Sequence[str] = ()) -> tupl
         raise layout_error(
             source, root, f"has a table that cannot be read: {path}: {fault}", expected, next_lines=following
         )
-    return holders[0], found
+    by_word: dict[str, tuple[Path, ...]] = {}
+    for word, paths in found.by_word.items():
+        by_word[_split_word(word)] = (*by_word.get(_split_word(word), ()), *paths)
+    return holders[0], replace(found, by_word=by_word)
 
 
-def _missing_parts(folder: Path, word: str, counts: dict[int, set[int]]) -> list[Problem]:
+def _split_word(word: str) -> str:
+    """The word of a split behind the name that the cache of `datasets` puts before it; else the word as it is."""
+    last = word.rpartition("-")[2]
+    return last if split_of_word(word) is None and split_of_word(last) is not None else word
+
+
+def _missing_parts(folder: Path, word: str, counts: dict[int, set[int]], suffix: str) -> list[Problem]:
     if len(counts) > 1:
-        listed = " and ".join(f"{word}-*-of-{count:05d}{SUFFIX}" for count in sorted(counts))
+        listed = " and ".join(f"{word}-*-of-{count:05d}{suffix}" for count in sorted(counts))
         raise UserError(f"{folder} has tables of two versions, {listed}: take the older ones away.")
     ((count, numbers),) = counts.items()
     missing = count - len(numbers & set(range(count)))
     if not missing:
         return []
-    return [Absent(str(folder), f"{missing} of {count} tables {word}-*-of-{count:05d}{SUFFIX} are missing")]
+    return [Absent(str(folder), f"{missing} of {count} tables {word}-*-of-{count:05d}{suffix} are missing")]

@@ -1,4 +1,4 @@
-"""Images in rows of Parquet tables: read by row group and one row at a time, never a whole table.
+"""Images in rows of tables: read by row group and one row at a time, never a whole table.
 
 Of a row group only the column of bytes is decoded, from its start up to the last row that is wanted.
 """
@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mmrs.errors import BadItem
+from mmrs.row_tables.table import RowTable, open_row_table
 from mmrs.source import RowImage
 
 # One image said a hundred times takes a few kilobytes of a table: several at once would take that many times its size.
 # Read singly, 12,000 images of 50 kB take 0.22 s in the place of 0.20.
 _ROWS_AT_ONCE = 1
-_BUFFER_BYTES = 1 << 20
 
 
 def read_row_images(images: Sequence[RowImage]) -> Iterator[tuple[RowImage, bytes | BadItem]]:
@@ -36,10 +35,10 @@ def read_row_images(images: Sequence[RowImage]) -> Iterator[tuple[RowImage, byte
 def _read_table(file: Path, column: str, waiting: deque[RowImage]) -> Iterator[tuple[RowImage, bytes | BadItem]]:
     reason = "the table has no such row any more"
     try:
-        with pq.ParquetFile(file, buffer_size=_BUFFER_BYTES, pre_buffer=False) as table:
+        with open_row_table(file, buffered=True) as table:
             start = 0
-            for group in range(table.num_row_groups):
-                end = start + table.metadata.row_group(group).num_rows
+            for group, rows in enumerate(table.group_rows):
+                end = start + rows
                 if waiting and waiting[0].row < end:
                     yield from _read_group(table, group, column, start, waiting)
                 start = end
@@ -50,11 +49,10 @@ def _read_table(file: Path, column: str, waiting: deque[RowImage]) -> Iterator[t
 
 
 def _read_group(
-    table: Any, group: int, column: str, first_row: int, waiting: deque[RowImage]
+    table: RowTable, group: int, column: str, first_row: int, waiting: deque[RowImage]
 ) -> Iterator[tuple[RowImage, bytes | BadItem]]:
-    batches = table.iter_batches(_ROWS_AT_ONCE, row_groups=[group], columns=[column], use_threads=False)
-    end = first_row + table.metadata.row_group(group).num_rows
-    for batch in batches:
+    end = first_row + table.group_rows[group]
+    for batch in table.batches(group, _ROWS_AT_ONCE, [column]):
         cells = _cells(batch, column)
         while waiting and waiting[0].row < first_row + len(cells):
             content = cells[waiting[0].row - first_row].as_buffer()

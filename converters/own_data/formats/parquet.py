@@ -1,8 +1,9 @@
-"""Parquet tables as `datasets` and the Hub write them: images, or names of image files, with labels and texts beside.
+"""Parquet tables and Arrow streams as `datasets` and the Hub write them: images, or their names, with labels and texts.
 
 `annotations` is what the paths of a split's tables start with: ``data/{split}`` are ``data/train.parquet``,
-``data/train-00000-of-00004.parquet`` and so on, and all tables in a folder ``data/train``. A configuration that lies in
-a folder of its own is read by a description of its own.
+``data/train-00000-of-00004.parquet`` and so on, and all tables in a folder ``data/train``, such as the
+``data-00000-of-00004.arrow`` of `save_to_disk`. A configuration that lies in a folder of its own is read by a
+description of its own.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from converters.formats.shared_file import read_shared
 from converters.formats.tree import list_tree
 from converters.layout import Problem
 from converters.mirrors.cells import ImageColumn, TableCells, find_image_column, read_table_cells
-from converters.mirrors.tables import SUFFIX, TableSet, find_tables
+from converters.mirrors.tables import TableSet, find_tables
 from converters.own_data.columns import Columns
 from converters.own_data.description import DescribedSet, Description, own_layout_error
 from converters.own_data.items import FoundItems, OwnFormat, ReadImage, images_folder, images_named_in
@@ -25,6 +26,7 @@ from converters.own_data.table_rows import row_annotations
 from mmrs.errors import BadItem
 from mmrs.imaging.suffixes import without_known_suffix
 from mmrs.record import Provenance
+from mmrs.row_tables.suffixes import PARQUET_SUFFIX, TABLE_SUFFIXES
 from mmrs.source import Item, RowImage, ensure_unique_stems
 
 
@@ -36,7 +38,12 @@ def _find(described: DescribedSet, root: Path, split: str) -> FoundItems:
     place = root / own.path(own.annotations or "", split)
     tables = split_tables(place)
     if not tables.is_any:
-        expected = [f"{place}{SUFFIX}", f"{place}-00000-of-00001{SUFFIX}", f"{place}/ with {SUFFIX} files"]
+        names = " or ".join(TABLE_SUFFIXES)
+        expected = [
+            f"{place}{PARQUET_SUFFIX}",
+            f"{place}-00000-of-00001{PARQUET_SUFFIX}",
+            f"{place}/ with {names} files",
+        ]
         raise own_layout_error(root, f"has no tables {place.relative_to(root)}*", expected)
     paths = [path for same in tables.by_word.values() for path in same]
     found = FoundItems((), problems=tables.problems, consulted=frozenset(paths))
@@ -59,7 +66,7 @@ def split_tables(place: Path) -> TableSet:
     if place.is_dir():
         return find_tables(place)
     found = find_tables(place.parent)
-    word = place.name.removesuffix(SUFFIX)
+    word = place.stem if place.suffix in TABLE_SUFFIXES else place.name
     return TableSet(
         {name: paths for name, paths in found.by_word.items() if name == word},
         tuple(problem for problem in found.problems if f"{word}-" in problem[1] or f"{word}." in problem[0]),

@@ -14,12 +14,12 @@ from converters.formats.llava import parse_llava
 from converters.formats.text import decode, read_bytes
 from converters.formats.voc import parse_voc
 from converters.formats.yolo import read_class_names
-from converters.mirrors.tables import SUFFIX
 from converters.own_data.description import SPLIT
 from converters.own_data.guess.drawn import GEOJSON_SUFFIX, cvat_kind, drawn_json_kind, geojson_kinds, mask_kinds
 from converters.own_data.guess.survey import JSON_FOLDERS, WORDS_OF_SPLITS, FileGroup, groups_by_name
-from converters.own_data.guess.tables import guess_csv, guess_parquet
+from converters.own_data.guess.tables import guess_csv, guess_row_table
 from mmrs.errors import BadItem, UserError
+from mmrs.row_tables.suffixes import TABLE_SUFFIXES
 
 _MOST_JSON_BYTES = 2**30
 # Of files that each could hold the labels of all images.
@@ -52,10 +52,11 @@ def candidates(root: Path, seen: Mapping[str, Sequence[FileGroup]]) -> Iterator[
     for group in seen.get(".csv", ()):
         for table, evidence in guess_csv(root, group):
             yield {"annotations": group.template, **_splits(group), **table}, folders, evidence
-    for group in seen.get(SUFFIX, ()):
-        others = [other.template for other in seen[SUFFIX] if other is not group][:_MOST_OTHERS]
+    tables = [group for suffix in TABLE_SUFFIXES for group in seen.get(suffix, ())]
+    for group in tables:
+        others = [other.template for other in tables if other is not group][:_MOST_OTHERS]
         told = (f"other tables, each a description of its own: {', '.join(others)}",) if others else ()
-        for table, evidence in guess_parquet(root, group):
+        for table, evidence in guess_row_table(root, group):
             yield {"annotations": group.template, **_splits(group), **table}, folders, (*evidence, *told)
     yield from _class_folders(seen)
 

@@ -10,15 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from converters.formats.folders import SPLIT_WORDS
-from converters.mirrors.tables import SUFFIX, TABLE_PART
+from converters.mirrors.tables import TABLE_PART
 from converters.own_data.description import SPLIT
 from mmrs.imaging.suffixes import SOURCE_SUFFIXES
+from mmrs.row_tables.suffixes import TABLE_SUFFIXES
 from mmrs.source import JUNK_FOLDERS
 
 WORDS_OF_SPLITS = tuple(word for words in SPLIT_WORDS.values() for word in words)
 _IN_NAME = re.compile(r"(?<![a-z])(train|val|valid|validation|test)(?![a-z])")
 # Kinds of files that hold many images each, and are told apart by their names.
-_BY_NAME = frozenset({".json", ".csv", SUFFIX})
+_BY_NAME = frozenset({".json", ".csv", *TABLE_SUFFIXES})
 # JSON files by their folder, as those of one image each are.
 JSON_FOLDERS = "folders of .json"
 _MOST_NAMED = 20
@@ -99,11 +100,11 @@ def _templated_folder(folder: str) -> tuple[str, str]:
 
 
 def _templated_file(path: str) -> tuple[str, str]:
-    """As `_templated`; parts of one Parquet table, and the tables of a folder, are one place."""
-    if not path.lower().endswith(SUFFIX):
+    """As `_templated`; parts of one table, and the tables of a folder, are one place."""
+    if not path.lower().endswith(TABLE_SUFFIXES):
         return _templated(path)
     folder, _, name = path.rpartition("/")
-    stem = name[: -len(SUFFIX)]
+    stem = name.rpartition(".")[0]
     part = TABLE_PART.fullmatch(stem)
     word = part["word"] if part else stem
     place = folder if word.isdecimal() and folder else f"{folder}/{word}" if folder else word

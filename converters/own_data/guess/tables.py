@@ -151,8 +151,8 @@ def _split_column(by_form: Mapping[str, str], values: Any) -> tuple[str, list[st
     return column, sorted(map(str.lower, words), key=lambda word: order.index(split_of_word(word) or "test"))
 
 
-def guess_parquet(root: Path, group: FileGroup) -> Iterator[TableGuess]:
-    """What the Parquet tables of a group are, by the schema of the first one and its first rows."""
+def guess_row_table(root: Path, group: FileGroup) -> Iterator[TableGuess]:
+    """What the Parquet or Arrow tables of a group are, by the schema of the first one and its first rows."""
     path = root / next(iter(group.paths.values()))[0]
     try:
         known = _of_schema(path)

@@ -26,6 +26,7 @@ from converters.own_data.description import DESCRIPTION_NAME, DescribedSet, Desc
 from converters.own_data.guess.candidates import candidates
 from converters.own_data.guess.survey import JSON_FOLDERS, FileGroup, survey_files
 from mmrs.errors import BadItem, UserError
+from mmrs.row_tables.suffixes import TABLE_SUFFIXES
 from mmrs.source import Absent
 from mmrs.storage.plain_files import reading_below
 
@@ -143,7 +144,7 @@ def _seen_text(root: Path, seen: Mapping[str, Sequence[FileGroup]]) -> str:
     said = [f"Seen: {listed}."]
     if "image" not in seen:
         said.append("There is no image, and labels alone are not read.")
-    for kind in (".parquet", ".csv"):
+    for kind in (*TABLE_SUFFIXES, ".csv"):
         for group in seen.get(kind, ())[:3]:
             path = root / next(iter(group.paths.values()))[0]
             columns = listed_names(_columns(path)) or "columns that cannot be read"

@@ -1,0 +1,1 @@
+"""Tables of strangers, row group by row group: Parquet, and Arrow streams as `datasets` keeps them on disk."""
