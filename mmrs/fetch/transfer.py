@@ -53,6 +53,14 @@ class Cancelled(Exception):
     """The fetch ends; what has come stays for the next one."""
 
 
+# What the disk lacks, up to the name of the folder, and what to do.
+_NO_ROOM = {
+    errno.ENOSPC: ("the disk is full that has", "Make room"),
+    errno.EDQUOT: ("the quota is used up in", "Make room"),
+    errno.EFBIG: ("no larger file is allowed in", "Give a disk that takes it with --to, or raise `ulimit -f`"),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Fetched:
     """A file that came whole and has all sums that are known. `sha256` is its own."""
@@ -92,11 +100,12 @@ class Transfer:
             try:
                 self._complete(file, part, sums)
             except OSError as error:
-                if error.errno != errno.ENOSPC:
+                if error.errno not in _NO_ROOM:
                     raise
+                what, remedy = _NO_ROOM[error.errno]
                 raise RunFailure(
-                    f"{file.name}: the disk of {path.parent} is full; what has come stays in {part.path.name}. "
-                    "Make room, and the same command goes on."
+                    f"{file.name}: {what} {path.parent}; what has come stays in {part.path.name}. {remedy}, and the "
+                    "same command goes on."
                 ) from error
             found = sums.finish()
             fault = _fault(file, part.size(), found)
@@ -222,7 +231,7 @@ class Transfer:
 
 def _is_own_fault(error: Exception) -> bool:
     """Whether it is this machine's disk that fails."""
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+    return isinstance(error, OSError) and error.errno in (*_NO_ROOM, errno.EROFS, errno.EIO)
 
 
 def _fault(file: RemoteFile, size: int, found: Mapping[str, str]) -> str | None:

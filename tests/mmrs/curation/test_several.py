@@ -15,7 +15,10 @@ from mmrs.engines.processes import ProcessPool
 from mmrs.errors import UserError
 from mmrs.progress import Progress
 from mmrs.shards.reader import ShardSet
+from mmrs.storage.open import open_place
 from tests.support.copies import built, picture, put
+from tests.support.places import reach_s3
+from tests.support.s3_server import s3_server
 from tests.support.sources import ToySource
 
 QUIET = Progress(quiet=True)
@@ -131,6 +134,52 @@ def test_the_command_takes_several_and_writes_beside_each_or_below_out(one_and_t
         assert (tmp_path / "lists" / folder.name / CURATION_NAME).read_bytes() == (folder / CURATION_NAME).read_bytes()
     twice = CliRunner().invoke(main, ["curate", str(one_and_two[0]), str(one_and_two[0])])
     assert twice.exit_code == 2 and "named twice" in twice.output
+
+
+@pytest.mark.nightly  # the server of S3 takes seconds to start
+def test_folders_and_a_set_on_s3_give_what_their_merged_copies_give(one_and_two, tmp_path, monkeypatch):
+    pytest.importorskip("s3fs", reason="S3 needs the extra s3")
+    pytest.importorskip("moto.server", reason="the S3 server of the tests (moto, flask) is not installed")
+    import fsspec
+
+    raw, three, remote = tmp_path / "raw-three", tmp_path / "three", "s3://bucket/three"
+    for number in range(3):
+        put(raw, "train", f"c{number}", picture(300 + number))
+    put(raw, "train", "leaked", picture(102), quality=60)
+    put(raw, "train", "copied", picture(201))
+    built(three, (raw,), [ToySource(name="three", splits=("train",))])
+    folders = (*one_and_two, three)
+    merge_data_sets(MergeConfig(folders, tmp_path / "merged"), QUIET, 1)
+    curate(tmp_path / "merged", QUIET)
+    wanted = [line for line in lines(tmp_path / "merged") if line["kind"] == "removal"]
+    assert {"one/train/recompressed", "three/train/leaked"} <= {line["id"] for line in wanted}
+
+    names = [folder.name for folder in folders]
+    local = CliRunner().invoke(
+        main, ["--quiet", "curate", *map(str, folders), "--workers", "1", "--out", f"{tmp_path}/l"]
+    )
+    assert local.exit_code == 0, local.output
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with s3_server() as port:
+        reach_s3(f"http://127.0.0.1:{port}", monkeypatch)
+        store = fsspec.filesystem("s3")
+        store.mkdir("bucket")
+        store.put(f"{three}/", "bucket/three/", recursive=True)
+        words = ["--quiet", "curate", *map(str, one_and_two), remote, "--workers", "1"]
+        below = CliRunner().invoke(main, [*words, "--out", "s3://bucket/lists"])
+        assert below.exit_code == 0, below.output
+        beside = CliRunner().invoke(main, words)
+        assert beside.exit_code == 0, beside.output
+        assert f"--set exclude={remote}/{CURATION_NAME}" in beside.output
+        for name, own in zip(names, (*one_and_two, remote), strict=True):
+            for file in (CURATION_NAME, SUMMARY_NAME):
+                told = (tmp_path / "l" / name / file).read_bytes().replace(str(three).encode(), remote.encode())
+                assert store.cat_file(f"bucket/lists/{name}/{file}") == told
+                assert open_place(own).read_many([file])[file] == told
+    found = [line for name in names for line in lines(tmp_path / "l" / name) if line["kind"] == "removal"]
+    assert sorted((without_places(line) for line in found), key=lambda line: line["id"]) == sorted(
+        wanted, key=lambda line: line["id"]
+    )
 
 
 def test_names_below_out_differ(tmp_path):
