@@ -80,10 +80,12 @@ def _padded(rows: list[list[int]], length: int, filler: int) -> torch.Tensor:
 
 @dataclass
 class Counts:
-    """What went through a model: tokens by kind, sequences and seconds of the timed steps."""
+    """What went through a model: tokens by kind, sequences and seconds of the timed steps, by the wall and of all of
+    the process's threads."""
 
     steps: int = 0
     seconds: float = 0.0
+    processor_seconds: float = 0.0
     targets: int = 0
     real: int = 0
     positions: int = 0
@@ -91,6 +93,19 @@ class Counts:
     dialogues: int = 0
     pairs: int = 0
     loss: float | None = None
+
+
+class Clock:
+    """Wall and processor time in seconds from `start` to `stop`."""
+
+    seconds = processor_seconds = 0.0
+
+    def start(self) -> None:
+        self._wall, self._processor = time.perf_counter(), time.process_time()
+
+    def stop(self) -> None:
+        self.seconds = time.perf_counter() - self._wall
+        self.processor_seconds = time.process_time() - self._processor
 
 
 class Counter:
@@ -104,13 +119,14 @@ class Counter:
         ids_BL, labels_BL = given["input_ids"], given["labels"]
         self.rows.append(((labels_BL[:, 1:] != IGNORED).sum(), (ids_BL != self.pad_id).sum(1), ids_BL.numel()))
 
-    def counts(self, first: int, seconds: float, steps: int) -> Counts:
+    def counts(self, first: int, clock: Clock, steps: int) -> Counts:
         """Totals of the forward passes from number `first` on."""
         rows = self.rows[first:]
         lengths = [length for _, lengths_B, _ in rows for length in lengths_B.tolist()]
         return Counts(
             steps=steps,
-            seconds=seconds,
+            seconds=clock.seconds,
+            processor_seconds=clock.processor_seconds,
             targets=sum(int(targets) for targets, _, _ in rows),
             real=sum(lengths),
             positions=sum(positions for _, _, positions in rows),
@@ -147,12 +163,13 @@ def plain_loop(
     steps = len(data) // batch
     collate = Collator(pad_id)
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    clock = Clock()
     model.train()
     with counted(model, pad_id) as counter:
         for step in range(warmup + steps):
             if step == warmup:
                 synchronise()
-                began = time.perf_counter()
+                clock.start()
             chosen = [order[(step * batch + place) % len(order)] for place in range(batch)]
             inputs = {name: value.to(device) for name, value in collate([data[number] for number in chosen]).items()}
             optimiser.zero_grad(set_to_none=True)
@@ -162,7 +179,8 @@ def plain_loop(
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             optimiser.step()
         synchronise()
-        counts = counter.counts(warmup, time.perf_counter() - began, steps)
+        clock.stop()
+        counts = counter.counts(warmup, clock, steps)
     counts.loss = float(loss)
     return counts
 
@@ -188,20 +206,19 @@ def hf_trainer(
 
     steps = len(data) // batch
 
-    class Timer(TrainerCallback):
-        began = ended = 0.0
+    clock = Clock()
 
+    class Timer(TrainerCallback):
         def on_step_begin(self, args, state, control, **kwargs):
             if state.global_step == warmup:
                 synchronise()
-                self.began = time.perf_counter()
+                clock.start()
 
         def on_step_end(self, args, state, control, **kwargs):
             if state.global_step == warmup + steps:
                 synchronise()
-                self.ended = time.perf_counter()
+                clock.stop()
 
-    timer = Timer()
     with tempfile.TemporaryDirectory() as folder, counted(model, pad_id) as counter:
         arguments = TrainingArguments(
             output_dir=folder,
@@ -226,8 +243,8 @@ def hf_trainer(
             args=arguments,
             train_dataset=data,
             data_collator=Collator(pad_id),
-            callbacks=[timer],
+            callbacks=[Timer()],
         )
         trainer.remove_callback(PrinterCallback)
         trainer.train()
-        return counter.counts(warmup, timer.ended - timer.began, steps)
+        return counter.counts(warmup, clock, steps)

@@ -52,7 +52,7 @@ def test_packed_and_padded_trainers_have_the_same_targets_and_losses(model_and_p
             targets = int((batch["labels"] != padded.IGNORED).sum())
             mean.append(model(**batch).loss * targets)
             total += targets
-        by_hook = counter.counts(0, 1.0, len(mean))
+        by_hook = counter.counts(0, padded.Clock(), len(mean))
 
     assert counts.targets == total == by_hook.targets
     assert counts.dialogues == len(data) == by_hook.dialogues
@@ -75,16 +75,21 @@ def test_visible_pairs_are_counted_as_the_mask_has_them(model_and_processor):
 
 
 def test_summary_takes_the_best_setting_and_ignores_parts_that_did_not_run():
+    def part(name: str, settings: dict, wall: float, processor: float) -> dict:
+        rates = {"target_tokens_per_second": wall, "target_tokens_per_processor_second": processor}
+        return {"name": name, "settings": settings} | rates
+
     parts = [
-        {"name": "ours", "settings": {"tokens_per_pack": 1}, "target_tokens_per_second": 30.0},
-        {"name": "ours", "settings": {"tokens_per_pack": 2}, "target_tokens_per_second": 50.0},
-        {"name": "ours", "settings": {"tokens_per_pack": 2}, "target_tokens_per_second": 70.0},
-        {"name": "padded loop", "settings": {"batch": 4}, "target_tokens_per_second": 20.0},
+        part("ours", {"tokens_per_pack": 1}, 30.0, 30.0),
+        part("ours", {"tokens_per_pack": 2}, 50.0, 32.0),
+        part("ours", {"tokens_per_pack": 2}, 70.0, 28.0),
+        part("padded loop", {"batch": 4}, 20.0, 20.0),
         {"name": "hf trainer", "settings": {"batch": 4}, "not_run": "no accelerate"},
     ]
     result = summary(parts)
     assert result["ours"]["settings"] == {"tokens_per_pack": 2}
     assert result["ours"]["target_tokens_per_second_median"] == 60.0
     assert result["ours / padded loop"] == 3.0
+    assert result["ours / padded loop by processor time"] == 1.5
     assert "hf trainer" not in result and "ours / hf trainer" not in result
-    assert asdict(Counts())["seconds"] == 0.0
+    assert asdict(Counts())["seconds"] == asdict(Counts())["processor_seconds"] == 0.0
