@@ -6,9 +6,10 @@ MODEL := $(VENV)/.language-model
 COMMON := $(VENV)/transformers-tests
 LOCKED := .ci/locked.txt
 OLDEST := .venv-oldest
+TRAINERS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mmrs/trainers
 OLDEST_TRANSFORMERS := 5.17
 
-.PHONY: demo test test-nightly test-oldest test-wheel lint audit docs clean
+.PHONY: demo test test-nightly test-oldest test-wheel trainers lint audit docs clean
 
 demo: $(STAMP)
 	$(VENV)/bin/mmrs demo
@@ -31,6 +32,15 @@ test-oldest:
 # The wheel as a stranger installs it, with the core alone and with each extra alone; every command in each.
 test-wheel:
 	$(PYTHON) .ci/wheel.py
+
+# ms-swift and LLaMA-Factory, each in an environment of its own, for the tests that exports are read back by them. The
+# pins of LLaMA-Factory exclude ours, and pip searches for hours what fits them: what its data loading needs is listed.
+trainers:
+	for name in ms-swift llama-factory; do $(PYTHON) -m venv $(TRAINERS)/$$name; done
+	grep '^torch==' constraints.txt > $(TRAINERS)/torch.txt
+	$(TRAINERS)/ms-swift/bin/python -m pip install --quiet --constraint $(TRAINERS)/torch.txt --requirement .ci/ms-swift.txt torch
+	$(TRAINERS)/llama-factory/bin/python -m pip install --quiet --no-deps --requirement .ci/llama-factory.txt
+	$(TRAINERS)/ms-swift/bin/python -c 'import site; print(site.getsitepackages()[0])' > "$$($(TRAINERS)/llama-factory/bin/python -c 'import site; print(site.getsitepackages()[0])')/behind.pth"
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .
