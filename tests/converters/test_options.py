@@ -29,7 +29,7 @@ def test_values_and_defaults_are_those_that_a_user_types():
     shares = {text.name: text for text in option_texts(converters.get("resisc45"))}
     assert (shares["train_share"].values, shares["train_share"].default) == ("a number above 0 below 1", "0.2")
     assert shares["train_share"].sentence.startswith("Share of the images that are train")
-    (disjoint,) = option_texts(converters.get("dior-rsvg"))
+    disjoint = {text.name: text for text in option_texts(converters.get("dior-rsvg"))}["image_disjoint"]
     assert (disjoint.values, disjoint.default) == ("true, false", "false")
     (description,) = option_texts(converters.get("generic"))
     assert (description.values, description.default) == ("a file", "none")
