@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from mmrs.config import StrictModel, load_shipped_yaml
+from mmrs.config import StrictModel, load_shipped_rows
 from mmrs.errors import UserError
 from mmrs.record import Sensor, TaskName, Text
 from mmrs.text import nearest
@@ -90,13 +90,7 @@ def load_catalog(folder: Path = FACTS) -> dict[str, SourceFacts]:
     Raises:
         ValueError: malformed facts (`pydantic.ValidationError`), or a source that stands in two files.
     """
-    rows: dict[str, Any] = {}
-    for path in sorted(folder.glob("*.yaml")):
-        for name, row in load_shipped_yaml(path).items():
-            if name in rows:
-                raise ValueError(f"{path}: source {name!r} stands in another file already")
-            rows[name] = row
-    return {name: SourceFacts(name=name, **rows[name]) for name in sorted(rows)}
+    return {name: SourceFacts(name=name, **row) for name, row in load_shipped_rows(folder).items()}
 
 
 def names() -> tuple[str, ...]:

@@ -88,6 +88,21 @@ def load_shipped_yaml(path: Path) -> Any:
     return yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
+def load_shipped_rows(folder: Path) -> dict[str, Any]:
+    """What each YAML file of a folder of the project's own facts says by source, in one mapping, sorted by name.
+
+    Raises:
+        ValueError: a source stands in two files.
+    """
+    rows: dict[str, Any] = {}
+    for path in sorted(folder.glob("*.yaml")):
+        for name, row in load_shipped_yaml(path).items():
+            if name in rows:
+                raise ValueError(f"{path}: source {name!r} stands in another file already")
+            rows[name] = row
+    return dict(sorted(rows.items()))
+
+
 @cache
 def _loader(resolvers: tuple[_Resolver, ...]) -> Any:
     import yaml

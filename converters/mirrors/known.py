@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from mmrs.config import StrictModel, load_shipped_yaml
+from mmrs.config import StrictModel, load_shipped_rows
 from mmrs.fetch.catalogue import Commit, RepositoryName
 from mmrs.record import Text
 
@@ -87,10 +87,4 @@ def load_mirrors(folder: Path = MIRRORS) -> Mapping[str, SourceMirrors]:
     Raises:
         ValueError: malformed facts (`pydantic.ValidationError`), or a source that stands in two files.
     """
-    known: dict[str, SourceMirrors] = {}
-    for path in sorted(folder.glob("*.yaml")):
-        for name, row in load_shipped_yaml(path).items():
-            if name in known:
-                raise ValueError(f"{path}: source {name!r} stands in another file already")
-            known[name] = SourceMirrors.model_validate(row)
-    return known
+    return {name: SourceMirrors.model_validate(row) for name, row in load_shipped_rows(folder).items()}

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from mmrs.config import StrictModel, load_shipped_yaml
+from mmrs.config import StrictModel, load_shipped_rows
 from mmrs.errors import RunFailure
 from mmrs.record import Text
 from mmrs.storage.plain_files import plain_member_path
@@ -241,10 +241,4 @@ def load_downloads(folder: Path) -> dict[str, SourceDownload]:
     Raises:
         ValueError: malformed facts (`pydantic.ValidationError`), or a source that stands in two files.
     """
-    rows: dict[str, Any] = {}
-    for path in sorted(folder.glob("*.yaml")):
-        for name, row in load_shipped_yaml(path).items():
-            if name in rows:
-                raise ValueError(f"{path}: source {name!r} stands in another file already")
-            rows[name] = row
-    return {name: SourceDownload(name=name, **rows[name]) for name in sorted(rows)}
+    return {name: SourceDownload(name=name, **row) for name, row in load_shipped_rows(folder).items()}
