@@ -7,7 +7,6 @@ ends the placing.
 
 from __future__ import annotations
 
-import errno
 import filecmp
 import hashlib
 import os
@@ -21,6 +20,7 @@ from mmrs.fetch.archives.limits import ArchiveLimits, Tally
 from mmrs.fetch.archives.members import ArchiveMember, NeedsTool, archive_members, explained_damage
 from mmrs.fetch.archives.tools import unpack_with_tool
 from mmrs.fetch.archives.volumes import ArchiveVolumes, archive_kind
+from mmrs.fetch.no_room import NO_ROOM
 from mmrs.source import JUNK_FOLDERS
 from mmrs.storage.atomic import remove_folder, temporary_name
 from mmrs.storage.plain_files import open_no_link, plain_member_path
@@ -91,11 +91,11 @@ class Placing:
         try:
             yield folder
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno not in NO_ROOM:
                 raise
+            what, remedy = NO_ROOM[error.errno]
             raise RunFailure(
-                f"{name}: the disk of {self.folder} is full; nothing of it was unpacked. Make room, and the same "
-                "command goes on."
+                f"{name}: {what} {self.folder}; nothing of it was unpacked. {remedy}, and the same command goes on."
             ) from error
         finally:
             remove_folder(folder)

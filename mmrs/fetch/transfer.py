@@ -30,6 +30,7 @@ from mmrs.fetch.http_client import (
     asked_pause,
     open_address,
 )
+from mmrs.fetch.no_room import NO_ROOM
 from mmrs.fetch.remote_file import GIT_BLOB, RemoteFile
 from mmrs.storage.atomic import publish_file, write_atomic
 from mmrs.storage.download import PASSING_CLIENT_ERRORS
@@ -51,14 +52,6 @@ _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
 
 class Cancelled(Exception):
     """The fetch ends; what has come stays for the next one."""
-
-
-# What the disk lacks, up to the name of the folder, and what to do.
-_NO_ROOM = {
-    errno.ENOSPC: ("the disk is full that has", "Make room"),
-    errno.EDQUOT: ("the quota is used up in", "Make room"),
-    errno.EFBIG: ("no larger file is allowed in", "Give a disk that takes it with --to, or raise `ulimit -f`"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +93,9 @@ class Transfer:
             try:
                 self._complete(file, part, sums)
             except OSError as error:
-                if error.errno not in _NO_ROOM:
+                if error.errno not in NO_ROOM:
                     raise
-                what, remedy = _NO_ROOM[error.errno]
+                what, remedy = NO_ROOM[error.errno]
                 raise RunFailure(
                     f"{file.name}: {what} {path.parent}; what has come stays in {part.path.name}. {remedy}, and the "
                     "same command goes on."
@@ -231,7 +224,7 @@ class Transfer:
 
 def _is_own_fault(error: Exception) -> bool:
     """Whether it is this machine's disk that fails."""
-    return isinstance(error, OSError) and error.errno in (*_NO_ROOM, errno.EROFS, errno.EIO)
+    return isinstance(error, OSError) and error.errno in (*NO_ROOM, errno.EROFS, errno.EIO)
 
 
 def _fault(file: RemoteFile, size: int, found: Mapping[str, str]) -> str | None:

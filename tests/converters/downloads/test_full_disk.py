@@ -8,7 +8,7 @@ import resource
 import subprocess
 import sys
 import zipfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -135,11 +135,9 @@ def on_terminal(words):
         os.close(slave)
         found = b""
         # A terminal whose other end is closed is an error on Linux.
-        try:
+        with suppress(OSError):
             while piece := os.read(master, 65536):
                 found += piece
-        except OSError:
-            pass
         assert process.wait() == 0, found.decode(errors="replace")
     os.close(master)
     return found.decode(errors="replace")

@@ -242,7 +242,15 @@ def test_a_commit_s_archive_gives_the_files_that_are_asked_for_and_no_others(pla
         unpack(placing, tar_of(FILES), tree=wanted | {"images/c.jpg": git_blob(b"")})
 
 
-def test_a_disk_that_fills_while_an_archive_is_unpacked(placing, monkeypatch):
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ENOSPC, "the disk is full that has .*; nothing of it was unpacked. Make room"),
+        (errno.EDQUOT, "the quota is used up in .*; nothing of it was unpacked. Make room"),
+        (errno.EFBIG, "no larger file is allowed in .*; nothing of it was unpacked. .*ulimit -f"),
+    ],
+)
+def test_a_disk_that_fills_while_an_archive_is_unpacked(placing, monkeypatch, number, words):
     class Full:
         def __init__(self, descriptor, mode):
             os.close(descriptor)
@@ -254,10 +262,10 @@ def test_a_disk_that_fills_while_an_archive_is_unpacked(placing, monkeypatch):
             return None
 
         def write(self, data):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr("mmrs.fetch.placing.open", Full, raising=False)
-    with pytest.raises(RunFailure, match=r"the disk of .* is full; nothing of it was unpacked"):
+    with pytest.raises(RunFailure, match=words):
         unpack(placing, zip_of(FILES))
     assert untouched(placing)
 
