@@ -131,9 +131,7 @@ class Lease:
                 except FileNotFoundError:
                     return
                 if now != found:
-                    raise UserError(
-                        f"another `mmrs build` is writing to {where} ({who}); wait for it or take another --out."
-                    )
+                    raise UserError(f"another `mmrs` is writing to {where} ({who}); wait for it or take another --out.")
         if self.storage.read(self.name) == found:
             self.storage.remove([self.name])
 

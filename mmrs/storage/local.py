@@ -93,7 +93,7 @@ class LocalPlace:
                 os.pwrite(descriptor, token.encode(), 0)
             except BlockingIOError as error:
                 raise UserError(
-                    f"another `mmrs build` is writing to {self.root}; wait for it or take another --out."
+                    f"another `mmrs` is writing to {self.root}; wait for it or take another --out."
                 ) from error
             except OSError as error:
                 raise UserError(not_writable(f"{self.root} (its lock)", error)) from error

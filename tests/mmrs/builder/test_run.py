@@ -218,7 +218,7 @@ def test_two_builds_into_one_folder_are_refused(toy, tmp_path):
     run(toy, tmp_path / "out")
     with open(tmp_path / "out" / ".build" / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(UserError, match="another `mmrs build`"):
+        with pytest.raises(UserError, match="another `mmrs`"):
             run(toy, tmp_path / "out")
 
 

@@ -175,7 +175,7 @@ def test_two_builds_at_one_url_are_refused(toy, url, monkeypatch):
     monkeypatch.setattr("mmrs.storage.lease.RENEWAL_SECONDS", 0.1)
     with open_place(url).lock(lambda text: None) as token:
         said = []
-        refused = pytest.raises(UserError, match=r"another `mmrs build` is writing to s3://.*--out")
+        refused = pytest.raises(UserError, match=r"another `mmrs` is writing to s3://.*--out")
         with refused, open_place(url).lock(said.append):
             pass
         assert "waiting 60 s for a sign of life" in said[0]
