@@ -60,20 +60,15 @@ class BoxFolders(BoxConverter):
             BadItem: no object has it: the file is one of the other kind.
         """
         is_horizontal = self.boxes == "horizontal"
-        objects = voc.objects
-        turned = [obj.corners is not None or obj.rotated is not None for obj in objects]
-        # Nearly every file has objects of one kind.
-        if (not any(turned) and all([obj.box is not None for obj in objects])) if is_horizontal else all(turned):
-            return objects, ()
 
         def of_kind(obj: BoxObject) -> BoxObject:
-            if (obj.box is None) if is_horizontal else (obj.corners is None and obj.rotated is None):
+            is_turned = obj.corners is not None or obj.rotated is not None
+            if (obj.box is None) if is_horizontal else not is_turned:
                 found = "oriented" if is_horizontal else "horizontal"
                 raise BadItem(f"object {obj.label!r} has a box of the kind {found}, not {self.boxes}", path, obj.line)
-            is_plain = not is_horizontal or (obj.corners is None and obj.rotated is None)
-            return obj if is_plain else replace(obj, corners=None, rotated=None)
+            return replace(obj, corners=None, rotated=None) if is_horizontal and is_turned else obj
 
-        own, others = rows_apart(objects, of_kind)
+        own, others = rows_apart(voc.objects, of_kind)
         if others and not own:
             raise BadItem(others[0].reason, path, others[0].line)
         return own, others

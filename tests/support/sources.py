@@ -14,8 +14,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from mmrs.builder.recipe import BuildRecipe
+from mmrs.builder.run import build, plan_build
 from mmrs.errors import BadItem
 from mmrs.geometry import quad_from_hbb
+from mmrs.progress import Progress
 from mmrs.record import AnnotatedObject, Annotations, Provenance, UnreadRow
 from mmrs.source import BandSelection, Discovery, Item, SourceBuild, Tiling
 
@@ -100,6 +103,15 @@ def _box(generator: np.random.Generator, size: tuple[int, int]) -> tuple[str, li
 def toy_build(root: Path, source: ToySource | None = None, splits: tuple[str, ...] = ("train", "test")) -> SourceBuild:
     """The toy source at `root` as a recipe would ask for it."""
     return SourceBuild(source or ToySource(), root, splits)
+
+
+def built_toy(folder: Path, images: int) -> Path:
+    """A built data set of so many images a split, in shards of some 9 kB, in a folder of its own below `folder`."""
+    write_toy(folder / "toy", images=images, seed=4)
+    recipe = BuildRecipe.model_validate({"sources": [{"name": "toy"}], "shard_bytes": 9_000})
+    quiet = Progress(quiet=True)
+    build(plan_build([toy_build(folder / "toy")], recipe, 1, quiet), recipe, folder / "out", 1, quiet)
+    return folder / "out"
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,12 @@ from pycocotools.coco import COCO
 import cli
 import converters
 import mmrs
-from mmrs.builder.recipe import BuildRecipe
-from mmrs.builder.run import build, plan_build
 from mmrs.errors import RunFailure, UserError
 from mmrs.export.chat.qwen3_vl import QWEN3_VL_EXPORT
 from mmrs.export.format import IGNORED, NO_HORIZONTAL_BOX, image_path
 from mmrs.export.run import ExportConfig, write_export
 from mmrs.progress import Progress
-from tests.support.sources import toy_build, write_toy
+from tests.support.sources import built_toy
 
 QUIET = Progress(quiet=True)
 READ_AS = {
@@ -53,11 +51,7 @@ READ_AS = {
 
 @pytest.fixture(scope="module")
 def location(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("exported")
-    write_toy(folder / "toy", images=12, seed=4)
-    recipe = BuildRecipe.model_validate({"sources": [{"name": "toy"}], "shard_bytes": 9_000})
-    build(plan_build([toy_build(folder / "toy")], recipe, 1, QUIET), recipe, folder / "out", 1, QUIET)
-    return folder / "out"
+    return built_toy(tmp_path_factory.mktemp("exported"), images=12)
 
 
 def files(folder):

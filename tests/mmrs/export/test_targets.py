@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from mmrs.builder.recipe import BuildRecipe
-from mmrs.builder.run import build, plan_build
 from mmrs.engines.processes import ProcessPool
 from mmrs.errors import RunFailure, UserError
 from mmrs.export.registry import EXPORT_FORMATS
@@ -19,7 +17,7 @@ from mmrs.export.target import FolderTarget
 from mmrs.progress import Progress
 from mmrs.shards.reader import ShardSet
 from mmrs.storage.open import open_place
-from tests.support.sources import toy_build, write_toy
+from tests.support.sources import built_toy
 
 QUIET = Progress(quiet=True)
 MMRS = Path(sys.executable).parent / "mmrs"
@@ -28,12 +26,9 @@ MMRS = Path(sys.executable).parent / "mmrs"
 @pytest.fixture(scope="module")
 def location(tmp_path_factory):
     """Some ten shards of two splits."""
-    folder = tmp_path_factory.mktemp("exported")
-    write_toy(folder / "toy", images=24, seed=4)
-    recipe = BuildRecipe.model_validate({"sources": [{"name": "toy"}], "shard_bytes": 9_000})
-    build(plan_build([toy_build(folder / "toy")], recipe, 1, QUIET), recipe, folder / "out", 1, QUIET)
-    assert len(ShardSet(folder / "out").manifest.shards) > 8
-    return folder / "out"
+    out = built_toy(tmp_path_factory.mktemp("exported"), images=24)
+    assert len(ShardSet(out).manifest.shards) > 8
+    return out
 
 
 def written(out):

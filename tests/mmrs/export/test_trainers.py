@@ -7,22 +7,16 @@ import pyarrow.parquet as pq
 import pytest
 
 import mmrs
-from mmrs.builder.recipe import BuildRecipe
-from mmrs.builder.run import build, plan_build
 from mmrs.export.run import ExportConfig, write_export
 from mmrs.progress import Progress
-from tests.support.sources import toy_build, write_toy
+from tests.support.sources import built_toy
 
 QUIET = Progress(quiet=True)
 
 
 @pytest.fixture(scope="module")
 def location(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("exported")
-    write_toy(folder / "toy", images=10, seed=4)
-    recipe = BuildRecipe.model_validate({"sources": [{"name": "toy"}], "shard_bytes": 9_000})
-    build(plan_build([toy_build(folder / "toy")], recipe, 1, QUIET), recipe, folder / "out", 1, QUIET)
-    return folder / "out"
+    return built_toy(tmp_path_factory.mktemp("exported"), images=10)
 
 
 def lines(path):
