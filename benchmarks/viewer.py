@@ -19,6 +19,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import machine
@@ -289,7 +290,8 @@ def megabytes(pid: int, field: str = "VmRSS", children: bool = False) -> float:
     pids = [pid]
     if children:
         for children_of in Path(f"/proc/{pid}/task").glob("*/children"):
-            pids += [int(word) for word in children_of.read_text().split()]
+            with suppress(OSError):
+                pids += [int(word) for word in children_of.read_text().split()]
     total = 0.0
     for each in pids:
         try:

@@ -118,12 +118,14 @@ class FileCache:
                     download(descriptor)
                     found = _sha256(descriptor)
                     os.fsync(descriptor)
+                    # Once it has its name another process may evict it: nothing is asked of the name then.
+                    inode = os.fstat(descriptor).st_ino
                 finally:
                     os.close(descriptor)
                 if found != path.name:
                     raise DigestMismatch(f"sha256 is {found[:12]}, the manifest says {path.name[:12]}")
                 os.replace(part, path)
-                _SOUND.add((path, path.stat().st_ino))
+                _SOUND.add((path, inode))
             except OSError as error:
                 if error.errno != errno.ENOSPC:
                     raise

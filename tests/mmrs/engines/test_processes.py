@@ -22,7 +22,8 @@ def gone(pid: int, seconds: float = 10) -> bool:
         try:
             if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
                 return True
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
+            # One that ends between the opening of its file and the reading is no such process.
             return True
         time.sleep(0.02)
     return False

@@ -165,6 +165,18 @@ def test_a_download_that_ends_while_the_folder_is_listed_still_counts(tmp_path, 
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == [second]
 
 
+def test_a_download_that_others_evict_as_it_ends_is_fetched_again(tmp_path, monkeypatch):
+    cache, log, replace = FileCache(tmp_path, 4000), [], os.replace
+
+    def evicted_at_once(source, target):
+        replace(source, target)
+        os.unlink(target)
+        monkeypatch.undo()
+
+    monkeypatch.setattr(os, "replace", evicted_at_once)
+    assert read(cache, content(0), log) == content(0) and len(log) == 2
+
+
 def test_processes_that_want_the_same_file_download_it_once(tmp_path):
     context = multiprocessing.get_context("fork")
     log = context.Value("i", 0)
