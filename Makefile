@@ -14,6 +14,9 @@ OLDEST_TRANSFORMERS := 5.17
 demo: $(STAMP)
 	$(VENV)/bin/mmrs demo
 
+# Hundreds of programs that the tests start would each compile the project anew, and pytest its tests in each process.
+test test-nightly test-oldest: export PYTHONDONTWRITEBYTECODE =
+
 test: $(STAMP) $(MODEL)
 	$(VENV)/bin/python -m pytest -n 2 --dist worksteal
 

@@ -17,7 +17,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 # Named by what the commands load. No polars: its threads do not survive a fork.
-_LOADED = ("torch", "transformers", "pyarrow.parquet", "rasterio", "shapely", "PIL.Image", "matplotlib.figure", "cli")
+_LOADED = ("pyarrow.parquet", "rasterio", "shapely", "PIL.Image", "matplotlib.figure", "cli")
+_LOADED_FOR_MODELS = ("torch", "transformers")
 _CLIENT = """#!{python} -ESs
 import os, socket, sys
 server = socket.socket(socket.AF_UNIX)
@@ -61,20 +62,31 @@ def serve(address: str) -> None:
     os.rename(f"{address}.new", address)
     while True:
         call, _ = listener.accept()
+        size, streams, _, _ = socket.recv_fds(call, 8, 3)
+        content = b""
+        while len(content) < struct.unpack("<Q", size)[0]:
+            content += call.recv(1 << 16)
+        count, *rest = content.decode().split("\0")
+        words, (_, folder, *variables) = rest[: int(count)], rest[int(count) :]
+        if _needs_models(words):
+            for name in _LOADED_FOR_MODELS:
+                __import__(name)
         if os.fork() == 0:
             listener.close()
-            _answer(call)
+            _answer(call, streams, words, folder, variables)
+        for stream in streams:
+            os.close(stream)
         call.close()
 
 
-def _answer(call: socket.socket) -> None:
+def _needs_models(words: list[str]) -> bool:
+    from cli import main
+
+    return any(main.table.get(word, "").startswith("training.") for word in words[:1])
+
+
+def _answer(call: socket.socket, streams: list[int], words: list[str], folder: str, variables: list[str]) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    size, streams, _, _ = socket.recv_fds(call, 8, 3)
-    content = b""
-    while len(content) < struct.unpack("<Q", size)[0]:
-        content += call.recv(1 << 16)
-    count, *rest = content.decode().split("\0")
-    words, (_, folder, *variables) = rest[: int(count)], rest[int(count) :]
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
     os.chdir(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from docs.hooks.reference.markdown import cell, table
@@ -33,6 +34,7 @@ def folders(top: Path) -> Iterator[Path]:
         yield from folders(folder)
 
 
+@cache
 def first_line(path: Path) -> str:
     """First line of a module's docstring; empty where there is none."""
     return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n")[0]

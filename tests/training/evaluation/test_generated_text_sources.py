@@ -33,7 +33,13 @@ def records_of(source, root):
             yield record.model_copy(update={"id": f"{source}/{split}/{item.stem}", "source": source})
 
 
-@pytest.fixture(params=SOURCES, ids=lambda case: case[0])
+# One of each kind with each change; the others differ in their rows.
+QUICK = {"ucm-captions", "rsvqa-lr", "floodnet", "dior-rsvg"}
+
+
+@pytest.fixture(
+    params=[pytest.param(case, id=case[0], marks=() if case[0] in QUICK else pytest.mark.nightly) for case in SOURCES]
+)
 def case(request, tmp_path):
     """(questions, protocols) of a source's sample."""
     source, task, protocols = request.param

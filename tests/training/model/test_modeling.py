@@ -163,6 +163,7 @@ def test_slots_and_images_must_match(given, model, processor, random_pixels, pre
         (model if given == "forward" else model.generate)(torch.tensor([ids]), pixel_values=pixels)
 
 
+@pytest.mark.nightly  # quick: test_steps_compile, which is traced whole and breaks where a value is waited for
 @torch.no_grad()
 def test_the_model_is_exported_and_waits_for_no_value(model_folder):
     """One graph for any number and length of rows; nothing in it goes from the host to the device, or back."""

@@ -9,7 +9,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -233,26 +232,28 @@ def long_straight(shards, model_folder, tmp_path_factory):
     return config.out
 
 
+def _train_in_group(path: Path) -> None:
+    """A group of processes of its own, which a signal to it does not lead back to the test."""
+    os.setsid()
+    _train_in_child(load_config(path))
+
+
 def test_sigterm_ends_a_real_process_with_75(shards, model_folder, tmp_path):
     config = long_config(tmp_path / "out", shards, model_folder, workers=1)
     (tmp_path / "run.yaml").write_text(config.to_yaml().replace("epochs: 15", "epochs: 4000"))
-    code = "import sys; from pathlib import Path; from training.config import load_config; from training.run.train import train; train(load_config(Path(sys.argv[1])))"  # noqa: E501
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path / "run.yaml")],
-        cwd=Path(__file__).parents[3],
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    child = multiprocessing.get_context("fork").Process(target=_train_in_group, args=(tmp_path / "run.yaml",))
+    child.start()
     try:
         deadline = time.monotonic() + 60
         while latest_checkpoint(config.out / "checkpoints") is None and time.monotonic() < deadline:
             time.sleep(0.05)
         # To the whole group, as schedulers and terminals do: the loader's workers must not die of it.
-        os.killpg(process.pid, signal.SIGTERM)
-        assert process.wait(timeout=60) == 75
+        os.killpg(child.pid, signal.SIGTERM)
+        child.join(timeout=60)
+        assert child.exitcode == 75
     finally:
-        process.kill()
-        process.wait()
+        child.kill()
+        child.join()
     newest = latest_checkpoint(config.out / "checkpoints")
     steps = [line["step"] for line in read_metrics(config.out / "metrics.jsonl")]
     assert newest is not None and steps[-1] == int(newest.name.removeprefix("step-"))
