@@ -1,7 +1,8 @@
 """THE schema: one `Record` per stored image, and its canonical JSON.
 
-Pixels of the stored image plus the image size are the one stored truth. Instruction text (`dialogues`) is rendered
-from them and can be rendered again.
+A record may have further images (before and after, optical and SAR), which its texts are about as well; its objects are
+those of the first one. Pixels of the stored image plus the image size are the one stored truth. Instruction text
+(`dialogues`) is rendered from them and can be rendered again.
 
 Corner rule of `AnnotatedObject.quad`: four corners in pixels, clockwise on screen (x right, y down), origin at the top
 left corner of the top left pixel. Where the source gives a meaning to its first corner (DOTA: the object's head) it
@@ -28,6 +29,10 @@ TaskName = Literal[
     "region-captioning",
 ]
 _ONE_EXCHANGE = ["human", "gpt"]
+# Of one record. A model pays for the slots of each in every dialogue.
+MOST_IMAGES = 16
+# Keys of `ImageInfo`.
+_OF_SEVERAL = ("role", "sensor")
 # Key of `Record.metadata`.
 UNREAD_ROWS = "unread_rows"
 Text = Annotated[str, Field(min_length=1)]
@@ -60,7 +65,8 @@ class ImageInfo(StrictModel):
     """The stored image. `sha256` is that of the stored bytes; `reencoded` says why they differ from the source's.
 
     `render` states the map from the source's values to the stored 8 bits where one was applied (limits, bits, log), so
-    that it can be undone.
+    that it can be undone. Where a record has several images, `role` is the source's word for this one (before, after),
+    and `sensor` its own where it is not the record's; the JSON has them only where they are said.
     """
 
     width: int = Field(gt=0)
@@ -71,6 +77,8 @@ class ImageInfo(StrictModel):
     render: JsonText | None = None
     parent: Text | None = None
     window: Window | None = None
+    role: Text | None = None
+    sensor: Sensor | None = None
 
     @model_validator(mode="after")
     def _tile_has_parent(self) -> ImageInfo:
@@ -190,7 +198,11 @@ class Annotations(_Known):
 
 
 class Record(_Known, populate_by_name=True):
-    """One stored image and all that is known of it. `id` is ``<source>/<split>/<stem>``."""
+    """One stored image and all that is known of it. `id` is ``<source>/<split>/<stem>``.
+
+    `further_images` are those after the first, in order, where the texts are about several; the JSON of a record of one
+    image has no such key. Objects, and boxes in texts, are those of the first image.
+    """
 
     schema_version: Literal["mmrs-record-1"] = Field(default="mmrs-record-1", alias="schema")
     id: str = Field(pattern=r"^[^/]+/[^/]+/.+$")
@@ -198,6 +210,7 @@ class Record(_Known, populate_by_name=True):
     split: Text
     sensor: Sensor
     image: ImageInfo
+    further_images: tuple[ImageInfo, ...] = Field(default=(), max_length=MOST_IMAGES - 1)
     licence: Text
     dialogues: tuple[Dialogue, ...] = ()
 
@@ -209,6 +222,17 @@ class Record(_Known, populate_by_name=True):
                 raise ValueError(f"expression {expression.text!r} names {named}")
         return self
 
+    @model_validator(mode="after")
+    def _tile_is_alone(self) -> Record:
+        if self.further_images and any(image.window is not None for image in self.images):
+            raise ValueError("a tile (`window`) is of one scene; a record of several images has none")
+        return self
+
+    @property
+    def images(self) -> tuple[ImageInfo, ...]:
+        """All images, in the order in which a model sees them."""
+        return (self.image, *self.further_images)
+
     @property
     def unread_rows(self) -> int:
         """How many annotation rows of the image are no object here: the image may show more than `objects`.
@@ -219,8 +243,18 @@ class Record(_Known, populate_by_name=True):
         return int(self.metadata.get(UNREAD_ROWS, 0))
 
     def to_json(self) -> bytes:
-        """Canonical JSON: UTF-8, sorted keys, no blanks, so equal records have equal bytes."""
-        return canonical_json(self.model_dump(mode="json", by_alias=True))
+        """Canonical JSON: UTF-8, sorted keys, no blanks, so equal records have equal bytes.
+
+        What only samples of several images have is left out where nothing of it is said.
+        """
+        values = self.model_dump(mode="json", by_alias=True)
+        for image in (values["image"], *values["further_images"]):
+            for name in _OF_SEVERAL:
+                if image[name] is None:
+                    del image[name]
+        if not values["further_images"]:
+            del values["further_images"]
+        return canonical_json(values)
 
     @classmethod
     def from_json(cls, data: bytes) -> Record:

@@ -69,8 +69,28 @@ class RowImage:
 
 
 @dataclass(frozen=True, slots=True)
+class FurtherImage:
+    """An image after the first of a sample that has several.
+
+    Args:
+        image: the file, or the row of a table.
+        role: the source's word for it: after, sar.
+        sensor: its own, where it is not the source's.
+    """
+
+    image: Path | RowImage
+    role: str | None = None
+    sensor: Sensor | None = None
+
+    @property
+    def place(self) -> Path:
+        """What messages name, as `Item.place`."""
+        return _place(self.image)
+
+
+@dataclass(frozen=True, slots=True)
 class Item:
-    """One image of a source, found but not opened.
+    """One image of a source, found but not opened; or several that its texts compare.
 
     Args:
         stem: unique within (source, split); becomes the last part of the record id.
@@ -78,6 +98,8 @@ class Item:
         annotations: the annotation files that `Source.read` will read (they decide when a shard is rebuilt).
         payload: rows of a shared annotation file (COCO or caption JSON) that belong to this image; plain values only.
         scene: name of what neighbouring images have in common (a flight, a scene); the plan spreads one scene apart.
+        further: the images after the first, in order: after the change, of another sensor.
+        role: the source's word for the first image, where it has several.
     """
 
     stem: str
@@ -85,11 +107,18 @@ class Item:
     annotations: tuple[Path, ...] = ()
     payload: Any = None
     scene: str | None = None
+    further: tuple[FurtherImage, ...] = ()
+    role: str | None = None
 
     @property
     def place(self) -> Path:
         """What messages name: the image file, or the row as if its table were a folder."""
-        return self.image if isinstance(self.image, Path) else Path(str(self.image))
+        return _place(self.image)
+
+    @property
+    def images(self) -> tuple[Path | RowImage, ...]:
+        """All images, the first one first."""
+        return (self.image, *(one.image for one in self.further))
 
     @property
     def file(self) -> Path:
@@ -97,6 +126,10 @@ class Item:
         if isinstance(self.image, RowImage):
             raise BadItem("the image is a row of a table; a file of its own is expected", str(self.image))
         return self.image
+
+
+def _place(image: Path | RowImage) -> Path:
+    return image if isinstance(image, Path) else Path(str(image))
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +231,7 @@ class Discovery:
     def looked_at(self) -> Iterator[str]:
         """The path of every file that this split reads, counts in a note or says something about."""
         for item in self.items:
-            yield str(item.image.file if isinstance(item.image, RowImage) else item.image)
+            yield from (str(image.file if isinstance(image, RowImage) else image) for image in item.images)
             yield from map(str, item.annotations)
         yield from map(str, self.consulted)
         for path, _ in (*self.problems, *self.unread_rows, *self.details, *self.shared_problems):
@@ -333,7 +366,7 @@ def without_strange_names(found: Discovery, root: Path) -> Discovery:
 
 def _is_plain(item: Item, root: Path) -> bool:
     # All that is written of an item: its stem, and its files below the root.
-    words = [item.stem, str(item.image), *map(str, item.annotations)]
+    words = [item.stem, *map(str, item.images), *map(str, item.annotations)]
     if all(map(str.isprintable, words)):
         return True
     start = f"{root}/"

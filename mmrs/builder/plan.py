@@ -19,11 +19,13 @@ _ENCODED_BYTES_PER_PIXEL = 1.6
 
 @dataclass(frozen=True, slots=True)
 class PlannedSample:
-    """One image to store: a whole file, or one window of a scene."""
+    """One image to store: a whole file, or one window of a scene; or several files, with the headers of the further
+    ones."""
 
     item: Item
     probe: ImageProbe
     window: Window | None = None
+    further: tuple[ImageProbe, ...] = ()
 
     @property
     def stem(self) -> str:
@@ -39,17 +41,26 @@ class PlannedSample:
 
     @property
     def image_bytes(self) -> int:
-        """Planned size of the stored image: exact where the file passes through."""
+        """Planned size of all stored images: exact where the files pass through."""
         if self.window is not None:
             return int(self.window.width * self.window.height * _ENCODED_BYTES_PER_PIXEL)
-        if self.probe.reencode is not None:
-            return int(self.probe.width * self.probe.height * _ENCODED_BYTES_PER_PIXEL)
-        return self.probe.file_bytes
+        return sum(map(_planned_image_bytes, self.probes))
+
+    @property
+    def probes(self) -> tuple[ImageProbe, ...]:
+        """The headers of all images, the first one first."""
+        return (self.probe, *self.further)
 
     @property
     def planned_bytes(self) -> int:
         """Planned size in the tar, image and record."""
         return self.image_bytes + _RECORD_BYTES
+
+
+def _planned_image_bytes(probe: ImageProbe) -> int:
+    if probe.reencode is not None:
+        return int(probe.width * probe.height * _ENCODED_BYTES_PER_PIXEL)
+    return probe.file_bytes
 
 
 def spread_apart(groups: Sequence[Hashable]) -> list[int]:
@@ -90,7 +101,8 @@ def fill_shards(sizes: Sequence[int], shard_bytes: int, boundaries: Sequence[boo
 
 def stored_suffix(samples: Sequence[PlannedSample]) -> Literal["jpg", "png"]:
     """One image suffix for a split: JPEG when most of its bytes pass through as JPEG, PNG otherwise."""
-    jpg = sum(sample.image_bytes for sample in samples if sample.window is None and sample.probe.suffix == "jpg")
+    whole = (probe for sample in samples if sample.window is None for probe in sample.probes)
+    jpg = sum(_planned_image_bytes(probe) for probe in whole if probe.suffix == "jpg")
     other = sum(sample.image_bytes for sample in samples) - jpg
     return "jpg" if jpg > other else "png"
 

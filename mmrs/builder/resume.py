@@ -197,7 +197,7 @@ def _changed_samples(task: ShardTask, before: StoredState, after: StoredState) -
         added, gone = sorted(new.keys() - old.keys()), sorted(old.keys() - new.keys())
         reasons.append(Reason(f"other images in it: {len(added)} new, {len(gone)} gone", tuple((added + gone)[:1])))
     stayed = [(old[sample.stem], new[sample.stem], sample.item) for sample in task.samples if sample.stem in old]
-    images = {item.image for earlier, now, item in stayed if earlier.image != now.image}
+    images = {image for earlier, now, item in stayed if earlier.image != now.image for image in item.images}
     annotations = {
         path for earlier, now, item in stayed if earlier.annotations != now.annotations for path in item.annotations
     }

@@ -32,6 +32,7 @@ from mmrs.shards.manifest import (
     ShardEntry,
     SourceEntry,
     SplitCounts,
+    sum_counts,
 )
 from mmrs.shards.quarantine import QUARANTINE_NAME, QuarantineEntry, to_jsonl
 from mmrs.source import SourceBuild
@@ -276,17 +277,12 @@ def _source_entries(plan: BuildPlan, results: dict[str, ShardResult]) -> dict[st
 
 
 def _split_counts(survey: SplitSurvey, tasks: list[ShardTask], results: dict[str, ShardResult]) -> SplitCounts:
-    parts = [results[task.path].counts for task in tasks if task.split == survey.split]
-    dialogues: dict[str, int] = defaultdict(int)
-    for part in parts:
-        for task, count in part.dialogues.items():
-            dialogues[task] += count
-    names = set(SplitCounts.model_fields) - {"dialogues"}
-    totals = {name: sum(getattr(part, name) for part in parts) for name in names}
-    totals["quarantined_items"] += sum(entry.images for entry in survey.quarantine)
-    totals["absent"] += sum(entry.level == "absent" for entry in survey.quarantine)
-    totals["quarantined_objects"] += sum(entry.level == "object" for entry in survey.quarantine)
-    return SplitCounts(**totals, dialogues=dict(sorted(dialogues.items())))
+    of_survey = SplitCounts(
+        quarantined_items=sum(entry.images for entry in survey.quarantine),
+        absent=sum(entry.level == "absent" for entry in survey.quarantine),
+        quarantined_objects=sum(entry.level == "object" for entry in survey.quarantine),
+    )
+    return sum_counts([of_survey, *(results[task.path].counts for task in tasks if task.split == survey.split)])
 
 
 def _check_survey(plan: BuildPlan, recipe: BuildRecipe, place: Place) -> None:

@@ -15,14 +15,15 @@ from mmrs.builder.plan import PlannedSample
 from mmrs.builder.spool import RowSpool, TileSpool, open_rows, open_tiles
 from mmrs.config import StrictModel
 from mmrs.errors import BadItem
+from mmrs.imaging.probe import ImageProbe
 from mmrs.imaging.store import StoredImage, Validation, store_file
 from mmrs.instructions.render import RenderOptions, render_records
-from mmrs.record import UNREAD_ROWS, AnnotatedObject, Annotations, ImageInfo, Record, UnreadRow
+from mmrs.record import UNREAD_ROWS, AnnotatedObject, Annotations, ImageInfo, Record, Sensor, UnreadRow
 from mmrs.shards.index import write_index
 from mmrs.shards.manifest import SplitCounts, index_path
 from mmrs.shards.quarantine import QuarantineEntry, entry_for, relative_to_root, row_entry
-from mmrs.shards.tar import MemberWriter, TarWriter
-from mmrs.source import Source, read_block
+from mmrs.shards.tar import MemberWriter, TarWriter, image_member
+from mmrs.source import FurtherImage, Item, Source, read_block
 
 # Raised when equal tasks would give other bytes than before; every shard is then rebuilt.
 TASK_FORMAT = 7
@@ -64,12 +65,18 @@ class ShardTask:
 
     def sample_state(self, sample: PlannedSample) -> dict[str, Any]:
         """Plain values of what a sample depends on: sizes and times of its files, and what was read for it."""
-        item, probe = sample.item, sample.probe
+        item = sample.item
+        # What a sample of one image has nothing of is left out, so that its state is what it was.
+        roles = [[item.role], *([one.role, one.sensor] for one in item.further)] if item.further else []
         return {
             "stem": sample.stem,
-            "image": [relative_to_root(str(item.image), self.root), probe.file_bytes, probe.mtime_ns],
+            "image": [
+                fact
+                for image, probe in zip(item.images, sample.probes, strict=True)
+                for fact in (relative_to_root(str(image), self.root), probe.file_bytes, probe.mtime_ns)
+            ],
             "annotations": [[relative_to_root(str(path), self.root), *_file_state(path)] for path in item.annotations],
-            "content": [item.scene, sample.window.model_dump() if sample.window else None, item.payload],
+            "content": [item.scene, sample.window.model_dump() if sample.window else None, item.payload, *roles],
         }
 
 
@@ -137,12 +144,16 @@ def write_samples(task: ShardTask, folder: Path, writer: MemberWriter) -> Writte
                 continue
             quarantine += outcome.problems
             key = f"{task.source.name}-{task.split}-{ordinal:08d}"
-            image = writer.add(f"{key}.{task.suffix}", outcome.image.data)
+            image, *further = (
+                writer.add(image_member(key, number, task.suffix), stored.data)
+                for number, stored in enumerate(outcome.images)
+            )
             record = writer.add(f"{key}.json", outcome.record.to_json())
             rows.append(
                 _index_row(key, outcome, sample)
                 | {"image_offset": image.offset, "image_size": image.size}
                 | {"record_offset": record.offset, "record_size": record.size}
+                | {"further_offset": [one.offset for one in further], "further_size": [one.size for one in further]}
             )
             dialogues.update(dialogue.task for dialogue in outcome.record.dialogues)
             unlisted.append(outcome.objects_in_no_dialogue)
@@ -172,7 +183,7 @@ def complete_shard(
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    image: StoredImage
+    images: tuple[StoredImage, ...]
     record: Record
     problems: tuple[QuarantineEntry, ...]
     objects_in_no_dialogue: int
@@ -194,7 +205,7 @@ class _Known:
 class _Untold:
     """A sample that is stored, before its dialogues are written; `reported` are the rows that are told with it."""
 
-    image: StoredImage
+    images: tuple[StoredImage, ...]
     record: Record
     reported: tuple[UnreadRow, ...]
 
@@ -246,11 +257,11 @@ def _store(
     try:
         if isinstance(known, BadItem):
             raise known
-        image = _image(task, sample, rows, tiles)
+        images = _images(task, sample, rows, tiles)
         objects = known.objects
         if sample.window is not None and task.source.tiling is not None:
             objects = cut_to_window(objects, sample.window, task.source.tiling.min_iof)
-        return _Untold(image, _record(task, sample, known, image, objects), known.unread if first else ())
+        return _Untold(images, _record(task, sample, known, images, objects), known.unread if first else ())
     except BadItem as error:
         if not first:
             return None
@@ -273,7 +284,7 @@ def _told(
             row_entry(row, task.source.name, task.split, sample.item, sample.stem, task.root) for row in one.reported
         )
         record = one.record.model_copy(update={"dialogues": text.dialogues})
-        yield _Stored(one.image, record, problems, text.objects_in_no_dialogue)
+        yield _Stored(one.images, record, problems, text.objects_in_no_dialogue)
 
 
 def _excluded_entry(task: ShardTask, sample: PlannedSample, reason: str) -> QuarantineEntry:
@@ -315,23 +326,30 @@ def _of_this_image(annotations: Annotations, sample: PlannedSample) -> Annotatio
     return BadItem(f"annotation is for a {declared} image, {actual}", file)
 
 
-def _image(task: ShardTask, sample: PlannedSample, rows: RowSpool, tiles: TileSpool) -> StoredImage:
+def _images(task: ShardTask, sample: PlannedSample, rows: RowSpool, tiles: TileSpool) -> tuple[StoredImage, ...]:
     if sample.window is not None:
-        return tiles.image(sample.stem)
-    source, item = task.source, sample.item
-    content = rows.content(item.image)
+        return (tiles.image(sample.stem),)
+    further = zip(sample.item.further, sample.further, strict=True)
+    return (
+        _image(task, sample.item, sample.probe, task.source.sensor, rows),
+        *(_image(task, image, probe, image.sensor or task.source.sensor, rows) for image, probe in further),
+    )
+
+
+def _image(task: ShardTask, one: Item | FurtherImage, probe: ImageProbe, sensor: Sensor, rows: RowSpool) -> StoredImage:
+    content = rows.content(one.image)
     try:
-        return store_file(item.place, sample.probe, task.suffix, source.sensor, task.validation, source.bands, content)
+        return store_file(one.place, probe, task.suffix, sensor, task.validation, task.source.bands, content)
     except OSError as error:
         # Nothing is written here: the fault is the image's, not the output's.
-        raise BadItem(f"image cannot be read: {error.strerror or error}", str(item.place)) from error
+        raise BadItem(f"image cannot be read: {error.strerror or error}", str(one.place)) from error
 
 
 def _record(
     task: ShardTask,
     sample: PlannedSample,
     known: _Known,
-    image: StoredImage,
+    images: Sequence[StoredImage],
     objects: list[tuple[int, AnnotatedObject]],
 ) -> Record:
     told, unread_rows = known.annotations, len(known.unread)
@@ -341,14 +359,14 @@ def _record(
         split=task.split,
         sensor=task.source.sensor,
         image=ImageInfo(
-            width=image.width,
-            height=image.height,
-            mode=image.mode,
-            sha256=hashlib.sha256(image.data).hexdigest(),
-            reencoded=image.reencoded,
-            render=image.render,
+            **_stored_facts(images[0]),
             parent=sample.item.stem if sample.window else None,
             window=sample.window,
+            role=sample.item.role,
+        ),
+        further_images=tuple(
+            ImageInfo(**_stored_facts(image), role=one.role, sensor=one.sensor)
+            for image, one in zip(images[1:], sample.item.further, strict=True)
         ),
         objects=tuple(item for _, item in objects),
         label=told.label,
@@ -360,6 +378,17 @@ def _record(
         licence=task.source.licence,
         provenance=told.provenance,
     )
+
+
+def _stored_facts(image: StoredImage) -> dict[str, Any]:
+    return {
+        "width": image.width,
+        "height": image.height,
+        "mode": image.mode,
+        "sha256": hashlib.sha256(image.data).hexdigest(),
+        "reencoded": image.reencoded,
+        "render": image.render,
+    }
 
 
 def _tiling_rule(task: ShardTask, sample: PlannedSample) -> dict[str, Any]:
@@ -385,10 +414,22 @@ def _index_row(key: str, stored: _Stored, sample: PlannedSample) -> dict[str, An
         "captions": len(record.captions),
         "dialogue_tasks": [dialogue.task for dialogue in record.dialogues],
         "dialogue_chars": [sum(len(turn.value) for turn in dialogue.turns) for dialogue in record.dialogues],
-        "perceptual_hash": stored.image.perceptual_hash,
-        "reencoded": record.image.reencoded,
+        "perceptual_hash": stored.images[0].perceptual_hash,
+        "reencoded": next((image.reencoded for image in record.images if image.reencoded), None),
         "sha256": record.image.sha256,
+        "further_sha256": [image.sha256 for image in record.further_images],
+        "further_hash": _known_hashes([image.perceptual_hash for image in stored.images[1:]]),
     }
+
+
+def _known_hashes(hashes: Sequence[bytes | None]) -> list[bytes] | None:
+    known = [one for one in hashes if one is not None]
+    return known if len(known) == len(hashes) else None
+
+
+def _several_images(rows: Sequence[dict[str, Any]]) -> dict[str, int]:
+    counts = Counter(1 + len(row["further_offset"]) for row in rows if row["further_offset"])
+    return {str(images): counts[images] for images in sorted(counts)}
 
 
 def _counts(written: WrittenSamples) -> SplitCounts:
@@ -399,6 +440,7 @@ def _counts(written: WrittenSamples) -> SplitCounts:
         ignored_objects=sum(row["ignored_objects"] for row in rows),
         captions=sum(row["captions"] for row in rows),
         reencoded=sum(row["reencoded"] is not None for row in rows),
+        several_images=_several_images(rows),
         dialogues=dict(sorted(written.dialogues.items())),
         quarantined_items=sum(entry.images for entry in quarantine if entry.level != "excluded"),
         quarantined_objects=sum(entry.level == "object" for entry in quarantine),

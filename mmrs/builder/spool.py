@@ -75,7 +75,7 @@ class RowSpool:
 @contextmanager
 def open_rows(samples: Sequence[PlannedSample], folder: Path) -> Iterator[RowSpool]:
     """Read every row of a table among `samples`, each table once; the temporary file lies in `folder`."""
-    images = list(dict.fromkeys(s.item.image for s in samples if isinstance(s.item.image, RowImage)))
+    images = list(dict.fromkeys(image for s in samples for image in s.item.images if isinstance(image, RowImage)))
     with tempfile.TemporaryFile(prefix=TEMPORARY_MARK, dir=folder) as file:
         spool = RowSpool(file)
         for image, content in read_row_images(images):

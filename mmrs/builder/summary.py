@@ -83,7 +83,9 @@ def _stored(task: ShardTask) -> list[PlannedSample]:
 def _reencoded(samples: Sequence[tuple[PlannedSample, Literal["jpg", "png"]]]) -> dict[str, int]:
     """Number of images by the reason why their bytes cannot be stored as they are, the most frequent first."""
     reasons = Counter(
-        "tile of a scene" if sample.window else reencode_reason(sample.probe, suffix) for sample, suffix in samples
+        "tile of a scene" if sample.window else reencode_reason(probe, suffix)
+        for sample, suffix in samples
+        for probe in sample.probes
     )
     return {reason: count for reason, count in reasons.most_common() if reason is not None}
 

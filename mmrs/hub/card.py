@@ -134,11 +134,13 @@ def _summary(manifest: Manifest) -> str:
     counts = [part for source in manifest.sources.values() for part in source.splits.values()]
     sensors = sorted({source.sensor for source in manifest.sources.values()})
     dialogues = sum(sum(part.dialogues.values()) for part in counts)
+    several = sum(sum(part.several_images.values()) for part in counts)
+    told = f"; {several:,} samples have several images (`jpg`, `1.jpg` ...)" if several else ""
     return (
-        f"{sum(part.records for part in counts):,} remote-sensing images ({_escaped(', '.join(sensors))}) of "
+        f"{sum(part.images for part in counts):,} remote-sensing images ({_escaped(', '.join(sensors))}) of "
         f"{len(manifest.sources)} public data sets, with {sum(part.objects for part in counts):,} objects, "
         f"{sum(part.captions for part in counts):,} captions and {dialogues:,} rendered dialogues. WebDataset shards: "
-        "each sample is an image and one JSON record. Boxes are in pixels of the stored image; "
+        f"each sample is an image and one JSON record{told}. Boxes are in pixels of the stored image; "
         "`json.dialogues` holds the instruction text."
     )
 

@@ -14,7 +14,8 @@ from typing import Any
 
 from mmrs.errors import UserError
 from mmrs.hub.features import shard_features
-from mmrs.shards.manifest import Manifest, ShardEntry
+from mmrs.shards.manifest import Manifest, ShardEntry, SourceEntry
+from mmrs.shards.tar import image_member
 
 ALL = "all"
 _NUMBER = "[0-9]" * 5
@@ -99,9 +100,16 @@ def _config(
         patterns = tuple(_pattern(by_split[key][0]) for key in sorted(members))
         total = sum(shard.bytes for shard in shards)
         splits.append(SplitFiles(hub_split_name(split), patterns, sum(shard.records for shard in shards), total))
-    suffixes = {manifest.sources[source].image_suffix[split] for source, split in keys}
+    suffixes = {suffix for key in keys for suffix in _suffixes(manifest.sources[key[0]], key[1])}
     sources = tuple(sorted({source for source, _ in keys}))
-    return CardConfig(name, sources, tuple(sorted(suffixes)), tuple(splits))
+    ordered = sorted(suffixes, key=lambda suffix: ("." in suffix, suffix))
+    return CardConfig(name, sources, tuple(ordered), tuple(splits))
+
+
+def _suffixes(source: SourceEntry, split: str) -> list[str]:
+    """``jpg``, and ``1.jpg`` and so on as far as a record of the split has so many images."""
+    most = max(map(int, source.splits[split].several_images), default=1)
+    return [image_member("", number, source.image_suffix[split])[1:] for number in range(most)]
 
 
 def _pattern(shard: ShardEntry) -> str:

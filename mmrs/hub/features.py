@@ -17,16 +17,22 @@ _VALUES = {"string": "string", "integer": "int64", "number": "float64", "boolean
 def shard_features(image_suffixes: Iterable[str]) -> list[dict[str, Any]]:
     """The features of samples with these image suffixes, in the YAML form of ``dataset_info.features``.
 
-    With several suffixes every image column exists and is null where a sample has the other one.
+    With several suffixes every image column exists and is null where a sample has the other one. One with a number
+    (``1.jpg``) is of samples with several images.
     """
-    images = [{"name": suffix, "dtype": "image"} for suffix in sorted(set(image_suffixes))]
-    record = {"name": "json", "struct": record_features()}
+    suffixes = sorted(set(image_suffixes))
+    images = [{"name": suffix, "dtype": "image"} for suffix in suffixes]
+    record = {"name": "json", "struct": record_features(any("." in suffix for suffix in suffixes))}
     return [*images, record, {"name": "__key__", "dtype": "string"}, {"name": "__url__", "dtype": "string"}]
 
 
-def record_features() -> list[dict[str, Any]]:
-    """The fields of `mmrs.record.Record` as it is stored, derived from its own JSON schema."""
+def record_features(of_several: bool = False) -> list[dict[str, Any]]:
+    """The fields of `mmrs.record.Record` as it is stored, derived from its own JSON schema; those of several images
+    where there are any."""
     schema = Record.model_json_schema(by_alias=True, mode="serialization")
+    if not of_several:
+        for part, names in ((schema, ("further_images",)), (schema["$defs"]["ImageInfo"], ("role", "sensor"))):
+            part["properties"] = {name: what for name, what in part["properties"].items() if name not in names}
     return _fields(schema, schema["$defs"])
 
 

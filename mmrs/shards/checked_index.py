@@ -18,7 +18,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mmrs.errors import RunFailure
-from mmrs.shards.index import INDEX_SCHEMA, differing_column
+from mmrs.record import MOST_IMAGES
+from mmrs.shards.index import FURTHER_FIELDS, INDEX_SCHEMA, WHOLE_SCHEMA, differing_column, without_further
 from mmrs.shards.manifest import ShardEntry
 from mmrs.text import bytes_text
 
@@ -35,19 +36,19 @@ def check_index(content: bytes, shard: ShardEntry, columns: Sequence[str] | None
     """The rows of a shard's index, in the order of its tar; whether it is the manifest's own file is not asked.
 
     Args:
-        columns: are unpacked and looked at, in the order of `INDEX_SCHEMA`; None: all.
+        columns: are unpacked and looked at, in the order of `WHOLE_SCHEMA`; None: all.
 
     Raises:
         ValueError: another version of mmrs wrote it, it cannot be read, or says what cannot be; says what.
     """
     try:
         with pq.ParquetFile(io.BytesIO(content)) as opened:
-            if not opened.schema_arrow.equals(INDEX_SCHEMA):
+            if not any(map(opened.schema_arrow.equals, (INDEX_SCHEMA, WHOLE_SCHEMA))):
                 differing = differing_column(opened.schema_arrow)
                 raise ValueError(f"not written by this version of mmrs: its columns differ, {differing!r} first")
             if (rows := opened.metadata.num_rows) != shard.records:
                 raise ValueError(f"{rows} rows, the manifest says {shard.records}")
-            table = _unpacked(opened, _schema_of(columns))
+            table = _with_lists(_unpacked(opened, _schema_of(columns, opened.schema_arrow)), columns)
         table.validate(full=True)
     except (OSError, UnicodeDecodeError, pa.ArrowException, MemoryError, OverflowError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error
@@ -76,10 +77,18 @@ def read_checked_index(
         raise RunFailure(f"{where}: the index cannot be used: {error}. {advice}") from error
 
 
-def _schema_of(columns: Sequence[str] | None) -> pa.Schema:
-    if columns is None:
-        return INDEX_SCHEMA
-    return pa.schema([field for field in INDEX_SCHEMA if field.name in columns], metadata=INDEX_SCHEMA.metadata)
+def _schema_of(columns: Sequence[str] | None, written: pa.Schema) -> pa.Schema:
+    fields = [field for field in written if columns is None or field.name in columns]
+    # Without any column a table would have no rows.
+    return pa.schema(fields or [INDEX_SCHEMA.field("image_size")], metadata=INDEX_SCHEMA.metadata)
+
+
+def _with_lists(table: pa.Table, columns: Sequence[str] | None) -> pa.Table:
+    """The table with the asked columns, those of further images too where none was written."""
+    for field in FURTHER_FIELDS:
+        if field.name not in table.column_names:
+            table = table.append_column(field, without_further(field, len(table)))
+    return table.select([name for name in WHOLE_SCHEMA.names if columns is None or name in columns])
 
 
 def _unpacked(opened: pq.ParquetFile, schema: pa.Schema) -> pa.Table:
@@ -114,6 +123,7 @@ def _impossible(table: pa.Table, shard: ShardEntry) -> Iterator[str]:
             yield from _faults_of_places(name, table[offset], table[size], most, shard.bytes)
         elif size in there and not (_least(table[size], 1) >= 1 and _most(table[size]) <= most):
             yield f"{name}s of no or negative size, or of more than {bytes_text(most)}"
+    yield from _faults_of_further(table, shard.bytes)
     least = {"width": 1, "height": 1, "objects": 0, "ignored_objects": 0, "captions": 0}
     for name in least.keys() & there:
         if (found := _least(table[name], least[name])) < least[name]:
@@ -124,10 +134,28 @@ def _impossible(table: pa.Table, shard: ShardEntry) -> Iterator[str]:
         tasks, lengths = (pc.list_value_length(table[name]) for name in ("dialogue_tasks", "dialogue_chars"))
         if not pc.all(pc.equal(tasks, lengths)).as_py():
             yield "a row with another number of dialogues than of their lengths"
-    patterns = {"id": f"^{re.escape(f'{shard.source}/{shard.split}/')}.", "sha256": "^[0-9a-f]{64}$"}
+    digest = "^[0-9a-f]{64}$"
+    patterns = {"id": f"^{re.escape(f'{shard.source}/{shard.split}/')}.", "sha256": digest, "further_sha256": digest}
     for name in patterns.keys() & there:
-        if not pc.all(pc.match_substring_regex(table[name], patterns[name])).as_py():
+        texts = pc.list_flatten(table[name]) if pa.types.is_list(table.schema.field(name).type) else table[name]
+        if not pc.all(pc.match_substring_regex(texts, patterns[name]), min_count=0).as_py():
             yield f"{name} that does not match {patterns[name]}"
+
+
+def _faults_of_further(table: pa.Table, tar_bytes: int) -> Iterator[str]:
+    lists = {name: table[name] for name in table.column_names if name in {field.name for field in FURTHER_FIELDS}}
+    if not lists:
+        return
+    lengths = [pc.list_value_length(column) for column in lists.values()]
+    if max(map(_most, lengths)) >= MOST_IMAGES:
+        yield f"a row of more than {MOST_IMAGES} images"
+    # A list of hashes may be null, which compares as null and counts as equal.
+    if not all(pc.all(pc.equal(lengths[0], other), min_count=0).as_py() for other in lengths):
+        yield f"a row with different numbers of further images in {', '.join(lists)}"
+    if {"further_offset", "further_size"} <= lists.keys():
+        offset, size = (pc.list_flatten(lists[name]) for name in ("further_offset", "further_size"))
+        if len(offset) == len(size):
+            yield from _faults_of_places("further image", offset, size, MOST_IMAGE_BYTES, tar_bytes)
 
 
 def _faults_of_column(column: pa.ChunkedArray, field: pa.Field) -> Iterator[str]:

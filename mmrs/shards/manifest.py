@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -31,7 +33,7 @@ MOST_INDEX_BYTES = 2**31
 # What JSON says exactly; sums of it fit 64 bits.
 MOST_COUNT = 2**53
 _Count = Annotated[int, Field(ge=0, le=MOST_COUNT)]
-_ABSENT_AT_ZERO = ("absent", "images_with_objects_in_no_dialogue", "objects_in_no_dialogue")
+_ABSENT_AT_ZERO = ("absent", "several_images", "images_with_objects_in_no_dialogue", "objects_in_no_dialogue")
 
 
 class ShardEntry(StrictModel):
@@ -56,8 +58,9 @@ class SplitCounts(StrictModel):
     annotation rows, `absent` are things that are not there, `excluded` sound images that the recipe leaves out by name:
     none of them are stored. Findings about a whole source count as items of its first
     split. `objects` are not ignored; `objects_in_no_dialogue` are those that a detection task was to list and that no
-    dialogue does, in `images_with_objects_in_no_dialogue`: they are missing in training text, never in evaluation. The
-    JSON has these two and `absent` only where they are not 0, so that earlier data sets keep their id."""
+    dialogue does, in `images_with_objects_in_no_dialogue`: they are missing in training text, never in evaluation.
+    `several_images` counts the records of more than one image by their number of images. The JSON has these three and
+    `absent` only where there are any, so that earlier data sets keep their id."""
 
     records: _Count = 0
     objects: _Count = 0
@@ -71,11 +74,34 @@ class SplitCounts(StrictModel):
     absent: _Count = 0
     images_with_objects_in_no_dialogue: _Count = 0
     objects_in_no_dialogue: _Count = 0
+    several_images: dict[str, _Count] = Field(default_factory=dict)
+
+    @property
+    def images(self) -> int:
+        """Of all records."""
+        return self.records + sum((int(images) - 1) * count for images, count in self.several_images.items())
 
     @model_serializer(mode="wrap")
     def _without_zeros(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
         values: dict[str, Any] = serialise(self)
         return {name: value for name, value in values.items() if value or name not in _ABSENT_AT_ZERO}
+
+
+COUNTS_BY_WORD = ("dialogues", "several_images")
+COUNTS = tuple(name for name in SplitCounts.model_fields if name not in COUNTS_BY_WORD)
+"""Fields of `SplitCounts`: numbers, and numbers by word."""
+
+
+def sum_counts(parts: Iterable[SplitCounts]) -> SplitCounts:
+    """The counts of all parts together."""
+    numbers: Counter[str] = Counter()
+    by_word: dict[str, Counter[str]] = {name: Counter() for name in COUNTS_BY_WORD}
+    for part in parts:
+        numbers.update({name: getattr(part, name) for name in COUNTS})
+        for name, counts in by_word.items():
+            counts.update(getattr(part, name))
+    sorted_words = {name: dict(sorted(counts.items())) for name, counts in by_word.items()}
+    return SplitCounts.model_validate(dict(numbers) | sorted_words)
 
 
 class SourceEntry(StrictModel):

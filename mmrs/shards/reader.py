@@ -22,6 +22,7 @@ from mmrs.errors import RunFailure, UserError
 from mmrs.record import Record
 from mmrs.shards.checked_index import read_checked_index
 from mmrs.shards.files import Downloads, ShardFiles, open_files
+from mmrs.shards.index import image_places
 from mmrs.shards.manifest import Manifest, ShardEntry, SourceEntry, load_manifest
 from mmrs.shards.quarantine import QUARANTINE_NAME
 from mmrs.storage.place import read_digested
@@ -212,8 +213,12 @@ class ShardSet:
         return self.read(row["shard"], row["record_offset"], row["record_size"])
 
     def image(self, row: dict) -> bytes:
-        """The stored image bytes of an index row."""
+        """The stored image bytes of an index row, of several images the first one's."""
         return self.read(row["shard"], row["image_offset"], row["image_size"])
+
+    def images(self, row: dict) -> tuple[bytes, ...]:
+        """The stored bytes of all images of an index row that has `mmrs.shards.index.IMAGE_PLACES`."""
+        return tuple(self.read(row["shard"], offset, size) for offset, size in image_places(row))
 
     def index_file(self, shard: int) -> Path:
         """The index of the numbered shard, as a file of this machine."""

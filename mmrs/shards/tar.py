@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 BLOCK = tarfile.BLOCKSIZE
-MEMBER_NAME = re.compile(r"[A-Za-z0-9_-]+\.[a-z0-9]+")
+MEMBER_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[1-9][0-9]?)?\.[a-z0-9]+")
 # A header as tarfile writes it, cut where name, size and checksum go; its checksum counts those 8 bytes as blanks.
 _HEADER = tarfile.TarInfo().tobuf(format=tarfile.USTAR_FORMAT)
 _NAME_BYTES, _SIZE_AT, _SIZE_DIGITS, _CHECKSUM_AT = 100, 124, 11, 148
@@ -35,6 +35,11 @@ class Member:
     name: str
     offset: int
     size: int
+
+
+def image_member(key: str, number: int, suffix: str) -> str:
+    """The name of a sample's image: ``KEY.jpg``, of the numbered further ones ``KEY.1.jpg``: readers join them."""
+    return f"{key}.{number}.{suffix}" if number else f"{key}.{suffix}"
 
 
 def member_header(name: str, size: int) -> bytes:

@@ -24,10 +24,11 @@ from pydantic import ValidationError
 
 from mmrs.errors import RunFailure, UserError
 from mmrs.imaging.probe import open_stored
-from mmrs.record import Record
+from mmrs.record import ImageInfo, Record
 from mmrs.shards.checked_index import check_index
+from mmrs.shards.index import IMAGE_PLACES, image_places
 from mmrs.shards.manifest import ShardEntry, done_path
-from mmrs.shards.tar import BLOCK, MEMBER_NAME, member_header
+from mmrs.shards.tar import BLOCK, MEMBER_NAME, image_member, member_header
 from mmrs.storage.local import LocalPlace
 from mmrs.storage.place import READINGS, ReadablePlace, read_digested, read_settled, too_large
 from mmrs.storage.plain_files import open_to_read
@@ -40,7 +41,7 @@ _BYTES_AT_ONCE = 2**20
 _BLOCKS, _LEAST_SAMPLES = 8, 256
 _COLUMNS_OF_SAMPLES = (
     *("key", "id", "width", "height", "dialogue_tasks", "sha256"),
-    *("image_offset", "image_size", "record_offset", "record_size"),
+    *("record_offset", "record_size", "further_sha256", *IMAGE_PLACES),
 )
 
 
@@ -105,7 +106,8 @@ def check_piece(place: ReadablePlace, piece: ShardPiece) -> CheckedPiece:
             if piece.files:
                 findings += [VerifyFinding(shard.path, key, what) for key, what in _member_findings(tar, table)]
             for row in table.slice(piece.rows.start, len(piece.rows)).to_pylist():
-                found = _sample_findings(tar.sample(row, "image"), tar.sample(row, "record"), row, shard)
+                images = [tar.read_at(*place) for place in image_places(row)]
+                found = _sample_findings(images, tar.read_at(row["record_offset"], row["record_size"]), row, shard)
                 findings += [VerifyFinding(shard.path, row["key"], what) for what in found]
     except (OSError, UserError, RunFailure, orjson.JSONDecodeError) as error:
         return CheckedPiece((VerifyFinding(shard.path, None, f"cannot be read: {error}"),), nothing, nothing)
@@ -124,9 +126,6 @@ class _Tar(Protocol):
     def read_at(self, offset: int, size: int) -> bytes:
         """At most `size` bytes."""
 
-    def sample(self, row: dict[str, Any], what: str) -> bytes:
-        """The member of a row: ``image`` or ``record``."""
-
     def digest(self, wanted: str) -> tuple[str, int]:
         """sha256 and bytes of the whole; where it is not `wanted`, what two readings in a row agree on."""
 
@@ -134,16 +133,8 @@ class _Tar(Protocol):
         """The whole from its start."""
 
 
-class _Members:
-    def read_at(self, offset: int, size: int) -> bytes:
-        raise NotImplementedError
-
-    def sample(self, row: dict[str, Any], what: str) -> bytes:
-        return self.read_at(row[f"{what}_offset"], row[f"{what}_size"])
-
-
 @dataclass(frozen=True, slots=True)
-class _HeldTar(_Members):
+class _HeldTar:
     content: bytes
 
     def read_at(self, offset: int, size: int) -> bytes:
@@ -157,7 +148,7 @@ class _HeldTar(_Members):
 
 
 @dataclass(frozen=True, slots=True)
-class _TarOnDisk(_Members):
+class _TarOnDisk:
     descriptor: int
 
     def read_at(self, offset: int, size: int) -> bytes:
@@ -229,11 +220,13 @@ _Member = tuple[str, int, int]
 def _member_findings(tar: _Tar, table: pa.Table) -> Iterator[tuple[str | None, str]]:
     first = tar.read_at(0, BLOCK)
     suffix = first[:100].rstrip(b"\0").decode("ascii", "replace").partition(".")[2]
-    places = [table[name].to_pylist() for name in ("image_offset", "image_size", "record_offset", "record_size")]
+    columns = table.select(["key", "record_offset", "record_size", *IMAGE_PLACES]).to_pylist()
     expected: list[_Member] = []
-    for key, image_at, image_size, record_at, record_size in zip(table["key"].to_pylist(), *places, strict=True):
-        expected.append((f"{key}.{suffix}", image_at, image_size))
-        expected.append((f"{key}.json", record_at, record_size))
+    for row in columns:
+        key = row["key"]
+        images = enumerate(image_places(row))
+        expected += [(image_member(key, number, suffix), *place) for number, place in images]
+        expected.append((f"{key}.json", row["record_offset"], row["record_size"]))
     if not _is_as_written(tar, expected):
         yield from _differences(tar, expected)
 
@@ -267,12 +260,12 @@ def _differences(tar: _Tar, expected: Sequence[_Member]) -> Iterator[tuple[str |
                 members.append((info.name, info.offset_data, info.size))
     except tarfile.TarError as error:
         yield None, f"tar is damaged: {error}"
-    suffixes = {name.partition(".")[2] for name, _, _ in members} - {"json"}
+    suffixes = {name.rpartition(".")[2] for name, _, _ in members} - {"json"}
     if len(suffixes) > 1:
         yield None, f"more than one image suffix: {', '.join(sorted(suffixes))}"
     suffix = next(iter(suffixes), "")
     for position, (found, (name, offset, size)) in enumerate(zip(members, expected, strict=False)):
-        wanted = (name if name.endswith(".json") else f"{name.partition('.')[0]}.{suffix}", offset, size)
+        wanted = (name if name.endswith(".json") else f"{name.rpartition('.')[0]}.{suffix}", offset, size)
         if found != wanted:
             yield wanted[0], f"member {position} is {found}, the index says {wanted}"
             return
@@ -280,7 +273,7 @@ def _differences(tar: _Tar, expected: Sequence[_Member]) -> Iterator[tuple[str |
         yield None, f"{len(members)} members, the index names {len(expected)}"
 
 
-def _sample_findings(image: bytes, data: bytes, row: dict[str, Any], shard: ShardEntry) -> Iterator[str]:
+def _sample_findings(images: Sequence[bytes], data: bytes, row: dict[str, Any], shard: ShardEntry) -> Iterator[str]:
     try:
         record = Record.from_json(data)
     except (ValidationError, orjson.JSONDecodeError) as error:
@@ -290,17 +283,25 @@ def _sample_findings(image: bytes, data: bytes, row: dict[str, Any], shard: Shar
         yield "record is not in canonical form"
     if (record.source, record.split, record.id) != (shard.source, shard.split, row["id"]):
         yield f"record says {record.id} of {record.source}/{record.split}"
-    digest = hashlib.sha256(image).hexdigest()
-    if digest != record.image.sha256 or digest != row["sha256"]:
-        yield "sha256 of the image differs from the record's or the index's"
-    try:
-        with open_stored(image) as picture:
-            picture.load()
-            if (*picture.size, picture.mode) != (record.image.width, record.image.height, record.image.mode):
-                yield f"image is {picture.size} {picture.mode}, the record says otherwise"
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        yield f"image cannot be decoded: {error}"
+    if len(images) != len(record.images):
+        yield f"the index has {len(images)} images, the record {len(record.images)}"
+    digests = [row["sha256"], *row["further_sha256"]]
+    for number, (image, known, digest) in enumerate(zip(images, record.images, digests, strict=False)):
+        yield from _image_findings(image, known, digest, f"image {number}" if number else "image")
     if [dialogue.task for dialogue in record.dialogues] != row["dialogue_tasks"]:
         yield "index and record disagree on the dialogues' tasks"
     if (record.image.width, record.image.height) != (row["width"], row["height"]):
         yield "index and record disagree on the image's size"
+
+
+def _image_findings(image: bytes, known: ImageInfo, indexed: str, name: str) -> Iterator[str]:
+    digest = hashlib.sha256(image).hexdigest()
+    if digest != known.sha256 or digest != indexed:
+        yield f"sha256 of the {name} differs from the record's or the index's"
+    try:
+        with open_stored(image) as picture:
+            picture.load()
+            if (*picture.size, picture.mode) != (known.width, known.height, known.mode):
+                yield f"{name} is {picture.size} {picture.mode}, the record says otherwise"
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        yield f"{name} cannot be decoded: {error}"

@@ -14,12 +14,12 @@ def index_page() -> str:
     """Columns of the side index, from its schema."""
     from mmrs.shards import index
 
-    missing = [field.name for field in index.INDEX_SCHEMA if field.name not in _COLUMNS]
+    missing = [field.name for field in index.WHOLE_SCHEMA if field.name not in _COLUMNS]
     if missing:
         raise LookupError(f"column {missing[0]!r} of the index has no sentence in {__file__}")
     rows = [
         (field.name, f"`{field.type}`" + (" or null" if field.nullable else ""), _COLUMNS[field.name])
-        for field in index.INDEX_SCHEMA
+        for field in index.WHOLE_SCHEMA
     ]
     introduction = prose(inspect.getdoc(index) or "")
     return "\n".join(["# Columns of the index\n", introduction, table(("column", "type", "meaning"), rows)])
@@ -46,6 +46,10 @@ _COLUMNS = {
     "perceptual_hash": "Fingerprint of the picture, by which `mmrs curate` finds copies; null with `validation: L0`.",
     "reencoded": "Why the stored bytes differ from the source's; null where they are the same.",
     "sha256": "Of the stored image's bytes.",
+    "further_offset": "Of the images after the first, in order; absent where no sample of the shard has any.",
+    "further_size": "Bytes of each of them.",
+    "further_sha256": "Of the bytes of each of them.",
+    "further_hash": "Their fingerprints; null with `validation: L0`.",
 }
 
 

@@ -80,6 +80,7 @@ class JoinedShard:
         for row in part.written.rows:
             row["image_offset"] += start
             row["record_offset"] += start
+            row["further_offset"] = [offset + start for offset in row["further_offset"]]
         self._written.rows.extend(part.written.rows)
         self._written.unlisted.extend(part.written.unlisted)
         self._written.dialogues.update(part.written.dialogues)

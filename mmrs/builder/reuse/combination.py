@@ -17,10 +17,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 import mmrs
-from mmrs.builder.reuse.parts import SplitName, SplitPart, TakenShard, Unstored, quarantine_of, sum_counts
+from mmrs.builder.reuse.parts import SplitName, SplitPart, TakenShard, Unstored, quarantine_of
 from mmrs.errors import UserError
 from mmrs.record import canonical_json
-from mmrs.shards.manifest import Manifest, ParentEntry, ShardEntry, SourceEntry
+from mmrs.shards.manifest import Manifest, ParentEntry, ShardEntry, SourceEntry, sum_counts
 from mmrs.text import shorten
 
 # Of a recipe, what decides what the dialogues say: exports and evaluations read it once for the whole data set.

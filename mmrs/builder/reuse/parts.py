@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from mmrs.builder.shard import ShardResult
 from mmrs.errors import RunFailure
-from mmrs.shards.manifest import Manifest, ShardEntry, SplitCounts, done_path
+from mmrs.shards.manifest import COUNTS, COUNTS_BY_WORD, Manifest, ShardEntry, SplitCounts, done_path, sum_counts
 from mmrs.shards.quarantine import QuarantineEntry, to_jsonl
 from mmrs.shards.reader import ShardSet
 from mmrs.storage.download import fetch_all
@@ -175,22 +175,15 @@ def _unstored(
 
 def _difference(total: SplitCounts, told: SplitCounts) -> SplitCounts | None:
     """`total` less `told`; None where that has more of anything."""
-    dialogues = Counter(total.dialogues)
-    dialogues.subtract(told.dialogues)
-    numbers = {name: getattr(total, name) - getattr(told, name) for name in _number_names()}
-    if min([*numbers.values(), *dialogues.values()]) < 0:
+    numbers = {name: getattr(total, name) - getattr(told, name) for name in COUNTS}
+    by_word = {}
+    for name in COUNTS_BY_WORD:
+        left = Counter(getattr(total, name))
+        left.subtract(getattr(told, name))
+        by_word[name] = {word: count for word, count in sorted(left.items()) if count}
+    if min([*numbers.values(), *(count for counts in by_word.values() for count in counts.values())]) < 0:
         return None
-    return SplitCounts(**numbers, dialogues={task: count for task, count in sorted(dialogues.items()) if count})
-
-
-def sum_counts(parts: Iterable[SplitCounts]) -> SplitCounts:
-    """The counts of all parts together."""
-    dialogues: Counter[str] = Counter()
-    numbers: Counter[str] = Counter()
-    for part in parts:
-        dialogues.update(part.dialogues)
-        numbers.update({name: getattr(part, name) for name in _number_names()})
-    return SplitCounts(**numbers, dialogues=dict(sorted(dialogues.items())))
+    return SplitCounts.model_validate(numbers | by_word)
 
 
 def quarantine_of(parts: Iterable[tuple[Sequence[TakenShard], Sequence[Unstored]]]) -> bytes:
@@ -204,7 +197,3 @@ def _entries(parts: Iterable[tuple[Sequence[TakenShard], Sequence[Unstored]]]) -
             yield from shard.result.quarantine
         for rest in unstored:
             yield from rest.entries
-
-
-def _number_names() -> list[str]:
-    return [name for name in SplitCounts.model_fields if name != "dialogues"]

@@ -36,8 +36,9 @@ from mmrs.storage.plain_files import folders_stay, reading_below
 _IMAGES_PER_TASK, _SCENES_PER_TASK = 1024, 64
 # An item's way to another process and back costs this process more than a plain JPEG's header.
 _SECONDS_WORTH_PROCESSES, _SECONDS_WORTH_A_WAY = 3.0, 5e-5
-# Samples as (position among a part's items, header, window), as the items need not travel back; and what is wrong.
-_Read = tuple[list[tuple[int, ImageProbe, Window | None]], list[QuarantineEntry]]
+# Samples as (position among a part's items, headers of its images, window), as the items need not travel back; and what
+# is wrong.
+_Read = tuple[list[tuple[int, tuple[ImageProbe, ...], Window | None]], list[QuarantineEntry]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,9 @@ def survey_splits(
     quarantine = [list(one.quarantine) for one in found]
     with progress.stage("survey", sum(len(part.items) for part in parts), "images") as advance:
         for part, (read, bad) in _surveyed(parts, workers):
-            samples[part.number] += [PlannedSample(part.items[index], header, window) for index, header, window in read]
+            samples[part.number] += [
+                PlannedSample(part.items[index], headers[0], window, headers[1:]) for index, headers, window in read
+            ]
             quarantine[part.number] += bad
             advance(len(part.items))
     for members in samples:
@@ -182,6 +185,7 @@ def _discover(build: SourceBuild, split: str, seed: int) -> _Found:
     with reading_below(build.root, build.follow_links):
         found = without_strange_names(build.source.discover(build.root, split), build.root)
     items = found.items
+    _check_tiling(build, items)
     # What concerns the whole set is the same in every split: it is counted once, whichever splits are built.
     shared = found.shared_problems if split == build.splits[0] else ()
     if build.limit is not None and build.limit < len(items):
@@ -192,6 +196,16 @@ def _discover(build: SourceBuild, split: str, seed: int) -> _Found:
     quarantine += [_found_entry(build, split, "part", *detail) for detail in found.details]
     quarantine += [_found_entry(build, split, _level(problem, "set"), *problem) for problem in shared]
     return _Found(build, split, found, items, tuple(quarantine))
+
+
+def _check_tiling(build: SourceBuild, items: Sequence[Item]) -> None:
+    several = next((item for item in items if item.further), None)
+    if build.source.tiling is not None and several is not None:
+        raise UserError(
+            f"{build.source.name}: {several.stem} has {len(several.images)} images, and scenes are to be cut into "
+            "tiles: what the texts say of whole images that are compared would be false of a part. Leave out the "
+            "tiling (`tile_size` of a description), or build the images one by one."
+        )
 
 
 def _find_unread(build: SourceBuild, found: Sequence[_Found], skipped: Collection[Path]) -> Unread:
@@ -234,16 +248,17 @@ def _found_entry(build: SourceBuild, split: str, level: Level, path: str, reason
 
 def _survey_part(part: _Part) -> _Read:
     source, tiling, bands = part.source, part.source.tiling, part.source.bands
-    found: list[tuple[int, ImageProbe, Window | None]] = []
+    found: list[tuple[int, tuple[ImageProbe, ...], Window | None]] = []
     quarantine = []
-    for index, item, content in _contents(part.items):
+    for index, headers in _headers(part.items, WHOLE_IMAGE if tiling is None else SCENE, bands):
+        item = part.items[index]
         try:
-            header = _header(item, WHOLE_IMAGE if tiling is None else SCENE, bands, content)
+            sound = tuple(map(_raised, headers))
             if tiling is None:
-                found.append((index, header, None))
+                found.append((index, sound, None))
                 continue
-            windows, unread = _windows(source, item, header, part.seed)
-            found += [(index, header, window) for window in windows]
+            windows, unread = _windows(source, item, sound[0], part.seed)
+            found += [(index, sound, window) for window in windows]
             # The first tile of a scene reports its rows when it is stored; a scene without a tile reports them here.
             rows = unread if not windows else ()
             quarantine += [row_entry(row, source.name, part.split, item, item.stem, part.root) for row in rows]
@@ -252,26 +267,47 @@ def _survey_part(part: _Part) -> _Read:
     return found, quarantine
 
 
-def _contents(items: Sequence[Item]) -> Iterator[tuple[int, Item, bytes | BadItem | None]]:
-    """(position, item, content) of every item; None for a file, which is opened when its header is read."""
-    rows: dict[RowImage, list[int]] = {}
+_Header = ImageProbe | BadItem
+
+
+def _raised(header: _Header) -> ImageProbe:
+    if isinstance(header, BadItem):
+        raise header
+    return header
+
+
+def _headers(
+    items: Sequence[Item], limit: SizeLimit, bands: BandSelection | None
+) -> Iterator[tuple[int, tuple[_Header, ...]]]:
+    """(position, the header of each image or why it has none) of every item; those in rows of tables come last."""
+    rows = {image: None for item in items for image in item.images if isinstance(image, RowImage)}
+    if not rows:
+        for index, item in enumerate(items):
+            yield index, tuple(_header(image, limit, bands, None) for image in item.images)
+        return
+    in_rows = {image: _header(image, limit, bands, content) for image, content in read_row_images(list(rows))}
     for index, item in enumerate(items):
-        if isinstance(item.image, RowImage):
-            rows.setdefault(item.image, []).append(index)
-        else:
-            yield index, item, None
-    for image, content in read_row_images(list(rows)):
-        for index in rows[image]:
-            yield index, items[index], content
+        yield (
+            index,
+            tuple(
+                in_rows[image] if isinstance(image, RowImage) else _header(image, limit, bands, None)
+                for image in item.images
+            ),
+        )
 
 
-def _header(item: Item, limit: SizeLimit, bands: BandSelection | None, content: bytes | BadItem | None) -> ImageProbe:
+def _header(
+    image: Path | RowImage, limit: SizeLimit, bands: BandSelection | None, content: bytes | BadItem | None
+) -> _Header:
     if isinstance(content, BadItem):
-        raise content
-    found = probe(item.place, limit, bands, content)
-    if isinstance(item.image, RowImage):
+        return content
+    try:
+        found = probe(image if isinstance(image, Path) else Path(str(image)), limit, bands, content)
+    except BadItem as error:
+        return error
+    if isinstance(image, RowImage):
         # A row changes with its table: the next build then reads it again.
-        return replace(found, mtime_ns=item.image.file.stat().st_mtime_ns)
+        return replace(found, mtime_ns=image.file.stat().st_mtime_ns)
     return found
 
 

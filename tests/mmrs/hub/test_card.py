@@ -82,8 +82,9 @@ def test_names_that_clash_are_refused():
 
 
 def test_features_are_those_of_the_record():
-    fields = {feature["name"]: feature for feature in record_features()}
+    fields = {feature["name"]: feature for feature in record_features(of_several=True)}
     assert set(fields) == set(Record.model_json_schema(by_alias=True)["properties"])
+    assert {feature["name"] for feature in record_features()} == fields.keys() - {"further_images"}
     assert fields["metadata"] == {"name": "metadata", "dtype": "string"}
     assert fields["captions"] == {"name": "captions", "list": "string"}
     objects = {feature["name"]: feature for feature in fields["objects"]["list"]}
