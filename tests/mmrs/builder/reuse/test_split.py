@@ -11,7 +11,7 @@ from mmrs.builder.reuse.split import HeldOutShare, draw_shards, split_data_set
 from mmrs.curation.guard import policy_of
 from mmrs.errors import UserError
 from mmrs.progress import Progress
-from mmrs.shards.manifest import Manifest, ShardEntry, SourceEntry, load_manifest
+from mmrs.shards.manifest import COUNTS, Manifest, ShardEntry, SourceEntry, load_manifest
 from mmrs.verify.dataset import verify_dataset
 from tests.support.sources import ToySource
 
