@@ -30,7 +30,7 @@ TaskName = Literal[
 ]
 _ONE_EXCHANGE = ["human", "gpt"]
 # Of one record. A model pays for the slots of each in every dialogue.
-MOST_IMAGES = 16
+MOST_SAMPLE_IMAGES = 16
 # Keys of `ImageInfo`.
 _OF_SEVERAL = ("role", "sensor")
 # Key of `Record.metadata`.
@@ -210,7 +210,7 @@ class Record(_Known, populate_by_name=True):
     split: Text
     sensor: Sensor
     image: ImageInfo
-    further_images: tuple[ImageInfo, ...] = Field(default=(), max_length=MOST_IMAGES - 1)
+    further_images: tuple[ImageInfo, ...] = Field(default=(), max_length=MOST_SAMPLE_IMAGES - 1)
     licence: Text
     dialogues: tuple[Dialogue, ...] = ()
 

@@ -1,7 +1,8 @@
-"""LLaVA JSON: one list of samples, each with an image and the turns of one conversation.
+"""LLaVA JSON: one list of samples, each with an image, or a list of them, and the turns of one conversation.
 
 ``[{"id": ..., "image": "folder/a.jpg", "conversations": [{"from": "human"|"gpt", "value": ...}, ...]}, ...]``. Marks
-``<image>`` are taken off (`mmrs.instructions.image_mark`); the text is otherwise kept as written.
+``<image>`` are taken off (`mmrs.instructions.image_mark`); the text is otherwise kept as written. Of several images
+(``"image": ["before.png", "after.png"]``) there are as many marks or none: all are seen before the first text.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import Any
 
 from converters.formats.text import parse_json, read_bytes, shown
 from mmrs.errors import BadItem
-from mmrs.instructions.image_mark import without_image_marks
+from mmrs.instructions.image_mark import IMAGE_MARK, without_image_marks
+from mmrs.record import MOST_SAMPLE_IMAGES
 
 # Old exports of the same form use these words for the two speakers.
 SPEAKERS = {"human": "human", "user": "human", "gpt": "gpt", "assistant": "gpt"}
@@ -23,11 +25,17 @@ Exchange = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class LlavaImage:
-    """All conversations about one image, in file order: `name` as written, `ids` of the samples, turns in pairs."""
+    """All conversations about one image, or about the same ones together, in file order: `names` as written, `ids` of
+    the samples, turns in pairs."""
 
-    name: str
+    names: tuple[str, ...]
     ids: tuple[str, ...]
     conversations: tuple[tuple[Exchange, ...], ...]
+
+    @property
+    def name(self) -> str:
+        """Of the first image."""
+        return self.names[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +60,8 @@ def read_llava(path: Path) -> LlavaFile:
 def parse_llava(data: bytes, path: str) -> LlavaFile:
     """Parse the bytes of one LLaVA file; `path` names it in errors.
 
-    A sample without an image or with several, or with turns that do not alternate is left out and listed in `problems`,
-    or in `details`.
+    A sample without an image, or with more than `MOST_SAMPLE_IMAGES`, with another number of marks than of its several
+    images, or with turns that do not alternate is left out and listed in `problems`, or in `details`.
     Ids are no keys: published files give one id to several conversations about one image, which are all kept.
 
     Raises:
@@ -62,43 +70,57 @@ def parse_llava(data: bytes, path: str) -> LlavaFile:
     rows = parse_json(data, path)
     if not isinstance(rows, list):
         raise BadItem(f"top level is a {type(rows).__name__}, a list of samples expected", path)
-    images: dict[str, list[tuple[str, tuple[Exchange, ...]]]] = {}
-    bad: list[tuple[str | None, str]] = []
-    seen: set[tuple[str, tuple[Exchange, ...]]] = set()
+    images: dict[tuple[str, ...], list[tuple[str, tuple[Exchange, ...]]]] = {}
+    bad: list[tuple[tuple[str, ...], str]] = []
+    seen: set[tuple[tuple[str, ...], tuple[Exchange, ...]]] = set()
     repeats = 0
     for number, row in enumerate(rows):
-        name = None
+        names: tuple[str, ...] = ()
         try:
-            name, own = _named(row, number)
-            exchanges = conversation_exchanges(row.get("conversations"), f"[{number}] (id {shown(own)})")
+            names, own = _named(row, number)
+            what = f"[{number}] (id {shown(own)})"
+            exchanges = conversation_exchanges(row.get("conversations"), what)
+            _check_marks(row["conversations"], len(names), what)
         except BadItem as error:
-            bad.append((name, error.reason))
+            bad.append((names, error.reason))
             continue
-        if (name, exchanges) in seen:
+        if (names, exchanges) in seen:
             repeats += 1
             continue
-        seen.add((name, exchanges))
-        images.setdefault(name, []).append((own, exchanges))
+        seen.add((names, exchanges))
+        images.setdefault(names, []).append((own, exchanges))
     found = tuple(
-        LlavaImage(name, tuple(dict.fromkeys(own for own, _ in samples)), tuple(turns for _, turns in samples))
-        for name, samples in images.items()
+        LlavaImage(names, tuple(dict.fromkeys(own for own, _ in samples)), tuple(turns for _, turns in samples))
+        for names, samples in images.items()
     )
-    problems = tuple((path, reason) for name, reason in bad if name not in images)
-    details = tuple((path, reason) for name, reason in bad if name in images)
+    problems = tuple((path, reason) for names, reason in bad if names not in images)
+    details = tuple((path, reason) for names, reason in bad if names in images)
     return LlavaFile(found, problems, repeats, details)
 
 
-def _named(row: Any, number: int) -> tuple[str, str]:
-    """The image and the id of a sample."""
+def _named(row: Any, number: int) -> tuple[tuple[str, ...], str]:
+    """The images and the id of a sample."""
     if not isinstance(row, dict):
         raise BadItem(f"[{number}] is a {type(row).__name__}, an object expected")
     own = str(row.get("id", f"#{number}"))
-    name = row.get("image")
-    if isinstance(name, list) and len(name) == 1:
-        name = name[0]
-    if not isinstance(name, str) or not name:
-        raise BadItem(f"[{number}] (id {shown(own)}) has the image {shown(name)}; one file name is expected")
-    return name, own
+    named = row.get("image", row.get("images"))
+    names = tuple(named) if isinstance(named, list) else (named,)
+    if not names or not all(isinstance(name, str) and name for name in names):
+        raise BadItem(f"[{number}] (id {shown(own)}) has the image {shown(named)}; file names are expected")
+    if len(names) > MOST_SAMPLE_IMAGES:
+        raise BadItem(
+            f"[{number}] (id {shown(own)}) has {len(names)} images; a sample has at most {MOST_SAMPLE_IMAGES}"
+        )
+    return names, own
+
+
+def _check_marks(turns: list[Any], images: int, what: str) -> None:
+    """Marks of several images: which one each is would not be known where their number is another."""
+    if images == 1:
+        return
+    marks = sum((_said(turn) or "").count(IMAGE_MARK) for turn in turns if isinstance(turn, dict))
+    if marks not in (0, images):
+        raise BadItem(f"{what} has {images} images and {marks} marks {IMAGE_MARK}; as many are expected, or none")
 
 
 def conversation_exchanges(turns: Any, what: str) -> tuple[Exchange, ...]:

@@ -70,7 +70,11 @@ class Generic(Converter):
         """The description's content as canonical JSON: where the file lies changes nothing."""
         if self.description is None:
             return {"description": ""}
-        return {"description": canonical_json(self.description.content.model_dump(mode="json")).decode()}
+        content = self.description.content.model_dump(mode="json")
+        if content["sequence"] is None:
+            # So that the shards of a description without it are those of before there was one.
+            del content["sequence"]
+        return {"description": canonical_json(content).decode()}
 
     def discover(self, root: Path, split: str) -> Discovery:
         """List the split's items as the description says."""

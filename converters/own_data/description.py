@@ -19,7 +19,7 @@ from converters.layout import layout_error
 from converters.own_data.columns import Columns
 from mmrs.config import StrictModel, load_yaml, parse_words, validated
 from mmrs.errors import BadItem, UserError
-from mmrs.record import Sensor, TaskName, Text
+from mmrs.record import MOST_SAMPLE_IMAGES, Sensor, TaskName, Text
 from mmrs.source import Tiling
 from mmrs.storage.plain_files import follows_links, reading_below
 
@@ -66,6 +66,7 @@ TASKS: dict[Format, tuple[TaskName, ...]] = {
 Share = Annotated[float, Field(gt=0, le=1)]
 _MASK_VALUES = 256
 _TABLES: frozenset[Format] = frozenset({"csv", "parquet"})
+_SEQUENCES = _TABLES | {"llava"}
 _TAGGED: frozenset[Format] = frozenset({"cvat", "supervisely"})
 NAMED_KEYS = ("name", "images", "annotations", "columns", "classes", "licence", "title", "home", "citation")
 
@@ -111,6 +112,14 @@ class FormatOptions(StrictModel):
         return Tiling(self.tile_size, self.tile_overlap, self.min_iof, self.keep_empty)
 
 
+@dataclass(frozen=True, slots=True)
+class SequenceImage:
+    """One of the images of every sample: the user's word for it, and its sensor where it is not the data set's."""
+
+    role: str
+    sensor: Sensor | None = None
+
+
 class Description(StrictModel):
     """One data set. Paths are relative to its root; ``{split}`` in them stands for the split's name.
 
@@ -121,6 +130,8 @@ class Description(StrictModel):
         annotations: the annotation file (coco, coco-captions, llava, csv, cvat), what the paths of the tables start
             with (parquet), or the folder of label files (all others).
         columns: of the table (csv, parquet).
+        sequence: the images of every sample in their order, where it has several (llava, csv, parquet): names of them
+            (before, after), or name -> sensor (optical: optical, sar: sar). Without it a sample may have any number.
         splits: names, where ``{split}`` tells them apart; or name -> list file; or name -> share of all images.
         classes: label -> category, or labels alone (in order of their index for YOLO); a file with ``names`` or one
             name a line has become the labels before validation.
@@ -132,6 +143,7 @@ class Description(StrictModel):
     images: Text = "."
     annotations: Text | None = None
     columns: Columns | None = None
+    sequence: dict[Text, Sensor] | tuple[Text, ...] | None = None
     splits: dict[str, Text | Share] | tuple[str, ...] = ("train",)
     classes: dict[str, Text] = Field(default_factory=dict)
     licence: str = Field(default="unknown", pattern=r"^[A-Za-z0-9.+-]+$")
@@ -179,6 +191,7 @@ class Description(StrictModel):
         if "images" not in self.model_fields_set and self.format != "parquet":
             raise ValueError(f"format {self.format} needs `images`: the folder of the images")
         self._check_columns()
+        self._check_sequence()
         if self.needs_classes and not self.classes:
             raise ValueError(f"format {self.format} needs `classes`: label -> category, or a list of labels")
         self._check_options()
@@ -210,6 +223,20 @@ class Description(StrictModel):
         if self.columns.boxes and self.options.box_order is None:
             raise ValueError("columns.boxes needs options.box_order: xywh or xyxy")
 
+    def _check_sequence(self) -> None:
+        if self.sequence is None:
+            return
+        if self.format not in _SEQUENCES:
+            raise ValueError(f"format {self.format} has one image a sample; `sequence` is for llava, csv and parquet")
+        roles = list(self.sequence)
+        if not 2 <= len(roles) <= MOST_SAMPLE_IMAGES or len(set(roles)) < len(roles):
+            raise ValueError(f"sequence {roles} must be 2 to {MOST_SAMPLE_IMAGES} different names, one for each image")
+        if isinstance(self.sequence, dict) and self.sequence[roles[0]] != self.sensor:
+            raise ValueError(f"sensor is {self.sensor}, and {self.sequence[roles[0]]} of {roles[0]}, the first image")
+        columns = self.columns.images if self.columns is not None else roles
+        if len(columns) != len(roles):
+            raise ValueError(f"columns.image names {len(columns)} columns, the sequence {len(roles)} images")
+
     def _check_splits(self) -> None:
         if not self.splits:
             raise ValueError("`splits` names no split")
@@ -225,6 +252,17 @@ class Description(StrictModel):
             raise ValueError(f"splits are all list files or all shares, and then no path has {SPLIT}")
         if kinds == {False} and abs(sum(map(float, self.splits.values())) - 1) > 1e-6:
             raise ValueError(f"shares {list(self.splits.values())} must add up to 1")
+
+    @property
+    def images_of_sample(self) -> tuple[SequenceImage, ...]:
+        """What the images of every sample are: as `sequence` says, or by the names of several columns; else empty."""
+        if isinstance(self.sequence, dict):
+            return tuple(
+                SequenceImage(role, None if sensor == self.sensor else sensor) for role, sensor in self.sequence.items()
+            )
+        columns = self.columns.images if self.columns is not None else ()
+        roles = self.sequence or (columns if len(columns) > 1 else ())
+        return tuple(map(SequenceImage, roles))
 
     @property
     def is_templated(self) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,10 +12,10 @@ from converters.boxes import BoxAnnotations
 from converters.formats.shared_file import read_shared
 from converters.formats.tree import FileTree, list_tree
 from converters.layout import Problem
-from converters.own_data.description import DescribedSet, Description, own_layout_error
+from converters.own_data.description import DescribedSet, Description, SequenceImage, own_layout_error
 from mmrs.errors import BadItem
 from mmrs.record import Annotations, TaskName
-from mmrs.source import Absent, Item
+from mmrs.source import Absent, FurtherImage, Item, RowImage, ensure_unique_stems
 
 T = TypeVar("T")
 
@@ -121,32 +122,90 @@ def labelled_images(own: Description, root: Path, split: str, suffix: str, witho
 
 
 def images_named_in(
-    images: FileTree, source: Path, rows: Iterable[tuple[str, Mapping[str, Any]]], problems: tuple[Problem, ...] = ()
+    images: FileTree,
+    source: Path,
+    rows: Iterable[tuple[str | tuple[str, ...], Mapping[str, Any]]],
+    problems: tuple[Problem, ...] = (),
+    sequence: Sequence[SequenceImage] = (),
 ) -> FoundItems:
-    """Items of the images that an annotation file names, each with its payload; `problems` are those of the file."""
+    """Items of the images that an annotation file names, each with its payload; `problems` are those of the file.
+
+    Args:
+        rows: name of an image, or of the images of a sample in order, with what is said of it.
+        sequence: what the images of a sample are; without it a sample may have any number of them.
+    """
     stems = {path: stem for stem, path in images.by_stem.items()}
-    items: dict[str, Item] = {}
+    items: dict[tuple[Path, ...], Item] = {}
     missing: list[Problem] = []
-    for name, payload in rows:
+    for named, payload in rows:
+        names = (named,) if isinstance(named, str) else named
         try:
-            image = images.find(name)
+            found = _found_images(images, stems, names, sequence, source)
         except BadItem as error:
             missing.append((str(source), error.reason))
             continue
-        stem = stems.get(image) if image else None
-        if image is None or stem is None:
-            missing.append(Absent(str(source), f"image {name} is named but is not there"))
-        elif stem not in items:
-            items[stem] = Item(stem, image, (source,), payload)
-        elif (joined := _joined(items[stem].payload, payload)) is not None:
+        if isinstance(found, Absent):
+            missing.append(found)
+        elif found not in items:
+            further, role = in_sequence(found[1:], sequence)
+            items[found] = Item(stems[found[0]], found[0], (source,), payload, further=further, role=role)
+        elif (joined := _joined(items[found].payload, payload)) is not None:
             # Two spellings of one file: what is said under both is known of the one image.
-            items[stem] = replace(items[stem], payload=joined)
+            items[found] = replace(items[found], payload=joined)
         else:
-            missing.append((str(source), f"image {name} is {items[stem].image.name}, which has another size before"))
-    rest = frozenset(path for stem, path in images.by_stem.items() if stem not in items)
+            told = f"image {names[0]} is {items[found].image.name}, which has another size before"
+            missing.append((str(source), told))
+    named_images = {image for found in items for image in found}
+    rest = frozenset(path for path in images.by_stem.values() if path not in named_images)
     notes = (f"{len(rest)} images are not named by {source.name} and were left out",) if rest else ()
-    known = tuple(items[stem] for stem in sorted(items))
-    return FoundItems(known, notes, (*images.problems, *problems, *missing), consulted=rest | {source})
+    known, repeats = _with_stems_of_all(items, stems)
+    return FoundItems(known, notes, (*images.problems, *problems, *missing, *repeats), consulted=rest | {source})
+
+
+def in_sequence(
+    further: Sequence[Path | RowImage], sequence: Sequence[SequenceImage]
+) -> tuple[tuple[FurtherImage, ...], str | None]:
+    """The images after the first as an item has them, and the first one's role, where a sample has several."""
+    if not further:
+        return (), None
+    if not sequence:
+        return tuple(map(FurtherImage, further)), None
+    told = zip(further, sequence[1:], strict=True)
+    return tuple(FurtherImage(image, one.role, one.sensor) for image, one in told), sequence[0].role
+
+
+def _found_images(
+    images: FileTree,
+    stems: Mapping[Path, str],
+    names: Sequence[str],
+    sequence: Sequence[SequenceImage],
+    source: Path,
+) -> tuple[Path, ...] | Absent:
+    """The files of those names. Raises `BadItem` for a name that leads out, or another number than the sequence has."""
+    if sequence and len(names) != len(sequence):
+        expected = ", ".join(one.role for one in sequence)
+        raise BadItem(f"the sample of {names[0]} has {len(names)} images; the sequence is {expected}")
+    found = []
+    for name in names:
+        image = images.find(name)
+        if image is None or image not in stems:
+            return Absent(str(source), f"image {name} is named but is not there")
+        found.append(image)
+    return tuple(found)
+
+
+def _with_stems_of_all(
+    items: Mapping[tuple[Path, ...], Item], stems: Mapping[Path, str]
+) -> tuple[tuple[Item, ...], tuple[Problem, ...]]:
+    """Items by stem; one that shares its first image with others is called by all of its images."""
+    firsts = Counter(found[0] for found in items)
+    if len(firsts) == len(items):
+        return tuple(sorted(items.values(), key=lambda item: item.stem)), ()
+    named = [
+        item if len(found) == 1 or firsts[found[0]] == 1 else replace(item, stem="+".join(stems[one] for one in found))
+        for found, item in items.items()
+    ]
+    return ensure_unique_stems(named)
 
 
 def _joined(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mmrs.errors import RunFailure
-from mmrs.record import MOST_IMAGES
+from mmrs.record import MOST_SAMPLE_IMAGES
 from mmrs.shards.index import FURTHER_FIELDS, INDEX_SCHEMA, WHOLE_SCHEMA, differing_column, without_further
 from mmrs.shards.manifest import ShardEntry
 from mmrs.text import bytes_text
@@ -147,8 +147,8 @@ def _faults_of_further(table: pa.Table, tar_bytes: int) -> Iterator[str]:
     if not lists:
         return
     lengths = [pc.list_value_length(column) for column in lists.values()]
-    if max(map(_most, lengths)) >= MOST_IMAGES:
-        yield f"a row of more than {MOST_IMAGES} images"
+    if max(map(_most, lengths)) >= MOST_SAMPLE_IMAGES:
+        yield f"a row of more than {MOST_SAMPLE_IMAGES} images"
     # A list of hashes may be null, which compares as null and counts as equal.
     if not all(pc.all(pc.equal(lengths[0], other), min_count=0).as_py() for other in lengths):
         yield f"a row with different numbers of further images in {', '.join(lists)}"

@@ -34,7 +34,8 @@ def _find(described: DescribedSet, root: Path, split: str) -> FoundItems:
         return _rows_of(read_csv_table(path), columns, split, tuple(own.splits), str(path))
 
     images, source, rows = images_and_file(described, root, split, read)
-    found = images_named_in(images, source, ((name, {"rows": own_rows}) for name, own_rows in rows.by_image.items()))
+    by_image = ((names, {"rows": own_rows}) for names, own_rows in rows.by_image.items())
+    found = images_named_in(images, source, by_image, sequence=own.images_of_sample)
     found = replace(found, unread_rows=tuple((f"{source}:{line}", reason) for line, reason in rows.nameless))
     if columns.split is None:
         return found
@@ -43,22 +44,22 @@ def _find(described: DescribedSet, root: Path, split: str) -> FoundItems:
 
 
 class _Rows:
-    """Rows by the name of their image, (line, reason) of those that name none, and notes."""
+    """Rows by the names of their images, (line, reason) of those that name none, and notes."""
 
     def __init__(self) -> None:
-        self.by_image: dict[str, list[dict[str, Any]]] = {}
+        self.by_image: dict[tuple[str, ...], list[dict[str, Any]]] = {}
         self.nameless: list[tuple[int, str]] = []
         self.notes: tuple[str, ...] = ()
 
 
 def _rows_of(table: CsvTable, columns: Columns, split: str, splits: tuple[str, ...], path: str) -> _Rows:
     places = {key: table.places(names, path) for key, names in columns.roles.items()}
-    (image,) = table.places((columns.image,), path)
+    images = table.places(columns.images, path)
     (split_place,) = table.places((columns.split,), path) if columns.split else (None,)
     found = _Rows()
     others: dict[str, int] = {}
     for line, cells in table.rows:
-        name = cells[image] if image < len(cells) else ""
+        names = tuple(cells[image] if image < len(cells) else "" for image in images)
         if len(cells) != len(table.header):
             row: dict[str, Any] = {"line": line, "fault": f"{len(cells)} cells, the header has {len(table.header)}"}
         else:
@@ -67,10 +68,10 @@ def _rows_of(table: CsvTable, columns: Columns, split: str, splits: tuple[str, .
                     others[cells[split_place]] = others.get(cells[split_place], 0) + 1
                 continue
             row = {"line": line} | {key: _cell(cells, own) for key, own in places.items()}
-        if name:
-            found.by_image.setdefault(name, []).append(row)
+        if all(names):
+            found.by_image.setdefault(names, []).append(row)
         else:
-            found.nameless.append((line, f"the row has no {columns.image}"))
+            found.nameless.append((line, f"the row has no {columns.images[names.index('')]}"))
     # A description that names no such split says so once, whichever it asks for.
     found.notes = tuple(f"{count} rows are of split {word!r}, which is not described" for word, count in others.items())
     return found

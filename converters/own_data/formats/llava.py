@@ -19,10 +19,13 @@ from mmrs.source import Item
 def _find(described: DescribedSet, root: Path, split: str) -> FoundItems:
     images, source, parsed = images_and_file(described, root, split, read_llava)
     rows = (
-        (row.name, {"ids": list(row.ids), "conversations": [[list(pair) for pair in one] for one in row.conversations]})
+        (
+            row.names,
+            {"ids": list(row.ids), "conversations": [[list(pair) for pair in one] for one in row.conversations]},
+        )
         for row in parsed.images
     )
-    found = images_named_in(images, source, rows, parsed.problems)
+    found = images_named_in(images, source, rows, parsed.problems, described.content.images_of_sample)
     note = f"{parsed.repeats} conversations of {source.name} repeat another one of their image and were left out"
     notes = (*found.notes, note) if parsed.repeats else found.notes
     return replace(found, notes=notes, details=parsed.details)

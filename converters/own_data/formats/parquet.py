@@ -9,8 +9,8 @@ description of its own.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from converters.mirrors.cells import ImageColumn, TableCells, find_image_column,
 from converters.mirrors.tables import TableSet, find_tables
 from converters.own_data.columns import Columns
 from converters.own_data.description import DescribedSet, Description, own_layout_error
-from converters.own_data.items import FoundItems, OwnFormat, ReadImage, images_folder, images_named_in
+from converters.own_data.items import FoundItems, OwnFormat, ReadImage, images_folder, images_named_in, in_sequence
 from converters.own_data.table_rows import row_annotations
 from mmrs.errors import BadItem
 from mmrs.imaging.suffixes import without_known_suffix
@@ -49,11 +49,11 @@ def _find(described: DescribedSet, root: Path, split: str) -> FoundItems:
     found = FoundItems((), problems=tables.problems, consulted=frozenset(paths))
     rows: list[Item] = []
     for path in paths:
-        image, cells = read_shared(
+        images, cells = read_shared(
             "generic", root, path, lambda path: _table(path, columns), options=described.command_options
         )
-        if image.content:
-            rows += _row_items(root, path, image.content, cells)
+        if images[0].content:
+            rows += _row_items(own, root, path, images, cells)
         else:
             found = _merged(found, _named_files(described, root, split, path, cells))
     items, notes = _with_own_stems(rows, own.options.join_rows)
@@ -73,27 +73,53 @@ def split_tables(place: Path) -> TableSet:
     )
 
 
-def _table(path: Path, columns: Columns) -> tuple[ImageColumn, list[tuple[TableCells, dict[str, Any]]]]:
-    image = find_image_column(path, columns.image, columns.name)
-    return image, list(_rows(path, image, columns))
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A row with its place and first name, the names of its further images, and what it says of them, as
+    `converters.own_data.table_rows` takes it."""
+
+    cells: TableCells
+    further: tuple[Any, ...]
+    said: dict[str, Any]
 
 
-def _rows(path: Path, image: ImageColumn, columns: Columns) -> Iterator[tuple[TableCells, dict[str, Any]]]:
-    """Each row with what it says, as `converters.own_data.table_rows` takes it."""
+def _table(path: Path, columns: Columns) -> tuple[list[ImageColumn], list[_Row]]:
+    first, *others = columns.images
+    images = [find_image_column(path, first, columns.name), *(find_image_column(path, one) for one in others)]
+    if len({bool(image.content) for image in images}) > 1:
+        raise BadItem(f"some of its columns {', '.join(columns.images)} hold images, others names of files", str(path))
+    return images, list(_rows(path, images, columns))
+
+
+def _rows(path: Path, images: Sequence[ImageColumn], columns: Columns) -> Iterator[_Row]:
     roles = columns.roles
-    for row in read_table_cells(path, image.name, [column for same in roles.values() for column in same]):
+    named = [image.name for image in images[1:] if image.name]
+    asked = [*named, *(column for same in roles.values() for column in same)]
+    for row in read_table_cells(path, images[0].name, asked):
         cells = iter(row.cells)
+        names = [next(cells) if image.name else None for image in images[1:]]
         said = {key: [next(cells) for _ in same] for key, same in roles.items()}
         plain = {key: values[0] if len(values) == 1 else values for key, values in said.items()}
-        yield row, {"line": None} | plain
+        yield _Row(row, tuple(names), {"line": None} | plain)
 
 
-def _row_items(root: Path, path: Path, column: str, rows: list[tuple[TableCells, dict[str, Any]]]) -> Iterator[Item]:
+def _row_items(
+    own: Description, root: Path, path: Path, images: Sequence[ImageColumn], rows: list[_Row]
+) -> Iterator[Item]:
     where = path.relative_to(root).as_posix()
-    for row, said in rows:
-        name = row.name or f"{path.stem}-{row.row}"
-        image = RowImage(path, row.row, name, column, f"{where}:{row.block_row}")
-        yield Item(without_known_suffix(name), image, (), {"rows": [said], "name": row.written_name or name})
+    for row in rows:
+        number = row.cells.row
+        name = row.cells.name or f"{path.stem}-{number}"
+        block = f"{where}:{row.cells.block_row}"
+        # Names of further images are for messages alone.
+        further = [
+            RowImage(path, number, f"{without_known_suffix(name)}-{place}", image.content, block)
+            for place, image in enumerate(images[1:], start=1)
+        ]
+        in_order, role = in_sequence(further, own.images_of_sample)
+        image = RowImage(path, number, name, images[0].content, block)
+        payload = {"rows": [row.said], "name": row.cells.written_name or name}
+        yield Item(without_known_suffix(name), image, (), payload, further=in_order, role=role)
 
 
 def _with_own_stems(items: list[Item], join: bool) -> tuple[list[Item], tuple[str, ...]]:
@@ -121,19 +147,21 @@ def _placed_stem(item: Item) -> str:
     return f"{item.stem}-{image.file.stem}-{image.row}" if isinstance(image, RowImage) else item.stem
 
 
-def _named_files(
-    described: DescribedSet, root: Path, split: str, path: Path, rows: list[tuple[TableCells, dict[str, Any]]]
-) -> FoundItems:
+def _named_files(described: DescribedSet, root: Path, split: str, path: Path, rows: list[_Row]) -> FoundItems:
     """Items of rows that name image files, each image with all rows of its name."""
     images = list_tree(images_folder(described.content, root, split), root)
-    by_name: dict[str, list[dict[str, Any]]] = {}
+    by_name: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     nameless: list[Problem] = []
-    for row, said in rows:
-        if row.written_name is None:
-            nameless.append((f"{path}/row {row.row}", "the row names no image"))
+    for row in rows:
+        written = (row.cells.written_name, *row.further)
+        names = tuple(name for name in written if isinstance(name, str) and name)
+        if len(names) < len(written):
+            which = "no image" if len(written) == 1 else f"{len(names)} of {len(written)} images"
+            nameless.append((f"{path}/row {row.cells.row}", f"the row names {which}"))
         else:
-            by_name.setdefault(row.written_name, []).append(said)
-    named = images_named_in(images, path, ((name, {"rows": same, "name": name}) for name, same in by_name.items()))
+            by_name.setdefault(names, []).append(row.said)
+    said = ((names, {"rows": same, "name": names[0]}) for names, same in by_name.items())
+    named = images_named_in(images, path, said, sequence=described.content.images_of_sample)
     return replace(named, unread_rows=tuple(nameless))
 
 

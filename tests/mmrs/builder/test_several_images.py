@@ -17,7 +17,7 @@ from mmrs.errors import UserError
 from mmrs.hub.configs import card_configs
 from mmrs.hub.features import shard_features
 from mmrs.progress import Progress
-from mmrs.record import MOST_IMAGES, Record
+from mmrs.record import MOST_SAMPLE_IMAGES, Record
 from mmrs.shards.index import INDEX_SCHEMA, WHOLE_SCHEMA
 from mmrs.shards.manifest import load_manifest
 from mmrs.shards.reader import ShardSet
@@ -192,9 +192,12 @@ def test_what_is_wrong_with_a_further_image_is_found(tmp_path, change, expected)
 def test_records_have_a_bound_and_no_windows():
     image = {"width": 4, "height": 4, "mode": "L", "sha256": "a" * 64}
     known = {"id": "s/t/x", "source": "s", "split": "t", "sensor": "sar", "image": image, "licence": "unknown"}
-    assert len(Record.model_validate(known | {"further_images": [image] * (MOST_IMAGES - 1)}).images) == MOST_IMAGES
+    assert (
+        len(Record.model_validate(known | {"further_images": [image] * (MOST_SAMPLE_IMAGES - 1)}).images)
+        == MOST_SAMPLE_IMAGES
+    )
     with pytest.raises(ValidationError, match="further_images"):
-        Record.model_validate(known | {"further_images": [image] * MOST_IMAGES})
+        Record.model_validate(known | {"further_images": [image] * MOST_SAMPLE_IMAGES})
     tile = image | {"parent": "x", "window": {"x": 0, "y": 0, "width": 4, "height": 4}}
     for changes in ({"image": tile, "further_images": [image]}, {"further_images": [tile]}):
         with pytest.raises(ValidationError, match="several images has none"):
