@@ -106,7 +106,8 @@ def _named(row: Any, number: int) -> tuple[tuple[str, ...], str]:
     named = row.get("image", row.get("images"))
     names = tuple(named) if isinstance(named, list) else (named,)
     if not names or not all(isinstance(name, str) and name for name in names):
-        raise BadItem(f"[{number}] (id {shown(own)}) has the image {shown(named)}; file names are expected")
+        what = f"[{number}] (id {shown(own)}) has the image {shown(named)}"
+        raise BadItem(f"{what}; one file name is expected, or a list of them")
     if len(names) > MOST_SAMPLE_IMAGES:
         raise BadItem(
             f"[{number}] (id {shown(own)}) has {len(names)} images; a sample has at most {MOST_SAMPLE_IMAGES}"

@@ -13,13 +13,15 @@ from PIL import Image
 from mmrs.record import Dialogue, ImageInfo, Record, Turn
 from mmrs.shards.index import write_index
 from mmrs.shards.manifest import MANIFEST_NAME, Manifest, ShardEntry, SourceEntry, SplitCounts
-from mmrs.shards.tar import TarWriter
+from mmrs.shards.tar import TarWriter, image_member
 
 COLOURS = {"red": (200, 30, 30), "green": (30, 180, 40), "blue": (30, 40, 200), "white": (240, 240, 240)}
 
 
-def make_record(source: str, number: int, data: bytes, size: tuple[int, int], dialogues: int) -> Record:
-    """Record of one image with `dialogues` dialogues of different tasks and lengths."""
+def make_record(
+    source: str, number: int, data: bytes, size: tuple[int, int], dialogues: int, further: Sequence[bytes] = ()
+) -> Record:
+    """Record of one image with `dialogues` dialogues of different tasks and lengths; `further` images are as large."""
     colour = list(COLOURS)[number % len(COLOURS)]
     texts = [
         ("classification", "What is the colour?", colour),
@@ -37,6 +39,10 @@ def make_record(source: str, number: int, data: bytes, size: tuple[int, int], di
         split="train",
         sensor="optical",
         image=ImageInfo(width=size[0], height=size[1], mode="RGB", sha256=hashlib.sha256(data).hexdigest()),
+        further_images=tuple(
+            ImageInfo(width=size[0], height=size[1], mode="RGB", sha256=hashlib.sha256(other).hexdigest())
+            for other in further
+        ),
         label=colour,
         licence="cc-by-4.0",
         dialogues=tuple(
@@ -55,7 +61,9 @@ def make_image(number: int, size: tuple[int, int]) -> bytes:
     return file.getvalue()
 
 
-def write_shard(folder: Path, source: str, number: int, of: int, records: Sequence[tuple[Record, bytes]]) -> ShardEntry:
+def write_shard(
+    folder: Path, source: str, number: int, of: int, records: Sequence[tuple[Record, Sequence[bytes]]]
+) -> ShardEntry:
     """One tar with its index."""
     name = f"{source}/train-{number:05d}-of-{of:05d}.tar"
     path = folder / name
@@ -63,9 +71,10 @@ def write_shard(folder: Path, source: str, number: int, of: int, records: Sequen
     rows = []
     with path.open("wb") as file:
         writer = TarWriter(file)
-        for record, data in records:
+        for record, images in records:
             key = record.id.replace("/", "_")
-            image, json = writer.add(f"{key}.jpg", data), writer.add(f"{key}.json", record.to_json())
+            image, *further = (writer.add(image_member(key, n, "jpg"), data) for n, data in enumerate(images))
+            json = writer.add(f"{key}.json", record.to_json())
             rows.append(
                 {
                     "key": key,
@@ -87,6 +96,10 @@ def write_shard(folder: Path, source: str, number: int, of: int, records: Sequen
                     "perceptual_hash": None,
                     "reencoded": None,
                     "sha256": record.image.sha256,
+                    "further_offset": [one.offset for one in further],
+                    "further_size": [one.size for one in further],
+                    "further_sha256": [one.sha256 for one in record.further_images],
+                    "further_hash": None,
                 }
             )
         digest = writer.finish()
@@ -101,15 +114,20 @@ def write_shard(folder: Path, source: str, number: int, of: int, records: Sequen
 
 
 def make_shard_folder(
-    folder: Path, samples: int = 24, shards: int = 3, source: str = "toy", broken: Sequence[int] = ()
+    folder: Path, samples: int = 24, shards: int = 3, source: str = "toy", broken: Sequence[int] = (), images: int = 1
 ) -> Path:
-    """A data set of `samples` images with one to three dialogues each; images numbered in `broken` do not decode."""
+    """A data set of `samples` images with one to three dialogues each; images numbered in `broken` do not decode.
+
+    With `images` 2, every other sample has two of them; with 3, every third one, and so on.
+    """
     pairs = []
     for number in range(samples):
         size = (48 + number % 3 * 8, 48)
         data = make_image(number, size)
         data = data[:200] if number in broken else data
-        pairs.append((make_record(source, number, data, size, 1 + number % 3), data))
+        further = [make_image(1000 * place + number, size) for place in range(1, 1 + number % images)]
+        record = make_record(source, number, data, size, 1 + number % 3, further)
+        pairs.append((record, [data, *further]))
     entries = tuple(write_shard(folder, source, n, shards, pairs[n::shards]) for n in range(shards))
     entry = SourceEntry(
         sensor="optical", licence="cc-by-4.0", tasks=("classification",), categories=(), converter_version=1,

@@ -3,10 +3,11 @@
 WebDataset cuts names at their first dot, so a sample may hold several pictures: ``scene_0.25.jpg`` and
 ``scene_0.5.jpg`` are members ``25.jpg`` and ``5.jpg`` of ``scene_0``. A picture goes with the texts of its own name;
 pictures without one (masks, other views) are left alone. A json of no name of its own may say by ``images`` which
-pictures of the sample it is about, and in which order: before and after, optical and SAR. A json of conversations may
-have no picture at all. Texts are ``json``, ``txt`` (a caption) and ``cls`` (a label).
-What a json is, its content says: ours (``dialogues``), LLaVA's (``conversations``), chat ``messages``, or facts with a
-``caption`` as img2dataset writes. Other members are never decoded, least of all pickles.
+pictures of the sample it is about, and in which order: before and after, optical and SAR; a record of ours is about its
+own picture and the numbered ones (``jpg``, ``1.jpg``). A json of conversations may have no picture at all. Texts are
+``json``, ``txt`` (a caption) and ``cls`` (a label). What a json is, its content says: ours (``dialogues``), LLaVA's
+(``conversations``), chat ``messages``, or facts with a ``caption`` as img2dataset writes. Other members are never
+decoded, least of all pickles.
 """
 
 from __future__ import annotations
@@ -91,6 +92,9 @@ def _stated_images(texts: Mapping[str, bytes], images: Mapping[str, list[str]]) 
         content = orjson.loads(texts["json"])
     except orjson.JSONDecodeError:
         return None
+    if isinstance(content, dict) and isinstance(content.get("further_images"), list):
+        numbers = ["", *map(str, range(1, 1 + len(content["further_images"])))]
+        content = {"images": [images[number][0] if number in images else f"{number}.*" for number in numbers]}
     if isinstance(content, dict) and isinstance(content.get("images"), list):
         known = {name: name for members in images.values() for name in members}
         known |= {part: members[0] for part, members in images.items() if len(members) == 1}

@@ -12,7 +12,7 @@ import hashlib
 import math
 import signal
 import struct
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -73,19 +73,22 @@ class PackDataset(Dataset):
     def __getitem__(self, reference: PackReference) -> Pack:
         self.selection.fetch([row for row, _ in reference.units])
         size = self.processor.image_processor.image_size
-        pixels_NCHW = empty_pixels(len(reference.units), size)
+        pixels_NCHW = empty_pixels(sum(int(self.selection.images[row]) for row, _ in reference.units), size)
+        used = 0
         units: list[EncodedUnit] = []
         skipped: list[tuple[str, str]] = []
         substitutes: list[str] = []
         for row, entries in reference.units:
-            room_CHW = pixels_NCHW[len(units)].numpy()
+            room_NCHW = pixels_NCHW[used : used + int(self.selection.images[row])].numpy()
             try:
-                units.append(self._unit(row, entries, reference, room_CHW))
+                units.append(self._unit(row, entries, reference, room_NCHW))
+                used += len(room_NCHW)
             except BROKEN as error:
                 skipped.append((self.selection.sample_id(row), f"{type(error).__name__}: {error}"))
-                substitute = self._substitute(row, entries, reference, room_CHW)
+                substitute = self._substitute(row, entries, reference, room_NCHW)
                 if substitute is not None:
                     units.append(substitute)
+                    used += len(room_NCHW)
                     substitutes.append(substitute.sample_id)
         return collate_packs(
             units,
@@ -93,19 +96,23 @@ class PackDataset(Dataset):
             self.tokens_per_pack,
             self.processor.tokenizer.pad_token_id,
             size,
+            image_slots=self.processor.image_slots,
             epoch=reference.epoch,
             number=reference.number,
             skipped=tuple(skipped),
             substitutes=tuple(substitutes),
-            pixels_NCHW=pixels_NCHW[: len(units)],
+            pixels_NCHW=pixels_NCHW[:used],
         )
 
-    def _unit(self, row: int, entries: np.ndarray, reference: PackReference, room_CHW: np.ndarray) -> EncodedUnit:
-        """The sample with its image decoded into `room_CHW`."""
-        data = self.selection.image(row)
-        if self.verify_images and hashlib.sha256(data).hexdigest() != self.selection.sha256[row].as_py():
+    def _unit(self, row: int, entries: np.ndarray, reference: PackReference, room_NCHW: np.ndarray) -> EncodedUnit:
+        """The sample with its images decoded into `room_NCHW`, all of them changed alike."""
+        images = self.selection.images_of(row)
+        digests = [hashlib.sha256(data).hexdigest() for data in images] if self.verify_images else []
+        if self.verify_images and digests != self.selection.digests_of(row):
             raise ValueError("image bytes differ from the index's sha256")
         record = self.selection.record(row)
+        if len(record.images) != len(images):
+            raise ValueError(f"the record has {len(record.images)} images, its index row {len(images)}")
         dialogues = record.dialogues
         tasks = [self.selection.tasks[self.selection.dialogue_task[entry]] for entry in entries]
         turns = [turns_of(dialogues[self.selection.dialogue_number[entry]]) for entry in entries]
@@ -113,24 +120,31 @@ class PackDataset(Dataset):
         if order is not None:
             turns = [ordered_turns(*each, order) for each in zip(tasks, turns, strict=True)]
         encoded = self._encode(row, entries, turns)
-        size = self.processor.image_processor.image_size
-        with open_stored(data) as image:
-            if self.augment is None:
-                pad_and_resize(image, size, room_CHW)
-                return EncodedUnit(record.id, room_CHW, encoded, objects=self._objects(record, entries, IDENTITY))
-            key = (self.seed, reference.epoch, self.selection.sample_id(row), reference.number)
-            augmentation = draw(self.augment, *key)
-            pad_and_resize(shade(image, augmentation), size, room_CHW)
+        if self.augment is None:
+            self._decode(images, Augmentation(), room_NCHW)
+            objects = self._objects(record, entries, IDENTITY)
+            return EncodedUnit(record.id, room_NCHW[0], encoded, (), tuple(room_NCHW[1:]), objects)
+        key = (self.seed, reference.epoch, self.selection.sample_id(row), reference.number)
+        augmentation = draw(self.augment, *key)
+        self._decode(images, augmentation, room_NCHW)
         if augmentation.symmetry.moves:
             encoded, augmentation = self._turned(row, entries, turns, encoded, augmentation)
-        room_CHW[...] = turn_square(room_CHW, augmentation)
+        for room_CHW in room_NCHW:
+            room_CHW[...] = turn_square(room_CHW, augmentation)
         objects = self._objects(record, entries, augmentation.symmetry)
-        return EncodedUnit(record.id, room_CHW, encoded, augmentation.kinds, objects=objects)
+        return EncodedUnit(record.id, room_NCHW[0], encoded, augmentation.kinds, tuple(room_NCHW[1:]), objects)
+
+    def _decode(self, images: Sequence[bytes], augmentation: Augmentation, room_NCHW: np.ndarray) -> None:
+        """The images as padded squares, not turned yet."""
+        for data, room_CHW in zip(images, room_NCHW, strict=True):
+            with open_stored(data) as image:
+                shaded = shade(image, augmentation)
+                pad_and_resize(shaded, self.processor.image_processor.image_size, room_CHW)
 
     def _objects(self, record: Record, entries: np.ndarray, symmetry: Symmetry) -> SeenObjects | None:
-        """The objects of a turned image whose dialogues are asked to find them; None for any other."""
+        """The objects of a turned image whose dialogues are asked to find them; None for any other, and for several."""
         tasks = {self.selection.tasks[self.selection.dialogue_task[entry]] for entry in entries}
-        if not self.with_objects or not tasks & DETECTION_TASKS or record.unread_rows:
+        if not self.with_objects or not tasks & DETECTION_TASKS or record.unread_rows or record.further_images:
             return None
         shown = [item for item in record.objects if not item.ignore]
         frame = SquareFrame(record.image.width, record.image.height)
@@ -196,7 +210,7 @@ class PackDataset(Dataset):
         return dialect(self.selection.sets[self.selection.set_number[row]].manifest.dialect_name)
 
     def _substitute(
-        self, row: int, entries: np.ndarray, reference: PackReference, room_CHW: np.ndarray
+        self, row: int, entries: np.ndarray, reference: PackReference, room_NCHW: np.ndarray
     ) -> EncodedUnit | None:
         runs = self.selection.shard_run
         first, last = np.searchsorted(runs, [runs[row], runs[row] + 1])
@@ -204,13 +218,14 @@ class PackDataset(Dataset):
         start = int(word) % int(last - first)
         for place in range(start, start + min(SUBSTITUTE_TRIES, int(last - first))):
             other = int(first) + place % int(last - first)
-            if other == row:
+            # Of as many images, or its prefix would not be the planned one.
+            if other == row or self.selection.images[other] != self.selection.images[row]:
                 continue
             fitting = self._fitting(other, self.lengths.tokens[entries])
             if not len(fitting):
                 continue
             try:
-                return self._unit(other, fitting, reference, room_CHW)
+                return self._unit(other, fitting, reference, room_NCHW)
             except BROKEN:
                 continue
         return None

@@ -90,5 +90,6 @@ def plan_stream(
         mixture=mixture,
     )
     lengths = length_table(selection, processor, digest, cache_folder(data) / "lengths", progress)
-    sequence = PackSequence(replace(lengths, group=group if mixture else None), settings)
+    further = (selection.images - 1) * processor.image_slots if (selection.images > 1).any() else None
+    sequence = PackSequence(replace(lengths, group=group if mixture else None, further=further), settings)
     return PlannedStream(sequence, selection, processor, config)

@@ -52,7 +52,8 @@ def test_byte_order_mark():
     [
         (1, r"\[1\] is a int"),
         (sample("Q", "A", id="2", image=None), "one file name is expected"),
-        (sample("Q", "A", id="2", image=["a", "b"]), "one file name is expected"),
+        (sample("Q", "A", id="2", image=["a", 2]), "one file name is expected"),
+        (sample("<image> Q", "A", id="2", image=["a", "b"]), "2 images and 1 marks"),
         (sample("Q", id="2"), "has 1 turns"),
         (sample(id="2"), "no list `conversations`"),
         (sample("Q", "", id="2"), "turn without text"),

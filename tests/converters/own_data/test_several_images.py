@@ -121,7 +121,7 @@ def test_what_cannot_be_told_apart_or_is_not_there_is_named(folder):
         "image B/none.png is named but is not there",
         "leads to another folder",
         "17 images; a sample has at most 16",
-        "file names are expected",
+        "one file name is expected, or a list",
     ):
         assert reason in told
     assert list(build(folder, options, "--set", "quarantine_ceiling=1")) == ["changes/train/A/0"]

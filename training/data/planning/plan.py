@@ -2,10 +2,11 @@
 
 Shape legend: R rows (samples), D dialogues, E dialogues of the epoch, V rows of the epoch, U units, P packs.
 
-A *unit* is one image with dialogues that share its prefix (begin token and visual tokens). An image whose dialogues
-exceed a pack is split over several units, and each pays for the prefix. A dialogue that by itself exceeds a pack
-or the model's positions is listed in `Plan.excluded`. Every other dialogue is in exactly one pack of the epoch, or in
-as many as the mixture says (`training.data.planning.mixture`); the second time, it is with another copy of its image.
+A *unit* is one image, or all images of a sample that has several, with dialogues that share its prefix (begin token and
+visual tokens). A sample whose dialogues exceed a pack is split over several units, and each pays for the prefix. A
+dialogue that by itself exceeds a pack or the model's positions is listed in `Plan.excluded`. Every other dialogue is in
+exactly one pack of the epoch, or in as many as the mixture says (`training.data.planning.mixture`); the second time, it
+is with another copy of its image.
 
 Reads stay near-sequential: rows are cut into blocks of neighbours in one tar, blocks are permuted, and rows are
 permuted inside windows of blocks.
@@ -53,7 +54,8 @@ class PlanSettings:
 class Lengths:
     """Token counts of the selected dialogues: `row`, `tokens`, `targets` (D,); `shard_run` (R,). `row` never falls.
 
-    `group` (D,) numbers the groups of the mixture; None where there is one group.
+    `group` (D,) numbers the groups of the mixture; None where there is one group. `further` (R,) are the tokens of the
+    prefix that are those of images after the first; None where no sample has any.
     """
 
     row: np.ndarray
@@ -61,9 +63,14 @@ class Lengths:
     targets: np.ndarray
     shard_run: np.ndarray
     group: np.ndarray | None = None
+    further: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.row)
+
+    def further_of(self, rows: np.ndarray) -> np.ndarray:
+        """Tokens of images after the first of these rows."""
+        return np.zeros(len(rows), np.int64) if self.further is None else self.further[rows].astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -98,13 +105,14 @@ class Plan:
 def epoch_plan(lengths: Lengths, settings: PlanSettings, epoch: int) -> Plan:
     """Plan one epoch. Equal arguments give equal plans on any machine, for any number of workers or ranks."""
     room = settings.tokens_per_pack - settings.prefix_tokens
-    fits = lengths.tokens <= min(room, settings.max_positions - settings.prefix_tokens)
+    with_further_D = lengths.tokens + lengths.further_of(lengths.row)
+    fits = with_further_D <= min(room, settings.max_positions - settings.prefix_tokens)
     entries, copy = _entries_of_epoch(lengths, np.flatnonzero(fits), settings, epoch)
     image = np.cumsum((np.diff(lengths.row[entries], prepend=-1) != 0) | (np.diff(copy, prepend=0) != 0)) - 1
-    start, stop = _units(image, lengths.tokens[entries], room)
+    start, stop = _units(image, lengths.tokens[entries], room - lengths.further_of(lengths.row[entries]))
     row, copy_U = lengths.row[entries[start]], copy[start]
     total = np.concatenate([[0], np.cumsum(lengths.tokens[entries], dtype=np.int64)])
-    cost = settings.prefix_tokens + total[stop] - total[start]
+    cost = settings.prefix_tokens + lengths.further_of(row) + total[stop] - total[start]
 
     first = np.flatnonzero(np.diff(image, prepend=-1))
     runs = lengths.shard_run[lengths.row[entries[first]]] + copy[first] * (len(lengths.shard_run) + 1)
@@ -179,13 +187,13 @@ def best_fit(sizes: np.ndarray, capacity: int) -> np.ndarray:
     return np.array(bin_of, np.int64)
 
 
-def _units(image_E: np.ndarray, tokens_E: np.ndarray, room: int) -> tuple[np.ndarray, np.ndarray]:
-    """Start and stop (U,) of each unit in the epoch's dialogues, images ascending."""
+def _units(image_E: np.ndarray, tokens_E: np.ndarray, room_E: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Start and stop (U,) of each unit in the epoch's dialogues, images ascending; `room_E` is that of its sample."""
     first = np.flatnonzero(np.diff(image_E, prepend=-1))
     last = np.append(first[1:], len(image_E))
     total = np.concatenate([[0], np.cumsum(tokens_E, dtype=np.int64)])
-    too_long = np.flatnonzero(total[last] - total[first] > room)
-    cuts = [_cuts(tokens_E[first[i] : last[i]], room) + first[i] for i in too_long]
+    too_long = np.flatnonzero(total[last] - total[first] > room_E[first])
+    cuts = [_cuts(tokens_E[first[i] : last[i]], int(room_E[first[i]])) + first[i] for i in too_long]
     start = np.sort(np.concatenate([first, *cuts])).astype(np.int64)
     return start, np.append(start[1:], len(image_E))
 

@@ -1,6 +1,6 @@
 """Which samples and dialogues a run sees, as plain arrays taken from the side indexes alone.
 
-Shape legend: R rows (samples), D dialogues.
+Shape legend: R rows (samples), D dialogues, F images after the first of all rows.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,11 @@ import pyarrow.compute as pc
 
 from mmrs.errors import UserError
 from mmrs.record import Record
+from mmrs.shards.index import IMAGE_PLACES
 from mmrs.shards.reader import ShardSet
 from mmrs.text import nearest
 
-_COLUMNS = ("id", "sha256", "image_offset", "image_size", "record_offset", "record_size", "dialogue_tasks")
+_COLUMNS = ("id", "sha256", *IMAGE_PLACES, "further_sha256", "record_offset", "record_size", "dialogue_tasks")
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,9 @@ class Selection:
 
     `parts` are the ``<source>/<split>`` that they come from, sorted.
 
-    Row arrays have shape (R,), dialogue arrays (D,). `dialogue_row` never decreases. `shard_run` numbers the runs of
-    rows that lie in one tar, so rows of equal `shard_run` are neighbours on disk.
+    Row arrays have shape (R,), dialogue arrays (D,). `images` is the number of images of each row; those after the
+    first are at ``further_start[row]`` and behind it in the arrays (F,). `dialogue_row` never decreases. `shard_run`
+    numbers the runs of rows that lie in one tar, so rows of equal `shard_run` are neighbours on disk.
     """
 
     sets: tuple[ShardSet, ...]
@@ -44,6 +47,11 @@ class Selection:
     image_size: np.ndarray
     record_offset: np.ndarray
     record_size: np.ndarray
+    images: np.ndarray
+    further_start: np.ndarray
+    further_offset: np.ndarray
+    further_size: np.ndarray
+    further_sha256: pa.Array
     sources: tuple[str, ...]
     source: np.ndarray
     tasks: tuple[str, ...]
@@ -66,8 +74,27 @@ class Selection:
         return self._read(row, int(self.record_offset[row]), int(self.record_size[row]))
 
     def image(self, row: int) -> bytes:
-        """The stored image bytes of one row. Raises OSError when the shard ends before them."""
+        """The stored bytes of one row's first image. Raises OSError when the shard ends before them."""
         return self._read(row, int(self.image_offset[row]), int(self.image_size[row]))
+
+    def images_of(self, row: int) -> list[bytes]:
+        """The stored bytes of all images of one row. Raises as `image`."""
+        further = zip(self.further_offset[self._further(row)], self.further_size[self._further(row)], strict=True)
+        return [self.image(row), *(self._read(row, int(offset), int(size)) for offset, size in further)]
+
+    def digests_of(self, row: int) -> list[str]:
+        """The sha256 of all images of one row, as the index has them."""
+        return [self.sha256[row].as_py(), *self.further_sha256[self._further(row)].to_pylist()]
+
+    @cached_property
+    def further_bytes(self) -> np.ndarray:
+        """Bytes of the images after the first of each row (R,)."""
+        row_F = np.repeat(np.arange(len(self)), self.images - 1)
+        return np.bincount(row_F, self.further_size, minlength=len(self)).astype(np.int64)
+
+    def _further(self, row: int) -> slice:
+        start = int(self.further_start[row])
+        return slice(start, start + int(self.images[row]) - 1)
 
     def fetch(self, rows: Sequence[int]) -> None:
         """Bring the shards of these rows here, where the data set lies elsewhere.
@@ -167,6 +194,8 @@ def _arrays(
     table = table.take(pa.array(kept))
     column = {name: table[name].to_numpy() for name in table.column_names if pa.types.is_integer(table[name].type)}
     sources, source = _numbered(table["source"].combine_chunks())
+    further = {name: table[name].combine_chunks() for name in ("further_offset", "further_size", "further_sha256")}
+    count = pc.list_value_length(further["further_offset"]).to_numpy()
     turns = (np.diff(column["set"], prepend=-1) != 0) | (np.diff(column["shard"], prepend=-1) != 0)
     return Selection(
         sets=sets,
@@ -181,6 +210,11 @@ def _arrays(
         image_size=column["image_size"],
         record_offset=column["record_offset"],
         record_size=column["record_size"],
+        images=1 + count,
+        further_start=np.cumsum(count) - count,
+        further_offset=further["further_offset"].flatten().to_numpy(),
+        further_size=further["further_size"].flatten().to_numpy(),
+        further_sha256=further["further_sha256"].flatten(),
         sources=sources,
         source=source,
         tasks=names,

@@ -52,7 +52,8 @@ class PackSequence:
                     f"data.mixture ({self.settings.mixture}) leaves epoch {epoch} without any sample: raise its epochs."
                 )
             if len(plan) == 0:
-                shortest = int(self.lengths.tokens.min()) + self.settings.prefix_tokens
+                whole = self.lengths.tokens + self.lengths.further_of(self.lengths.row)
+                shortest = int(whole.min()) + self.settings.prefix_tokens
                 raise UserError(
                     f"none of {len(self.lengths)} dialogues fits: the shortest takes {shortest} tokens with its image; "
                     f"tokens_per_pack={self.settings.tokens_per_pack}, the model takes {self.settings.max_positions}. "

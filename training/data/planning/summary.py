@@ -18,8 +18,8 @@ def summarise(plan: Plan, lengths: Lengths, settings: PlanSettings, selection: S
     """Counts of one epoch: images and dialogues per source and task, tokens, padding, bytes, what was left out.
 
     `samples` counts different samples; `shown` and `samples_per_source` count one again each time the mixture repeats
-    it; `images` counts units: an image that is split over two packs counts, and costs, twice. `bytes_read` are those
-    of all images and records that the epoch reads, once for each unit.
+    it; `images` counts those of units: an image that is split over two packs counts, and costs, twice. `bytes_read` are
+    those of all images and records that the epoch reads, once for each unit.
     """
     rows = np.unique(plan.unit_row)
     shown = np.unique(plan.unit_row.astype(np.int64) + plan.unit_copy.astype(np.int64) * len(selection))
@@ -28,21 +28,22 @@ def summarise(plan: Plan, lengths: Lengths, settings: PlanSettings, selection: S
     sources = np.bincount(selection.source[shown % len(selection)], minlength=len(selection.sources))
     entries = plan.entries
     tasks = np.bincount(selection.dialogue_task[entries], minlength=len(selection.tasks))
-    sizes = selection.image_size + selection.record_size
+    image_bytes = selection.image_size + selection.further_bytes
+    sizes = image_bytes + selection.record_size
     return {
         "epoch": plan.epoch,
         "packs": len(plan),
         "parts": list(selection.parts),
         "samples": len(rows),
         "shown": len(shown),
-        "images": len(plan.unit_row),
+        "images": int(selection.images[plan.unit_row].sum()),
         "dialogues": len(entries),
         "samples_per_source": dict(zip(selection.sources, sources.tolist(), strict=True)),
         "dialogues_per_task": dict(zip(selection.tasks, tasks.tolist(), strict=True)),
         "input_tokens": tokens,
         "target_tokens": int(lengths.targets[entries].sum()),
         "padding_share": round(1 - tokens / capacity, 4) if capacity else 0.0,
-        "image_bytes": int(selection.image_size[rows].sum()),
+        "image_bytes": int(image_bytes[rows].sum()),
         "bytes_read": int(sizes[plan.unit_row].sum()),
         "downloads": downloads(plan, selection),
         "excluded": excluded_dialogues(plan, lengths, settings, selection),
@@ -90,12 +91,13 @@ def downloads(plan: Plan, selection: Selection) -> dict[str, int] | None:
 
 
 def excluded_dialogues(plan: Plan, lengths: Lengths, settings: PlanSettings, selection: Selection) -> list[dict]:
-    """Every dialogue that fits no pack: its sample, its number in the record, its tokens with its image."""
+    """Every dialogue that fits no pack: its sample, its number in the record, its tokens with its images."""
+    further_D = lengths.further_of(lengths.row)
     return [
         {
             "sample": selection.sample_id(int(selection.dialogue_row[entry])),
             "dialogue": int(selection.dialogue_number[entry]),
-            "tokens": int(lengths.tokens[entry]) + settings.prefix_tokens,
+            "tokens": int(lengths.tokens[entry] + further_D[entry]) + settings.prefix_tokens,
         }
         for entry in plan.excluded
     ]

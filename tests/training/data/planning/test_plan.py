@@ -36,7 +36,17 @@ def make_lengths(dialogues_per_row: list[list[int]], rows_per_run: int = 5) -> L
     )
 
 
-tables = st.lists(st.lists(st.integers(1, 120), min_size=1, max_size=6), min_size=1, max_size=60).map(make_lengths)
+def with_further(lengths: Lengths, images: list[int]) -> Lengths:
+    """The same with so many images of 7 slots for each row in turn."""
+    rows = len(lengths.shard_run)
+    return replace(lengths, further=(np.resize(np.array(images, np.int32), rows) - 1) * 7)
+
+
+plain_tables = st.lists(st.lists(st.integers(1, 120), min_size=1, max_size=6), min_size=1, max_size=60).map(
+    make_lengths
+)
+several = st.builds(with_further, plain_tables, st.lists(st.integers(1, 4), min_size=1, max_size=5))
+tables = plain_tables | several
 plans = st.builds(
     lambda seed, block, blocks, window, positions: replace(
         SETTINGS,
@@ -61,7 +71,8 @@ def test_every_dialogue_is_in_one_pack_or_reported(lengths, plan_settings, epoch
     planned = [int(entry) for number in range(len(plan)) for _, entries in plan.pack(number) for entry in entries]
     assert sorted(planned + plan.excluded.tolist()) == list(range(len(lengths)))
     room = min(plan_settings.tokens_per_pack, plan_settings.max_positions) - plan_settings.prefix_tokens
-    assert plan.excluded.tolist() == [entry for entry, size in enumerate(lengths.tokens) if size > room]
+    sizes = lengths.tokens + lengths.further_of(lengths.row)
+    assert plan.excluded.tolist() == [entry for entry, size in enumerate(sizes) if size > room]
 
 
 @given(tables, plans)
@@ -72,7 +83,8 @@ def test_no_pack_is_over_budget_and_units_show_one_image(lengths, plan_settings)
         used = 0
         for row, entries in plan.pack(number):
             assert len(entries) and set(lengths.row[entries].tolist()) == {row}
-            used += plan_settings.prefix_tokens + int(lengths.tokens[entries].sum())
+            further = int(lengths.further_of(np.array([row]))[0])
+            used += plan_settings.prefix_tokens + further + int(lengths.tokens[entries].sum())
         assert used == plan.pack_tokens[number] <= plan_settings.tokens_per_pack
 
 
@@ -91,10 +103,18 @@ def test_an_image_is_split_only_when_it_exceeds_a_pack(lengths, plan_settings):
     for row in range(len(lengths.shard_run)):
         mine = np.setdiff1d(np.flatnonzero(lengths.row == row), plan.excluded)
         units = int((plan.unit_row == row).sum())
-        if plan_settings.prefix_tokens + lengths.tokens[mine].sum() <= plan_settings.tokens_per_pack:
+        prefix = plan_settings.prefix_tokens + int(lengths.further_of(np.array([row]))[0])
+        if prefix + lengths.tokens[mine].sum() <= plan_settings.tokens_per_pack:
             assert units == (len(mine) > 0)
         else:
             assert 2 <= units <= len(mine)
+
+
+@given(plain_tables, plans)
+@settings(max_examples=20, deadline=None)
+def test_one_image_each_is_planned_as_if_nothing_were_said(lengths, plan_settings):
+    alone = replace(lengths, further=np.zeros(len(lengths.shard_run), np.int32))
+    assert epoch_plan(alone, plan_settings, 1).digest == epoch_plan(lengths, plan_settings, 1).digest
 
 
 def test_seed_epoch_and_data_set_change_the_order():
