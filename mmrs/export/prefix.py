@@ -5,7 +5,6 @@ Their questions come from the record: a caption, a class or an answer has no tex
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,22 +13,19 @@ from mmrs.export.format import ExportCounts, ExportPart, PlacedSample
 from mmrs.export.rows import write_rows
 from mmrs.export.style import (
     HOLDS_A_MARK,
-    NO_ORIENTED_FORM,
     BoxStyle,
     ChatExchange,
     ClassBoxes,
     RecordBoxes,
     Styled,
-    StyleRegions,
-    as_horizontal,
     holds_mark,
     record_boxes,
+    written_questions,
 )
-from mmrs.export.wording import BoxQuestion, box_questions
+from mmrs.export.wording import BoxQuestion
 from mmrs.instructions.image_mark import IMAGE_MARK
 from mmrs.record import Record, TaskName
 
-NO_TASK_WORD = "dialogues about regions of crowded images, for which the model has no task"
 _CLASS_QUESTION = "What is the category of this remote sensing image?"
 PrefixPair = tuple[str, str]
 
@@ -60,15 +56,17 @@ class PrefixStyle:
             yield self._styled(record, objects, part)
 
     def _styled(self, record: Record, objects: RecordBoxes, part: ExportPart) -> Styled:
-        left_out: Counter[str] = Counter()
+        questions, left_out = written_questions(record, part, self.boxes, objects)
         exchanges = []
         marks = (IMAGE_MARK, *self.boxes.marks)
         for task, prefix, suffix in self._plain(record):
             if holds_mark(marks, prefix, suffix):
-                left_out[HOLDS_A_MARK] += 1
+                left_out.append(HOLDS_A_MARK)
             else:
                 exchanges.append(ChatExchange(task, (("human", prefix), ("gpt", suffix))))
-        exchanges += self._boxed(record, objects, part, left_out)
+        for question in questions:
+            prefix, suffix = self._pair(question, objects, part.source_categories)
+            exchanges.append(ChatExchange(question.task, (("human", prefix), ("gpt", suffix))))
         return Styled(exchanges, left_out)
 
     def _plain(self, record: Record) -> Iterator[tuple[TaskName, str, str]]:
@@ -80,33 +78,12 @@ class PrefixStyle:
         for item in record.questions if "vqa" in tasks else ():
             yield "vqa", self.answer(item.question), item.answer
 
-    def _boxed(
-        self, record: Record, objects: RecordBoxes, part: ExportPart, left_out: Counter[str]
-    ) -> Iterator[ChatExchange]:
-        marks = (IMAGE_MARK, *self.boxes.marks)
-        is_horizontal_too = any(dialogue.task == "detection-hbb" for dialogue in record.dialogues)
-        for question in box_questions(record, part.wording, StyleRegions(self.boxes, objects)):
-            if question.kind.endswith(" region"):
-                left_out[NO_TASK_WORD] += 1
-                continue
-            if question.task == "detection-obb" and self.boxes.oriented is None:
-                if part.obb == "refuse":
-                    left_out[NO_ORIENTED_FORM] += 1
-                    continue
-                if is_horizontal_too:
-                    continue
-                question = as_horizontal(question)
-            if holds_mark(marks, question.text, *(category for category, _ in question.groups)):
-                left_out[HOLDS_A_MARK] += 1
-                continue
-            groups = objects.of(question)
-            if question.task == "visual-grounding":
-                pair = self.ground(question.text, self.boxes.box(groups[0][1][0]))
-            elif question.task == "region-captioning":
-                pair = self.describe(self.boxes.box(groups[0][1][0]), question.text)
-            else:
-                pair = self.detect(question, groups, part.source_categories)
-            yield ChatExchange(question.task, (("human", pair[0]), ("gpt", pair[1])))
+    def _pair(self, question: BoxQuestion, objects: RecordBoxes, categories: tuple[str, ...]) -> PrefixPair:
+        if question.task == "visual-grounding":
+            return self.ground(question.text, self.boxes.box(objects.rows(question)[0]))
+        if question.task == "region-captioning":
+            return self.describe(self.boxes.box(objects.rows(question)[0]), question.text)
+        return self.detect(question, objects.texts(question), categories)
 
 
 def prefix_row(name: str, sample: PlacedSample, exchange: ChatExchange) -> dict[str, Any]:

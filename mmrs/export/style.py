@@ -7,10 +7,10 @@ the shards is never searched for numbers.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from mmrs.export.format import ExportPart
 from mmrs.export.frames import ImageFrame
-from mmrs.export.wording import BOX_TASKS, BoxQuestion, box_questions
+from mmrs.export.wording import BOX_TASKS, NO_REGION, BoxQuestion, box_questions
 from mmrs.geometry import Array, SquareFrame
 from mmrs.instructions.answers import AskedPlace, format_absence
 from mmrs.instructions.dialects import ParsedBoxes
@@ -26,8 +26,10 @@ from mmrs.instructions.image_mark import IMAGE_MARK, without_image_marks
 from mmrs.record import Record, Sensor, TaskName
 
 Numbers = Sequence[Sequence[float]]
-ClassBoxes = Sequence[tuple[str, Numbers]]
+# (class, texts of its boxes in an answer).
+ClassBoxes = Sequence[tuple[str, Sequence[str]]]
 NO_ORIENTED_FORM = "dialogues of oriented boxes, for which the format has no form (--obb envelope writes their extents)"
+NO_TASK_WORD = "dialogues about regions of crowded images, for which the model has no task"
 HOLDS_A_MARK = "dialogues whose words hold a mark of the format"
 
 
@@ -38,8 +40,8 @@ class ChatExchange(NamedTuple):
         task: of the dialogue.
         turns: (``human`` or ``gpt``, text), without the mark of the image.
         head: stands before that mark.
-        labels: of the boxes of the answer, in order; empty where a text names them itself.
-        boxes: numbers of all boxes, in order of the text.
+        labels: of the boxes of the answer, in order, where the style lists boxes beside its texts.
+        boxes: numbers of all boxes there, in order of the text.
     """
 
     task: TaskName
@@ -50,10 +52,10 @@ class ChatExchange(NamedTuple):
 
 
 class Styled(NamedTuple):
-    """The dialogues of a record, and those that the style cannot write, by reason."""
+    """The dialogues of a record, and of each other one the reason why the style cannot write it."""
 
     exchanges: list[ChatExchange]
-    left_out: Counter[str]
+    left_out: Sequence[str]
 
 
 def _default_prompt(question: BoxQuestion, wording_prompt: str, box: str) -> str:
@@ -74,13 +76,16 @@ class BoxStyle:
         horizontal: ``(N, 4)`` pixel boxes -> N rows of numbers.
         to_pixels: a row of numbers -> xmin, ymin, xmax, ymax in pixels, as a reader of the text has it.
         box: a row -> the text of a box in a question.
-        grounding: expression and row -> the answer that says where it is.
-        detections: (class, rows) in order -> the answer that lists them; never empty.
+        answer_box: a row -> the text of a box in an answer.
+        grounding: expression and the latter -> the answer that says where it is.
+        detections: classes and the texts of their boxes -> the answer that lists them; never empty.
         nothing: what is asked about -> the answer that there is no object.
         oriented: ``(N, 4, 2)`` pixel quads -> N rows, None where the family has no form for them.
         prompt: question, its text in the words of the shards, text of its region -> the question.
         head: task, kind of prompt, sensor -> what stands before the mark of the image.
         marks: of the form: a text of the source that holds one would be read as one.
+        asks_of_regions: whether the family has a task for the objects of a region.
+        lists_boxes: whether rows have the numbers of boxes beside the texts.
     """
 
     name: str
@@ -88,13 +93,16 @@ class BoxStyle:
     horizontal: Callable[[Array, ImageFrame], Numbers]
     to_pixels: Callable[[Sequence[float], ImageFrame], Sequence[float]]
     box: Callable[[Sequence[float]], str]
-    grounding: Callable[[str, Sequence[float]], str]
+    answer_box: Callable[[Sequence[float]], str]
+    grounding: Callable[[str, str], str]
     detections: Callable[[ClassBoxes], str]
     nothing: Callable[[AskedPlace], str] = lambda place: format_absence("object", place)
     oriented: Callable[[Array, ImageFrame], Numbers] | None = None
     prompt: Callable[[BoxQuestion, str, str], str] = _default_prompt
     head: Callable[[TaskName, str, Sensor], str] = _no_head
     marks: tuple[str, ...] = ()
+    asks_of_regions: bool = True
+    lists_boxes: bool = False
 
     def __call__(self, records: Sequence[Record], part: ExportPart) -> Iterator[Styled]:
         """The dialogues of each record in this style; the numbers of all boxes are computed together."""
@@ -103,50 +111,65 @@ class BoxStyle:
 
     def _styled(self, record: Record, objects: RecordBoxes, part: ExportPart) -> Styled:
         exchanges: list[ChatExchange] = []
-        left_out: Counter[str] = Counter()
+        questions, left_out = written_questions(record, part, self, objects)
         marks = (IMAGE_MARK, *self.marks)
         for dialogue in record.dialogues:
             if dialogue.task in BOX_TASKS:
                 continue
-            turns = tuple((turn.sender, without_image_marks(turn.value)) for turn in dialogue.turns)
-            if holds_mark(marks, *(text for _, text in turns)):
-                left_out[HOLDS_A_MARK] += 1
+            turns = tuple([(turn.sender, without_image_marks(turn.value)) for turn in dialogue.turns])
+            if holds_mark(marks, *[text for _, text in turns]):
+                left_out.append(HOLDS_A_MARK)
             else:
                 head = self.head(dialogue.task, dialogue.task, record.sensor)
                 exchanges.append(ChatExchange(dialogue.task, turns, head))
-        for question in box_questions(record, part.wording, StyleRegions(self, objects)):
-            if question.task == "detection-obb" and self.oriented is None:
-                if part.obb == "refuse":
-                    left_out[NO_ORIENTED_FORM] += 1
-                    continue
-                if any(dialogue.task == "detection-hbb" for dialogue in record.dialogues):
-                    # The same boxes, in the same words, are there already.
-                    continue
-                question = as_horizontal(question)
-            if holds_mark(marks, question.text, *(category for category, _ in question.groups)):
-                left_out[HOLDS_A_MARK] += 1
-                continue
-            exchanges.append(self._exchange(question, objects, record.sensor, part))
+        exchanges += [self._exchange(question, objects, record.sensor, part) for question in questions]
         return Styled(exchanges, left_out)
 
     def _exchange(self, question: BoxQuestion, objects: RecordBoxes, sensor: Sensor, part: ExportPart) -> ChatExchange:
-        groups = objects.of(question)
-        asked = [] if question.place == "image" else list(objects.region(question))
+        asked = [] if question.region == NO_REGION else [objects.region(question)]
         box = self.box(asked[0]) if asked else ""
         prompt = self.prompt(question, part.wording.prompt(question, box), box)
         head = self.head(question.task, question.kind, sensor)
-        labels: tuple[str, ...] = ()
-        boxes = [*asked]
         if question.task == "region-captioning":
-            answer = question.text
+            return ChatExchange(question.task, (("human", prompt), ("gpt", question.text)), head, (), asked)
+        if question.task == "visual-grounding":
+            answer = self.grounding(question.text, objects.texts(question)[0][1][0])
+        elif question.groups:
+            answer = self.detections(objects.texts(question))
         else:
-            boxes += [row for _, rows in groups for row in rows]
-            if question.task == "visual-grounding":
-                answer = self.grounding(question.text, groups[0][1][0])
-            else:
-                answer = self.detections(groups) if groups else self.nothing(question.place)
-                labels = tuple([category for category, rows in groups for _ in rows])
-        return ChatExchange(question.task, (("human", prompt), ("gpt", answer)), head, labels, boxes)
+            answer = self.nothing(question.place)
+        turns = (("human", prompt), ("gpt", answer))
+        if not self.lists_boxes:
+            return ChatExchange(question.task, turns, head)
+        is_listed = question.task != "visual-grounding"
+        labels = [category for category, places in question.groups for _ in places] if is_listed else []
+        return ChatExchange(question.task, turns, head, tuple(labels), [*asked, *objects.rows(question)])
+
+
+def written_questions(
+    record: Record, part: ExportPart, style: BoxStyle, objects: RecordBoxes
+) -> tuple[list[BoxQuestion], list[str]]:
+    """The questions about boxes that a style can write, and of each other one the reason."""
+    written, left_out = [], []
+    marks = (IMAGE_MARK, *style.marks)
+    for question in box_questions(record, part.wording, StyleRegions(style, objects)):
+        if not style.asks_of_regions and question.kind.endswith(" region"):
+            left_out.append(NO_TASK_WORD)
+            continue
+        if question.task == "detection-obb" and style.oriented is None:
+            if part.obb == "refuse":
+                left_out.append(NO_ORIENTED_FORM)
+                continue
+            if any(dialogue.task == "detection-hbb" for dialogue in record.dialogues):
+                # The same boxes, in the same words, are there already.
+                continue
+            question = as_horizontal(question)
+        is_clear = not any([_class_holds_mark(marks, category) for category, _ in question.groups])
+        if is_clear and not (question.text and holds_mark(marks, question.text)):
+            written.append(question)
+        else:
+            left_out.append(HOLDS_A_MARK)
+    return written, left_out
 
 
 def as_in_shards(records: Sequence[Record], part: ExportPart) -> Iterator[Styled]:
@@ -154,14 +177,18 @@ def as_in_shards(records: Sequence[Record], part: ExportPart) -> Iterator[Styled
     for record in records:
         exchanges = []
         for dialogue in record.dialogues:
-            turns = tuple((turn.sender, without_image_marks(turn.value).strip()) for turn in dialogue.turns)
+            turns = tuple([(turn.sender, without_image_marks(turn.value).strip()) for turn in dialogue.turns])
             exchanges.append(ChatExchange(dialogue.task, turns))
-        yield Styled(exchanges, Counter())
+        yield Styled(exchanges, ())
 
 
 def holds_mark(marks: tuple[str, ...], *texts: str) -> bool:
     """Whether a text holds one of the marks, none of which has a line break in it."""
     return _any_of(marks).search("\n".join(texts)) is not None
+
+
+# A data set has some hundred class names, which are asked about in every dialogue.
+_class_holds_mark = lru_cache(4096)(holds_mark)
 
 
 @cache
@@ -176,31 +203,38 @@ def as_horizontal(question: BoxQuestion) -> BoxQuestion:
 
 
 class _AllBoxes:
-    """The numbers of all objects of several records, computed together and only when they are first asked for."""
+    """Numbers and texts of all objects of several records, made together and only when they are first asked for."""
 
     def __init__(self, records: Sequence[Record], style: BoxStyle, max_pixels: int):
-        self._records, self._style = records, style
-        sizes = [(one.image.width, one.image.height) for one in records for _ in one.objects]
+        self._objects = [thing for record in records for thing in record.objects]
+        self._style = style
+        sizes = [(one.image.width, one.image.height) for one in records]
+        counts = [len(one.objects) for one in records]
         self.max_pixels = max_pixels
-        self._image = ImageFrame(np.array(sizes), max_pixels)
+        self._image = ImageFrame(np.repeat(np.array(sizes), counts, axis=0), max_pixels)
 
     @cached_property
-    def horizontal(self) -> Numbers:
-        """A row for each object of each record."""
-        extents = [thing.extent() for record in self._records for thing in record.objects]
-        return self._style.horizontal(np.array(extents), self._image)
+    def horizontal(self) -> tuple[Numbers, list[str]]:
+        """A row for each object of each record, and its text in an answer."""
+        numbers = chain.from_iterable([thing.extent() for thing in self._objects])
+        boxes = np.fromiter(numbers, np.float64, 4 * len(self._objects)).reshape(-1, 4)
+        return self._with_texts(self._style.horizontal(boxes, self._image))
 
     @cached_property
-    def oriented(self) -> Numbers:
+    def oriented(self) -> tuple[Numbers, list[str]]:
         """The same of oriented boxes, for styles that have a form for them."""
         if self._style.oriented is None:
             raise ValueError(f"{self._style.name} has no form of oriented boxes")
-        quads = [thing.quad for record in self._records for thing in record.objects]
-        return self._style.oriented(np.array(quads), self._image)
+        points = chain.from_iterable([thing.quad for thing in self._objects])
+        quads = np.fromiter(chain.from_iterable(points), np.float64, 8 * len(self._objects)).reshape(-1, 4, 2)
+        return self._with_texts(self._style.oriented(quads, self._image))
+
+    def _with_texts(self, rows: Numbers) -> tuple[Numbers, list[str]]:
+        return rows, list(map(self._style.answer_box, rows))
 
 
 class RecordBoxes:
-    """The numbers of one record: those of all from `first` on. `image` is the record's alone."""
+    """The boxes of one record: those of all from `first` on. `image` is the record's alone."""
 
     def __init__(self, record: Record, style: BoxStyle, boxes: _AllBoxes, first: int):
         self._record, self._style, self._boxes, self._first = record, style, boxes, first
@@ -210,20 +244,29 @@ class RecordBoxes:
         size = self._record.image
         return ImageFrame([size.width, size.height], self._boxes.max_pixels)
 
-    def of(self, question: BoxQuestion) -> list[tuple[str, Numbers]]:
-        """(class, rows) in the order of the answer."""
+    def texts(self, question: BoxQuestion) -> ClassBoxes:
+        """(class, texts of its boxes) in the order of the answer."""
         if not question.groups:
             return []
-        rows, first = self._boxes.oriented if question.task == "detection-obb" else self._boxes.horizontal, self._first
-        return [(category, [rows[first + place] for place in places]) for category, places in question.groups]
+        is_oriented, first = question.task == "detection-obb", self._first
+        _, texts = self._boxes.oriented if is_oriented else self._boxes.horizontal
+        return [(category, [texts[first + place] for place in places]) for category, places in question.groups]
 
-    def region(self, question: BoxQuestion) -> Numbers:
-        """The one row of the region that is asked about."""
-        return self._style.horizontal(np.array([question.region]), self.image)
+    def rows(self, question: BoxQuestion) -> Numbers:
+        """Their numbers."""
+        is_oriented, first = question.task == "detection-obb", self._first
+        rows, _ = self._boxes.oriented if is_oriented else self._boxes.horizontal
+        return [rows[first + place] for _, places in question.groups for place in places]
+
+    def region(self, question: BoxQuestion) -> Sequence[float]:
+        """The row of the region that is asked about."""
+        if question.task == "region-captioning":
+            return self.rows(question)[0]
+        return self._style.horizontal(np.array([question.region]), self.image)[0]
 
 
 def record_boxes(records: Sequence[Record], style: BoxStyle, max_pixels: int) -> Iterator[tuple[Record, RecordBoxes]]:
-    """Each record with its numbers."""
+    """Each record with its boxes."""
     boxes, first = _AllBoxes(records, style, max_pixels), 0
     for record in records:
         yield record, RecordBoxes(record, style, boxes, first)
@@ -265,11 +308,12 @@ def corners(boxes: Array) -> Array:
 
 def listed(numbers: Sequence[float]) -> str:
     """``[1, 2, 3, 4]``."""
-    return str([*numbers])
+    return str(list(numbers))
 
 
 def as_turns(exchange: ChatExchange) -> list[dict[str, str]]:
     """The turns in LLaVA form, the mark of the image at the start of the first."""
     turns = [{"from": sender, "value": text} for sender, text in exchange.turns]
-    turns[0]["value"] = f"{exchange.head}{IMAGE_MARK}\n{turns[0]['value']}"
+    first = turns[0]
+    first["value"] = f"{exchange.head}{IMAGE_MARK}\n{first['value']}"
     return turns

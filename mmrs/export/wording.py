@@ -7,7 +7,7 @@ than those that lie in it as written.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from pydantic import Field, ValidationError
@@ -17,9 +17,9 @@ from mmrs.errors import UserError
 from mmrs.geometry import SquareFrame
 from mmrs.instructions.answers import AskedPlace
 from mmrs.instructions.regions import RegionBoxes
-from mmrs.instructions.render import object_lists
+from mmrs.instructions.render import ClassGroups, object_lists
 from mmrs.instructions.templates import TEMPLATES
-from mmrs.record import HBB, AnnotatedObject, Record, TaskName
+from mmrs.record import HBB, Record, TaskName
 
 BOX_TASKS: frozenset[str] = frozenset({"detection-hbb", "detection-obb", "visual-grounding", "region-captioning"})
 NO_REGION: HBB = (0.0, 0.0, 0.0, 0.0)
@@ -59,7 +59,7 @@ class BoxQuestion(NamedTuple):
     record: str
     number: int
     parts: Mapping[str, str]
-    groups: tuple[tuple[str, tuple[int, ...]], ...]
+    groups: ClassGroups
     text: str = ""
     region: HBB = NO_REGION
 
@@ -119,29 +119,14 @@ def box_questions(record: Record, wording: Wording, regions: RegionBoxes) -> Ite
     detections: list[TaskName] = [task for task in ("detection-hbb", "detection-obb") if task in tasks]  # type: ignore[misc]
     if not detections:
         return
-    position = {id(thing): place for place, thing in enumerate(record.objects)}
-    lists = [
-        (asked.kind, asked.parts, _grouped(asked.objects, position), _region(asked.parts, record, regions))
-        for asked in object_lists(record, wording, regions)
-    ]
+    lists = list(object_lists(record, wording, regions))
     for task in detections:
-        for kind, parts, groups, region in lists:
+        for kind, parts, groups, place in lists:
+            region = NO_REGION if place == "image" else _region(parts, record, regions)
             yield BoxQuestion(task, task + kind, record.id, number, parts, groups, "", region)
             number += 1
 
 
-def _grouped(
-    objects: Sequence[AnnotatedObject], position: Mapping[int, int]
-) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    """`BoxQuestion.groups` of a list of objects, whose positions are known by their `id`."""
-    groups: dict[str, list[int]] = {}
-    for thing in objects:
-        groups.setdefault(thing.category, []).append(position[id(thing)])
-    return tuple([(category, tuple(places)) for category, places in groups.items()])
-
-
 def _region(parts: Mapping[str, str], record: Record, regions: RegionBoxes) -> HBB:
-    if "box" not in parts:
-        return NO_REGION
     frame = SquareFrame(record.image.width, record.image.height)
     return tuple(regions.parse(parts["box"][1:-1], frame).hbb[0].tolist())

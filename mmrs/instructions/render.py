@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -80,13 +81,17 @@ class Rendered:
     objects_in_no_dialogue: int
 
 
+# (class, positions in `Record.objects`) in the order of an answer.
+ClassGroups = tuple[tuple[str, tuple[int, ...]], ...]
+
+
 class ObjectList(NamedTuple):
-    """A list of objects that is asked for: the kind of prompt (after the task's name) and its parts, the objects, and
-    what is said to hold them all."""
+    """A list of objects that is asked for: the kind of prompt (after the task's name) and its parts, the objects by
+    class, and what is said to hold them all."""
 
     kind: str
     parts: dict[str, str]
-    objects: tuple[AnnotatedObject, ...]
+    groups: ClassGroups
     place: AskedPlace = "image"
 
 
@@ -117,12 +122,12 @@ def render_records(records: Sequence[Record], options: RenderOptions) -> list[Re
         for task in tasks:
             written = iter(_box_texts(objects, task, options.dialect, frames))
             for record, own in zip(records, texts, strict=True):
-                own[task] = {id(item): text for item, text in zip(record.objects, written, strict=False)}
+                own[task] = list(islice(written, len(record.objects)))
     return [_render(record, options, own) for record, own in zip(records, texts, strict=True)]
 
 
-# By task, the text of each object of a record, which is known by its `id`.
-BoxTexts = dict[TaskName, dict[int, str]]
+# By task, the text of each object of a record.
+BoxTexts = dict[TaskName, list[str]]
 
 
 def _box_texts(objects: Sequence[AnnotatedObject], task: TaskName, dialect: Dialect, frames: SquareFrames) -> list[str]:
@@ -148,7 +153,7 @@ def _render(record: Record, options: RenderOptions, texts: BoxTexts) -> Rendered
     lists = list(object_lists(record, options, options.dialect)) if options.tasks & _DETECTIONS else []
     for task in sorted(options.tasks & _DETECTIONS):
         for asked in lists:
-            answer = _detection_answer(asked, texts.get(task, {}))
+            answer = _detection_answer(asked, texts.get(task, []))
             drafts.append(_Draft(task, task + asked.kind, asked.parts, answer))
     dialogues = _DIALOGUES.validate_python(
         [_worded(draft, options, record.id, number) for number, draft in enumerate(drafts)]
@@ -189,51 +194,49 @@ def object_lists(record: Record, options: ListOptions, boxes: RegionBoxes) -> It
     # A row that was not understood may be an object of any class: no list of all, or of all of a class, is known true.
     if record.unread_rows:
         return
-    shown = tuple(item for item in record.objects if not item.ignore)
+    places_of: dict[str, list[int]] = {}
+    for place, item in enumerate(record.objects):
+        if not item.ignore:
+            places_of.setdefault(item.category, []).append(place)
+    groups = tuple([(category, tuple(places)) for category, places in places_of.items()])
+    shown = sum([len(places) for _, places in groups])
     # An image with ignored objects alone is not empty, and one that is labelled for some classes only may hold others:
     # neither a list of all objects nor "no objects" would be true of them.
     all_known = bool(shown or not record.objects) and "labelled_classes" not in record.metadata
-    fits = len(shown) <= options.max_objects_per_dialogue
+    fits = shown <= options.max_objects_per_dialogue
     if all_known and fits:
-        yield ObjectList("", {}, shown)
-    classes = _in_order(item.category for item in shown)
-    said_already = all_known and fits and len(classes) == 1 and not options.repeat_single_class
+        yield ObjectList("", {}, groups)
+    said_already = all_known and fits and len(groups) == 1 and not options.repeat_single_class
     crowded = all_known and not fits
     if said_already or not (options.per_class_prompts or crowded):
         return
-    members_of: dict[str, list[AnnotatedObject]] = {category: [] for category in classes}
-    for item in shown:
-        members_of[item.category].append(item)
-    for category, members in members_of.items():
-        yield from _class_lists(category, members, record, options.max_objects_per_dialogue, boxes)
+    for group in groups:
+        yield from _class_lists(group, record, options.max_objects_per_dialogue, boxes)
 
 
 def _class_lists(
-    category: str, members: Sequence[AnnotatedObject], record: Record, most: int, boxes: RegionBoxes
+    group: tuple[str, tuple[int, ...]], record: Record, most: int, boxes: RegionBoxes
 ) -> Iterator[ObjectList]:
+    category, places = group
     parts = {"plural": prompts.plural(category)}
-    if len(members) <= most:
-        yield ObjectList(" class", parts, tuple(members))
+    if len(places) <= most:
+        yield ObjectList(" class", parts, (group,))
         return
     frame = SquareFrame(record.image.width, record.image.height)
-    centres = object_centres([item.extent() for item in members], frame)
+    centres = object_centres([record.objects[place].extent() for place in places], frame)
     for region in cut_regions(centres, frame, boxes, most):
-        inside = tuple(members[position] for position in region.members)
-        yield ObjectList(" region", parts | {"box": region.text}, inside, "region")
+        inside = tuple([places[position] for position in region.members])
+        yield ObjectList(" region", parts | {"box": region.text}, ((category, inside),), "region")
 
 
 def _unlisted(record: Record, lists: Sequence[ObjectList]) -> int:
-    listed = {id(item) for asked in lists for item in asked.objects}
-    return sum(not item.ignore and id(item) not in listed for item in record.objects)
+    listed = {place for asked in lists for _, places in asked.groups for place in places}
+    return sum(not item.ignore and place not in listed for place, item in enumerate(record.objects))
 
 
-def _in_order(categories: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(categories))
-
-
-def _detection_answer(asked: ObjectList, texts: Mapping[int, str]) -> str:
-    groups: dict[str, list[str]] = {}
-    for item in asked.objects:
-        groups.setdefault(item.category, []).append(texts[id(item)])
-    listed = [(category, len(boxes), f"[{';'.join(boxes)}]") for category, boxes in groups.items()]
+def _detection_answer(asked: ObjectList, texts: Sequence[str]) -> str:
+    listed = [
+        (category, len(places), f"[{';'.join([texts[place] for place in places])}]")
+        for category, places in asked.groups
+    ]
     return format_detections(listed, asked.place)

@@ -42,9 +42,8 @@ def _one_box(row: Sequence[float]) -> str:
 
 def _detections(groups: ClassBoxes) -> str:
     return ", ".join(
-        f"<ref>{len(rows)} {category if len(rows) == 1 else plural(category)}</ref> "
-        f"<box>[{', '.join(map(listed, rows))}]</box>"
-        for category, rows in groups
+        f"<ref>{len(boxes)} {category if len(boxes) == 1 else plural(category)}</ref> <box>[{', '.join(boxes)}]</box>"
+        for category, boxes in groups
     )
 
 
@@ -67,7 +66,8 @@ EARTHDIAL_STYLE = BoxStyle(
     oriented=_oriented,
     to_pixels=grid_to_pixels(100),
     box=_one_box,
-    grounding=lambda text, row: _one_box(row),
+    answer_box=listed,
+    grounding=lambda text, box: f"[{box}]",
     detections=_detections,
     prompt=_prompt,
     head=_head,

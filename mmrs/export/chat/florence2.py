@@ -21,7 +21,7 @@ _BINS = 1000
 
 
 def _box(row: Sequence[float]) -> str:
-    return "".join(f"<loc_{number}>" for number in row)
+    return "".join([f"<loc_{number}>" for number in row])
 
 
 def _to_pixels(row: Sequence[float], image: ImageFrame) -> list[float]:
@@ -29,7 +29,7 @@ def _to_pixels(row: Sequence[float], image: ImageFrame) -> list[float]:
 
 
 def _detections(groups: ClassBoxes) -> str:
-    return "".join(f"{category}{_box(row)}" for category, rows in groups for row in rows)
+    return "".join([f"{category}{box}" for category, boxes in groups for box in boxes])
 
 
 def _detect(question: BoxQuestion, groups: ClassBoxes, categories: tuple[str, ...]) -> PrefixPair:
@@ -48,9 +48,11 @@ _STYLE = PrefixStyle(
         oriented=lambda quads, image: floored_bins(canonical_quad(quads), image, _BINS),
         to_pixels=_to_pixels,
         box=_box,
-        grounding=lambda text, row: f"{text}{_box(row)}",
+        answer_box=_box,
+        grounding=lambda text, box: f"{text}{box}",
         detections=_detections,
         marks=("<loc_", "<poly>", "</poly>"),
+        asks_of_regions=False,
     ),
     caption="<CAPTION>",
     answer=lambda question: f"<VQA>{question}",

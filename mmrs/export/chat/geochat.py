@@ -37,18 +37,19 @@ def _oriented(quads: Array, image: ImageFrame) -> Numbers:
 
 
 def _answer_box(row: Sequence[float]) -> str:
-    return "{" + "".join(f"<{number}>" for number in row[:4]) + f"|<{row[4]}>" + "}"
+    x1, y1, x2, y2, angle = row
+    return f"{{<{x1}><{y1}><{x2}><{y2}>|<{angle}>}}"
 
 
 def _question_box(row: Sequence[float]) -> str:
-    return "{" + "".join(f"<{number}>" for number in row[:4]) + "}"
+    x1, y1, x2, y2, _ = row
+    return f"{{<{x1}><{y1}><{x2}><{y2}>}}"
 
 
 def _detections(groups: ClassBoxes) -> str:
     return ", ".join(
-        f"<p>{count_word(len(rows))} {category if len(rows) == 1 else plural(category)}</p> "
-        + "<delim>".join(map(_answer_box, rows))
-        for category, rows in groups
+        f"<p>{count_word(len(boxes))} {category if len(boxes) == 1 else plural(category)}</p> {'<delim>'.join(boxes)}"
+        for category, boxes in groups
     )
 
 
@@ -67,7 +68,8 @@ GEOCHAT_STYLE = BoxStyle(
     oriented=_oriented,
     to_pixels=grid_to_pixels(100),
     box=_question_box,
-    grounding=lambda text, row: _answer_box(row),
+    answer_box=_answer_box,
+    grounding=lambda text, box: box,
     detections=_detections,
     prompt=_prompt,
     marks=("<p>", "</p>", "<delim>", "{<"),

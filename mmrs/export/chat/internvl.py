@@ -13,7 +13,7 @@ import orjson
 from mmrs.export.format import ExportCounts, ExportFormat, ExportPart, PlacedSample, WrittenExport, fixed_frame
 from mmrs.export.frames import rounded_bins
 from mmrs.export.rows import join_lines, sized_row, write_rows
-from mmrs.export.style import BoxStyle, ClassBoxes, Numbers, corners, grid_to_pixels, listed
+from mmrs.export.style import BoxStyle, ClassBoxes, corners, grid_to_pixels, listed
 from mmrs.export.wording import BoxQuestion
 from mmrs.geometry import canonical_quad
 
@@ -24,9 +24,9 @@ _FRAME = (
 _GROUNDING = "Please provide the bounding box coordinate of the region this sentence describes: <ref>{text}</ref>"
 
 
-def named_boxes(name: str, rows: Numbers) -> str:
+def named_boxes(name: str, boxes: Sequence[str]) -> str:
     """``<ref>ship</ref><box>[[1, 2, 3, 4]]</box>``."""
-    return f"<ref>{name}</ref><box>[{', '.join(map(listed, rows))}]</box>"
+    return f"<ref>{name}</ref><box>[{', '.join(boxes)}]</box>"
 
 
 def _one_box(row: Sequence[float]) -> str:
@@ -34,7 +34,7 @@ def _one_box(row: Sequence[float]) -> str:
 
 
 def _detections(groups: ClassBoxes) -> str:
-    return ", ".join(named_boxes(category, rows) for category, rows in groups)
+    return ", ".join([named_boxes(category, boxes) for category, boxes in groups])
 
 
 def _prompt(question: BoxQuestion, in_shards: str, box: str) -> str:
@@ -48,7 +48,8 @@ INTERNVL_STYLE = BoxStyle(
     oriented=lambda quads, image: rounded_bins(canonical_quad(quads), image, 1000),
     to_pixels=grid_to_pixels(1000),
     box=_one_box,
-    grounding=lambda text, row: named_boxes(text, [row]),
+    answer_box=listed,
+    grounding=lambda text, box: named_boxes(text, [box]),
     detections=_detections,
     prompt=_prompt,
     marks=("<ref>", "</ref>", "<box>", "</box>"),

@@ -24,7 +24,7 @@ def _horizontal(boxes: Array, image: ImageFrame) -> Numbers:
 
 
 def _detections(groups: ClassBoxes) -> str:
-    return "".join("<ref-object><bbox>" for _, rows in groups for _ in rows)
+    return "<ref-object><bbox>" * sum([len(boxes) for _, boxes in groups])
 
 
 _STYLE = BoxStyle(
@@ -33,9 +33,11 @@ _STYLE = BoxStyle(
     horizontal=_horizontal,
     to_pixels=lambda row, image: row,
     box=lambda row: "<bbox>",
-    grounding=lambda text, row: "<bbox>",
+    answer_box=lambda row: "<bbox>",
+    grounding=lambda text, box: box,
     detections=_detections,
     marks=("<bbox>", "<ref-object>", "<video>", "<audio>"),
+    lists_boxes=True,
 )
 
 

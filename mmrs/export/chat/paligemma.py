@@ -19,11 +19,11 @@ from mmrs.export.wording import BoxQuestion
 
 def _box(row: Sequence[float]) -> str:
     x1, y1, x2, y2 = row
-    return "".join(f"<loc{number:04d}>" for number in (y1, x1, y2, x2))
+    return f"<loc{y1:04d}><loc{x1:04d}><loc{y2:04d}><loc{x2:04d}>"
 
 
 def _detections(groups: ClassBoxes) -> str:
-    return " ; ".join(f"{_box(row)} {category}" for category, rows in groups for row in rows)
+    return " ; ".join([f"{box} {category}" for category, boxes in groups for box in boxes])
 
 
 def _detect(question: BoxQuestion, groups: ClassBoxes, categories: tuple[str, ...]) -> PrefixPair:
@@ -39,9 +39,11 @@ _STYLE = PrefixStyle(
         horizontal=lambda boxes, image: rounded_bins(corners(boxes), image, 1023),
         to_pixels=grid_to_pixels(1023),
         box=_box,
-        grounding=lambda text, row: f"{_box(row)} {text}",
+        answer_box=_box,
+        grounding=lambda text, box: f"{box} {text}",
         detections=_detections,
         marks=("<loc", "<seg"),
+        asks_of_regions=False,
     ),
     caption="caption en",
     answer=lambda question: f"answer en {question}",

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from mmrs.export.chat.qwen3_vl import json_box_list, one_json_box
+from mmrs.export.chat.qwen3_vl import json_box_list
 from mmrs.export.format import ExportCounts, ExportFormat, ExportPart, PlacedSample
 from mmrs.export.frames import ImageFrame, resized_for_qwen
 from mmrs.export.rows import join_list, llava_row, write_rows
@@ -48,7 +48,8 @@ QWEN2_5_VL_STYLE = BoxStyle(
     horizontal=_horizontal,
     to_pixels=_to_pixels,
     box=listed,
-    grounding=lambda text, row: f"[{one_json_box(text, row)}]",
+    answer_box=listed,
+    grounding=lambda text, box: json_box_list([(text, [box])]),
     detections=json_box_list,
     nothing=lambda place: "[]",
 )

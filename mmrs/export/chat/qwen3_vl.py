@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import orjson
 
@@ -17,14 +17,13 @@ from mmrs.export.style import BoxStyle, ClassBoxes, corners, grid_to_pixels, lis
 _FRAME = "JSON of `bbox_2d` and `label`; whole numbers 0 to 1000 of width and of height, x1, y1, x2, y2, rounded"
 
 
-def one_json_box(label: str, row: Sequence[float]) -> str:
-    """``{"bbox_2d": [1, 2, 3, 4], "label": "ship"}``."""
-    return f'{{"bbox_2d": {listed(row)}, "label": {orjson.dumps(label).decode()}}}'
-
-
 def json_box_list(groups: ClassBoxes) -> str:
-    """The JSON list of all boxes, in the order of the groups."""
-    return "[" + ", ".join(one_json_box(category, row) for category, rows in groups for row in rows) + "]"
+    """``[{"bbox_2d": [1, 2, 3, 4], "label": "ship"}]``: all boxes, in the order of the groups."""
+    pieces = []
+    for label, boxes in groups:
+        end = f', "label": {orjson.dumps(label).decode()}}}'
+        pieces += [f'{{"bbox_2d": {box}{end}' for box in boxes]
+    return f"[{', '.join(pieces)}]"
 
 
 QWEN3_VL_STYLE = BoxStyle(
@@ -33,7 +32,8 @@ QWEN3_VL_STYLE = BoxStyle(
     horizontal=lambda boxes, image: rounded_bins(corners(boxes), image, 1000),
     to_pixels=grid_to_pixels(1000),
     box=listed,
-    grounding=lambda text, row: f"[{one_json_box(text, row)}]",
+    answer_box=listed,
+    grounding=lambda text, box: json_box_list([(text, [box])]),
     detections=json_box_list,
     nothing=lambda place: "[]",
 )

@@ -182,7 +182,7 @@ def test_oriented_boxes_have_their_form_or_are_refused(tmp_path):
     assert braces(answers(GEOCHAT_STYLE, ship, tmp_path)[0])[0][4] == 68
     for style in (QWEN3_VL_STYLE, QWEN2_5_VL_STYLE, MS_SWIFT, PALIGEMMA):
         refused = styled(style, ship, tmp_path)
-        assert refused.exchanges == [] and refused.left_out == {NO_ORIENTED_FORM: 1}
+        assert refused.exchanges == [] and refused.left_out == [NO_ORIENTED_FORM]
         (exchange,) = styled(style, ship, tmp_path, obb="envelope").exchanges
         assert exchange.task == "detection-hbb" and "oriented" not in exchange.turns[0][1]
     assert json_boxes(answers(QWEN3_VL_STYLE, ship, tmp_path, obb="envelope")[0]) == [[580, 200, 700, 380]]
@@ -217,8 +217,8 @@ def test_words_that_hold_a_mark_are_left_out_and_counted(tmp_path):
         "expressions": [{"text": "a <box>", "object": 0}],
     }
     one = record([("ship", [1, 2, 30, 40])], tasks=("captioning", "visual-grounding"), **known)
-    assert styled(MS_SWIFT, one, tmp_path).left_out == {HOLDS_A_MARK: 1}
-    assert styled(INTERNVL_STYLE, one, tmp_path).left_out == {HOLDS_A_MARK: 1}
+    assert styled(MS_SWIFT, one, tmp_path).left_out == [HOLDS_A_MARK]
+    assert styled(INTERNVL_STYLE, one, tmp_path).left_out == [HOLDS_A_MARK]
     kept = [exchange.turns for exchange in styled(PALIGEMMA, one, tmp_path).exchanges]
     assert (("human", "caption en"), ("gpt", "a harbour")) in kept
 
@@ -229,7 +229,8 @@ def test_regions_of_a_crowd_hold_what_is_said_to_lie_in_them(style, tmp_path):
     generator = np.random.default_rng(3)
     boxes = [[x, y, x + 6, y + 6] for x, y in (generator.random((90, 2)) * (990, 490)).round(1).tolist()]
     wording = Wording(max_objects_per_dialogue=20)
-    exchanges = styled(style, record([("ship", box) for box in boxes]), tmp_path, wording=wording).exchanges
+    crowd = record([("ship", box) for box in boxes])
+    exchanges = styled(replace(style, lists_boxes=True), crowd, tmp_path, wording=wording).exchanges
     last, counted = (100 if style is GEOCHAT_STYLE else 1000), 0
     for exchange in exchanges:
         region, *inside = (row[:4] for row in exchange.boxes)
