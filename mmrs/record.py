@@ -43,6 +43,9 @@ HBB = tuple[Pixels, Pixels, Pixels, Pixels]
 
 
 def _from_text(value: Any) -> Any:
+    # Nearly always.
+    if value == "{}":
+        return {}
     return orjson.loads(value) if isinstance(value, str) else value
 
 
@@ -149,7 +152,11 @@ class Dialogue(StrictModel):
 
     @model_validator(mode="after")
     def _alternates(self) -> Dialogue:
-        senders = [turn.sender for turn in self.turns]
+        turns = self.turns
+        # Nearly all have two, and a list is made for each that has more.
+        if len(turns) == 2 and turns[0].sender == "human" and turns[1].sender == "gpt":
+            return self
+        senders = [turn.sender for turn in turns]
         if senders != _ONE_EXCHANGE and senders != _ONE_EXCHANGE * (len(senders) // 2):
             raise ValueError(f"turns must alternate human, gpt; found {senders}")
         return self

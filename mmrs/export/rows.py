@@ -24,8 +24,9 @@ def write_rows(
     """Write a part of JSON lines, a row an exchange; rows have the id ``<id of the record>#<number>``."""
     counts = ExportCounts()
     with part.file("jsonl").open("wb") as file:
+        write, dump, line_end = file.write, orjson.dumps, orjson.OPT_APPEND_NEWLINE
         for name, sample, exchange in exchanges(samples, part, style, counts):
-            file.write(orjson.dumps(make_row(name, sample, exchange), option=orjson.OPT_APPEND_NEWLINE))
+            write(dump(make_row(name, sample, exchange), option=line_end))
     return counts
 
 
@@ -43,8 +44,9 @@ def exchanges(
             if not styled.exchanges:
                 counts.left_out[NO_DIALOGUE] += 1
             counts.dialogues += len(styled.exchanges)
+            record = sample.record.id
             for number, exchange in enumerate(styled.exchanges):
-                yield f"{sample.record.id}#{number}", sample, exchange
+                yield f"{record}#{number}", sample, exchange
 
 
 def join_lines(written: WrittenExport) -> None:

@@ -10,9 +10,8 @@ IMAGE_MARK = "<image>"
 
 def without_image_marks(text: str) -> str:
     """The text without any mark: one blank in place of marks amid words, nothing at its ends; else as written."""
-    before, *after = text.split(IMAGE_MARK)
-    if not after:
+    if IMAGE_MARK not in text:
         return text
-    *between, last = after
+    before, *between, last = text.split(IMAGE_MARK)
     pieces = [before.rstrip(), *(piece.strip() for piece in between), last.lstrip()]
     return " ".join(piece for piece in pieces if piece)
