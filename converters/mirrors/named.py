@@ -51,7 +51,7 @@ class MirrorRow:
 
 
 def locate_mirror(source: str, root: Path) -> MirrorTables | None:
-    """The copy below `root`; None where no copy of that source is known or there is no table.
+    """The copy below `root`; None where there is no table, or no copy of that source that is read is known.
 
     Raises:
         UserError: tables in several folders, of columns that no copy has, of no known split, or of a refused copy.
@@ -62,6 +62,8 @@ def locate_mirror(source: str, root: Path) -> MirrorTables | None:
         return None
     inside, found = located
     _check_not_refused(source, root, inside, known)
+    if all(mirror.refused is not None for mirror in known.copies):
+        return None
     first = next(path for paths in found.by_word.values() for path in paths)
     # pyarrow takes as long to load as all else of a scan, and few hold their images in tables.
     from converters.mirrors.cells import table_schema

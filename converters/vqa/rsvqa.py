@@ -14,7 +14,9 @@ from converters.formats.shared_file import read_shared
 from converters.formats.text import read_bytes
 from converters.formats.vqa import ImageQuestions, parse_rsvqa
 from converters.layout import layout_error, list_files, locate_root
+from converters.mirrors.named import locate_mirror
 from converters.vqa.items import from_payload, items_by_image
+from mmrs.errors import UserError
 from mmrs.record import Annotations
 from mmrs.source import Discovery, Item
 
@@ -31,7 +33,12 @@ class Rsvqa(Converter):
     def discover(self, root: Path, split: str) -> Discovery:
         """List the split's images with all their questions."""
         self.check_split(split)
-        base, notes = locate_root(self.name, root, self._holds, set(self.image_folders))
+        try:
+            base, notes = locate_root(self.name, root, self._holds, set(self.image_folders))
+        except UserError:
+            # A copy of the Hub is no layout of the source; one that is known says why it is not read.
+            locate_mirror(self.name, root)
+            raise
         tables = {table: base / f"{self.prefix}_split_{split}_{table}.json" for table in TABLES}
         absent = [path.name for path in tables.values() if not path.is_file()]
         if absent:

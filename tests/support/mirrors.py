@@ -45,6 +45,8 @@ CAPTION_FEATURES: dict[str, dict[str, Any]] = {
         "caption_ids": listed(value("int64")),
     },
 }
+EARTHDIAL_FEATURES = {"jpg": PICTURE, "question": TEXT, **{f"groundtruth{number}": TEXT for number in range(5)}}
+QUESTION_FEATURES = {"image": PICTURE, "question": TEXT, "answer": TEXT}
 RSVG_FEATURES: dict[str, Any] = {
     "image": PICTURE,
     "path": TEXT,

@@ -167,6 +167,27 @@ def test_an_altered_copy_is_refused_by_the_name_of_its_folder(rsicd, tmp_path, f
     assert told.exit_code == 2 and "sentences that resemble others were taken out" in told.output
 
 
+@pytest.mark.parametrize(
+    ("source", "folder", "features", "reason"),
+    [
+        ("rsicd", "EarthDial-Dataset/Image_captioning/RSICD_Captions", mirrors.EARTHDIAL_FEATURES, "without the name"),
+        ("ucm-captions", "EarthDial-Dataset/Image_captioning/UCM", mirrors.EARTHDIAL_FEATURES, "without the name"),
+        ("rsvqa-lr", "RSVQA-LR-2k", mirrors.QUESTION_FEATURES, "without the number of the image"),
+        ("rsvqa-lr", "datasets--dmarsili--RSVQA-LR-2k/snapshots/a", mirrors.QUESTION_FEATURES, "without the number"),
+    ],
+)
+def test_a_copy_without_names_of_images_is_refused_by_the_name_of_its_folder(
+    source, folder, features, reason, tmp_path
+):
+    cells = {name: "x" for name in features} | {"image": {"bytes": b"x"}, "jpg": {"bytes": b"x"}}
+    row = {name: cells[name] for name in features}
+    mirrors.write_copy(tmp_path / folder, features, {"validation": [row, row]})
+    mirrors.write_copy(tmp_path / "elsewhere", features, {"validation": [row, row]})
+    told, other = mmrs("scan", source, tmp_path / folder), mmrs("scan", source, tmp_path / "elsewhere")
+    assert told.exit_code == other.exit_code == 2 and reason not in other.output
+    assert reason in told.output and f"mmrs fetch {source} --to DATA --dry-run" in told.output
+
+
 def test_sentences_that_were_taken_out_are_noted(rsicd, tmp_path):
     def change(table):
         place = table.column_names.index("captions")
