@@ -33,6 +33,7 @@ import converters
 from benchmarks.fetch_parsers import fetch_parsers
 from benchmarks.fuzz import MOST_FINDINGS, damage
 from benchmarks.machine import describe
+from benchmarks.mirror_parsers import mirror_parsers
 from converters import samples
 from converters.detection import fair1m, hrsc2016, nwpu_vhr10, rsod, ucas_aod, visdrone
 from converters.detection.ssdd import xml as ssdd_xml
@@ -80,6 +81,7 @@ from training.evaluation.answers import read_answers
 from training.evaluation.layouts.layout import read_answer_rows
 
 Parse = Callable[[bytes], Any]
+RSICD = converters.get("rsicd")
 VISDRONE = converters.get("visdrone").labels
 VHR10 = tuple(converters.facts("nwpu-vhr10").classes)
 DOTA = tuple(converters.facts("dota").classes)
@@ -197,9 +199,8 @@ def read_arrow(path: Path) -> None:
 
 def read_copy(path: Path) -> None:
     """The rows of a known copy, as its source reads them."""
-    source = converters.get("rsicd")
-    for item in source.discover(path.parent, "train").items:
-        source.read(item)
+    for item in RSICD.discover(path.parent, "train").items:
+        RSICD.read(item)
 
 
 def read_csv(data: bytes) -> None:
@@ -308,7 +309,7 @@ def main() -> None:
     result = {"date": date.today().isoformat(), "machine": describe(), "inputs": arguments.inputs, "parsers": {}}
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        found = {**sampled(Path(folder)), **of_data_set(Path(folder)), **given(Path(folder))}
+        found = {**sampled(Path(folder)), **of_data_set(Path(folder)), **given(Path(folder)), **mirror_parsers()}
         unknown = set(arguments.parser) - set(found)
         if unknown:
             parser.error(f"no parsers: {', '.join(sorted(unknown))}; known: {', '.join(found)}")

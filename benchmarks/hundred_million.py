@@ -60,6 +60,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 3_000_000])
     parser.add_argument("--search-rows", type=int, nargs="+", default=[100_000, 200_000, 400_000])
+    parser.add_argument("--stage", action="append", choices=list(STAGES), help="only this one; repeatable")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--one", choices=list(STAGES))
     parser.add_argument("--folder", type=Path)
@@ -68,14 +69,15 @@ def main() -> None:
         print(json.dumps(measured(STAGES[given.one], given.rows[0], given.folder)))
         return
     result: dict[str, Any] = {"date": date.today().isoformat(), "machine": describe(), "rows_a_shard": PER_SHARD}
-    points: dict[str, list[dict[str, Any]]] = {name: [] for name in STAGES}
+    points: dict[str, list[dict[str, Any]]] = {name: [] for name in given.stage or STAGES}
     for rows in given.rows:
         with tempfile.TemporaryDirectory(prefix="mmrs-rows-") as name:
             write_data_set(Path(name) / "data", rows)
-            for stage in STAGES:
+            for stage in points:
                 if stage != "search":
                     points[stage].append(one(stage, rows, Path(name)))
-    points["search"] = [one("search", rows, Path()) for rows in given.search_rows]
+    if "search" in points:
+        points["search"] = [one("search", rows, Path()) for rows in given.search_rows]
     result["stages"] = {stage: {"points": found, **fitted(stage, found)} for stage, found in points.items()}
     given.out.parent.mkdir(parents=True, exist_ok=True)
     given.out.write_text(json.dumps(result, indent=2) + "\n")

@@ -1,11 +1,12 @@
 """What a data set holds, counted from its side indexes alone: no tar is opened.
 
-The scan is lazy and reads only the columns that are counted, so a million samples need little memory.
+Only the columns that are counted are read, and of some shards at a time: the counts of all are sums of these, and a
+median follows from how often each length occurs. So memory does not grow with the samples.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import orjson
 import polars as pl
 
 from mmrs.errors import RunFailure, UserError
-from mmrs.shards.manifest import Manifest
+from mmrs.shards.manifest import Manifest, ShardEntry
 from mmrs.shards.reader import ShardSet
 from mmrs.storage.atomic import atomic_folder, check_own
 from mmrs.text import bytes_text, see_verify, table
@@ -22,6 +23,13 @@ from mmrs.text import bytes_text, see_verify, table
 SIDE_LIMITS_PX = (128, 256, 512, 1024, 2048, 4096)
 CHARS_LIMITS = (64, 128, 256, 512, 1024, 2048, 4096)
 _SHOWN_CLASSES = 40
+# Of usual ones a quarter of a million samples, which take some 60 MB.
+_SHARDS_TOGETHER = 64
+_SPLIT_KEYS = ("source", "sensor", "split")
+_LENGTH_KEYS = ("task", "characters")
+_CLASS_KEYS = ("source", "kind", "name")
+_SIZE_KEYS = ("sensor", "up_to")
+_TOTALS = ("images", "objects", "ignored_objects", "captions", "dialogues", "reencoded", "bytes")
 _TABLES_FORMAT = "mmrs-statistics-1"
 _COLUMNS = (
     "width", "height", "image_size", "label", "categories", "objects", "ignored_objects", "captions",
@@ -55,32 +63,68 @@ def statistics(location: Path | str) -> Statistics:
     shards = ShardSet(location)
     manifest = shards.manifest
     shards.check_indexes(_COLUMNS)
-    samples = samples_frame(manifest, shards.index_files())
-    plans = {
-        "source": _sources(manifest),
-        "split": _splits(samples, manifest),
-        "sensor": _totals(samples, "sensor"),
-        "task": _tasks(samples),
-        "class": _classes(samples),
-        "size": _sizes(samples),
-        "text_length": _text_lengths(samples),
-    }
+    counted: dict[str, pl.DataFrame] = {}
     try:
-        frames = pl.collect_all(list(plans.values()))
+        for entries in _some_at_a_time(manifest.shards, shards.index_files()):
+            counted = _added(counted, _counts(samples_frame(manifest, entries)))
     except (OSError, pl.exceptions.PolarsError) as error:
         raise RunFailure(f"{location}: an index cannot be read: {error}. {see_verify(location)}") from error
-    return Statistics(manifest.id, dict(zip(plans, frames, strict=True)))
+    tables = {
+        "source": _sources(manifest),
+        "split": _splits(counted["split"], manifest),
+        "sensor": counted["split"].group_by("sensor").agg(pl.sum(*_TOTALS)).select("sensor", *_TOTALS).sort("sensor"),
+        "task": _tasks(counted["length"], counted["task"]),
+        "class": counted["class"].sort("images", "source", "kind", "name", descending=[True, False, False, False]),
+        "size": counted["size"].sort("sensor", "up_to", nulls_last=True),
+        "text_length": _text_lengths(counted["length"]),
+    }
+    return Statistics(manifest.id, tables)
 
 
-def samples_frame(manifest: Manifest, indexes: Sequence[Path]) -> pl.LazyFrame:
-    """One row per sample: source, sensor, split, and the counted columns of its index (one file for each shard)."""
+def _some_at_a_time(
+    entries: Sequence[ShardEntry], indexes: Sequence[Path]
+) -> Iterator[Sequence[tuple[ShardEntry, Path]]]:
+    """All shards with their indexes in order, at least one list of them."""
+    pairs = list(zip(entries, indexes, strict=True))
+    for start in range(0, max(len(pairs), 1), _SHARDS_TOGETHER):
+        yield pairs[start : start + _SHARDS_TOGETHER]
+
+
+def _counts(samples: pl.LazyFrame) -> dict[str, pl.DataFrame]:
+    """Counts of some samples by what tables are made of; the last column or columns are numbers that add up."""
+    plans = {
+        "split": _totals(samples, *_SPLIT_KEYS),
+        "length": _dialogues(samples).group_by(_LENGTH_KEYS).agg(dialogues=pl.len()),
+        "task": samples.select(task=pl.col("dialogue_tasks").list.unique())
+        .explode("task")
+        .drop_nulls("task")
+        .group_by("task")
+        .agg(images=pl.len()),
+        "class": _classes(samples),
+        "size": _sizes(samples),
+    }
+    return dict(zip(plans, pl.collect_all(list(plans.values())), strict=True))
+
+
+def _added(before: Mapping[str, pl.DataFrame], more: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
+    """The sums of two counts."""
+    keys = {"split": _SPLIT_KEYS, "length": _LENGTH_KEYS, "task": ("task",), "class": _CLASS_KEYS, "size": _SIZE_KEYS}
+    if not before:
+        return dict(more)
+    return {
+        name: pl.concat([before[name], part]).group_by(keys[name]).agg(pl.all().sum()) for name, part in more.items()
+    }
+
+
+def samples_frame(manifest: Manifest, entries: Sequence[tuple[ShardEntry, Path]]) -> pl.LazyFrame:
+    """One row per sample of these shards: source, sensor, split, and the counted columns of its index."""
     parts = [
         pl.scan_parquet(index)
         .select(_COLUMNS)
         .with_columns(
             source=pl.lit(shard.source), sensor=pl.lit(manifest.sources[shard.source].sensor), split=pl.lit(shard.split)
         )
-        for shard, index in zip(manifest.shards, indexes, strict=True)
+        for shard, index in entries
     ]
     if parts:
         return pl.concat(parts)
@@ -90,7 +134,7 @@ def samples_frame(manifest: Manifest, indexes: Sequence[Path]) -> pl.LazyFrame:
     return pl.LazyFrame(schema=kinds)
 
 
-def _sources(manifest: Manifest) -> pl.LazyFrame:
+def _sources(manifest: Manifest) -> pl.DataFrame:
     sums = ("quarantined_items", "quarantined_objects", "absent", "excluded")
     rows = [
         {"source": name, "sensor": source.sensor, "licence": source.licence}
@@ -99,21 +143,20 @@ def _sources(manifest: Manifest) -> pl.LazyFrame:
         for name, source in sorted(manifest.sources.items())
     ]
     texts = dict.fromkeys(("source", "sensor", "licence", "trained_on"), pl.String)
-    return pl.LazyFrame(rows, schema=texts | dict.fromkeys(sums, pl.Int64))
+    return pl.DataFrame(rows, schema=texts | dict.fromkeys(sums, pl.Int64))
 
 
-def _splits(samples: pl.LazyFrame, manifest: Manifest) -> pl.LazyFrame:
+def _splits(totals: pl.DataFrame, manifest: Manifest) -> pl.DataFrame:
     unlisted = ("images_with_objects_in_no_dialogue", "objects_in_no_dialogue")
     rows = [
         {"source": name, "split": split} | {column: getattr(counts, column) for column in unlisted}
         for name, source in manifest.sources.items()
         for split, counts in source.splits.items()
     ]
-    counted = pl.LazyFrame(
+    counted = pl.DataFrame(
         rows, schema=dict.fromkeys(("source", "split"), pl.String) | dict.fromkeys(unlisted, pl.Int64)
     )
-    by = ("source", "sensor", "split")
-    return _totals(samples, *by).join(counted, on=("source", "split"), how="left").sort(by)
+    return totals.join(counted, on=("source", "split"), how="left").sort(_SPLIT_KEYS)
 
 
 def _totals(samples: pl.LazyFrame, *by: str) -> pl.LazyFrame:
@@ -126,27 +169,32 @@ def _totals(samples: pl.LazyFrame, *by: str) -> pl.LazyFrame:
             reencoded=pl.col("reencoded").is_not_null().sum(),
             **{name: pl.col(column).cast(pl.Int64).sum() for name, column in sums.items()},
         )
-        .select(*by, "images", "objects", "ignored_objects", "captions", "dialogues", "reencoded", "bytes")
-        .sort(by)
+        .select(*by, *_TOTALS)
     )
 
 
 def _dialogues(samples: pl.LazyFrame) -> pl.LazyFrame:
-    rows = samples.select("dialogue_tasks", "dialogue_chars").with_row_index("image")
-    return rows.explode("dialogue_tasks", "dialogue_chars").drop_nulls("dialogue_tasks")
+    rows = samples.select(task="dialogue_tasks", characters="dialogue_chars")
+    return rows.explode("task", "characters").drop_nulls("task")
 
 
-def _tasks(samples: pl.LazyFrame) -> pl.LazyFrame:
+def _tasks(lengths: pl.DataFrame, images: pl.DataFrame) -> pl.DataFrame:
+    """Of how often each length of a dialogue occurs in each task, and the images of each."""
+    count, up_to_here = pl.col("dialogues").sum(), pl.col("dialogues").cum_sum()
+    middle = ((count - 1) // 2, count // 2)
+    below, above = (pl.col("characters").filter(up_to_here > place).first() for place in middle)
     return (
-        _dialogues(samples)
-        .group_by(task="dialogue_tasks")
+        lengths.sort(_LENGTH_KEYS)
+        .group_by("task")
         .agg(
-            dialogues=pl.len(),
-            images=pl.col("image").n_unique(),
-            characters=pl.col("dialogue_chars").cast(pl.Int64).sum(),
-            median_characters=pl.col("dialogue_chars").median(),
-            longest=pl.col("dialogue_chars").max(),
+            dialogues=count,
+            characters=(pl.col("characters").cast(pl.Int64) * pl.col("dialogues").cast(pl.Int64)).sum(),
+            # As `median` of all of them: the mean of the two in the middle where their number is even.
+            median_characters=(below.cast(pl.Float64) + above.cast(pl.Float64)) / 2,
+            longest=pl.col("characters").max(),
         )
+        .join(images, on="task")
+        .select("task", "dialogues", "images", "characters", "median_characters", "longest")
         .sort("task")
     )
 
@@ -154,31 +202,26 @@ def _tasks(samples: pl.LazyFrame) -> pl.LazyFrame:
 def _classes(samples: pl.LazyFrame) -> pl.LazyFrame:
     shown = samples.select("source", name="categories").explode("name").with_columns(kind=pl.lit("object"))
     labels = samples.select("source", name="label").with_columns(kind=pl.lit("label"))
-    return (
-        pl.concat([shown, labels])
-        .drop_nulls("name")
-        .group_by("source", "kind", "name")
-        .agg(images=pl.len())
-        .sort("images", "source", "kind", "name", descending=[True, False, False, False])
-    )
+    return pl.concat([shown, labels]).drop_nulls("name").group_by("source", "kind", "name").agg(images=pl.len())
 
 
 def _sizes(samples: pl.LazyFrame) -> pl.LazyFrame:
     side = pl.max_horizontal("width", "height")
-    return _binned(samples.with_columns(longer_side=side), "sensor", "longer_side", SIDE_LIMITS_PX, "images")
+    return samples.group_by("sensor", up_to=_limit_of(side, SIDE_LIMITS_PX)).agg(images=pl.len())
 
 
-def _text_lengths(samples: pl.LazyFrame) -> pl.LazyFrame:
-    rows = _dialogues(samples).rename({"dialogue_tasks": "task"})
-    return _binned(rows, "task", "dialogue_chars", CHARS_LIMITS, "dialogues")
+def _text_lengths(lengths: pl.DataFrame) -> pl.DataFrame:
+    up_to = _limit_of(pl.col("characters"), CHARS_LIMITS)
+    counted = lengths.group_by("task", up_to=up_to).agg(pl.col("dialogues").sum())
+    return counted.sort("task", "up_to", nulls_last=True)
 
 
-def _binned(rows: pl.LazyFrame, by: str, column: str, limits: tuple[int, ...], count: str) -> pl.LazyFrame:
+def _limit_of(value: pl.Expr, limits: tuple[int, ...]) -> pl.Expr:
+    """The smallest limit that is no less than the value, null for larger ones."""
     up_to = pl.lit(None, dtype=pl.Int64)
     for limit in reversed(limits):
-        up_to = pl.when(pl.col(column) <= limit).then(pl.lit(limit, dtype=pl.Int64)).otherwise(up_to)
-    counted = rows.with_columns(up_to=up_to).group_by(by, "up_to").agg(pl.len().alias(count))
-    return counted.sort(by, "up_to", nulls_last=True)
+        up_to = pl.when(value <= limit).then(pl.lit(limit, dtype=pl.Int64)).otherwise(up_to)
+    return up_to
 
 
 def to_json(found: Statistics) -> bytes:

@@ -5,9 +5,19 @@ from collections import Counter
 import orjson
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mmrs.errors import RunFailure, UserError
-from mmrs.report.statistics import CHARS_LIMITS, SIDE_LIMITS_PX, describe_statistics, statistics, to_json, write_parquet
+from mmrs.report.statistics import (
+    CHARS_LIMITS,
+    SIDE_LIMITS_PX,
+    _tasks,
+    describe_statistics,
+    statistics,
+    to_json,
+    write_parquet,
+)
 from mmrs.shards.reader import ShardSet
 
 
@@ -69,6 +79,24 @@ def test_images_of_a_task_are_counted_once(report_set, found):
     with_boxes = sum(any(d.task == "detection-hbb" for d in record.dialogues) for record, _ in records(report_set))
     rows = {row["task"]: row for row in found.tables["task"].to_dicts()}
     assert rows["detection-hbb"]["images"] == with_boxes < rows["detection-hbb"]["dialogues"]
+
+
+def test_counts_of_one_shard_at_a_time_are_those_of_all(report_set, found, monkeypatch):
+    monkeypatch.setattr("mmrs.report.statistics._SHARDS_TOGETHER", 1)
+    assert len(ShardSet(report_set).manifest.shards) > 1
+    again = statistics(report_set)
+    for name, frame in found.tables.items():
+        assert again.tables[name].equals(frame) and again.tables[name].schema == frame.schema, name
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(1, 9)), min_size=1, max_size=40))
+def test_a_median_of_counted_lengths_is_that_of_all(rows):
+    every = pl.DataFrame(rows, schema={"task": pl.String, "characters": pl.Int32}, orient="row")
+    lengths = every.group_by("task", "characters").agg(dialogues=pl.len())
+    images = every.group_by("task").agg(images=pl.len())
+    expected = every.group_by("task").agg(median=pl.col("characters").median()).sort("task")
+    assert _tasks(lengths, images)["median_characters"].equals(expected["median"])
 
 
 def test_json_and_parquet_say_the_same(found, tmp_path):
