@@ -4,7 +4,9 @@
 The images are cut into windows as one's own data is (`tile_size`, `tile_overlap`). Encoders and language model are
 trained in one run, the language model longer in two more, whose learning rate begins again. Scored are the answers
 about the held-out windows, each as an image of its own, and their boxes merged on the whole images as `mmrs predict`
-merges those of a scene. The work folder keeps shards and runs; a stage whose model is there is not trained again.
+merges those of a scene: all of them, and those that are sure enough (`--min-confidence`). How sure is enough is chosen
+for each half of the images by the other half, as in the protocol f1-conf-50 for the windows. The work folder keeps
+shards and runs; a stage whose model is there is not trained again.
 
 Of HIT-UAV the vehicles alone are learnt and asked for; its split val is trained on too.
 """
@@ -12,15 +14,17 @@ Of HIT-UAV the vehicles alone are learnt and asked for; its split val is trained
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 import mmrs
@@ -39,9 +43,10 @@ from training.evaluation.generate import Decoding
 from training.evaluation.metrics.matching import match_best_first, same_class
 from training.evaluation.questions import QuestionScope
 from training.evaluation.run import EvaluationConfig, evaluate
+from training.evaluation.task import Answer
 from training.report.monitor import read_metrics
 from training.run.train import train
-from training.serving.found_boxes import found_boxes
+from training.serving.found_boxes import NamedBox, found_boxes
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,9 @@ STAGES = (
     ("longer", "encoders", 1.5e-3, 1900, 1, 0.01),
     ("longest", "longer", 6e-4, 450, 2, 0.01),
 )
+PROTOCOLS = ("detection-hbb/f1-50", "detection-hbb/f1-conf-50", "detection-hbb/ap-conf-50")
+# Confidences that are tried as the least that is enough.
+LEAST = tuple(float(value) for value in np.arange(0, 0.9, 0.02).round(2))
 FIRST = [
     "model.coordinates=hundredths", "model.visual_positions=true", "auxiliary={alone_share: 0.5, frozen_after: true}",
     "model.encoders.vit.image_size=224", "model.encoders.cnn.image_size=256",
@@ -187,38 +195,68 @@ def train_stage(
 def score(task: WindowTask, model: Path, windows: Path, whole: Path, out: Path) -> dict[str, Any]:
     """Scores of the windows by protocol, and counts, precision, recall and F1 of their boxes on the whole images."""
     scope = QuestionScope("test", tasks=("detection-hbb",))
-    result = evaluate(EvaluationConfig(model, windows, out, scope, Decoding(batch_size=32, max_new_tokens=400)), QUIET)
+    config = EvaluationConfig(model, windows, out, scope, Decoding(batch_size=32, max_new_tokens=400), PROTOCOLS)
+    result = evaluate(config, QUIET)
     rows = {row.protocol: round(row.value, 4) for row in result.rows}
-    return {"windows": rows, "merged": merged(task, out / "answers.jsonl", windows, whole)}
+    answers = read_answers(out / "answers.jsonl")
+    return {"windows": rows} | merged(task, {each.id.partition("#")[0]: each for each in answers}, windows, whole)
 
 
-def merged(task: WindowTask, answers: Path, windows: Path, whole: Path) -> dict[str, Any]:
-    """Boxes of all windows of an image against its true ones, at IoU 0.5."""
-    texts = {answer.id.partition("#")[0]: answer.text for answer in read_answers(answers)}
+def merged(task: WindowTask, answers: Mapping[str, Answer], windows: Path, whole: Path) -> dict[str, Any]:
+    """Boxes of all windows of an image against its true ones, at IoU 0.5: all, and those that are sure enough."""
+    boxes = window_boxes(answers, windows)
+    samples = list(mmrs.open(whole).stream(splits=["test"]))
+    half_I = np.array([hashlib.sha256(_stem(sample).encode()).digest()[0] >> 7 for sample in samples])
+    tried = {least: np.array([found_in(task, each, boxes[_stem(each)], least) for each in samples]) for least in LEAST}
+    sure, chosen = np.zeros(3, dtype=np.int64), []
+    for half in (0, 1):
+        other = {least: rates(counts_I3[half_I != half].sum(0))["f1"] for least, counts_I3 in tried.items()}
+        chosen.append(max(other, key=lambda least: (other[least], -least)))
+        sure += tried[chosen[-1]][half_I == half].sum(0)
+    return {"merged": rates(tried[0.0].sum(0)), "sure_merged": rates(sure) | {"least_confidence_by_half": chosen}}
+
+
+def window_boxes(answers: Mapping[str, Answer], windows: Path) -> dict[str, list[tuple[Window, list[NamedBox]]]]:
+    """What was said about each window, by the image that it is of."""
     written = dialect("mmrs1m")
-    found: dict[str, list[WindowBoxes]] = defaultdict(list)
+    said: dict[str, list[tuple[Window, list[NamedBox]]]] = defaultdict(list)
     for sample in mmrs.open(windows).stream(splits=["test"]):
-        info = sample.record.image
-        text = texts.get(sample.record.id)
-        boxes = found_boxes(text, info.width, info.height, written) if text else []
-        if boxes:
-            place = info.window or Window(x=0, y=0, width=info.width, height=info.height)
-            parent = Path(info.parent or _stem(sample)).stem
-            found[parent].append(WindowBoxes(place, [box.name for box in boxes], as_quads([box.quad for box in boxes])))
-    counts = {"found": 0, "named": 0, "true": 0}
-    for sample in mmrs.open(whole).stream(splits=["test"]):
-        info, objects = sample.record.image, _wanted(task, sample.record)
-        names, quads_N42 = merge_windows(found[_stem(sample)], info.width, info.height)
-        iou = box_iou(hbb_from_quad(quads_N42), [item.extent() for item in objects])
-        matched = match_best_first(iou, same_class(names, [item.category for item in objects]), 0.5)
-        counts["found"] += int((matched >= 0).sum())
-        counts["named"] += len(names)
-        counts["true"] += len(objects)
-    precision, recall = counts["found"] / max(counts["named"], 1), counts["found"] / counts["true"]
-    return counts | {
-        "precision": round(precision, 4),
-        "recall": round(recall, 4),
-        "f1": round(2 * counts["found"] / (counts["named"] + counts["true"]), 4),
+        info, answer = sample.record.image, answers[sample.record.id]
+        boxes = found_boxes(
+            answer.text, info.width, info.height, written, log_probabilities=answer.box_log_probabilities
+        )
+        place = info.window or Window(x=0, y=0, width=info.width, height=info.height)
+        said[Path(info.parent or _stem(sample)).stem].append((place, boxes))
+    return said
+
+
+def found_in(
+    task: WindowTask, sample: mmrs.Sample, said: Sequence[tuple[Window, list[NamedBox]]], least: float
+) -> tuple[int, int, int]:
+    """Right, named and true boxes of a whole image, of those that are sure enough."""
+    kept = [(place, [box for box in boxes if (box.confidence or 0.0) >= least]) for place, boxes in said]
+    found = [
+        WindowBoxes(place, [box.name for box in boxes], as_quads([box.quad for box in boxes]))
+        for place, boxes in kept
+        if boxes
+    ]
+    info, objects = sample.record.image, _wanted(task, sample.record)
+    scene = merge_windows(found, info.width, info.height)
+    iou = box_iou(hbb_from_quad(scene.quads_N42), [item.extent() for item in objects])
+    right = match_best_first(iou, same_class(scene.names, [item.category for item in objects]), 0.5)
+    return int((right >= 0).sum()), len(scene.names), len(objects)
+
+
+def rates(counts_3: Sequence[int]) -> dict[str, Any]:
+    """Counts with their precision, recall and F1."""
+    found, named, true = (int(count) for count in counts_3)
+    return {
+        "found": found,
+        "named": named,
+        "true": true,
+        "precision": round(found / max(named, 1), 4),
+        "recall": round(found / max(true, 1), 4),
+        "f1": round(2 * found / max(named + true, 1), 4),
     }
 
 

@@ -28,6 +28,13 @@ if TYPE_CHECKING:
     help="Larger images are asked about by windows of so many pixels; 0: never.",
 )
 @click.option("--overlap", type=click.IntRange(min=0), default=200, show_default=True, help="Of windows, in pixels.")
+@click.option(
+    "--min-confidence",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    help="Leave out boxes whose tokens are less probable, by their geometric mean.",
+)
 @click.option("--max-tokens", "max_new_tokens", type=click.IntRange(min=1), default=512, show_default=True)
 @click.option("--dialect", default="", metavar="NAME", help="Of its boxes. Default: that of its training data.")
 @click.option("--device", default="auto", show_default=True)

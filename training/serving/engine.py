@@ -63,6 +63,7 @@ class Sampling:
         top_p: the smallest set of tokens of this probability is drawn from.
         seed: of the draws; answers to equal requests with a seed are equal, whoever else is answered.
         stop: texts at which the answer ends; they are no part of it.
+        log_probabilities: tell of each token how probable it was.
     """
 
     max_new_tokens: int = 256
@@ -70,6 +71,7 @@ class Sampling:
     top_p: float = 1.0
     seed: int = 0
     stop: tuple[str, ...] = ()
+    log_probabilities: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,12 +83,17 @@ class TextPiece:
 
 @dataclass(frozen=True)
 class Finished:
-    """The whole answer. `reason` "failed" comes with what went wrong in `text`."""
+    """The whole answer. `reason` "failed" comes with what went wrong in `text`.
+
+    `token_texts` and `log_probabilities` are of its tokens, at temperature 1, where they were asked for.
+    """
 
     text: str
     reason: EndReason
     prompt_tokens: int
     answer_tokens: int
+    token_texts: tuple[str, ...] = ()
+    log_probabilities: tuple[float, ...] = ()
 
 
 Event = TextPiece | Finished
@@ -110,6 +117,7 @@ class Ticket:
     deliver: Callable[[Event], None]
     cancelled: threading.Event = field(default_factory=threading.Event)
     tokens: list[int] = field(default_factory=list)
+    log_probabilities: list[float] = field(default_factory=list)
     shown: int = 0
     limit: int = 0
     generator: torch.Generator | None = None
@@ -325,6 +333,8 @@ class AnswerEngine:
         for ticket, logits_K, most_probable in zip(tickets, logits_BK, best, strict=True):
             try:
                 token = most_probable if ticket.generator is None else _drawn(logits_K, ticket)
+                if ticket.sampling.log_probabilities:
+                    ticket.log_probabilities.append(float(logits_K[token] - logits_K.logsumexp(-1)))
                 end = self._advance(ticket, token)
                 if end is not None:
                     ended.append((ticket, end))
@@ -352,7 +362,15 @@ class AnswerEngine:
         if safe > ticket.shown:
             self._tell(ticket, TextPiece(text[ticket.shown : safe]))
             ticket.shown = safe
-        return Finished(text, reason, len(ticket.ids), len(ticket.tokens)) if reason else None
+        return self._finished(ticket, text, reason) if reason else None
+
+    def _finished(self, ticket: Ticket, text: str, reason: EndReason) -> Finished:
+        counts = len(ticket.ids), len(ticket.tokens)
+        if not ticket.sampling.log_probabilities:
+            return Finished(text, reason, *counts)
+        pieces = self.processor.token_texts(ticket.tokens) if ticket.tokens else []
+        # The token that ends an answer is none of its text.
+        return Finished(text, reason, *counts, tuple(pieces), tuple(ticket.log_probabilities[: len(pieces)]))
 
     def _leave_cancelled(self) -> None:
         for ticket in [each for each in list(self._rows.keys) if each.cancelled.is_set()]:

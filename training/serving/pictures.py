@@ -98,19 +98,19 @@ class GroundPlace:
     system: str
     transform: tuple[float, ...]
 
-    def polygons(self, quads: Sequence[tuple[str, Sequence[Sequence[float]]]]) -> dict[str, Any]:
-        """Names and corners in pixels as GeoJSON in this system, which its member ``crs`` names."""
+    def polygons(self, quads: Sequence[tuple[dict[str, Any], Sequence[Sequence[float]]]]) -> dict[str, Any]:
+        """Properties and corners in pixels as GeoJSON in this system, which its member ``crs`` names."""
         a, b, c, d, e, f = self.transform
         features = [
             {
                 "type": "Feature",
-                "properties": {"name": name},
+                "properties": properties,
                 "geometry": {
                     "type": "Polygon",
                     "coordinates": [[[a * x + b * y + c, d * x + e * y + f] for x, y in (*quad, quad[0])]],
                 },
             }
-            for name, quad in quads
+            for properties, quad in quads
         ]
         named = {"type": "name", "properties": {"name": self.system}}
         return {"type": "FeatureCollection", "crs": named, "features": features}

@@ -15,12 +15,14 @@ from mmrs.geometry import as_quads
 from mmrs.imaging.limits import SCENE, WHOLE_IMAGE
 from mmrs.imaging.windows import plan_windows
 from mmrs.instructions import prompts
+from mmrs.instructions.answers import box_spans
 from mmrs.instructions.dialects import Dialect
 from mmrs.progress import Progress
 from mmrs.record import Window
 from mmrs.source import Tiling
 from mmrs.text import nearest
-from training.evaluation.boxes.windows import WindowBoxes, merge_windows
+from training.evaluation.boxes.windows import MergedBoxes, WindowBoxes, merge_windows
+from training.evaluation.generate import span_log_probabilities
 from training.model.inputs.conversation import Conversation
 from training.serving.engine import AnswerEngine, Finished, Sampling
 from training.serving.found_boxes import found_boxes
@@ -47,6 +49,7 @@ class PredictOptions:
         window: side in pixels of the windows of larger images; 0: always the whole image.
         overlap: pixels that neighbouring windows share.
         max_new_tokens: of one answer.
+        min_confidence: boxes whose tokens are less probable are left out.
     """
 
     task: str = DETECTIONS[0]
@@ -55,6 +58,7 @@ class PredictOptions:
     window: int = 1024
     overlap: int = 200
     max_new_tokens: int = 512
+    min_confidence: float = 0.0
 
     def __post_init__(self) -> None:
         if self.task not in _PROMPTS:
@@ -62,6 +66,8 @@ class PredictOptions:
             raise UserError(f"there is no task {self.task!r}{nearest(self.task, _PROMPTS)}; choose one of {known}.")
         if self.category and self.task not in DETECTIONS:
             raise UserError(f"--class goes with a detection task, not with {self.task}; leave it out")
+        if self.min_confidence and self.task not in DETECTIONS:
+            raise UserError(f"--min-confidence goes with a detection task, not with {self.task}; leave it out")
         if self.window and not 0 <= self.overlap < self.window:
             raise UserError(f"--overlap is {self.overlap}; set less than --window, {self.window}")
 
@@ -89,17 +95,27 @@ def predict(
     whole = len(windows) == 1
     pictures = iter([image.whole()]) if whole else image.windows(windows)
     found, texts = [], []
-    for window, text in zip(windows, _answers(engine, pictures, options, advance), strict=True):
-        texts.append(text)
-        boxes = found_boxes(text, window.width, window.height, dialect, options.category)
-        if options.task in DETECTIONS and boxes:
-            found.append(WindowBoxes(window, [box.name for box in boxes], as_quads([box.quad for box in boxes])))
+    for window, answer in zip(windows, _answers(engine, pictures, options, advance), strict=True):
+        texts.append(answer.text)
+        if options.task in DETECTIONS:
+            found.append(_window_boxes(answer, window, options, dialect))
     if whole:
-        names = tuple(name for each in found for name in each.names)
-        quads_N42 = as_quads(found[0].quads_N42) if found else np.empty((0, 4, 2))
+        (only,) = found or [WindowBoxes(windows[0], (), np.empty((0, 4, 2)), ())]
+        boxes = MergedBoxes(tuple(only.names), as_quads(only.quads_N42), np.array(only.confidences_N, np.float64))
     else:
-        names, quads_N42 = merge_windows(found, image.width, image.height)
-    return Prediction(image, tuple(texts), names, quads_N42)
+        boxes = merge_windows(found, image.width, image.height)
+    return Prediction(image, tuple(texts), boxes)
+
+
+def _window_boxes(answer: Finished, window: Window, options: PredictOptions, dialect: Dialect) -> WindowBoxes:
+    """The boxes that an answer names and that are sure enough."""
+    text = answer.text
+    sure = span_log_probabilities(box_spans(text), answer.token_texts, answer.log_probabilities)
+    named = found_boxes(text, window.width, window.height, dialect, options.category, sure)
+    kept = [box for box in named if box.confidence is None or box.confidence >= options.min_confidence]
+    quads_N42 = as_quads([box.quad for box in kept]) if kept else np.empty((0, 4, 2))
+    confidences_N = [1.0 if box.confidence is None else box.confidence for box in kept]
+    return WindowBoxes(window, [box.name for box in kept], quads_N42, confidences_N)
 
 
 def planned(image: ImageFile, options: PredictOptions) -> list[Window]:
@@ -112,17 +128,17 @@ def planned(image: ImageFile, options: PredictOptions) -> list[Window]:
 
 def _answers(
     engine: AnswerEngine, pictures: Iterator[Image.Image], options: PredictOptions, advance: Callable[[int], None]
-) -> Iterator[str]:
+) -> Iterator[Finished]:
     """The answer about each picture, in their order; as many are asked about at once as the engine runs."""
-    sampling = Sampling(max_new_tokens=options.max_new_tokens)
+    sampling = Sampling(max_new_tokens=options.max_new_tokens, log_probabilities=options.task in DETECTIONS)
     asked: list[Iterator[Any]] = []
     for picture in pictures:
         conversation = Conversation((("human", options.prompt),), ((picture,),))
         asked.append(_begun(engine, conversation, sampling))
         if len(asked) == engine.most_running:
-            yield _text(asked.pop(0), advance)
+            yield _answer(asked.pop(0), advance)
     while asked:
-        yield _text(asked.pop(0), advance)
+        yield _answer(asked.pop(0), advance)
 
 
 def _begun(engine: AnswerEngine, conversation: Conversation, sampling: Sampling) -> Iterator[Any]:
@@ -133,13 +149,13 @@ def _begun(engine: AnswerEngine, conversation: Conversation, sampling: Sampling)
     return iter(events.get, None)
 
 
-def _text(events: Iterator[Any], advance: Callable[[int], None]) -> str:
+def _answer(events: Iterator[Any], advance: Callable[[int], None]) -> Finished:
     for event in events:
         if isinstance(event, Finished):
             if event.reason == "failed":
                 raise RunFailure(f"the model failed: {event.text}")
             advance(1)
-            return event.text
+            return event
     raise RunFailure("the engine stopped")
 
 

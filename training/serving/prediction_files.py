@@ -1,7 +1,7 @@
 """What `mmrs predict` leaves: predictions of images in four forms.
 
 OUT/predictions.json    for each image its size, the texts of the model, and boxes in pixels of the upright image
-OUT/coco.json           boxes of all images, oriented ones as segmentation
+OUT/coco.json           boxes of all images with their scores, oriented ones as segmentation
 OUT/dota/NAME.txt       eight numbers, the class with "-" for blanks, difficulty 0
 OUT/geojson/NAME.geojson    for a GeoTIFF: polygons in the coordinate system of the image, which the file names
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ import orjson
 
 from mmrs.geometry import hbb_from_quad
 from mmrs.storage.atomic import check_own, write_atomic
+from training.evaluation.boxes.windows import MergedBoxes
 from training.serving.pictures import ImageFile, ground_place
 
 PREDICTIONS_NAME, COCO_NAME = "predictions.json", "coco.json"
@@ -33,12 +34,15 @@ _MARK = orjson.dumps(SCHEMA)
 
 @dataclass(frozen=True)
 class Prediction:
-    """What was found in one image. `quads_N42` are in pixels of the upright image."""
+    """What was found in one image. Boxes are in pixels of the upright image."""
 
     image: ImageFile
     texts: tuple[str, ...]
-    names: tuple[str, ...]
-    quads_N42: npt.NDArray[np.float64]
+    boxes: MergedBoxes
+
+    def each(self) -> Iterator[tuple[str, npt.NDArray[np.float64], float]]:
+        """Class, quad (4, 2) and confidence of every box."""
+        return zip(self.boxes.names, self.boxes.quads_N42, np.round(self.boxes.confidences_N, 4).tolist(), strict=True)
 
 
 def write_predictions(found: Sequence[Prediction], out: Path, prompt: str, with_boxes: bool, total: int) -> str:
@@ -65,7 +69,7 @@ def write_predictions(found: Sequence[Prediction], out: Path, prompt: str, with_
         if content is not None:
             grounds += 1
             _write(_geojson_path(out, each.image.path), content)
-    boxes = sum(len(each.names) for each in found)
+    boxes = sum(len(each.boxes.names) for each in found)
     also = f", {grounds} geojson" if grounds else ""
     return f"{out}: {boxes} boxes in {len(found)} images ({total} questions); predictions.json, coco.json, dota{also}"
 
@@ -107,11 +111,11 @@ def _geojson_path(out: Path, image: Path) -> Path:
 
 def coco(found: Sequence[Prediction]) -> dict[str, Any]:
     """The COCO form of boxes: ids from 1; the polygon of every box as its segmentation."""
-    names = sorted({name for each in found for name in each.names})
+    names = sorted({name for each in found for name in each.boxes.names})
     ids = {name: number for number, name in enumerate(names, 1)}
     annotations: list[dict[str, Any]] = []
     for image_id, each in enumerate(found, 1):
-        for name, quad in zip(each.names, each.quads_N42, strict=True):
+        for name, quad, confidence in each.each():
             left, top, right, bottom = hbb_from_quad(quad[None])[0].tolist()
             annotations.append(
                 {
@@ -121,6 +125,7 @@ def coco(found: Sequence[Prediction]) -> dict[str, Any]:
                     "bbox": [left, top, right - left, bottom - top],
                     "area": _area(quad),
                     "iscrowd": 0,
+                    "score": confidence,
                     "segmentation": [quad.reshape(-1).tolist()],
                 }
             )
@@ -139,7 +144,7 @@ def dota(found: Prediction) -> str:
     """The lines of DOTA: eight numbers, class, difficulty."""
     return "".join(
         f"{' '.join(f'{value:.1f}' for value in quad.reshape(-1))} {'-'.join(name.split()) or 'object'} 0\n"
-        for name, quad in zip(found.names, found.quads_N42, strict=True)
+        for name, quad, _ in found.each()
     )
 
 
@@ -148,7 +153,7 @@ def geojson(found: Prediction) -> dict[str, Any] | None:
     place = ground_place(found.image)
     if place is None:
         return None
-    return place.polygons(list(zip(found.names, found.quads_N42.tolist(), strict=True)))
+    return place.polygons([({"name": name, "confidence": sure}, quad.tolist()) for name, quad, sure in found.each()])
 
 
 def _area(quad: npt.NDArray[np.float64]) -> float:
@@ -158,8 +163,8 @@ def _area(quad: npt.NDArray[np.float64]) -> float:
 
 def _as_json(found: Prediction) -> dict[str, Any]:
     boxes = [
-        {"name": name, "quad": np.round(quad, 2).tolist()}
-        for name, quad in zip(found.names, found.quads_N42, strict=True)
+        {"name": name, "quad": np.round(quad, 2).tolist(), "confidence": confidence}
+        for name, quad, confidence in found.each()
     ]
     image = found.image
     stated = {"file": image.path.name, "width": image.width, "height": image.height}

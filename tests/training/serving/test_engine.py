@@ -65,6 +65,20 @@ def test_answers_are_those_of_generate_whoever_is_answered_beside(engine, refere
     assert engine.running == engine.waiting == 0
 
 
+def test_how_probable_each_token_was_is_what_generate_says(engine, served_folder, scene):
+    model = EarthGPTForConditionalGeneration.from_pretrained(served_folder).eval()
+    inputs = EarthGPTProcessor.from_pretrained(served_folder)(images=scene, text=QUESTIONS[0])
+    output = model.generate(
+        **inputs, max_new_tokens=9, do_sample=False, output_scores=True, return_dict_in_generate=True
+    )
+    expected = model.compute_transition_scores(output.sequences, output.scores, normalize_logits=True)[0]
+    beside = submitted(engine, asked(QUESTIONS[1]), Sampling(9))[1]
+    end = awaited(submitted(engine, asked(QUESTIONS[0], scene), Sampling(9, log_probabilities=True))[1])[1]
+    assert end.log_probabilities == pytest.approx(expected[: end.answer_tokens].tolist(), abs=1e-4)
+    assert "".join(end.token_texts) == end.text and len(end.token_texts) == len(end.log_probabilities) > 0
+    assert awaited(beside)[1].log_probabilities == ()
+
+
 @pytest.mark.nightly
 def test_sixteen_at_once_are_answered_faster_than_one_after_the_other(engine, scene):
     def seconds(count):

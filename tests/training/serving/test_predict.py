@@ -12,6 +12,7 @@ from rasterio.transform import from_origin
 
 from cli import main
 from mmrs.errors import UserError
+from mmrs.instructions.answers import box_spans
 from mmrs.instructions.dialects import dialect
 from mmrs.progress import Progress
 from training.model.inputs.conversation import Conversation
@@ -29,13 +30,15 @@ class Told:
 
     most_running = 3
 
-    def __init__(self, answer):
-        self._answer = answer
+    def __init__(self, answer, log_probability=lambda text: -0.1):
+        self._answer, self._log_probability = answer, log_probability
         self.asked = 0
 
     def submit(self, conversation, sampling, deliver):
         self.asked += 1
-        deliver(Finished(self._answer(conversation.images[0][0]), "stop", 1, 1))
+        text = self._answer(conversation.images[0][0])
+        sure = (self._log_probability(text),) * len(text) if sampling.log_probabilities else ()
+        deliver(Finished(text, "stop", 1, 1, tuple(text) if sure else (), sure))
 
 
 def bright_box(picture):
@@ -66,9 +69,25 @@ def test_a_scene_is_asked_by_windows_and_every_object_is_found_once(tmp_path):
     image, engine = open_file(path), Told(bright_box)
     found = predict(engine, image, options, dialect("mmrs"), lambda done: None)
     assert engine.asked == len(planned(image, options)) > 4
-    hulls = sorted((*quad.min(0), *quad.max(0)) for quad in found.quads_N42)
+    hulls = sorted((*quad.min(0), *quad.max(0)) for quad in found.boxes.quads_N42)
     np.testing.assert_allclose(hulls, sorted(boxes), atol=1.0)
-    assert found.names == ("ship",) * 3
+    assert found.boxes.names == ("ship",) * 3
+    assert found.boxes.confidences_N == pytest.approx(np.exp([-0.1] * 3))
+
+
+def test_boxes_that_are_not_sure_enough_are_left_out(tmp_path):
+    """In one window the model is unsure; what another says of the same scene stays."""
+    path = tmp_path / "scene.tif"
+    write_geotiff(path, 1000, [(40, 40, 70, 60), (900, 930, 960, 990)])
+    image = open_file(path)
+    unsure = Told(bright_box, lambda text: -3.0 if "[0.1" in text else -0.1)
+    both = predict(unsure, image, PredictOptions(window=400, overlap=150), dialect("mmrs"), lambda done: None)
+    sure = PredictOptions(window=400, overlap=150, min_confidence=0.5)
+    one = predict(unsure, image, sure, dialect("mmrs"), lambda done: None)
+    assert sorted(np.round(both.boxes.confidences_N, 3)) == [0.05, 0.905]
+    assert one.boxes.confidences_N == pytest.approx([np.exp(-0.1)]) and one.texts == both.texts
+    whole = PredictOptions(window=0, min_confidence=0.95)
+    assert predict(unsure, image, whole, dialect("mmrs"), lambda done: None).boxes.names == ()
 
 
 def test_the_four_forms(tmp_path, scene):
@@ -95,11 +114,13 @@ def test_the_four_forms(tmp_path, scene):
     coco = json.loads((out / "coco.json").read_text())
     (annotation,) = coco["annotations"]
     assert annotation["bbox"] == pytest.approx([20, 40, 40, 40], abs=0.3) and annotation["image_id"] == 2
+    assert annotation["score"] == pytest.approx(0.9048, abs=1e-4) == stored["images"][1]["boxes"][0]["confidence"]
     assert annotation["area"] == pytest.approx(1600, rel=0.02) and coco["categories"] == [{"id": 1, "name": "ship"}]
     assert (out / "dota" / "empty.txt").read_text() == ""
     words = (out / "dota" / "scene.txt").read_text().split()
     assert words[8:] == ["ship", "0"] and [float(word) for word in words[:2]] == pytest.approx([20, 40], abs=0.3)
     ground = json.loads((out / "geojson" / "scene.geojson").read_text())
+    assert ground["features"][0]["properties"] == {"name": "ship", "confidence": annotation["score"]}
     assert ground["crs"]["properties"]["name"] == "EPSG:32650"
     ring = np.array(ground["features"][0]["geometry"]["coordinates"][0])
     np.testing.assert_allclose(ring.min(0), [500_040, 4_000_000 - 160], atol=1)
@@ -140,6 +161,8 @@ def test_the_command_answers_as_the_engine_does(served_folder, engine, scene, tm
     words = ["predict", served_folder, tmp_path / "images", "--out", tmp_path / "out", "--max-tokens", 12]
     done = CliRunner().invoke(main, [*map(str, words), "--device", "cpu"], catch_exceptions=False)
     assert done.exit_code == 0, done.output
+    boxes = json.loads((tmp_path / "out" / "predictions.json").read_text())["images"][0]["boxes"]
+    assert all(0 < box["confidence"] < 1 for box in boxes)
     expected = list(engine.answer(Conversation((("human", QUESTION),), ((scene,),)), Sampling(12)))[-1].text
     assert json.loads((tmp_path / "out" / "predictions.json").read_text())["images"][0]["texts"] == [expected]
 
@@ -151,6 +174,7 @@ def test_the_command_answers_as_the_engine_does(served_folder, engine, scene, tm
         (["empty"], "holds no image"),
         (["a.txt"], "a.txt"),
         (["a.png", "--class", "ship", "--task", "captioning"], "--class goes with a detection task"),
+        (["a.png", "--min-confidence", "0.5", "--task", "captioning"], "--min-confidence goes with a detection task"),
         (["a.png", "--window", "100", "--overlap", "100"], "set less than --window"),
         (["a.png", "--dialect", "mmrs2"], "dialect 'mmrs2' is not known"),
     ],
@@ -184,7 +208,12 @@ def test_an_image_that_cannot_be_read_is_named_and_the_others_are_asked_about(se
 def test_boxes_of_an_answer():
     text = "There are <p>2 large vehicles</p>[0.1,0.1,0.2,0.2;0.9,0.9,1.0,1.0], [0.5,0.5,0.5,0.5] [cut"
     found = found_boxes(text, 100, 100, dialect("mmrs"))
-    assert [box.name for box in found] == ["large vehicle"] * 2
+    assert [box.name for box in found] == ["large vehicle"] * 2 and found[0].confidence is None
+    # Of the four that are meant as boxes the third is empty and the last cut off.
+    assert len(box_spans(text)) == 4
+    sure = found_boxes(text, 100, 100, dialect("mmrs"), log_probabilities=(-1.0, 0.0, -2.0, -3.0))
+    assert [box.confidence for box in sure] == pytest.approx([np.exp(-1), 1.0])
+    assert sure[1].as_json()["confidence"] == 1 and "confidence" not in found[0].as_json()
     assert found_boxes("[0.1,0.1,0.2,0.2]", 100, 100, dialect("mmrs"), asked="ship")[0].name == "ship"
     with pytest.raises(UserError, match="--class goes with"):
         PredictOptions(task="captioning", category="ship")

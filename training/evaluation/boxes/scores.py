@@ -110,17 +110,26 @@ def score_ranked_ap(
     """
     images = outcomes(pairs, shapes, threshold, ranked=True)
     if by_confidence:
-        without = [p for p, i in zip(pairs, images, strict=True) if i.predicted.confidences is None and len(i.found)]
-        if without:
-            raise UserError(
-                f"answer {without[0].answer.id}: no box_log_probabilities, which ap-conf ranks boxes by (as "
-                f"{len(without) - 1} others). Score by ap-tied, or let `mmrs eval` write the answers."
-            )
+        check_confidences(pairs, images, "Score by ap-tied")
     classes = _classes(images)
     ranked = [_ranked(images, category, by_confidence) for category in classes]
     found = [ranked_precision(right, objects.sum()) for right, _, objects in ranked]
     interval = percentile_interval(_drawn_means(ranked, len(images)))
     return Scores(_mean(found), interval, _ap_details(classes, found, threshold))
+
+
+def check_confidences(pairs: Sequence[Answered[TrueBoxes]], images: Sequence[Outcome], instead: str) -> None:
+    """Look whether every answer with boxes says how sure they are.
+
+    Raises:
+        UserError: one does not; `instead` is what can be done without.
+    """
+    without = [p for p, i in zip(pairs, images, strict=True) if i.predicted.confidences is None and len(i.found)]
+    if without:
+        raise UserError(
+            f"answer {without[0].answer.id}: no box_log_probabilities, by which boxes are ranked (as "
+            f"{len(without) - 1} others). {instead}, or let `mmrs eval` write the answers."
+        )
 
 
 _Ranked = tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64], npt.NDArray[np.float64]]

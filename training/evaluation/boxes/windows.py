@@ -10,7 +10,7 @@ if several are whole, and where all are cut, the smallest box around all of them
 
     windows = plan_windows(width, height, Tiling(size=800, overlap=200))
     found = [WindowBoxes(window, *predict(pixels)) for window, pixels in zip(windows, read(windows))]
-    names, quads = merge_windows(found, width, height)
+    merged = merge_windows(found, width, height)
 
 Shape suffixes: N boxes, 4 corners, 2 coordinates in pixels.
 """
@@ -41,11 +41,23 @@ Quads = npt.NDArray[np.float64]
 @dataclass(frozen=True)
 class WindowBoxes:
     """What was found in one window: a class and a quad (N, 4, 2), in pixels of the window, of each box. A horizontal
-    box is a quad with sides along the axes, as `mmrs.geometry.quad_from_hbb` makes it."""
+    box is a quad with sides along the axes, as `mmrs.geometry.quad_from_hbb` makes it. `confidences_N` are in 0..1;
+    without them all boxes are sure."""
 
     window: Window
     names: Sequence[str]
     quads_N42: npt.ArrayLike
+    confidences_N: npt.ArrayLike | None = None
+
+
+@dataclass(frozen=True)
+class MergedBoxes:
+    """Objects of a scene, in the order of the windows: class, quad (N, 4, 2) in pixels of the scene, and the confidence
+    (N,) of the surest of the boxes that are it."""
+
+    names: tuple[str, ...]
+    quads_N42: Quads
+    confidences_N: npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -55,18 +67,19 @@ class _Placed:
     window: Window
     names: Sequence[str]
     quads_N42: Quads
+    confidences_N: npt.NDArray[np.float64]
     clearance_N: npt.NDArray[np.float64]
 
 
-def merge_windows(found: Sequence[WindowBoxes], width: int, height: int) -> tuple[tuple[str, ...], Quads]:
-    """Class and quad (N, 4, 2), in pixels of the scene, of every object, in the order of the windows.
+def merge_windows(found: Sequence[WindowBoxes], width: int, height: int) -> MergedBoxes:
+    """Every object of the scene once.
 
     Args:
         found: of every window; those without a box may be left out.
         width, height: of the scene in pixels.
 
     Raises:
-        ValueError: a window has another number of names than of boxes.
+        ValueError: a window has another number of names, or of confidences, than of boxes.
     """
     placed = [_place(each, width, height) for each in found]
     first = np.cumsum([0, *(len(each.names) for each in placed)])
@@ -80,20 +93,29 @@ def merge_windows(found: Sequence[WindowBoxes], width: int, height: int) -> tupl
         [quad for each in placed for quad in each.quads_N42],
     )
     clearance = np.concatenate([np.zeros(0), *(each.clearance_N for each in placed)])
-    kept_names, kept = [], []
+    confidences = np.concatenate([np.zeros(0), *(each.confidences_N for each in placed)])
+    kept_names, kept, surest = [], [], []
     for number in np.unique(group):
         members = np.flatnonzero(group == number)
         best = members[clearance[members].argmax()]
         kept_names.append(names[best])
+        surest.append(confidences[members].max())
         whole = len(members) == 1 or clearance[best] > 0
         kept.append(quads[best] if whole else _around(np.stack([quads[member] for member in members])))
-    return tuple(kept_names), as_quads(np.array(kept)) if kept else np.zeros((0, 4, 2))
+    return MergedBoxes(
+        tuple(kept_names), as_quads(np.array(kept)) if kept else np.zeros((0, 4, 2)), np.array(surest, dtype=np.float64)
+    )
 
 
 def _place(found: WindowBoxes, width: int, height: int) -> _Placed:
     quads_N42, window = as_quads(found.quads_N42), found.window
     if len(quads_N42) != len(found.names):
         raise ValueError(f"{len(found.names)} names for {len(quads_N42)} boxes in the window at {window.x}, {window.y}")
+    sure_N = np.ones(len(quads_N42)) if found.confidences_N is None else np.asarray(found.confidences_N, np.float64)
+    if len(sure_N) != len(quads_N42):
+        raise ValueError(
+            f"{len(sure_N)} confidences for {len(quads_N42)} boxes in the window at {window.x}, {window.y}"
+        )
     quads_N42 = quads_N42 + np.array([window.x, window.y], dtype=np.float64)
     hull_N4 = hbb_from_quad(quads_N42)
     right, bottom = window.x + window.width, window.y + window.height
@@ -108,7 +130,7 @@ def _place(found: WindowBoxes, width: int, height: int) -> _Placed:
     for distance_N in distances:
         if distance_N is not None:
             clearance_N = np.minimum(clearance_N, distance_N - margin)
-    return _Placed(window, found.names, quads_N42, clearance_N)
+    return _Placed(window, found.names, quads_N42, sure_N, clearance_N)
 
 
 def _agreeing(left: _Placed, right: _Placed) -> list[tuple[int, int]]:

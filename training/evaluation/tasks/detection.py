@@ -30,6 +30,7 @@ from training.evaluation.boxes.outcome import (
     true_boxes,
 )
 from training.evaluation.boxes.scores import answer_f1, score_all_right, score_f1, score_ranked_ap, score_tied_ap
+from training.evaluation.boxes.sure import score_sure_f1
 from training.evaluation.canvas import Canvas
 from training.evaluation.panels import Panel
 from training.evaluation.task import Answered, AnswerForm, BoxesAsked, Protocol, Question, Task
@@ -47,7 +48,7 @@ class BoxTask(Task[TrueBoxes]):
 
     @property
     def protocols(self) -> tuple[Protocol[TrueBoxes], ...]:
-        return (*self._f1(), *self._average_precision(), *self._all_right())
+        return (*self._f1(), *self._f1_of_sure(), *self._average_precision(), *self._all_right())
 
     @abstractmethod
     def written(self, question: Question[TrueBoxes], positions: npt.NDArray[np.int64]) -> str:
@@ -97,6 +98,15 @@ class BoxTask(Task[TrueBoxes]):
             rule = f"one-to-one matching in each class at IoU {percent / 100}, best first; unreadable boxes are false"
             score = partial(score_f1, shapes=self.shapes, threshold=percent / 100)
             yield Protocol(f"{self.name}/f1-{percent}", "f1", rule, score)
+
+    def _f1_of_sure(self) -> Iterator[Protocol[TrueBoxes]]:
+        for percent in _PERCENT:
+            rule = (
+                f"as f1-{percent}, the surest box first, of boxes at least as sure as serves the other half of the "
+                "scenes best"
+            )
+            score = partial(score_sure_f1, shapes=self.shapes, threshold=percent / 100)
+            yield Protocol(f"{self.name}/f1-conf-{percent}", "f1", rule, score)
 
     def _average_precision(self) -> Iterator[Protocol[TrueBoxes]]:
         for percent in _AP_PERCENT:

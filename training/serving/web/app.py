@@ -216,7 +216,7 @@ class _Demo:
             "boxes": shown,
         }
         if picture.ground is not None:
-            told["geojson"] = picture.ground.polygons([(box["name"], box["quad"]) for box in shown])
+            told["geojson"] = picture.ground.polygons([({"name": box["name"]}, box["quad"]) for box in shown])
         return told | {"boxes": shown}
 
     def gallery(self, request: Request) -> Response:
