@@ -33,9 +33,9 @@ class InitOptions:
     multiple=True,
     metavar="NAME=SOURCE",
     callback=name_values,
-    help="DINOv2 or 3, CLIP, SigLIP or ConvNeXt: folder, checkpoint of its authors, OpenCLIP or timm, hub name, or "
-    "none to leave it out. The presets have vit and cnn, with random weights by default; another name is one more "
-    "encoder. Repeatable.",
+    help="DINOv2 or 3, CLIP, SigLIP or ConvNeXt: folder, checkpoint of its authors, OpenCLIP or timm, hub name, the "
+    "folder of a trained EarthGPT, or none to leave it out. The presets have vit and cnn, with random weights by "
+    "default; another name is one more encoder. Repeatable.",
 )
 @click.option(
     "--size", default="small", show_default=True, help="Image sizes and token merge of: tiny, small, 7b, 13b."

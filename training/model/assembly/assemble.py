@@ -52,9 +52,9 @@ class AssemblyRequest:
     Attributes:
         out: new or empty folder.
         llm: language model: a Hugging Face folder, a GGUF file or a hub name.
-        encoders: by name a Hugging Face folder, a checkpoint file of its authors, OpenCLIP or timm, or a hub name. An
-            encoder of the preset that is not named has random weights, one that is "none" is left out, and a name that
-            the preset has not is one more.
+        encoders: by name a Hugging Face folder, a checkpoint file of its authors, OpenCLIP or timm, a hub name, or the
+            folder of an EarthGPT that has an encoder of this name. An encoder of the preset that is not named has
+            random weights, one that is "none" is left out, and a name that the preset has not is one more.
         size: preset that gives image sizes, token merge and the shapes of random encoders. Of a given ViT with other
             depth the blocks at each quarter are used.
         seed: of all random weights.
@@ -191,7 +191,12 @@ def _configuration(parts: Parts, request: AssemblyRequest) -> EarthGPTConfig:
 
 
 def _entry_fields(part: Part, of_preset: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of a given encoder's entry: the preset's image size if it is of the same kind, else the encoder's own."""
+    """Fields of a given encoder's entry: the preset's image size if it is of the same kind, else the encoder's own.
+
+    One that is taken from an EarthGPT goes on as it was trained there.
+    """
+    if part.entry is not None:
+        return part.entry.fields()
     config = part.model.config
     encoder = encoder_of(config)
     if of_preset and of_preset["config"]["model_type"] == config.model_type:

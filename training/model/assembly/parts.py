@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import json
 import re
 import struct
 from dataclasses import dataclass
@@ -28,10 +29,13 @@ from training.model.assembly.original import (
     read_state,
     stated_statistics,
 )
-from training.model.folder import without_foreign_code
+from training.model.configuration import EarthGPTConfig
+from training.model.folder import quiet_transformers, sound_model, without_foreign_code
 from training.model.language.decoder import Decoder, decoder_of_type, decoder_types
+from training.model.modeling.generation import EarthGPTForConditionalGeneration
 from training.model.origin.card import LANGUAGE_MODEL, NOT_STATED
 from training.model.vision.encoder import (
+    EncoderEntry,
     PixelStatistics,
     encoder_of,
     encoder_of_state,
@@ -59,7 +63,8 @@ _UNREADABLE = (
 class Part:
     """A loaded part: its role, the hub name or the name of its folder or file, and the licence that is stated there.
 
-    `statistics` are the pixels that an encoder's source says it was trained with; None where it does not.
+    `statistics` are the pixels that an encoder's source says it was trained with; None where it does not. `entry` is
+    what the EarthGPT that an encoder is taken from says of it: image size, layers and their fusion.
     """
 
     role: str
@@ -67,6 +72,7 @@ class Part:
     licence: str
     model: Any
     statistics: PixelStatistics | None = None
+    entry: EncoderEntry | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +85,7 @@ class LanguageModel:
 
 def read_encoder(name: str, source: str) -> Part:
     """An image encoder: a Hugging Face folder or hub name, of timm and OpenCLIP too, or a checkpoint file of its
-    authors, OpenCLIP or timm.
+    authors, OpenCLIP or timm; or the encoder of this name of an EarthGPT, as training left it.
 
     What only its pre-training used is left out: a parameter that gets no gradient cannot be trained.
 
@@ -91,6 +97,8 @@ def read_encoder(name: str, source: str) -> Part:
     """
     path = _local(source)
     find = partial(_file_of, source, path)
+    if path is not None and _is_earthgpt(path):
+        return _of_earthgpt(name, source, path)
     try:
         original = _original(name, path, find)
         if original is not None:
@@ -102,6 +110,25 @@ def read_encoder(name: str, source: str) -> Part:
         raise _unreadable(name, source, "a Hugging Face folder, a checkpoint file or a hub name", error) from error
     encoder_of(model.config).trim(model)
     return Part(name, _origin(source), licence_of(source), model, statistics)
+
+
+def _is_earthgpt(folder: Path) -> bool:
+    try:
+        return bool(json.loads((folder / "config.json").read_bytes())["model_type"] == EarthGPTConfig.model_type)
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return False
+
+
+def _of_earthgpt(name: str, source: str, folder: Path) -> Part:
+    with quiet_transformers(), sound_model(folder):
+        model = EarthGPTForConditionalGeneration.from_pretrained(folder)
+    entries = {entry.name: entry for entry in model.config.entries}
+    if name not in entries:
+        raise UserError(
+            f"the EarthGPT in {source} has no encoder {name}; it has {', '.join(entries)}: give --encoder "
+            f"NAME={source} with one of these names."
+        )
+    return Part(name, _origin(source), licence_of(source), model.vision.get_submodule(name), entry=entries[name])
 
 
 def _original(name: str, path: Path | None, find: FindFile) -> OriginalCheckpoint | None:

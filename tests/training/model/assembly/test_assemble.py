@@ -148,6 +148,29 @@ def test_text_is_answered_as_by_the_bare_language_model(sources, tmp_path, tie):
     assert torch.equal(model(ids).logits, bare(ids).logits)
 
 
+def test_an_encoder_that_an_earthgpt_was_trained_with_goes_on(sources, tmp_path):
+    """With its weights, image size, layers and pixels, before another language model."""
+    trained = tmp_path / "trained"
+    put_together(trained, sources / "llama", changes=CHANGES | {"vit.layers": [2]})
+    before, _ = read(trained)
+    again = tmp_path / "again"
+    write_llama(tmp_path / "wider", hidden_size=96)
+    put_together(again, tmp_path / "wider", vit=trained, changes={"cnn.image_size": 64, "token_merge": 1}, seed=7)
+    after, _ = read(again)
+    assert after.config.entry("vit").fields() == before.config.entry("vit").fields()
+    assert after.config.entry("vit").image_size == 56
+    for name, value in before.vision.vit.state_dict().items():
+        assert torch.equal(value, after.vision.vit.state_dict()[name])
+    assert any(
+        not torch.equal(value, after.vision.cnn.state_dict()[name])
+        for name, value in before.vision.cnn.state_dict().items()
+    )
+    note = next(part for part in after.config.origin["parts"] if part["role"] == "vit")
+    assert note["origin"] == "trained"
+    with pytest.raises(UserError, match=r"has no encoder sar; it has vit, cnn"):
+        assemble(AssemblyRequest(tmp_path / "none", str(sources / "llama"), {"sar": str(trained)}, size="tiny"))
+
+
 def test_the_same_seed_gives_the_same_folder(sources, tmp_path):
     notes = [
         put_together(tmp_path / str(number), sources / "llama", seed=seed).parts
