@@ -8,7 +8,8 @@ merges those of a scene: all of them, and those that are sure enough (`--min-con
 for each half of the images by the other half, as in the protocol f1-conf-50 for the windows. The work folder keeps
 shards and runs; a stage whose model is there is not trained again.
 
-Of HIT-UAV the vehicles alone are learnt and asked for; its split val is trained on too.
+Of HIT-UAV the vehicles alone are learnt and asked for; its split val is trained on too. They are few: `--start` goes on
+from a model that has learnt another source's windows, in two runs.
 """
 
 from __future__ import annotations
@@ -89,6 +90,12 @@ STAGES = (
 PROTOCOLS = ("detection-hbb/f1-50", "detection-hbb/f1-conf-50", "detection-hbb/ap-conf-50")
 # Confidences that are tried as the least that is enough.
 LEAST = tuple(float(value) for value in np.arange(0, 0.9, 0.02).round(2))
+# From a model that has learnt another source's windows: all of it learns, encoders by `auxiliary` first.
+CONTINUED = (
+    ("continued", None, 1.5e-3, 2000, 0, 0.02),
+    ("further", "continued", 1.5e-3, 4500, 1, 0.02),
+)
+ALONE_SHARES = {"continued": 0.5, "further": 0.6}
 FIRST = [
     "model.coordinates=hundredths", "model.visual_positions=true", "auxiliary={alone_share: 0.5, frozen_after: true}",
     "model.encoders.vit.image_size=224", "model.encoders.cnn.image_size=256",
@@ -103,6 +110,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--start", type=Path, metavar="MODEL", help="go on from a model of another source's windows")
     parser.add_argument("--order", default="rows", choices=["stored", "left-to-right", "rows"])
     parser.add_argument("--set", dest="changes", action="append", default=[], metavar="A.B=C", help="of every stage")
     parser.add_argument("--share", type=float, default=1.0, help="of the steps of every stage")
@@ -111,14 +119,19 @@ def main() -> None:
     task = WINDOW_TASKS[given.source]
     whole, windows = make_shards(task, given.source, given.root, given.work)
     stages = []
-    for name, *setting in STAGES:
+    for name, *setting in CONTINUED if given.start else STAGES:
         stages.append({"stage": name} | train_stage(given, windows, name, *setting))
         model = given.work / name / "model"
         stages[-1] |= score(task, model, windows, whole, given.work / name / "scores")
         shown = {key: value for key, value in stages[-1].items() if key != "training_loss"}
         print(json.dumps(shown), flush=True)
         result = {"date": date.today().isoformat(), "machine": describe(), "source": given.source, "order": given.order}
-        result |= {"changes": given.changes, "share": given.share, "stages": stages}
+        result |= {
+            "start": str(given.start.parent.name) if given.start else None,
+            "changes": given.changes,
+            "share": given.share,
+            "stages": stages,
+        }
         given.out.write_text(json.dumps(result, indent=2) + "\n")
 
 
@@ -178,7 +191,11 @@ def train_stage(
     changes = [*COMMON, f"threads={given.threads}", f"data.folders={shards}", f"out={out}", f"data.seed={seed}"]
     changes += [f"data.box_order={given.order}", f"loss.coordinate_spread={spread}"]
     changes += [f"stage.trainable.0.learning_rate={learning_rate}", f"max_steps={round(steps * given.share)}"]
-    origin = ["model.preset=null", f"model.path={given.work / before / 'model'}", LANGUAGE] if before else FIRST
+    start = given.work / before / "model" if before else given.start
+    origin = [] if start else FIRST
+    if start:
+        origin = ["model.preset=null", f"model.path={start}"]
+        origin += [f"auxiliary={{alone_share: {ALONE_SHARES[name]}}}"] if name in ALONE_SHARES else [LANGUAGE]
     config = load_config(RECIPES / "tiny.yaml", [*changes, *origin, *given.changes])
     began = time.process_time()
     trained = train(config, QUIET)

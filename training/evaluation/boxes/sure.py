@@ -19,9 +19,6 @@ from training.evaluation.boxes.scores import check_confidences
 from training.evaluation.metrics.matching import f1, f1_score
 from training.evaluation.task import Answered, Scores
 
-# Right, wrong and missed boxes of each image.
-Counts = npt.NDArray[np.int64]
-
 
 def score_sure_f1(pairs: Sequence[Answered[TrueBoxes]], shapes: Shapes, threshold: float) -> Scores:
     """Precision, recall and F1 over all boxes that are sure enough, each matched in the order of confidence.
