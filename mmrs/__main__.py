@@ -6,6 +6,7 @@ is imported: worker processes that are spawned import it again, and find the sam
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
@@ -15,6 +16,9 @@ from mmrs.installation import HOME, load_beside
 
 for _name in ("converters", "training"):
     load_beside(_name)
+
+# Plugins of pydantic are searched in every package that is installed: 18 ms of each command, and none is of use here.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 
 def main() -> None:

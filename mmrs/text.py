@@ -5,7 +5,6 @@ A message ends with what the user can do next. A command in it is typed as it st
 
 from __future__ import annotations
 
-import difflib
 import re
 import shlex
 from collections.abc import Iterable, Sequence
@@ -91,6 +90,8 @@ def bytes_text(count: float) -> str:
 def nearest(word: str, known: Iterable[str]) -> str:
     """`` (did you mean 'x'?)`` for a misspelt word, or nothing where no known word is close."""
     names = list(known)
+    import difflib
+
     matches = difflib.get_close_matches(word.lower(), names, n=1, cutoff=0.5)
     if not matches and len(word) > 2:
         matches = [name for name in names if word.lower() in name][:1]

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from converters.base import register
 from converters.boxes import BoxAnnotations, BoxConverter
@@ -26,7 +26,6 @@ from converters.detection.hit_uav.files import (
     listed_images,
     locate_layout,
 )
-from converters.detection.hit_uav.layouts import LayoutReport, compare_layouts
 from converters.detection.hit_uav.objects import json_rows, xml_rows
 from converters.formats.objects import labelled_rows
 from converters.formats.rows import apart, each_row
@@ -36,6 +35,9 @@ from converters.layout import last_parts, layout_error, list_files
 from mmrs.errors import BadItem
 from mmrs.record import Provenance, TaskName, UnreadRow
 from mmrs.source import Discovery, Item, ensure_unique_stems
+
+if TYPE_CHECKING:
+    from converters.detection.hit_uav.layouts import LayoutReport
 
 _NAME = re.compile(r"(?P<scenario>[01])_(?P<altitude>\d+)_(?P<angle>\d+)_(?P<weather>[01])_(?P<frame>\d+)", re.ASCII)
 _DATE = re.compile(r"(\d{4})(\d{2})(\d{2})", re.ASCII)
@@ -121,6 +123,7 @@ class HitUav(BoxConverter):
 
     def compare_layouts(self, root: Path) -> tuple[LayoutReport, ...]:
         """Compare the layouts under `root` object by object. Raises `UserError` when one to compare with is missing."""
+        from converters.detection.hit_uav.layouts import compare_layouts
 
         def find(layout: Layout, split: str) -> tuple[Item, ...]:
             return HitUav(layout).discover(root, split).items

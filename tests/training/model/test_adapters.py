@@ -183,7 +183,11 @@ def folders(tmp_path_factory):
     return make
 
 
-@pytest.fixture(params=DECODERS)
+# Between them every kind of tokenizer and number of encoders, windows and norms of heads; the others run in the night.
+QUICK = {"qwen2", "gemma2", "phi3", "smollm3"}
+
+
+@pytest.fixture(params=[pytest.param(name, marks=() if name in QUICK else pytest.mark.nightly) for name in DECODERS])
 def decoder(request):
     return request.param
 
@@ -206,6 +210,7 @@ def pixels_of(model, count=2):
     return torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
+@pytest.mark.parametrize("decoder", DECODERS)
 @torch.no_grad()
 def test_parts_are_taken_as_they_are(folder, folders, decoder):
     model, processor = read(folder)

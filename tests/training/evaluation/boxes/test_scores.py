@@ -187,7 +187,15 @@ def test_right_answers_score_one_and_absence_nothing(name):
     assert score(answer(questions, task.constant_answers(questions), box_log_probabilities=())).value == 0
 
 
-@pytest.mark.parametrize("name", [name for name in PROTOCOLS if "ap-nc" not in name])
+# The other thresholds of the same rules take seconds of draws each.
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name.endswith("-50") else pytest.mark.nightly)
+        for name in PROTOCOLS
+        if "ap-nc" not in name
+    ],
+)
 def test_scores_do_not_depend_on_the_order_of_images(name):
     records, predictions = random_case(7)
     records.append(make_record("last", [make_object(CLASSES[0], (10, 10, 50, 50))], size=(200, 200)))
