@@ -190,6 +190,7 @@ def make_rows(images: list[tuple[str, bytes]]) -> Rows:
         record_offset=nothing,
         record_size=nothing,
         fingerprints=np.frombuffer(prints, np.uint8).reshape(-1, FINGERPRINT_BYTES),
+        number=nothing.astype(np.int32),
     )
 
 

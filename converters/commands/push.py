@@ -51,7 +51,7 @@ def push(
     from mmrs.hub.push import push as run_push
     from mmrs.hub.viewer import write_viewer_tables
     from mmrs.report.plots import card_plots
-    from mmrs.report.thumbnail import thumbnail
+    from mmrs.report.thumbnail import side_by_side
     from mmrs.shards.manifest import load_manifest
 
     chosen = PushOptions(**options)
@@ -60,7 +60,7 @@ def push(
     click.echo(describe_push(run_push(folder, repo, chosen, progress, beside)))
     if viewer_images is None:
         return
-    small = partial(thumbnail, side_pixels=_VIEWER_PIXELS)
+    small = partial(side_by_side, side_pixels=_VIEWER_PIXELS)
     with tempfile.TemporaryDirectory(prefix="mmrs-viewer-") as made:
         tables = write_viewer_tables(folder, Path(made), viewer_images, small, progress)
         click.echo(describe_push(push_viewer(load_manifest(folder), repo, tables, chosen, progress, notes)))

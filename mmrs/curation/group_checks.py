@@ -17,7 +17,8 @@ from mmrs.shards.several import NumberedShards
 def check_groups(rows: Rows, groups: Groups, shards: NumberedShards) -> list[tuple[int, TextFault]]:
     """Warnings about pictures with two labels in one source, and about captions against another source's label.
 
-    Only images that show the same picture are compared; tiles of one scene show different ones.
+    Only images that show the same picture are compared; tiles of one scene show different ones, and so do samples of
+    several images that have some in common and not all.
 
     Returns:
         (row, warning) pairs.
@@ -30,7 +31,7 @@ def check_groups(rows: Rows, groups: Groups, shards: NumberedShards) -> list[tup
 
 
 def _pictures(rows: Rows, links: Links) -> Iterator[list[int]]:
-    same = links.kinds != LinkKind.SCENE
+    same = ~np.isin(links.kinds, (LinkKind.SCENE, LinkKind.PART))
     kept = np.flatnonzero(same)
     subset = Links(links.kinds[kept], links.first[kept], links.second[kept], ("",) * len(kept))
     labels = components(len(rows), subset)

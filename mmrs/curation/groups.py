@@ -6,6 +6,8 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from mmrs.curation.fingerprints import Thumbnails, find_copies
 from mmrs.curation.image_table import Rows
 from mmrs.curation.known_copies import AliasTable
@@ -35,6 +37,45 @@ def find_groups(rows: Rows, aliases: AliasTable, load: Thumbnails, workers: int 
         ]
     )
     return Groups(components(len(rows), links), links)
+
+
+def groups_of_samples(rows: Rows, groups: Groups) -> tuple[Rows, Groups]:
+    """The samples in the place of their images: linked where any image of one is linked with any of the other.
+
+    So no image is on both sides of a split. Samples are copies of each other where all their images are, in order; a
+    link between others is one of `LinkKind.PART`.
+    """
+    if not rows.number.any():
+        return rows, groups
+    links, sample = groups.links, np.cumsum(rows.number == 0) - 1
+    alike = components(len(rows), _taken(links, np.flatnonzero(links.kinds != LinkKind.SCENE)))
+    shown: dict[int, list[int]] = defaultdict(list)
+    for place, label in zip(sample.tolist(), alike.tolist(), strict=True):
+        shown[place].append(label)
+    kept = np.flatnonzero(sample[links.first] != sample[links.second])
+    kinds, reasons = links.kinds[kept].copy(), []
+    for position, link in enumerate(kept.tolist()):
+        first, second = int(links.first[link]), int(links.second[link])
+        own, other = shown[int(sample[first])], shown[int(sample[second])]
+        if links.kinds[link] != LinkKind.SCENE and own != other:
+            kinds[position] = LinkKind.PART
+        reasons.append(_of_images(links.reasons[link], (first, len(own)), (second, len(other)), rows))
+    between = Links(kinds, sample[links.first[kept]], sample[links.second[kept]], tuple(reasons))
+    samples = rows.first_images()
+    return samples, Groups(components(len(samples), between), between)
+
+
+def _of_images(reason: str, first: tuple[int, int], second: tuple[int, int], rows: Rows) -> str:
+    """The reason of a link between images, (row, images of its sample) each, as one between their samples."""
+    numbers = [f"image {rows.number[row] + 1} of {count}" if count > 1 else "" for row, count in (first, second)]
+    if not any(numbers):
+        return reason
+    own, other = (number or "the image" for number in numbers)
+    return f"a sample ({own} is {reason} {other}) that shares an image with"
+
+
+def _taken(links: Links, kept: Index) -> Links:
+    return Links(links.kinds[kept], links.first[kept], links.second[kept], ("",) * len(kept))
 
 
 def _each(rows: Rows, key: Callable[[int], str | None]) -> list[str | None]:

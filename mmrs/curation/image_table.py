@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 from PIL import Image
 
 from mmrs.engines.base import Engine
@@ -17,6 +18,7 @@ from mmrs.imaging.hashing import FINGERPRINT_BYTES, FLAT, HASH_BYTES, MIN_SIDE, 
 from mmrs.imaging.probe import in_mode, open_stored
 from mmrs.progress import Progress
 from mmrs.record import Record
+from mmrs.shards.index import IMAGE_PLACES, image_places
 from mmrs.shards.reader import OneShard
 from mmrs.shards.several import NumberedShards
 
@@ -24,14 +26,15 @@ from mmrs.shards.several import NumberedShards
 _TILE = re.compile(r"(?P<scene>.+)__\d+___\d+")
 _PLACES = ("image_offset", "image_size", "record_offset", "record_size")
 _COLUMNS = ("id", "sha256", "label", "captions", *_PLACES)
+_FURTHER = ("further_offset", "further_size", "further_sha256", "further_hash")
 
 
 @dataclass(frozen=True)
 class Rows:
-    """N images in the order of their shards; every column has N entries.
+    """N images in the order of their shards, those of one sample after each other; every column has N entries.
 
-    `shard` numbers the shards that they were read from; `fingerprints` is ``(N, 64)`` uint8
-    (`mmrs.imaging.hashing.fingerprint`).
+    `number` is an image's place in its sample, from 0; `shard` numbers the shards that they were read from;
+    `fingerprints` is ``(N, 64)`` uint8 (`mmrs.imaging.hashing.fingerprint`).
     """
 
     ids: tuple[str, ...]
@@ -44,6 +47,7 @@ class Rows:
     record_offset: npt.NDArray[np.int64]
     record_size: npt.NDArray[np.int64]
     fingerprints: npt.NDArray[np.uint8]
+    number: npt.NDArray[np.int32]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -72,6 +76,15 @@ class Rows:
         """Last part of the id, of a tile its scene's."""
         return self.scene(row) or self.ids[row].split("/", 2)[2]
 
+    def first_images(self) -> Rows:
+        """The rows of the first images: one of each sample."""
+        kept = np.flatnonzero(self.number == 0)
+        columns = {
+            name: tuple(values[row] for row in kept.tolist()) if isinstance(values, tuple) else values[kept]
+            for name, values in vars(self).items()
+        }
+        return Rows(**columns)
+
     @property
     def flat(self) -> npt.NDArray[np.bool_]:
         """``(N,)``: images that are too flat to have a fingerprint."""
@@ -94,15 +107,12 @@ def load_rows(shards: NumberedShards, engine: Engine, progress: Progress) -> Row
     tables = []
     missing = []
     for number in range(len(shards.entries)):
-        table = shards.index(number, [*_COLUMNS, "perceptual_hash"])
-        known = table["perceptual_hash"].null_count == 0
-        fingerprints = table["perceptual_hash"].to_pylist() if known else [FLAT] * len(table)
-        if not known:
+        table = shards.index(number, [*_COLUMNS, "perceptual_hash", *_FURTHER])
+        if table["perceptual_hash"].null_count or table["further_hash"].null_count:
             missing.append(number)
-        table = table.select(_COLUMNS).append_column("shard", pa.array([number] * len(table), pa.int32()))
-        tables.append(table.append_column("fingerprint", pa.array(fingerprints, pa.binary(FINGERPRINT_BYTES))))
+        tables.append(_by_image(table, number))
     table = pa.concat_tables(tables).combine_chunks()
-    columns = {name: table[name].to_numpy() for name in ("shard", "captions", *_PLACES)}
+    columns = {name: table[name].to_numpy() for name in ("shard", "captions", "number", *_PLACES)}
     values = np.frombuffer(b"".join(table["fingerprint"].to_pylist()), np.uint8).reshape(-1, FINGERPRINT_BYTES).copy()
     _fill(values, columns["shard"], missing, shards, engine, progress)
     return Rows(
@@ -112,6 +122,35 @@ def load_rows(shards: NumberedShards, engine: Engine, progress: Progress) -> Row
         fingerprints=values,
         **columns,
     )
+
+
+def _by_image(table: pa.Table, shard: int) -> pa.Table:
+    """A row an image of the samples of a shard, flat where a fingerprint is not known."""
+    images = 1 + pc.list_value_length(table["further_size"]).to_numpy().astype(np.int64)
+    rows = np.repeat(np.arange(len(table)), images)
+    number = np.arange(len(rows)) - np.repeat(np.cumsum(images) - images, images)
+    fingerprints = _fingerprints(table, images)
+    taken = table.select(_COLUMNS)
+    if len(rows) > len(table):
+        taken = taken.take(pa.array(rows))
+        for name, further in zip(("image_offset", "image_size", "sha256"), _FURTHER, strict=False):
+            lists = zip(table[name].to_pylist(), table[further].to_pylist(), strict=True)
+            values = [value for first, others in lists for value in (first, *others)]
+            place = taken.schema.get_field_index(name)
+            field = taken.schema.field(place)
+            taken = taken.set_column(place, field, pa.array(values, field.type))
+    taken = taken.append_column("shard", pa.array([shard] * len(rows), pa.int32()))
+    taken = taken.append_column("number", pa.array(number, pa.int32()))
+    return taken.append_column("fingerprint", pa.array(fingerprints, pa.binary(FINGERPRINT_BYTES)))
+
+
+def _fingerprints(table: pa.Table, images: npt.NDArray[np.int64]) -> list[bytes]:
+    if table["perceptual_hash"].null_count or table["further_hash"].null_count:
+        return [FLAT] * int(images.sum())
+    if images.max(initial=1) == 1:
+        return table["perceptual_hash"].to_pylist()
+    pairs = zip(table["perceptual_hash"].to_pylist(), table["further_hash"].to_pylist(), strict=True)
+    return [value for first, others in pairs for value in (first, *others)]
 
 
 def _fill(
@@ -135,9 +174,9 @@ def _fill(
 def _shard_fingerprints(shard: OneShard) -> bytes:
     made = []
     with shard.opened() as read:
-        for row in shard.index(["id", "image_offset", "image_size"]).to_pylist():
-            data = read(row["image_offset"], row["image_size"])
-            made.append(fingerprint(open_reduced(data, "L", MIN_SIDE, row["id"])))
+        for row in shard.index(["id", *IMAGE_PLACES]).to_pylist():
+            images = (read(*place) for place in image_places(row))
+            made += [fingerprint(open_reduced(data, "L", MIN_SIDE, row["id"])) for data in images]
     return b"".join(made)
 
 

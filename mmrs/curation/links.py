@@ -21,6 +21,8 @@ class LinkKind(IntEnum):
     SCENE = 2
     COPY = 3
     CENTRE = 4
+    # Of two samples of which one has an image that is none of the other's: one side of a split, two things to say.
+    PART = 5
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,9 @@ class Links:
 
     def counts(self, chosen: npt.NDArray[np.bool_] | slice = slice(None)) -> dict[str, int]:
         """Number of links by kind (lower-case names), of the `chosen` ``(L,)`` alone where they are named."""
-        return {kind.name.lower(): int((self.kinds[chosen] == kind).sum()) for kind in LinkKind}
+        found = {kind.name.lower(): int((self.kinds[chosen] == kind).sum()) for kind in LinkKind}
+        # Only sets with samples of several images have such links.
+        return {name: count for name, count in found.items() if count or name != LinkKind.PART.name.lower()}
 
 
 def make_links(kind: LinkKind, first: npt.ArrayLike, second: npt.ArrayLike, reasons: Sequence[str]) -> Links:

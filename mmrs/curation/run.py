@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from mmrs.curation.fingerprints import stored_thumbnails
 from mmrs.curation.group_checks import check_groups
-from mmrs.curation.groups import Groups, find_groups
+from mmrs.curation.groups import Groups, find_groups, groups_of_samples
 from mmrs.curation.guard import Policy, guard, policy_of, shared_by_benchmarks
 from mmrs.curation.image_table import Rows, load_rows
 from mmrs.curation.known_copies import AliasTable, load_aliases
@@ -106,6 +106,7 @@ def curate_sets(
         with progress.stage("groups", len(rows), "images") as advance:
             groups = find_groups(rows, aliases or load_aliases(), stored_thumbnails(shards, rows), workers)
             advance(len(rows))
+        rows, groups = groups_of_samples(rows, groups)
         owners = np.array([number for number, _ in shards.places], np.int32)
         owner = owners[rows.shard]
         for row, fault in check_groups(rows, groups, shards):

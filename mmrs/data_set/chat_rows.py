@@ -42,6 +42,8 @@ def _rows(positions: list[int], shards: ShardSet, tasks: tuple[str, ...]) -> Ite
                     "id": sample.id,
                     "source": sample.record.source,
                     "task": dialogue.task,
-                    "images": [{"bytes": sample.image_bytes, "path": None}],
+                    "images": [
+                        {"bytes": content, "path": None} for content in (sample.image_bytes, *sample.further_bytes)
+                    ],
                     "messages": sample.messages(dialogue),
                 }

@@ -21,6 +21,7 @@ from mmrs.data_set.sample import Sample
 from mmrs.data_set.stream import SampleStream, read_sample
 from mmrs.errors import UserError
 from mmrs.installation import describe_missing
+from mmrs.shards.index import IMAGE_PLACES
 from mmrs.shards.manifest import SourceEntry
 from mmrs.shards.reader import ShardSet
 from mmrs.text import nearest
@@ -28,7 +29,7 @@ from mmrs.text import nearest
 if TYPE_CHECKING:
     import datasets
 
-_PLACES = ("id", "shard", "image_offset", "image_size", "record_offset", "record_size")
+_PLACES = ("id", "shard", "record_offset", "record_size", *IMAGE_PLACES)
 
 
 class DataSet:
@@ -153,7 +154,7 @@ class DataSet:
     def to_datasets(
         self, splits: Sequence[str] | None = None, sources: Sequence[str] | None = None, tasks: Sequence[str] = ()
     ) -> datasets.IterableDataset:
-        """A streaming data set of Hugging Face `datasets`, a row a dialogue: `id`, `source`, `task`, `images` (one),
+        """A streaming data set of Hugging Face `datasets`, a row a dialogue: `id`, `source`, `task`, `images` (a list),
         `messages`, as TRL's trainers for vision-language models take it.
 
         Raises:

@@ -17,14 +17,16 @@ class Sample:
     """An image as it is stored, and its record.
 
     Args:
-        image_bytes: a JPEG or PNG.
+        image_bytes: a JPEG or PNG; of several images the first.
         record: annotations in pixels of the image, and the rendered dialogues.
         location: of the data set, for messages.
+        further_bytes: of the images after the first, where the texts are about several.
     """
 
     image_bytes: bytes
     record: Record
     location: str
+    further_bytes: tuple[bytes, ...] = ()
 
     @property
     def id(self) -> str:
@@ -38,8 +40,16 @@ class Sample:
         Raises:
             RunFailure: it cannot be decoded, or is beyond the bounds of `mmrs.imaging.limits`.
         """
+        return self._decoded(self.image_bytes)
+
+    @property
+    def images(self) -> list[Image.Image]:
+        """All images, in the order in which the texts are about them. Raises as `image`."""
+        return [self._decoded(content) for content in (self.image_bytes, *self.further_bytes)]
+
+    def _decoded(self, content: bytes) -> Image.Image:
         try:
-            image = open_stored(self.image_bytes)
+            image = open_stored(content)
             image.load()
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise RunFailure(
@@ -48,11 +58,11 @@ class Sample:
         return image
 
     def messages(self, dialogue: Dialogue) -> list[dict[str, object]]:
-        """A dialogue of the record as chat messages of transformers and TRL; the image stands before the first text."""
+        """A dialogue of the record as chat messages of transformers and TRL; images stand before the first text."""
         roles = {"human": "user", "gpt": "assistant"}
         messages: list[dict[str, object]] = []
         for turn in dialogue.turns:
-            content: list[dict[str, str]] = [] if messages else [{"type": "image"}]
+            content: list[dict[str, str]] = [] if messages else [{"type": "image"} for _ in self.record.images]
             # The mark of the image's place is the template's to write.
             text = turn.value.replace("<image>", "").strip()
             messages.append({"role": roles[turn.sender], "content": [*content, {"type": "text", "text": text}]})

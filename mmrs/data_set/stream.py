@@ -32,7 +32,7 @@ class SampleStream:
 
     Args:
         shards: the data set.
-        rows: index rows with `id`, `shard` and the four places in the tar, in manifest order.
+        rows: index rows with `id`, `shard` and the places in the tar, in manifest order.
         tasks: a sample's dialogues are those of these tasks; empty: all.
         shuffle: otherwise samples come in manifest order.
         seed: of the order.
@@ -133,10 +133,10 @@ def read_sample(shards: ShardSet, row: dict[str, Any], tasks: tuple[str, ...] = 
         kept = tuple(dialogue for dialogue in record.dialogues if dialogue.task in tasks)
         record = record.model_copy(update={"dialogues": kept})
     try:
-        content = shards.image(row)
+        first, *further = shards.images(row)
     except OSError as error:
         raise shards.damaged(row, f"the image cannot be read: {error}") from error
-    return Sample(content, record, str(shards.location))
+    return Sample(first, record, str(shards.location), tuple(further))
 
 
 def _torch_worker() -> tuple[int, int]:

@@ -25,6 +25,10 @@ ObbRule = Literal["refuse", "envelope"]
 NO_HORIZONTAL_BOX = "oriented objects without a horizontal box (--obb envelope writes their extents)"
 IGNORED = "objects that count as nothing (crowds, ignored regions)"
 NO_DIALOGUE = "images without a dialogue"
+FURTHER_IMAGES = "images after the first of a sample (this format has one, which the boxes are of)"
+SEVERAL_IMAGES = "samples of several images (this format has one image a row)"
+# What a format makes of a sample of several images: all in one row, the first with its boxes, or nothing.
+SeveralRule = Literal["all", "first", "none"]
 PARTS_FOLDER = ".parts"
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
 _NO_PLACE = re.compile(r"/\.{0,2}/|[\0\\]")
@@ -39,12 +43,21 @@ class PlacedSample(NamedTuple):
         path: of the image in an export that has images, relative to it.
         image: how rows name the image: `path`, or the URL of the member of a shard.
         image_bytes: as stored; empty unless the format holds images in its own files.
+        further: `image` of the images after the first, where texts are about several.
+        further_bytes: of each of them.
     """
 
     record: Record
     path: str
     image: str
     image_bytes: bytes
+    further: tuple[str, ...] = ()
+    further_bytes: tuple[bytes, ...] = ()
+
+    @property
+    def images(self) -> list[str]:
+        """How rows name all images, in the order in which a model sees them."""
+        return [self.image, *self.further]
 
 
 @dataclass
@@ -156,6 +169,7 @@ class ExportFormat:
         box_styles: names that ``--boxes`` takes, the default first; empty where the format has one frame.
         embeds_images: whether images lie inside its own files.
         front_matter: lines of YAML at the head of the README, for the names of the splits.
+        several: what becomes of samples of several images.
     """
 
     name: str
@@ -166,6 +180,7 @@ class ExportFormat:
     box_styles: tuple[str, ...] = ()
     embeds_images: bool = False
     front_matter: Callable[[Sequence[str]], str] = lambda splits: ""
+    several: SeveralRule = "none"
 
 
 def fixed_frame(text: str) -> Callable[[str, int], str]:
@@ -173,8 +188,9 @@ def fixed_frame(text: str) -> Callable[[str, int], str]:
     return lambda boxes, max_pixels: text
 
 
-def image_path(record: Record, suffix: str, location: object) -> str:
-    """Where the image of a record lies in an export: ``images/<split>/<source>/<stem>.jpg``.
+def image_path(record: Record, suffix: str, location: object, number: int = 0) -> str:
+    """Where the image of a record lies in an export: ``images/<split>/<source>/<stem>.jpg``; of the numbered ones after
+    the first in a folder beside, ``images/<split>/<source>.1/<stem>.jpg``, which is no name of a source.
 
     Raises:
         RunFailure: its id leads out of that folder, which no id of a build does.
@@ -182,7 +198,7 @@ def image_path(record: Record, suffix: str, location: object) -> str:
     source, split, stem = record.id.split("/", 2)
     if _NO_PLACE.search(f"/{split}/{source}/{stem}/"):
         raise RunFailure(f"{location}: the id {record.id!r} is no place for a file; nothing was exported.")
-    return f"images/{split}/{source}/{stem}.{suffix}"
+    return f"images/{split}/{source}{f'.{number}' if number else ''}/{stem}.{suffix}"
 
 
 def label_path(image: str, suffix: str) -> str:

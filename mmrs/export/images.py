@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +17,14 @@ from typing import Any, Literal
 import orjson
 
 from mmrs.errors import RunFailure, UserError
-from mmrs.export.format import PlacedSample, image_path, write_into
+from mmrs.export.format import FURTHER_IMAGES, SEVERAL_IMAGES, PlacedSample, SeveralRule, image_path, write_into
 from mmrs.export.target import EXPORT_STATE_NAME
+from mmrs.shards.index import IMAGE_PLACES, image_places
 from mmrs.shards.reader import OneShard
+from mmrs.shards.tar import image_member
 
 ImageRule = Literal["copy", "link", "reference", "none"]
-_PLACES = ("key", "id", "image_offset", "image_size", "record_offset", "record_size")
+_PLACES = ("key", "id", "record_offset", "record_size", *IMAGE_PLACES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +35,22 @@ class ImagePlacement:
         rule: copy, link, reference or none.
         linked: for ``link``, another export of the same data set that has its images.
         are_embedded: whether the format holds them in its own files; they are then read and not written.
+        several: what becomes of samples of several images.
     """
 
     rule: ImageRule
     linked: Path | None
     are_embedded: bool
+    several: SeveralRule = "none"
+
+    def left_out(self, shard: OneShard) -> Counter[str]:
+        """What the format has no place for, by reason, counted in the shard's index."""
+        further = shard.index(["further_size"])["further_size"].to_pylist()
+        if self.several == "all":
+            return Counter()
+        if self.several == "first":
+            return Counter({FURTHER_IMAGES: sum(map(len, further))})
+        return Counter({SEVERAL_IMAGES: sum(map(bool, further))})
 
     def samples(self, shard: OneShard, suffix: str, folder: Path) -> Iterator[PlacedSample]:
         """The samples of a shard, each with its image in its place.
@@ -49,18 +63,28 @@ class ImagePlacement:
         rows = shard.index(_PLACES).to_pylist()
         with shard.opened() as read:
             for row in rows:
+                places = image_places(row)
+                if len(places) > 1 and self.several == "none":
+                    continue
                 record = shard.record(row, read)
-                path = image_path(record, suffix, shard.location)
-                image, content = path, b""
-                if location:
-                    image = f"tar://{row['key']}.{suffix}::{location}"
-                elif self.are_embedded:
-                    content = _content(shard, row, read)
-                elif self.rule == "copy":
-                    write_into(folder, path, _content(shard, row, read))
-                elif self.rule == "link":
-                    self._link(folder, path)
-                yield PlacedSample(record, path, image, content)
+                if self.several == "first":
+                    places = places[:1]
+                paths, images, contents = [], [], []
+                for number, place in enumerate(places):
+                    path = image = image_path(record, suffix, shard.location, number)
+                    content = b""
+                    if location:
+                        image = f"tar://{image_member(row['key'], number, suffix)}::{location}"
+                    elif self.are_embedded:
+                        content = _content(shard, row, read, place)
+                    elif self.rule == "copy":
+                        write_into(folder, path, _content(shard, row, read, place))
+                    elif self.rule == "link":
+                        self._link(folder, path)
+                    paths.append(path)
+                    images.append(image)
+                    contents.append(content)
+                yield PlacedSample(record, paths[0], images[0], contents[0], tuple(images[1:]), tuple(contents[1:]))
 
     def _link(self, folder: Path, path: str) -> None:
         if self.linked is None:
@@ -96,9 +120,9 @@ def check_linked(linked: Path, data_set: str) -> None:
         raise UserError(f"{linked} is an export of the data set {str(found)[:12]}, not of {data_set[:12]}.")
 
 
-def _content(shard: OneShard, row: dict[str, Any], read: Callable[[int, int], bytes]) -> bytes:
+def _content(shard: OneShard, row: dict[str, Any], read: Callable[[int, int], bytes], place: tuple[int, int]) -> bytes:
     try:
-        return read(row["image_offset"], row["image_size"])
+        return read(*place)
     except OSError as error:
         raise shard.damaged(row["id"], f"the image cannot be read: {error}") from error
 

@@ -36,7 +36,7 @@ def exchanges(
     """(id of the row, sample, exchange), each counted."""
     following = iter(samples)
     while block := list(islice(following, _SAMPLES_TOGETHER)):
-        counts.images += len(block)
+        counts.images += sum(len(sample.images) for sample in block)
         styled_block = style([sample.record for sample in block], part)
         for sample, styled in zip(block, styled_block, strict=True):
             if styled.left_out:
@@ -66,13 +66,17 @@ def join_list(written: WrittenExport) -> None:
 
 
 def llava_row(name: str, sample: PlacedSample, exchange: ChatExchange) -> dict[str, Any]:
-    """``id``, ``image``, ``conversations`` of ``from`` and ``value``."""
-    return {"id": name, "image": sample.image, "conversations": as_turns(exchange)}
+    """``id``, ``image`` (a list of several), ``conversations`` of ``from`` and ``value``."""
+    images = sample.images if sample.further else sample.image
+    return {"id": name, "image": images, "conversations": as_turns(exchange, len(sample.images))}
 
 
 def sized_row(name: str, sample: PlacedSample, exchange: ChatExchange) -> dict[str, Any]:
-    """The same with the size of the image, which InternVL's trainer plans batches by."""
+    """The same with the size of the image, or those of several, which InternVL's trainer plans batches by."""
     size = sample.record.image
     row = llava_row(name, sample, exchange)
+    if sample.further:
+        shown = sample.record.images
+        return row | {"width_list": [one.width for one in shown], "height_list": [one.height for one in shown]}
     row["width"], row["height"] = size.width, size.height
     return row

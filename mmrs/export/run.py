@@ -125,6 +125,7 @@ def _write_part(task: _PartTask) -> ExportCounts:
     with task.target.writing() as folder:
         samples = task.images.samples(task.shard, task.suffix, folder)
         counts = export_format(task.form).write(samples, replace(task.part, folder=folder))
+        counts.left_out.update(task.images.left_out(task.shard))
         task.target.keep(folder, task.name, _counts_json(counts))
     return counts
 
@@ -174,7 +175,7 @@ class _Export:
             max_pixels=self.config.max_pixels,
             obb=self.config.obb,
         )
-        images = ImagePlacement(self.config.images, self.config.images_from, self.form.embeds_images)
+        images = ImagePlacement(self.config.images, self.config.images_from, self.form.embeds_images, self.form.several)
         suffix = source.image_suffix[split]
         return _PartTask(part.name, self.config.form, part, self.shards.one(shard), suffix, images, self.target)
 

@@ -311,9 +311,9 @@ def listed(numbers: Sequence[float]) -> str:
     return str(list(numbers))
 
 
-def as_turns(exchange: ChatExchange) -> list[dict[str, str]]:
-    """The turns in LLaVA form, the mark of the image at the start of the first."""
+def as_turns(exchange: ChatExchange, images: int = 1) -> list[dict[str, str]]:
+    """The turns in LLaVA form, a mark for each image at the start of the first."""
     turns = [{"from": sender, "value": text} for sender, text in exchange.turns]
-    first = turns[0]
-    first["value"] = f"{exchange.head}{IMAGE_MARK}\n{first['value']}"
+    marks, first = f"{IMAGE_MARK}\n" * images, turns[0]
+    first["value"] = f"{exchange.head}{marks}{first['value']}"
     return turns

@@ -65,13 +65,14 @@ class ViewerTable:
 
 
 def write_viewer_tables(
-    location: Path | str, folder: Path, images: int, small: Callable[[bytes], bytes], progress: Progress
+    location: Path | str, folder: Path, images: int, small: Callable[[Sequence[bytes]], bytes], progress: Progress
 ) -> list[ViewerTable]:
     """Write a table for each split of a data set into an empty folder.
 
     Args:
         images: at most so many of each split, the first of its shards, whose order is the build's seeded one.
-        small: makes the JPEG of a thumbnail from a stored image; raises ValueError where it cannot be decoded.
+        small: makes the JPEG of a thumbnail from a stored image, or from several of one sample; raises ValueError where
+            one cannot be decoded.
 
     Raises:
         UserError: there is no finished data set at `location`.
@@ -112,7 +113,7 @@ def _write(rows: Iterator[dict[str, Any]], path: Path, advance: Callable[[int], 
 
 
 def _rows(
-    shards: ShardSet, numbers: Sequence[int], images: int, small: Callable[[bytes], bytes]
+    shards: ShardSet, numbers: Sequence[int], images: int, small: Callable[[Sequence[bytes]], bytes]
 ) -> Iterator[dict[str, Any]]:
     left = images
     for number in numbers:
@@ -123,9 +124,9 @@ def _rows(
             return
 
 
-def _small(shards: ShardSet, row: dict[str, Any], small: Callable[[bytes], bytes]) -> bytes:
+def _small(shards: ShardSet, row: dict[str, Any], small: Callable[[Sequence[bytes]], bytes]) -> bytes:
     try:
-        return small(shards.image(row))
+        return small(shards.images(row))
     except (OSError, ValueError) as error:
         raise shards.damaged(row, str(error)) from error
 

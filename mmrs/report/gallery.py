@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from html import escape
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 from mmrs.errors import RunFailure
-from mmrs.record import AnnotatedObject, Record
+from mmrs.record import AnnotatedObject, ImageInfo, Record
 from mmrs.report.thumbnail import thumbnail
 from mmrs.seeding import seeded_order
+from mmrs.shards.index import IMAGE_PLACES
 from mmrs.shards.reader import ShardSet
 from mmrs.text import see_verify, shorten
 
@@ -30,10 +32,11 @@ _SAID_LETTERS = 60
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A chosen sample. `thumbnail` is JPEG."""
+    """A chosen sample. `thumbnail` is JPEG, `further` those of the images after the first."""
 
     record: Record
     thumbnail: bytes
+    further: tuple[bytes, ...] = ()
 
 
 def choose(location: Path | str, per_source: int, seed: int) -> list[Picture]:
@@ -59,15 +62,18 @@ def choose(location: Path | str, per_source: int, seed: int) -> list[Picture]:
 
 def _from_shard(data: ShardSet, number: int, count: int, seed: int) -> list[Picture]:
     try:
-        columns = ["id", "image_offset", "image_size", "record_offset", "record_size"]
+        columns = ["id", "record_offset", "record_size", *IMAGE_PLACES]
         rows = data.index(number, columns).to_pylist()
         chosen = [rows[place] for place in seeded_order([row["id"] for row in rows], seed, "gallery")[:count]]
-        return [
-            Picture(data.record(row), thumbnail(data.image(row))) for row in (row | {"shard": number} for row in chosen)
-        ]
+        return [_picture(data, row | {"shard": number}) for row in chosen]
     except (OSError, ValueError) as error:
         where = data.index_location(number)
         raise RunFailure(f"{where}: {error}. {see_verify(data.location)}") from error
+
+
+def _picture(data: ShardSet, row: dict[str, Any]) -> Picture:
+    first, *further = map(thumbnail, data.images(row))
+    return Picture(data.record(row), first, tuple(further))
 
 
 def strip_html(title: str, pictures: Sequence[Picture], colours: Mapping[str, str]) -> str:
@@ -115,6 +121,7 @@ def card_html(picture: Picture, colours: Mapping[str, str]) -> str:
         facts.append(f"re-encoded: {record.image.reencoded}")
     parts = [
         overlay_svg(picture, colours),
+        *(_further_html(*each) for each in zip(picture.further, record.further_images, strict=True)),
         f"<figcaption><strong>{escape(record.id)}</strong><br>{escape(', '.join(facts))}</figcaption>",
         _legend(record.objects, colours),
     ]
@@ -125,6 +132,16 @@ def card_html(picture: Picture, colours: Mapping[str, str]) -> str:
     parts.append(_list("expressions", (f"{item.text} (object {item.object})" for item in record.expressions)))
     parts.append(_dialogues(record))
     return f'<figure class="card" id="{_anchor(picture)}">{"".join(parts)}</figure>'
+
+
+def _further_html(small: bytes, image: ImageInfo) -> str:
+    """An image after the first, of which there are no objects, under its role."""
+    data, role = base64.b64encode(small).decode(), escape(image.role or "")
+    return (
+        f'<svg viewBox="0 0 {image.width} {image.height}" role="img" aria-label="{role}"><title>{role}</title>'
+        f'<image href="data:image/jpeg;base64,{data}" width="{image.width}" height="{image.height}" '
+        'preserveAspectRatio="none"/></svg>'
+    )
 
 
 def overlay_svg(picture: Picture, colours: Mapping[str, str]) -> str:

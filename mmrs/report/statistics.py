@@ -119,9 +119,7 @@ def _added(before: Mapping[str, pl.DataFrame], more: Mapping[str, pl.DataFrame])
 def samples_frame(manifest: Manifest, entries: Sequence[tuple[ShardEntry, Path]]) -> pl.LazyFrame:
     """One row per sample of these shards: source, sensor, split, and the counted columns of its index."""
     parts = [
-        pl.scan_parquet(index)
-        .select(_COLUMNS)
-        .with_columns(
+        _counted_images(pl.scan_parquet(index), shard, manifest).with_columns(
             source=pl.lit(shard.source), sensor=pl.lit(manifest.sources[shard.source].sensor), split=pl.lit(shard.split)
         )
         for shard, index in entries
@@ -130,8 +128,22 @@ def samples_frame(manifest: Manifest, entries: Sequence[tuple[ShardEntry, Path]]
         return pl.concat(parts)
     kinds: dict[str, Any] = dict.fromkeys(_COLUMNS, pl.Int64) | dict.fromkeys(("label", "reencoded"), pl.String)
     kinds |= {"categories": pl.List(pl.String), "dialogue_tasks": pl.List(pl.String)}
+    kinds["sample_images"] = pl.Int64
     kinds |= {"dialogue_chars": pl.List(pl.Int64)} | dict.fromkeys(("source", "sensor", "split"), pl.String)
     return pl.LazyFrame(schema=kinds)
+
+
+def _counted_images(index: pl.LazyFrame, shard: ShardEntry, manifest: Manifest) -> pl.LazyFrame:
+    """The counted columns, with the number of images of each sample and the bytes of all of them."""
+    several = manifest.sources[shard.source].splits[shard.split].several_images
+    # Only a split that has some is asked for the columns of further images: that opens each of its indexes once more.
+    if not several or "further_size" not in index.collect_schema().names():
+        return index.select(*_COLUMNS, sample_images=pl.lit(1, pl.Int64))
+    further = pl.col("further_size").list
+    counted = index.select(*_COLUMNS, "further_size").with_columns(
+        image_size=pl.col("image_size") + further.sum(), sample_images=1 + further.len().cast(pl.Int64)
+    )
+    return counted.drop("further_size")
 
 
 def _sources(manifest: Manifest) -> pl.DataFrame:
@@ -164,7 +176,7 @@ def _totals(samples: pl.LazyFrame, *by: str) -> pl.LazyFrame:
     return (
         samples.group_by(by)
         .agg(
-            images=pl.len(),
+            images=pl.col("sample_images").sum().cast(pl.UInt32),
             dialogues=pl.col("dialogue_tasks").list.len().cast(pl.Int64).sum(),
             reencoded=pl.col("reencoded").is_not_null().sum(),
             **{name: pl.col(column).cast(pl.Int64).sum() for name, column in sums.items()},

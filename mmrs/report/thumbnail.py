@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 from PIL import Image
 
@@ -10,6 +11,7 @@ from mmrs.imaging.probe import in_mode, open_stored
 
 _SIDE_PIXELS = 512
 _JPEG_QUALITY = 82
+_GAP_PIXELS = 8
 
 
 def thumbnail(image: bytes, side_pixels: int = _SIDE_PIXELS) -> bytes:
@@ -21,6 +23,24 @@ def thumbnail(image: bytes, side_pixels: int = _SIDE_PIXELS) -> bytes:
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"the image cannot be decoded: {error}") from error
     small.thumbnail((side_pixels, side_pixels), Image.Resampling.LANCZOS)
+    return _jpeg(small)
+
+
+def side_by_side(images: Sequence[bytes], side_pixels: int = _SIDE_PIXELS) -> bytes:
+    """The thumbnail of an image; of several, theirs beside each other with a gap between. Raises as `thumbnail`."""
+    if len(images) == 1:
+        return thumbnail(images[0], side_pixels)
+    small = [Image.open(io.BytesIO(thumbnail(image, side_pixels))) for image in images]
+    width = sum(picture.width for picture in small) + _GAP_PIXELS * (len(small) - 1)
+    sheet = Image.new("RGB", (width, max(picture.height for picture in small)), "white")
+    left = 0
+    for picture in small:
+        sheet.paste(picture, (left, 0))
+        left += picture.width + _GAP_PIXELS
+    return _jpeg(sheet)
+
+
+def _jpeg(picture: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=_JPEG_QUALITY)
+    picture.save(buffer, "JPEG", quality=_JPEG_QUALITY)
     return buffer.getvalue()

@@ -316,7 +316,10 @@ class _Viewer:
         row = request.path_params["row"]
         if request.path_params["data_set"] != self._catalogue.data_set_id[:16] or row >= len(self._catalogue):
             return answer_json({"error": "there is no such image"}, 404)
-        content = self._catalogue.image(row)
+        place = _whole(request.query_params.get("image", "0"), "image")
+        if place > len(self._catalogue.row(row)["further_offset"]):
+            return answer_json({"error": "there is no such image"}, 404)
+        content = self._catalogue.image(row, place)
         if "small" in request.query_params:
             try:
                 with self._decoding:
@@ -345,6 +348,7 @@ class _Viewer:
             "width": index["width"],
             "height": index["height"],
             "objects": index["objects"],
+            "images": 1 + len(index["further_offset"]),
             "excluded": index["id"] in self._data.exclusions.reasons,
             "leak": row in findings.leaks,
             "grouped": row in findings.group,

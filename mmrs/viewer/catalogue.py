@@ -20,14 +20,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mmrs.errors import RunFailure
+from mmrs.shards.index import IMAGE_PLACES, image_places
 from mmrs.shards.reader import ShardSet
 from mmrs.viewer.findings import Findings, find_rows, load_findings
 
 _COLUMNS = (
-    "id", "image_offset", "image_size", "record_offset", "record_size", "width", "height", "label", "categories",
+    "id", *IMAGE_PLACES, "record_offset", "record_size", "width", "height", "label", "categories",
     "objects", "dialogue_tasks", "reencoded",
 )  # fmt: skip
-_KEPT = ("id", "image_offset", "image_size", "record_offset", "record_size", "width", "height", "objects")
+_KEPT = ("id", *IMAGE_PLACES, "record_offset", "record_size", "width", "height", "objects")
 _WORDS = {"task": ("dialogue_tasks",), "class": ("categories", "label"), "reencoded": ("reencoded",)}
 # At a URL most of the time is waiting.
 _THREADS, _URL_THREADS = 4, 16
@@ -95,10 +96,11 @@ class Catalogue:
         """The row of each of the records that is in the data set."""
         return find_rows(self.frame["id"], record_ids)
 
-    def image(self, number: int) -> bytes:
-        """The stored image. Raises as `ShardSet.read`."""
+    def image(self, number: int, place: int = 0) -> bytes:
+        """The stored image, of several the one at `place`. Raises as `ShardSet.read`, and IndexError for none there."""
         with self._lock:
-            return self.shards.image(self.row(number))
+            row = self.row(number)
+            return self.shards.read(row["shard"], *image_places(row)[place])
 
     def record_bytes(self, number: int) -> bytes:
         """The record as canonical JSON. Raises as `ShardSet.read`."""

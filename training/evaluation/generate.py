@@ -16,9 +16,11 @@ from typing import Any, Literal, cast
 import torch
 from transformers import LogitsProcessor, LogitsProcessorList
 
+from mmrs.errors import UserError
 from mmrs.instructions.answers import box_spans
 from mmrs.shards.reader import ShardSet
-from training.evaluation.questions import question_image
+from training.data.collate import prefix_of
+from training.evaluation.questions import question_images
 from training.evaluation.reading.shared_reading import (
     Layers,
     SharedReading,
@@ -86,8 +88,8 @@ def plan_batches(
     decoding: Decoding,
     reference: Callable[[Question[Any]], str] = own_reference,
 ) -> list[PlannedBatch]:
-    """Every question in one batch, by task. Images stay together, those with short right answers first: a batch ends
-    when its longest answer does.
+    """Every question in one batch, by task and number of images. Images stay together, those with short right answers
+    first: a batch ends when its longest answer does.
 
     Args:
         processor: of the model; its tokenizer says how long a right answer is.
@@ -98,24 +100,32 @@ def plan_batches(
         asked = [question for question in questions if question.task == task]
         lengths = _reference_lengths([reference(question) for question in asked], processor)
         longest = decoding.max_new_tokens or _longest_answer(task, lengths)
-        images: dict[str, list[Question[Any]]] = {}
-        needed: dict[str, int] = {}
-        for question, length in zip(asked, lengths, strict=True):
-            images.setdefault(question.record.id, []).append(question)
-            needed[question.record.id] = max(length, needed.get(question.record.id, 0))
-        # Prompts of one length need no padding between them.
-        ordered = [
-            question
-            for image in sorted(images, key=lambda name: needed[name])
-            for question in sorted(images[image], key=lambda question: len(question.prompt))
+        batches = [
+            tuple(ordered[start : start + decoding.batch_size])
+            for ordered in _in_order(asked, lengths)
+            for start in range(0, len(ordered), decoding.batch_size)
         ]
-        starts = range(0, len(ordered), decoding.batch_size)
-        batches = [tuple(ordered[start : start + decoding.batch_size]) for start in starts]
         counts = Counter(image for batch in batches for image in _images(batch))
         for batch in batches:
             spanning = frozenset(image for image in _images(batch) if counts[image] > 1)
             planned.append(PlannedBatch(batch, longest, spanning))
     return planned
+
+
+def _in_order(asked: Sequence[Question[Any]], lengths: Sequence[int]) -> list[list[Question[Any]]]:
+    """Questions in the order in which they are batched, those of another number of images apart: the prefixes of a
+    batch have one length."""
+    ordered: dict[int, list[Question[Any]]] = {}
+    images: dict[str, list[Question[Any]]] = {}
+    needed: dict[str, int] = {}
+    for question, length in zip(asked, lengths, strict=True):
+        images.setdefault(question.record.id, []).append(question)
+        needed[question.record.id] = max(length, needed.get(question.record.id, 0))
+    for image in sorted(images, key=lambda name: needed[name]):
+        # Prompts of one length need no padding between them.
+        same = sorted(images[image], key=lambda question: len(question.prompt))
+        ordered.setdefault(len(same[0].record.images), []).extend(same)
+    return [ordered[number] for number in sorted(ordered)]
 
 
 def pending_batches(planned: Sequence[PlannedBatch], answered: Collection[str]) -> Iterator[PlannedBatch]:
@@ -182,7 +192,7 @@ class AnswerGenerator:
         self._data = data
         self._decoding = decoding
         self._grammar = AnswerGrammar(processor) if decoding.constrained else None
-        self._prefix = processor.encode_prefix(with_image=True)
+        self._prefixes: dict[int, list[int]] = {}
         # Of images that span batches, as the last batch had them.
         self._kept: dict[str, Layers] = {}
 
@@ -197,7 +207,8 @@ class AnswerGenerator:
         prompts = list(dict.fromkeys(asked))
         reading = self._read(batch, prompts)
         start = reading.input_ids.shape[1]
-        room = self._model.config.get_text_config().max_position_embeddings - len(self._prefix)
+        prefix = self._prefix(batch)
+        room = self._model.config.get_text_config().max_position_embeddings - len(prefix)
         limits = [max(1, min(batch.longest, room - len(prompt.ids))) for prompt in prompts]
         sure = ChosenLogProbabilities()
         processors = LogitsProcessorList()
@@ -223,6 +234,24 @@ class AnswerGenerator:
         }
         return [self._answer(question, *said[prompt]) for question, prompt in zip(batch.questions, asked, strict=True)]
 
+    def _prefix(self, batch: PlannedBatch) -> list[int]:
+        """What stands before every prompt of a batch, whose questions are about as many images each.
+
+        Raises:
+            UserError: the model has no room for so many.
+        """
+        images = len(batch.questions[0].record.images)
+        if images not in self._prefixes:
+            one = self._processor.encode_prefix(with_image=True)
+            self._prefixes[images] = prefix_of(one, self._processor.image_slots, images)
+        positions = self._model.config.get_text_config().max_position_embeddings
+        if len(self._prefixes[images]) >= positions:
+            raise UserError(
+                f"{batch.questions[0].record.id} has {images} images, which take {len(self._prefixes[images])} of the "
+                f"model's {positions} positions: evaluate a model with more, or with fewer slots an image."
+            )
+        return self._prefixes[images]
+
     def _prompt(self, question: Question[Any]) -> _Prompt:
         pattern = find_task(question.task).pattern(question) if self._grammar is not None else None
         ids = self._processor.encode_dialogue(_turns(question))[0]
@@ -233,13 +262,13 @@ class AnswerGenerator:
         images = _images(batch.questions)
         together = [image for image in images if image not in batch.spanning]
         self._kept = {
-            image: self._kept.get(image) or self._read_images([images[image]])
+            image: self._kept.get(image) or self._read_images(batch, [images[image]])
             for image in images
             if image in batch.spanning
         }
         parts = [
             *self._kept.values(),
-            *([self._read_images([images[image] for image in together])] if together else []),
+            *([self._read_images(batch, [images[image] for image in together])] if together else []),
         ]
         number = {image: place for place, image in enumerate([*self._kept, *together])}
         layers = [
@@ -249,15 +278,15 @@ class AnswerGenerator:
         asked = [(number[prompt.image], prompt.ids) for prompt in prompts]
         pad = self._processor.tokenizer.pad_token_id
         with last_position_alone(self._model):
-            return read_prompts(self._model, self._prefix, layers, asked, pad)
+            return read_prompts(self._model, self._prefix(batch), layers, asked, pad)
 
-    def _read_images(self, questions: Sequence[Question[Any]]) -> Layers:
+    def _read_images(self, batch: PlannedBatch, questions: Sequence[Question[Any]]) -> Layers:
         """The prefixes of the questions' images, in one call. Images that span batches are read each alone, so that
         they are the same numbers whatever batch comes first."""
-        pictures = [question_image(self._data, question) for question in questions]
+        pictures = [image for question in questions for image in question_images(self._data, question)]
         pixels_NCHW = self._processor.image_processor(pictures)["pixel_values"]
         with last_position_alone(self._model):
-            return read_prefixes(self._model, self._prefix, pixels_NCHW)
+            return read_prefixes(self._model, self._prefix(batch), pixels_NCHW, len(pictures) // len(questions))
 
     def _answer(self, question: Question[Any], ids: list[int], log_probabilities: list[float]) -> Answer:
         end = self._processor.tokenizer.eos_token_id

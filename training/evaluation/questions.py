@@ -96,12 +96,20 @@ def asked(questions: Sequence[Question[Any]]) -> list[Question[Any]]:
 
 
 def question_image(data: ShardSet, question: Question[Any]) -> Image.Image:
-    """The question's image, decoded.
+    """The question's image, decoded; of several the first, which boxes are of.
 
     Raises:
         RunFailure: it cannot be, or is beyond the bounds of `mmrs.imaging.limits`.
     """
-    content = data.image(dict(question.row))
+    return _decoded(data, question, data.image(dict(question.row)))
+
+
+def question_images(data: ShardSet, question: Question[Any]) -> list[Image.Image]:
+    """All images that the question is about, in the order in which a model sees them. Raises as `question_image`."""
+    return [_decoded(data, question, content) for content in data.images(dict(question.row))]
+
+
+def _decoded(data: ShardSet, question: Question[Any], content: bytes) -> Image.Image:
     try:
         with open_stored(content) as image:
             image.load()

@@ -83,4 +83,5 @@ INTERNVL_EXPORT = ExportFormat(
     fixed_frame(_FRAME),
     _write,
     write_meta,
+    several="all",
 )

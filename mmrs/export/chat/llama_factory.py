@@ -20,7 +20,7 @@ _TAGS = {"role_tag": "from", "content_tag": "value", "user_tag": "human", "assis
 
 
 def _row(name: str, sample: PlacedSample, exchange: ChatExchange) -> dict[str, Any]:
-    return {"id": name, "conversations": as_turns(exchange), "images": [sample.image]}
+    return {"id": name, "conversations": as_turns(exchange, len(sample.images)), "images": sample.images}
 
 
 def _write(samples: Iterable[PlacedSample], part: ExportPart) -> ExportCounts:
@@ -48,4 +48,5 @@ LLAMA_FACTORY_EXPORT = ExportFormat(
     _write,
     _finish,
     tuple(CHAT_STYLES),
+    several="all",
 )

@@ -23,4 +23,5 @@ LLAVA_EXPORT = ExportFormat(
     _write,
     join_list,
     tuple(CHAT_STYLES),
+    several="all",
 )

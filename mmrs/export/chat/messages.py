@@ -1,6 +1,6 @@
 """Chat messages in Parquet, pictures inside: what TRL's trainers and `datasets` read, a row a dialogue.
 
-``data/<split>-00000-of-00012.parquet``, a file a shard: ``id``, ``source``, ``task``, ``images`` (one), ``messages``
+``data/<split>-00000-of-00012.parquet``, a file a shard: ``id``, ``source``, ``task``, ``images``, ``messages``
 whose content is a list of ``{"type": "image"}`` and ``{"type": "text", "text": ...}``. The schema carries the features
 of `datasets`, so that pictures are decoded, and the README the splits, so that the folder or a repository of it loads
 by its name. Needs pyarrow alone.
@@ -53,12 +53,13 @@ _SCHEMA = pa.schema(
 def _row(name: str, sample: PlacedSample, exchange: ChatExchange) -> dict[str, Any]:
     messages = []
     for number, (sender, text) in enumerate(exchange.turns):
-        content: list[dict[str, str]] = [] if number else [{"type": "image"}]
+        content: list[dict[str, str]] = [] if number else [{"type": "image"} for _ in sample.images]
         text = text if number else exchange.head + text
         messages.append({"role": _ROLES[sender], "content": [*content, {"type": "text", "text": text}]})
-    picture = {"bytes": sample.image_bytes or None, "path": sample.image}
+    contents = (sample.image_bytes, *sample.further_bytes) if sample.image_bytes else (None,) * len(sample.images)
+    pictures = [{"bytes": each, "path": path} for each, path in zip(contents, sample.images, strict=True)]
     source = sample.record.source
-    return {"id": name, "source": source, "task": exchange.task, "images": [picture], "messages": messages}
+    return {"id": name, "source": source, "task": exchange.task, "images": pictures, "messages": messages}
 
 
 def _write(samples: Iterable[PlacedSample], part: ExportPart) -> ExportCounts:
@@ -92,4 +93,5 @@ MESSAGES_EXPORT = ExportFormat(
     box_styles=tuple(CHAT_STYLES),
     embeds_images=True,
     front_matter=_front_matter,
+    several="all",
 )

@@ -43,8 +43,8 @@ _STYLE = BoxStyle(
 
 def _row(name: str, sample: PlacedSample, exchange: ChatExchange) -> dict[str, Any]:
     messages = [{"role": _ROLES[sender], "content": text} for sender, text in exchange.turns]
-    messages[0]["content"] = IMAGE_MARK + messages[0]["content"]
-    row: dict[str, Any] = {"messages": messages, "images": [sample.image], "channel": exchange.task, "id": name}
+    messages[0]["content"] = IMAGE_MARK * len(sample.images) + messages[0]["content"]
+    row: dict[str, Any] = {"messages": messages, "images": sample.images, "channel": exchange.task, "id": name}
     if exchange.boxes:
         row["objects"] = {"ref": list(exchange.labels), "bbox": exchange.boxes, "bbox_type": "real"}
     return row
@@ -63,4 +63,5 @@ MS_SWIFT_EXPORT = ExportFormat(
     ),
     _write,
     join_lines,
+    several="all",
 )

@@ -65,4 +65,5 @@ QWEN2_5_VL_EXPORT = ExportFormat(
     lambda boxes, max_pixels: _FRAME.format(max_pixels=f"{max_pixels:,}"),
     _write,
     join_list,
+    several="all",
 )

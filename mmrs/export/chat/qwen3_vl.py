@@ -49,4 +49,5 @@ QWEN3_VL_EXPORT = ExportFormat(
     fixed_frame(_FRAME),
     _write,
     join_list,
+    several="all",
 )

@@ -106,4 +106,5 @@ COCO_EXPORT = ExportFormat(
     fixed_frame("pixels of the stored image, x, y, width, height, two decimals; quads as one ring of segmentation"),
     _write,
     _finish,
+    several="first",
 )

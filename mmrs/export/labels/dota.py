@@ -41,4 +41,5 @@ DOTA_EXPORT = ExportFormat(
     "labels/<split>/<source>/<stem>.txt, eight numbers, class, difficult",
     fixed_frame("pixels of the image as it is stored, four corners clockwise on screen, one decimal"),
     _write,
+    several="first",
 )

@@ -78,4 +78,5 @@ FIFTYONE_EXPORT = ExportFormat(
     fixed_frame("shares of the image's width and height: left, top, width, height, six decimals"),
     _write,
     _finish,
+    several="first",
 )

@@ -83,4 +83,5 @@ GEOJSON_EXPORT = ExportFormat(
     ),
     _write,
     _finish,
+    several="first",
 )

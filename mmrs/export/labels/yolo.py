@@ -69,6 +69,7 @@ YOLO_EXPORT = ExportFormat(
     fixed_frame("shares of the image's width and height, centre and size, six decimals"),
     partial(_write, corners=False),
     _write_names,
+    several="first",
 )
 YOLO_OBB_EXPORT = ExportFormat(
     "yolo-obb",
@@ -76,4 +77,5 @@ YOLO_OBB_EXPORT = ExportFormat(
     fixed_frame("shares of the image's width and height, four corners clockwise on screen, six decimals"),
     partial(_write, corners=True),
     _write_names,
+    several="first",
 )

@@ -69,6 +69,20 @@ export class SampleView {
       picture.show(this.image(row.row, false), row.width, row.height, this.shapes(row));
       return { row, picture };
     });
+    if (!this.beside) this.buildFurther();
+  }
+
+  // Images after the first, of samples that have several: objects are the first one's.
+  buildFurther() {
+    const { sample } = this;
+    const images = sample.record?.further_images || [];
+    if (!images.length || sample.images !== images.length + 1) return;
+    this.stage.style.gridTemplateColumns = `repeat(${sample.images}, minmax(0, 1fr))`;
+    images.forEach((info, number) => {
+      const host = make("div", { class: "host" });
+      this.stage.append(make("div", { class: "pane" }, make("span", { class: "name" }, info.role || `image ${number + 2}`), host));
+      new Picture(host).show(this.image(sample.row, false, number + 1), info.width, info.height, []);
+    });
   }
 
   shapes(row) {

@@ -12,7 +12,10 @@ const KEYS = [["arrows", "move in the grid; in an image: previous, next"], ["Ent
   ["x", "exclude this, or take it off the list"], ["g", "copies side by side"], ["/", "search"], ["?", "this list"]];
 
 const at = (id) => document.getElementById(id);
-const image = (row, isSmall) => `/image/${dataSet.slice(0, 16)}/${row}${isSmall ? "?small" : ""}`;
+const image = (row, isSmall, place = 0) => {
+  const query = [isSmall && "small", place && `image=${place}`].filter(Boolean).join("&");
+  return `/image/${dataSet.slice(0, 16)}/${row}${query && `?${query}`}`;
+};
 let about, dataSet, values, grid, sample, current = -1;
 
 async function start() {

@@ -16,7 +16,7 @@ from mmrs.hub import push as hub
 from mmrs.hub.viewer import write_viewer_tables
 from mmrs.progress import Progress
 from mmrs.record import Annotations, AnsweredQuestion, Expression
-from mmrs.report.thumbnail import thumbnail
+from mmrs.report.thumbnail import side_by_side
 from mmrs.shards.manifest import load_manifest
 from mmrs.shards.reader import ShardSet
 from tests.support.hub_server import TOKEN, serve_hub
@@ -83,7 +83,7 @@ def published(tmp_path_factory):
     sources = [toy_build(folder / "toy"), rare_build(folder / "rare", recipe)]
     build(plan_build(sources, recipe, 1, QUIET), recipe, folder / "out", 1, QUIET)
     (folder / "viewer").mkdir()
-    tables = write_viewer_tables(folder / "out", folder / "viewer", 7, partial(thumbnail, side_pixels=32), QUIET)
+    tables = write_viewer_tables(folder / "out", folder / "viewer", 7, partial(side_by_side, side_pixels=32), QUIET)
     with pytest.MonkeyPatch.context() as patch, serve_hub() as server:
         patch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
         options = hub.PushOptions(endpoint=server.url, token=TOKEN)

@@ -24,7 +24,7 @@ from mmrs.hub import push as hub
 from mmrs.hub.client import HubFile, made_file, without_token
 from mmrs.hub.viewer import write_viewer_tables
 from mmrs.progress import Progress
-from mmrs.report.thumbnail import thumbnail
+from mmrs.report.thumbnail import side_by_side
 from mmrs.shards.manifest import load_manifest
 from tests.support.hub_server import TOKEN, Fault, Repo, serve_hub
 from tests.support.sources import ToySource, toy_build, write_toy
@@ -275,7 +275,7 @@ def test_shards_under_other_names_are_not_sent_again(data, tmp_path, server):
 
 def push_viewer(data, folder, images, server, **options):
     folder.mkdir()
-    tables = write_viewer_tables(data, folder, images, thumbnail, QUIET)
+    tables = write_viewer_tables(data, folder, images, side_by_side, QUIET)
     given = hub.PushOptions(token=TOKEN, waits_seconds=(0.01, 0.01), endpoint=server.url, **options)
     return hub.push_viewer(load_manifest(data), REPO, tables, given, QUIET)
 

@@ -35,9 +35,13 @@ def send(port, path, method="GET", body=None, **headers):
     return answer, content
 
 
-def ask(viewer, path):
-    answer, content = send(viewer.port, path)
+def ask_of(port, path):
+    answer, content = send(port, path)
     return answer.status, json.loads(content)
+
+
+def ask(viewer, path):
+    return ask_of(viewer.port, path)
 
 
 def test_the_page_is_ours_alone(viewer):

@@ -28,7 +28,7 @@ from mmrs.shards.reader import ShardSet
 from training.evaluation.adapters.adapter import Adapter
 from training.evaluation.generate import ChosenLogProbabilities, Decoding, PlannedBatch, plan_batches
 from training.evaluation.models.answerer import adapted_answer, turns
-from training.evaluation.questions import question_image
+from training.evaluation.questions import question_images
 from training.evaluation.task import Answer, FinishReason, Question
 from training.model.folder import quiet_transformers
 
@@ -99,8 +99,8 @@ class CheckpointAnswerer:
         conversation: list[dict[str, Any]] = [
             {"role": role, "content": [{"type": "text", "text": text}]} for role, text in turns(self._adapter, question)
         ]
-        image = self._adapter.prepare(question_image(self._data, question))
-        conversation[0]["content"].insert(0, {"type": "image", "image": image})
+        images = map(self._adapter.prepare, question_images(self._data, question))
+        conversation[0]["content"][:0] = [{"type": "image", "image": image} for image in images]
         return conversation
 
     def _answer(self, question: Question[Any], ids: list[int], log_probabilities: list[float]) -> Answer:

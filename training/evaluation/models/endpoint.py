@@ -17,6 +17,8 @@ from itertools import islice
 from threading import Lock
 from typing import Any
 
+from PIL import Image
+
 from mmrs.errors import RunFailure, UserError
 from mmrs.shards.reader import ShardSet
 from mmrs.storage.retry import Patience
@@ -26,7 +28,7 @@ from training.evaluation.answer_parts import AnswerFolder
 from training.evaluation.generate import Decoding
 from training.evaluation.models.answerer import adapted_answer, turns
 from training.evaluation.models.client import ServerAddress, check_address, post
-from training.evaluation.questions import question_image
+from training.evaluation.questions import question_images
 from training.evaluation.task import Answer, FinishReason, Question
 from training.evaluation.tasks import find_task
 
@@ -94,8 +96,8 @@ class EndpointAnswerer:
         messages: list[dict[str, Any]] = [
             {"role": role, "content": [{"type": "text", "text": text}]} for role, text in turns(self._adapter, question)
         ]
-        image = {"type": "image_url", "image_url": {"url": self._image_url(question)}}
-        messages[0]["content"].insert(0, image)
+        images = [{"type": "image_url", "image_url": {"url": url}} for url in self._image_urls(question)]
+        messages[0]["content"][:0] = images
         body: dict[str, Any] = {
             "model": self._endpoint.model,
             "messages": messages,
@@ -109,10 +111,13 @@ class EndpointAnswerer:
         needed = len(self._adapter.reference(question)) + 1
         return self._decoding.max_new_tokens or max(find_task(question.task).max_new_tokens, needed)
 
-    def _image_url(self, question: Question[Any]) -> str:
+    def _image_urls(self, question: Question[Any]) -> list[str]:
         with self._reading:
-            stored = self._data.image(dict(question.row))
-            image = question_image(self._data, question)
+            stored = self._data.images(dict(question.row))
+            images = question_images(self._data, question)
+        return [self._image_url(*each) for each in zip(stored, images, strict=True)]
+
+    def _image_url(self, stored: bytes, image: Image.Image) -> str:
         prepared = self._adapter.prepare(image)
         if prepared.size != image.size:
             written = io.BytesIO()

@@ -34,7 +34,8 @@ def example_html(data: ShardSet | None, example: Example, classes: str) -> str:
     )
     lines = _line("asked", pair.question.prompt) + _line("true", pair.question.truth.text) + answer_html(pair)
     return (
-        f'<figure class="card {classes}">{overlay(data, pair)}<figcaption>{escape(pair.question.id)}<br>'
+        f'<figure class="card {classes}">{overlay(data, pair)}{_further(data, pair)}'
+        f"<figcaption>{escape(pair.question.id)}<br>"
         f"right by {example.quality:.2f} {reasons}</figcaption>{lines}</figure>"
     )
 
@@ -64,6 +65,23 @@ def overlay(data: ShardSet | None, pair: Answered[Any]) -> str:
     return (
         f'<svg viewBox="0 0 {image.width} {image.height}" role="img" aria-label="{escape(pair.question.record.id)}">'
         f"{picture}{drawn}</svg>"
+    )
+
+
+def _further(data: ShardSet | None, pair: Answered[Any]) -> str:
+    """The images after the first, of questions about several."""
+    row, shown = dict(pair.question.row), pair.question.record.further_images
+    if data is None or not shown:
+        return ""
+    try:
+        small = [base64.b64encode(thumbnail(content)).decode() for content in data.images(row)[1:]]
+    except (OSError, ValueError) as error:
+        raise data.damaged(pair.question.row, str(error)) from error
+    return "".join(
+        f'<svg viewBox="0 0 {image.width} {image.height}" role="img" aria-label="{escape(image.role or "")}">'
+        f'<image href="data:image/jpeg;base64,{encoded}" width="{image.width}" height="{image.height}" '
+        'preserveAspectRatio="none"/></svg>'
+        for encoded, image in zip(small, shown, strict=True)
     )
 
 

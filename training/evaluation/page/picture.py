@@ -15,7 +15,7 @@ from mmrs.imaging.probe import in_mode
 from mmrs.shards.reader import ShardSet
 from mmrs.storage.atomic import replace_own
 from training.evaluation.canvas import PREDICTED_COLOUR, TRUE_COLOUR, WRONG_COLOUR, ImageCanvas
-from training.evaluation.questions import question_image
+from training.evaluation.questions import question_images
 from training.evaluation.task import Answered
 from training.evaluation.tasks import find_task
 
@@ -44,17 +44,26 @@ def draw_predictions(
 
 def _cell(data: ShardSet, pair: Answered[Any]) -> Image.Image:
     task = find_task(pair.question.task)
-    image = in_mode(question_image(data, pair.question), "RGB")
-    scale = (_CELL - 8) / max(image.size)
-    image = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
-    task.draw(ImageCanvas(ImageDraw.Draw(image), scale), pair)
+    images = [in_mode(image, "RGB") for image in question_images(data, pair.question)]
+    room = (_CELL - 8) // len(images)
+    scale = room / max(images[0].size)
+    small = [_fitted(image, room) for image in images]
+    # Boxes are those of the first image.
+    task.draw(ImageCanvas(ImageDraw.Draw(small[0]), scale), pair)
     cell = Image.new("RGB", (_CELL, _CELL + _CAPTION), "white")
-    cell.paste(image, ((_CELL - image.width) // 2, (_CELL - image.height) // 2))
+    for number, image in enumerate(small):
+        left = _CELL * number // len(images) + (_CELL // len(images) - image.width) // 2
+        cell.paste(image, (left, (_CELL - image.height) // 2))
     words = ImageDraw.Draw(cell)
     words.text((6, _CELL), _line("true: ", pair.question.truth.text), fill=TRUE_COLOUR)
     colour = WRONG_COLOUR if task.is_wrong(pair) else PREDICTED_COLOUR
     words.text((6, _CELL + 16), _line("answer: ", pair.answer.text), fill=colour)
     return cell
+
+
+def _fitted(image: Image.Image, side_pixels: int) -> Image.Image:
+    scale = side_pixels / max(image.size)
+    return image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
 
 
 def _line(head: str, text: str) -> str:

@@ -33,14 +33,17 @@ class SharedReading:
     past_key_values: DynamicCache
 
 
-def read_prefixes(model: EarthGPTForConditionalGeneration, prefix: Sequence[int], pixels_NCHW: torch.Tensor) -> Layers:
+def read_prefixes(
+    model: EarthGPTForConditionalGeneration, prefix: Sequence[int], pixels_NCHW: torch.Tensor, images: int = 1
+) -> Layers:
     """Keys and values (N, H, S, E) of each layer for what all dialogues about each image begin with.
 
     Args:
         prefix: ids, the image's slots among them.
+        images: so many form one prefix, where dialogues are about several; N then counts these.
     """
     read = model(
-        input_ids=torch.tensor([list(prefix)] * len(pixels_NCHW), device=model.device),
+        input_ids=torch.tensor([list(prefix)] * (len(pixels_NCHW) // images), device=model.device),
         pixel_values=pixels_NCHW.to(model.device),
         past_key_values=DynamicCache(),
         use_cache=True,

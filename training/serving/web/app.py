@@ -224,7 +224,7 @@ class _Demo:
         text = request.query_params.get("offset", "0")
         offset = int(text) if text.isdecimal() and len(text) < 12 else 0
         rows = range(offset, min(offset + _GALLERY, len(shards))) if shards else ()
-        names = [{"row": row, "name": harmless(shards.row(row)["id"])} for row in rows] if shards else []
+        names = [{"row": row, "name": _named(shards.row(row))} for row in rows] if shards else []
         return answer_json({"rows": names})
 
     def gallery_image(self, request: Request) -> Response:
@@ -254,6 +254,12 @@ class _Demo:
         if picture is None:
             raise _Refused("choose an image first", 404)
         return picture
+
+
+def _named(row: dict[str, Any]) -> str:
+    """The id; of a sample with several images it is said that the first is shown, since one is asked about here."""
+    several = len(row["further_offset"])
+    return harmless(row["id"]) + (f" (image 1 of {several + 1})" if several else "")
 
 
 async def _body(request: Request) -> dict[str, Any]:
