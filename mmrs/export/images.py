@@ -45,12 +45,12 @@ class ImagePlacement:
 
     def left_out(self, shard: OneShard) -> Counter[str]:
         """What the format has no place for, by reason, counted in the shard's index."""
-        further = shard.index(["further_size"])["further_size"].to_pylist()
         if self.several == "all":
             return Counter()
+        further = shard.index(["further_size"])["further_size"].to_pylist()
         if self.several == "first":
-            return Counter({FURTHER_IMAGES: sum(map(len, further))})
-        return Counter({SEVERAL_IMAGES: sum(map(bool, further))})
+            return +Counter({FURTHER_IMAGES: sum(map(len, further))})
+        return +Counter({SEVERAL_IMAGES: sum(map(bool, further))})
 
     def samples(self, shard: OneShard, suffix: str, folder: Path) -> Iterator[PlacedSample]:
         """The samples of a shard, each with its image in its place.
