@@ -30,7 +30,7 @@ def side_by_side(images: Sequence[bytes], side_pixels: int = _SIDE_PIXELS) -> by
     """The thumbnail of an image; of several, theirs beside each other with a gap between. Raises as `thumbnail`."""
     if len(images) == 1:
         return thumbnail(images[0], side_pixels)
-    small = [Image.open(io.BytesIO(thumbnail(image, side_pixels))) for image in images]
+    small = [open_stored(thumbnail(image, side_pixels)) for image in images]
     width = sum(picture.width for picture in small) + _GAP_PIXELS * (len(small) - 1)
     sheet = Image.new("RGB", (width, max(picture.height for picture in small)), "white")
     left = 0
