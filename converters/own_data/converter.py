@@ -7,6 +7,7 @@ sensor, licence, splits and classes are those of the described data set.
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -100,6 +101,8 @@ class Generic(Converter):
         # Where all splits are cut from one file, its rows of no image are counted with the first of them.
         counted = own.is_templated or split == self.splits[0]
         rows, details = (found.unread_rows, found.details) if counted else ((), ())
+        several = Counter(len(item.images) for item in items if item.further)
+        notes += tuple(f"{count} samples have {images} images each" for images, count in sorted(several.items()))
         known = Discovery(tuple(items), notes, of_split, rows, details, shared_problems=shared)
         return replace(known, tasks=found.tasks, consulted=consulted)
 

@@ -111,8 +111,8 @@ def _read_with(root: Path, content: dict[str, Any], evidence: tuple[str, ...]) -
         except UserError:
             return None
         bad += sum(not isinstance(problem, Absent) for problem in (*found.problems, *found.shared_problems))
-        images[split] = len(found.items)
-        own = {str(item.image) for item in found.items}
+        images[split] = sum(len(item.images) for item in found.items)
+        own = {str(image) for item in found.items for image in item.images}
         if own & placed:
             # The folder of all splits, not that of each.
             return None

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pyarrow as pa
@@ -80,10 +81,23 @@ def test_llava_lists(folder):
     write_llava(folder, [llava_row(number) for number in range(6)])
     options = described(folder, format="llava", annotations="pairs.json")
     told = run("scan", "generic", folder, *options)
-    assert "6" in told and "not named" not in told and "not looked at" not in told
+    assert "6 samples have 2 images each" in told and "not named" not in told and "not looked at" not in told
     built = build(folder, options)
     check_pairs(folder, built, [None, None])
     assert {dialogue.turns[0].value for record, _ in built.values() for dialogue in record.dialogues} == {QUESTION}
+
+
+def test_lists_of_images_are_guessed_where_folders_look_like_classes(folder):
+    for split in ("train", "test"):
+        write_llava(folder, [llava_row(number) for number in range(6)])
+        (folder / "pairs.json").rename(folder / f"{split}.json")
+        for number in range(6):
+            for name in names(number):
+                (folder / "images" / split / name).parent.mkdir(parents=True, exist_ok=True)
+                (folder / "images" / split / name).write_bytes((folder / name).read_bytes())
+    for part in ("A", "B"):
+        shutil.rmtree(folder / part)
+    assert "format: llava" in run("scan", "generic", folder, "--guess")
 
 
 def test_a_sequence_says_what_each_image_is(folder):
