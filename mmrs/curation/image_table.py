@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -79,7 +79,7 @@ class Rows:
     def first_images(self) -> Rows:
         """The rows of the first images: one of each sample."""
         kept = np.flatnonzero(self.number == 0)
-        columns = {
+        columns: dict[str, Any] = {
             name: tuple(values[row] for row in kept.tolist()) if isinstance(values, tuple) else values[kept]
             for name, values in vars(self).items()
         }
