@@ -146,6 +146,11 @@ class DataConfig(Section):
     augment: AugmentConfig | None = None
     """How images are varied. None: not at all."""
 
+    kept_images_mb: ResumeFree[NonNegativeInt] = 0
+    """Megabytes (10^6 bytes), in each process that reads, for decoded images: later epochs do not decode them again. An
+    image takes three bytes a pixel of the model's largest square. Those that find no room are decoded every time, and
+    so are all of `webdataset`, and all where `augment` has brightness or contrast, which change an image before."""
+
     box_order: Literal["stored", "left-to-right", "rows"] = "stored"
     """In which order detections are told that a model learns from, in the image as it is turned, so that the image says
     which comes next. "left-to-right": those of each class by their left edge. "rows": by the cell of the grid of visual

@@ -12,8 +12,8 @@ import hashlib
 import math
 import signal
 import struct
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,7 @@ from training.config import AugmentConfig
 from training.data.augment import Augmentation, Turns, draw, shade, turn_dialogues, turn_square
 from training.data.box_order import DETECTION_TASKS, BoxOrder, by_rows, left_to_right, ordered_turns
 from training.data.collate import EncodedDialogue, EncodedUnit, Pack, SeenObjects, collate_packs, empty_pixels
+from training.data.kept import KeptSquares
 from training.data.planning.lengths import turns_of
 from training.data.planning.plan import Lengths
 from training.data.planning.pointer import Pointer
@@ -50,7 +51,8 @@ SUBSTITUTE_TRIES = 8
 
 @dataclass
 class PackDataset(Dataset):
-    """Map-style over `PackReference`: ``dataset[reference]`` is a `Pack`. Holds no plan and no random state.
+    """Map-style over `PackReference`: ``dataset[reference]`` is a `Pack`. Holds no plan and no random state; what it
+    keeps of decoded images changes no pack.
 
     Args:
         verify_images: compare each image with its sha256 in the index.
@@ -58,6 +60,7 @@ class PackDataset(Dataset):
         box_order: in which order detections are told, in the turned image; `DataConfig.box_order`.
         with_objects: give units the objects of their record too.
         seed: of augmentation and substitutes.
+        kept: squares that are not decoded again; only for an `augment` without brightness and contrast.
     """
 
     selection: Selection
@@ -69,6 +72,7 @@ class PackDataset(Dataset):
     box_order: str = "stored"
     with_objects: bool = False
     seed: int = 0
+    kept: KeptSquares = field(default_factory=lambda: KeptSquares(0))
 
     def __getitem__(self, reference: PackReference) -> Pack:
         self.selection.fetch([row for row, _ in reference.units])
@@ -106,13 +110,9 @@ class PackDataset(Dataset):
 
     def _unit(self, row: int, entries: np.ndarray, reference: PackReference, room_NCHW: np.ndarray) -> EncodedUnit:
         """The sample with its images decoded into `room_NCHW`, all of them changed alike."""
-        images = self.selection.images_of(row)
-        digests = [hashlib.sha256(data).hexdigest() for data in images] if self.verify_images else []
-        if self.verify_images and digests != self.selection.digests_of(row):
-            raise ValueError("image bytes differ from the index's sha256")
         record = self.selection.record(row)
-        if len(record.images) != len(images):
-            raise ValueError(f"the record has {len(record.images)} images, its index row {len(images)}")
+        if len(record.images) != len(room_NCHW):
+            raise ValueError(f"the record has {len(record.images)} images, its index row {len(room_NCHW)}")
         dialogues = record.dialogues
         tasks = [self.selection.tasks[self.selection.dialogue_task[entry]] for entry in entries]
         turns = [turns_of(dialogues[self.selection.dialogue_number[entry]]) for entry in entries]
@@ -121,12 +121,12 @@ class PackDataset(Dataset):
             turns = [ordered_turns(*each, order) for each in zip(tasks, turns, strict=True)]
         encoded = self._encode(row, entries, turns)
         if self.augment is None:
-            self._decode(images, Augmentation(), room_NCHW)
+            self._decode(row, Augmentation(), room_NCHW)
             objects = self._objects(record, entries, IDENTITY)
             return EncodedUnit(record.id, room_NCHW[0], encoded, (), tuple(room_NCHW[1:]), objects)
         key = (self.seed, reference.epoch, self.selection.sample_id(row), reference.number)
         augmentation = draw(self.augment, *key)
-        self._decode(images, augmentation, room_NCHW)
+        self._decode(row, augmentation, room_NCHW)
         if augmentation.symmetry.moves:
             encoded, augmentation = self._turned(row, entries, turns, encoded, augmentation)
         for room_CHW in room_NCHW:
@@ -134,12 +134,19 @@ class PackDataset(Dataset):
         objects = self._objects(record, entries, augmentation.symmetry)
         return EncodedUnit(record.id, room_NCHW[0], encoded, augmentation.kinds, tuple(room_NCHW[1:]), objects)
 
-    def _decode(self, images: Sequence[bytes], augmentation: Augmentation, room_NCHW: np.ndarray) -> None:
-        """The images as padded squares, not turned yet."""
+    def _decode(self, row: int, augmentation: Augmentation, room_NCHW: np.ndarray) -> None:
+        """The images of a sample as padded squares, not turned yet."""
+        if self.kept.fill(row, room_NCHW):
+            return
+        images = self.selection.images_of(row)
+        digests = [hashlib.sha256(data).hexdigest() for data in images] if self.verify_images else []
+        if self.verify_images and digests != self.selection.digests_of(row):
+            raise ValueError("image bytes differ from the index's sha256")
         for data, room_CHW in zip(images, room_NCHW, strict=True):
             with open_stored(data) as image:
                 shaded = shade(image, augmentation)
                 pad_and_resize(shaded, self.processor.image_processor.image_size, room_CHW)
+        self.kept.keep(row, room_NCHW)
 
     def _objects(self, record: Record, entries: np.ndarray, symmetry: Symmetry) -> SeenObjects | None:
         """The objects of a turned image whose dialogues are asked to find them; None for any other, and for several."""

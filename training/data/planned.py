@@ -8,7 +8,8 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from training.config import TrainConfig
+from training.config import AugmentConfig, TrainConfig
+from training.data.kept import KeptSquares
 from training.data.loader import PackDataset, PackSampler, pack_loader
 from training.data.planning.pointer import Pointer, Position
 from training.data.planning.selection import Selection
@@ -59,6 +60,7 @@ class PlannedStream:
             box_order=data.box_order,
             with_objects=self.config.auxiliary is not None,
             seed=data.seed,
+            kept=KeptSquares(0 if _shades(data.augment) else data.kept_images_mb * 10**6),
         )
 
     def start(self) -> Pointer:
@@ -92,3 +94,8 @@ class PlannedStream:
         """Figures of the first epoch."""
         sequence = self.sequence
         return summarise(sequence.plan(0), sequence.lengths, sequence.settings, self.selection)
+
+
+def _shades(augment: AugmentConfig | None) -> bool:
+    """Whether an image is changed before it becomes a square."""
+    return augment is not None and bool(augment.brightness or augment.contrast)

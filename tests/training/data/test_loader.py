@@ -18,6 +18,7 @@ from mmrs.record import Dialogue, Turn
 from tests.training import shard_folder
 from tests.training.shard_folder import make_shard_folder
 from training.config import AugmentConfig
+from training.data.kept import KeptSquares
 from training.data.loader import PackDataset, PackSampler, check_skipped, pack_loader, plain_failures
 from training.data.planning.lengths import length_table, tokenizer_digest, turns_of
 from training.data.planning.plan import PlanSettings
@@ -68,6 +69,38 @@ def test_equal_content_for_any_number_of_workers(shards, processor, tmp_path):
     assert len(alone) == 16 and alone[-1].epoch >= 1
     assert all(same(a, b) and same(a, c) for a, b, c in zip(alone, one, two, strict=True))
     assert torch.equal(torch.get_rng_state(), random_state)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_packs_are_the_same_whatever_is_kept_of_decoded_images(shards, processor, tmp_path, workers, share):
+    selection = select([shards], ["train"])
+    stream = make_stream(selection, processor, tmp_path)
+    packs, turned = 2 * len(stream.plan(0)) + 3, AugmentConfig(dihedral=True, noise=3)
+    all_bytes = len(selection) * 3 * processor.image_processor.image_size**2
+    kept = KeptSquares(int(share * all_bytes))
+    plain = read(selection, processor, stream, 0, packs, augment=turned)
+    again = read(selection, processor, stream, workers, packs, augment=turned, kept=kept)
+    assert all(same(a, b) for a, b in zip(plain, again, strict=True)) and plain[-1].epoch >= 2
+    assert kept._bytes <= kept.most_bytes
+
+
+def test_an_image_that_is_kept_is_decoded_once(shards, processor, tmp_path, monkeypatch):
+    selection = select([shards], ["train"])
+    stream = make_stream(selection, processor, tmp_path)
+    decoded = []
+
+    def counted(image, size, out):
+        decoded.append(size)
+        return pad_and_resize(image, size, out)
+
+    monkeypatch.setattr("training.data.loader.pad_and_resize", counted)
+    one = 3 * processor.image_processor.image_size**2
+    for room, expected in ((len(selection), len(selection)), (5, 3 * len(selection) - 2 * 5), (0, 3 * len(selection))):
+        decoded.clear()
+        epochs = sum(len(stream.plan(epoch)) for epoch in range(3))
+        read(selection, processor, stream, 0, epochs, kept=KeptSquares(room * one))
+        assert len(decoded) == expected
 
 
 def test_ranks_and_workers_may_change_at_every_resume(shards, processor, tmp_path):
