@@ -104,10 +104,11 @@ class _Worker:
     def submit(self, function: Callable[[AnyTask], AnyResult], task: AnyTask) -> Future[AnyResult]:
         try:
             return self._pool.submit(function, task)
-        except BrokenProcessPool as error:
-            # It died between two tasks. The caller hears of it as it does of a death in the middle of one.
+        except (BrokenProcessPool, EOFError, ConnectionError) as error:
+            # It died between two tasks, or the server that it was to be forked from did; the next worker starts another
+            # server. The caller hears of it as it does of a death in the middle of a task.
             broken: Future[AnyResult] = Future()
-            broken.set_exception(error)
+            broken.set_exception(BrokenProcessPool(str(error)))
             return broken
 
     def close(self) -> None:

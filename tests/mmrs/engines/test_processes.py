@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,30 @@ def test_tasks_of_killed_workers_run_again(tmp_path):
     assert sorted(said) == [
         f"number {n}: its process ended; trying again (1 of {MAX_LOST_WORKERS - 1})" for n in (0, 3, 6)
     ]
+
+
+def test_a_server_of_workers_that_dies_while_it_forks_one_is_started_again(monkeypatch):
+    """As a full memory may kill it: the place is taken by another server, and no task is lost."""
+    real, killed = forkserver.connect_to_new_process, []
+
+    def connect(descriptors):
+        forkserver.ensure_running()
+        server = forkserver._forkserver._forkserver_pid
+        if killed:
+            return real(descriptors)
+        killed.append(server)
+        os.kill(server, signal.SIGSTOP)
+        ends = real(descriptors)
+        os.kill(server, signal.SIGKILL)
+        os.waitid(os.P_PID, server, os.WEXITED | os.WNOWAIT)
+        return ends
+
+    monkeypatch.setattr(forkserver, "connect_to_new_process", connect)
+    said = []
+    found = dict(ProcessPool(2).run(tasks.square, range(5), lambda task: f"number {task}", said.append))
+    assert found == {n: n * n for n in range(5)}
+    assert said == [f"number 0: its process ended; trying again (1 of {MAX_LOST_WORKERS - 1})"]
+    assert forkserver._forkserver._forkserver_pid not in killed
 
 
 def test_a_task_that_kills_every_worker_is_named_and_no_other_is_blamed(tmp_path):
