@@ -68,8 +68,8 @@ def found_shards(tmp_path_factory):
     """The data set of the tests with the square that each image shows as its object."""
     original = shard_folder.make_record
 
-    def with_object(source, number, data, size, dialogues):
-        record = original(source, number, data, size, dialogues)
+    def with_object(*asked):
+        record = original(*asked)
         square = ((10.0, 10.0), (30.0, 10.0), (30.0, 30.0), (10.0, 30.0))
         item = AnnotatedObject(category=record.label, label=record.label, quad=square)
         return record.model_copy(update={"objects": (item,)})
