@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import multiprocessing
+import pickle
 import re
 from dataclasses import fields, replace
 from itertools import islice
@@ -83,6 +84,18 @@ def test_packs_are_the_same_whatever_is_kept_of_decoded_images(shards, processor
     again = read(selection, processor, stream, workers, packs, augment=turned, kept=kept)
     assert all(same(a, b) for a, b in zip(plain, again, strict=True)) and plain[-1].epoch >= 2
     assert kept._bytes <= kept.most_bytes
+
+
+def test_only_pixels_are_handed_over_in_shared_memory(shards, processor, tmp_path, monkeypatch):
+    """Each tensor that is costs a descriptor and a handshake between the processes."""
+    selection = select([shards], ["train"])
+    stream = make_stream(selection, processor, tmp_path)
+    (pack,) = read(selection, processor, stream, 0, 1, with_objects=True)
+    monkeypatch.setattr("training.data.collate._SMALL_BYTES", pack.pixel_values_NCHW.nbytes - 1)
+    rebuild, (values, arrays) = pack.__reduce__()
+    large = [name for name, value in values.items() if isinstance(value, torch.Tensor)]
+    assert large == ["pixel_values_NCHW"] and len(arrays) == 13
+    assert same(rebuild(values, arrays), pack) and same(pickle.loads(pickle.dumps(pack)), pack)
 
 
 def test_an_image_that_is_kept_is_decoded_once(shards, processor, tmp_path, monkeypatch):
