@@ -22,26 +22,17 @@ def score_f1(pairs: Sequence[Answered[TrueBoxes]], shapes: Shapes, threshold: fl
     """Precision, recall and F1 over all boxes; in the details by class, by size, and without regard to class."""
     images = outcomes(pairs, shapes, threshold)
     rows = [(len(image.found[image.found >= 0]), _false(image), _missed(image)) for image in images]
-    # Without an object to find, F1 and recall are undefined, whatever is answered.
-    precision, recall, _ = f1(rows) or (None, None, None)
-    found, wrong, missed = (int(count) for count in np.sum(rows, axis=0))
     best = np.concatenate([image.best_iou[image.wanted] for image in images])
     classes = by_class(images)
     macro = [row["f1"] for row in classes.values() if row["objects"]]
-    return Scores.of_sums(
-        [pair.question.record.id for pair in pairs],
+    return scores_of_counts(
+        pairs,
         rows,
-        f1_score,
         {
-            "precision": precision,
-            "recall": recall,
             "f1_macro": float(np.mean(macro)) if macro else None,
             "f1_class_agnostic": f1_score([_class_agnostic(pair, shapes, threshold) for pair in pairs]),
             "mean_best_iou": float(best.mean()) if len(best) else None,
             "count_accuracy": float(np.mean([_count_is_right(image) for image in images])),
-            "true_positives": found,
-            "false_positives": wrong,
-            "false_negatives": missed,
             "forgiven": sum(int(image.forgiven.sum()) for image in images),
             "malformed_boxes": sum(image.predicted.malformed for image in images),
             "images_with_unread_rows": sum(pair.question.record.unread_rows > 0 for pair in pairs),
@@ -50,6 +41,18 @@ def score_f1(pairs: Sequence[Answered[TrueBoxes]], shapes: Shapes, threshold: fl
             "recall_by_size": recall_by_size(images),
         },
     )
+
+
+def scores_of_counts(
+    pairs: Sequence[Answered[TrueBoxes]], rows: Sequence[tuple[int, int, int]], details: dict[str, Any]
+) -> Scores:
+    """F1 of the right, wrong and missed boxes of each answer; their sums and rates go before the details."""
+    # Without an object to find, F1 and recall are undefined, whatever is answered.
+    precision, recall, _ = f1(rows) or (None, None, None)
+    found, wrong, missed = (int(count) for count in np.sum(rows, axis=0))
+    sums = {"true_positives": found, "false_positives": wrong, "false_negatives": missed}
+    names = [pair.question.record.id for pair in pairs]
+    return Scores.of_sums(names, rows, f1_score, {"precision": precision, "recall": recall} | sums | details)
 
 
 def answer_f1(pair: Answered[TrueBoxes], shapes: Shapes, threshold: float) -> float:

@@ -15,8 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from training.evaluation.boxes.outcome import Outcome, Shapes, TrueBoxes, outcomes
-from training.evaluation.boxes.scores import check_confidences
-from training.evaluation.metrics.matching import f1, f1_score
+from training.evaluation.boxes.scores import check_confidences, scores_of_counts
 from training.evaluation.task import Answered, Scores
 
 
@@ -35,21 +34,10 @@ def score_sure_f1(pairs: Sequence[Answered[TrueBoxes]], shapes: Shapes, threshol
     chosen = [
         best_confidence([image for image, own in zip(images, half, strict=True) if own != part]) for part in (0, 1)
     ]
-    rows = np.array(
-        [sure_counts(image, chosen[part]) for image, part in zip(images, half, strict=True)], dtype=np.int64
-    ).reshape(-1, 3)
-    precision, recall, _ = f1(rows) or (None, None, None)
-    found, wrong, missed = (int(count) for count in rows.sum(axis=0))
-    return Scores.of_sums(
-        [pair.question.record.id for pair in pairs],
-        rows,
-        f1_score,
+    return scores_of_counts(
+        pairs,
+        [sure_counts(image, chosen[part]) for image, part in zip(images, half, strict=True)],
         {
-            "precision": precision,
-            "recall": recall,
-            "true_positives": found,
-            "false_positives": wrong,
-            "false_negatives": missed,
             "least_confidence_by_half": chosen,
             "least_confidence_over_all": best_confidence(images),
             "iou_threshold": threshold,
